@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * abi.h - everything that crosses the border between the attn host and a plugin. C11, no dependency.
+ *
+ * What      A plugin is a shared library that exports one function, attn_plugin_v1(). It returns a constant
+ *           table of attention types and operators. The host pulls that table; the plugin never calls a
+ *           host symbol by name, and everything it may call is in the attn_engine table it is handed.
+ * Growth    attn_value, attn_view, attn_tensor, attn_shape and attn_error are frozen for ever. Every other
+ *           struct begins with struct_size and grows at its end only; arrays hold pointers, so an element
+ *           may grow. Read a member of a growable struct only when ATTN_HAS says that it is there.
+ * Ownership Tensors, states, weights and texts handed out by the host belong to the host. Tables and texts
+ *           of a plugin are constant and live as long as the library is loaded (for ever). Errors are
+ *           memory of the caller. Nothing allocated on one side is freed on the other.
+ * Errors    Functions that can fail return ATTN_OK (0) or a code and fill *error. No exception may cross.
+ * Threads   A tag ends each function's comment:
+ *             [any-thread]            may be called from any thread at any time
+ *             [one-thread-per-layer]  the host never calls it twice at once for one layer
+ *             [call-thread]           only on the thread that runs the current forward or operator,
+ *                                     and only until that returns
+ * Units     Shapes and strides count elements, not bytes. Text is UTF-8 and ends with NUL.
+ */
+#ifndef ATTN_SDK_ABI_H
+#define ATTN_SDK_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ATTN_ABI_MAJOR 1 /* layouts: another major is refused */
+#define ATTN_ABI_MINOR 0 /* what this header knows: members appended since 1.0 */
+#define ATTN_MAX_RANK 8
+
+/* True when the struct that p points to is long enough to hold `member` of struct type `type`. */
+#define ATTN_HAS(p, type, member) \
+  ((p)->struct_size >= offsetof(type, member) + sizeof(((type*)0)->member))
+
+/* ---- codes; never renumbered ---------------------------------------------------------------- */
+
+typedef enum attn_code {
+  ATTN_OK = 0,
+  ATTN_INVALID_ARGUMENT = 1, /* what the caller gave is wrong: shape, kind, range, order of calls */
+  ATTN_UNSUPPORTED = 2,      /* right in itself, but this host, type or operator does not offer it */
+  ATTN_OUT_OF_MEMORY = 3,
+  ATTN_INTERNAL = 4 /* a fault of the plugin or of the host */
+} attn_code;
+
+typedef enum attn_dtype {
+  ATTN_F32 = 1,
+  ATTN_F64 = 2,
+  ATTN_F16 = 3,
+  ATTN_BF16 = 4,
+  ATTN_I32 = 5,
+  ATTN_I64 = 6,
+  ATTN_U32 = 7,
+  ATTN_U8 = 8,
+  ATTN_BOOL = 9
+} attn_dtype;
+
+typedef enum attn_value_kind {
+  ATTN_NULL = 0, /* for an attribute: its default */
+  ATTN_VALUE_BOOL = 1,
+  ATTN_VALUE_I64 = 2,
+  ATTN_VALUE_F64 = 3,
+  ATTN_VALUE_STR = 4,
+  ATTN_VALUE_I64S = 5,
+  ATTN_VALUE_F64S = 6,
+  ATTN_VALUE_OBJECT = 7 /* u.s is the JSON text of an object */
+} attn_value_kind;
+
+/* ---- frozen structs --------------------------------------------------------------------------- */
+
+/* A parameter, a call argument or an operator attribute. Pointers live as long as the call they are
+   given to; those given to create() may not be kept, copy them. */
+typedef struct attn_value {
+  int32_t kind;   /* attn_value_kind */
+  uint32_t count; /* of the lists */
+  union {
+    int64_t i; /* BOOL (0 or 1), I64; a seed is the bits of a uint64_t */
+    double f;
+    const char* s;
+    const int64_t* is;
+    const double* fs;
+  } u;
+} attn_value;
+
+typedef struct attn_view {
+  void* data;    /* NULL in a shape-only run */
+  int32_t dtype; /* attn_dtype */
+  int32_t rank;  /* 0..ATTN_MAX_RANK */
+  int64_t shape[ATTN_MAX_RANK];
+  int64_t stride[ATTN_MAX_RANK]; /* in elements */
+} attn_view;
+
+/* A handle of the host. This prefix may be read at any time, so shapes cost no call; the host keeps a
+   private tail behind it. A handle is valid for one call only: epoch tells which. */
+typedef struct attn_tensor {
+  attn_view view;
+  uint32_t flags; /* read only; none for plugins yet */
+  int32_t refs;   /* counted by the holder; give a handle back with release() when it reaches 0 */
+  uint32_t epoch; /* number of the call that the handle belongs to */
+  uint32_t reserved;
+} attn_tensor;
+
+typedef struct attn_shape {
+  int32_t rank;
+  int32_t present;            /* 0: an optional input that is not there */
+  int64_t dim[ATTN_MAX_RANK]; /* -1: not known yet */
+} attn_shape;
+
+/* Memory of the caller; contents are undefined unless the function returned a code. */
+typedef struct attn_error {
+  int32_t code;
+  char where[124];   /* the layer, operator or parameter concerned */
+  char message[896]; /* what was wrong, what was expected, what to do */
+} attn_error;
+
+/* Opaque: what a plugin keeps for one layer; the context of one call; a resolved operator. */
+typedef struct attn_layer attn_layer;
+typedef struct attn_ctx attn_ctx;
+typedef struct attn_op_ref attn_op_ref;
+struct attn_engine;
+
+/* ---- schema: parameters of types, arguments of calls, attributes of operators ----------------- */
+
+typedef enum attn_param_kind {
+  ATTN_PARAM_BOOL = 1,
+  ATTN_PARAM_INT = 2,
+  ATTN_PARAM_REAL = 3, /* arrives as F64 whatever the config wrote */
+  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these */
+  ATTN_PARAM_INTS = 5,
+  ATTN_PARAM_REALS = 6,
+  ATTN_PARAM_INT_OR_PAIR = 7,   /* arrives as I64S of two */
+  ATTN_PARAM_SEED = 8,          /* 0..2^64-1, arrives as I64 with the same bits */
+  ATTN_PARAM_PROBABILITY = 9,   /* name of a probability type, any letter case */
+  ATTN_PARAM_NORM = 10,         /* name of a norm; choices are further names that the type takes */
+  ATTN_PARAM_ACTIVATION = 11,   /* name of an activation; null is linear */
+  ATTN_PARAM_INITIALIZER = 12,  /* name or object; arrives as STR or OBJECT */
+  ATTN_PARAM_REGULARIZER = 13,  /* name or object; arrives as STR or OBJECT */
+  ATTN_PARAM_OPTIONS = 14       /* object or null: options of the parameter named in `of` */
+} attn_param_kind;
+
+enum {
+  ATTN_PARAM_REQUIRED = 1u << 0,
+  ATTN_PARAM_NULLABLE = 1u << 1,
+  ATTN_PARAM_HAS_MIN = 1u << 2,
+  ATTN_PARAM_HAS_MAX = 1u << 3,
+  ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
+  ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
+  ATTN_PARAM_ODD = 1u << 6
+};
+
+typedef struct attn_param {
+  uint32_t struct_size;
+  uint32_t kind;  /* attn_param_kind */
+  uint32_t flags; /* ATTN_PARAM_* */
+  uint32_t n_choices;
+  const char* name;
+  const char* doc;
+  attn_value def; /* when absent; NULL for a required one */
+  attn_value min, max;
+  const char* const* choices;
+  const char* const* aliases; /* further names of the same setting */
+  uint32_t n_aliases;
+  uint32_t reserved;
+  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL */
+} attn_param;
+
+/* A rule between parameters, checked after each one by itself, with defaults filled in. */
+typedef struct attn_rule {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const char* text; /* the message when broken; {name} stands for the value of that parameter */
+  int32_t (*check)(const attn_value* values); /* nonzero: holds. Values in schema order. [any-thread] */
+} attn_rule;
+
+enum {
+  ATTN_INPUT_OPTIONAL = 1u << 0,
+  ATTN_INPUT_MASK = 1u << 1 /* a keep mask (or a float bias where the type says so): no width of its own */
+};
+
+typedef struct attn_input {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_INPUT_* */
+  const char* name;
+  const char* doc;
+  uint32_t n_shapes;
+  uint32_t dtypes;           /* bit i: attn_dtype i is taken; 0: floating kinds, for a mask every kind */
+  const char* const* shapes; /* one text for each accepted rank, extents named: "batch, seq, dim" */
+} attn_input;
+
+enum { ATTN_OUTPUT_OPTIONAL = 1u << 0 };
+
+typedef struct attn_output {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_OUTPUT_* */
+  const char* name;
+  const char* doc;
+  const char* shape;    /* extents named: "batch, heads, query, key" */
+  const char* argument; /* the BOOL argument of the call that asks for it, or NULL */
+} attn_output;
+
+/* ---- operators: the same struct whether the host or a plugin provides them -------------------- */
+
+enum { ATTN_OP_TRAINING = 1u << 0, ATTN_OP_RECORDING = 1u << 1 };
+
+/* One run of an operator. All arrays have the declared lengths: the host pads what was left out. */
+typedef struct attn_op_call {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_OP_TRAINING, ATTN_OP_RECORDING */
+  uint32_t n_in, n_out, n_saved, n_attrs;
+  const attn_value* attrs;      /* defaults filled in, kinds checked */
+  const attn_tensor* const* in; /* NULL: absent */
+  attn_tensor* const* out; /* NULL: not wanted. In shape() all are prototypes to fill: dtype, rank, shape,
+                              and strides unless stride[0] is left at ATTN_DENSE */
+  attn_view* const* saved; /* hidden outputs for vjp; shaped by shape(); NULL unless RECORDING */
+  const attn_view* const* dout; /* vjp only. NULL: zero */
+  attn_view* const* din;        /* vjp only. NULL: not needed. Accumulate into it */
+  uint64_t seed, stream; /* operators with ATTN_OP_RANDOM: the same pair in forward and in vjp */
+  const struct attn_engine* engine;
+  attn_ctx* ctx; /* for scratch, parallel_for and kernels only */
+} attn_op_call;
+
+#define ATTN_DENSE INT64_MIN
+
+/* What a run costs; for profiles and for planning. */
+typedef struct attn_cost {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double flops; /* multiply and add are two */
+  double bytes; /* that have to be read and written at least once */
+} attn_cost;
+
+typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread] */
+
+enum {
+  ATTN_OP_RANDOM = 1u << 0, /* wants seed and stream */
+  ATTN_OP_NO_GRAD = 1u << 1 /* a constant for differentiation */
+};
+
+typedef struct attn_op {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_OP_RANDOM, ATTN_OP_NO_GRAD */
+  const char* name;
+  const char* doc;
+  uint32_t version; /* another meaning is another version; appended attributes are not */
+  uint32_t n_in, n_out, n_saved, n_attrs;
+  uint32_t in_required; /* bit i: input i must be there */
+  uint32_t in_const;    /* bit i: input i never gets a gradient */
+  int32_t map_output;   /* the optional output that is an attention map, or -1 */
+  const attn_param* const* attrs;
+  attn_op_fn shape;   /* fills dtype and shape of every output and of saved; checks all arguments */
+  attn_op_fn forward; /* computes outputs (and saved when RECORDING) */
+  attn_op_fn vjp;     /* accumulates gradients; NULL: recording through it is an error */
+  int32_t (*cost)(const attn_op_call*, attn_cost*); /* may be NULL. [any-thread] */
+} attn_op;
+
+/* An operator that a plugin calls. The host fills *slot when it loads the plugin, before init(). */
+typedef struct attn_op_use {
+  uint32_t struct_size;
+  uint32_t version;
+  uint32_t min_attrs; /* an older host whose operator has fewer is refused at load */
+  uint32_t min_in;
+  const char* name;
+  const attn_op_ref** slot;
+} attn_op_use;
+
+/* ---- what the host lends ------------------------------------------------------------------------ */
+
+/* Numerical kernels for the CPU that runs, for use inside operators. float32. [call-thread] */
+typedef struct attn_kernels {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* c[b] = alpha * a[b] x c_b[b] (+ c[b] when accumulate), for `batch` matrices (m, k) x (k, n). Any strides. */
+  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
+                 int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch,
+                 int64_t c_row, int32_t accumulate);
+  void (*exp)(int64_t n, const float* x, float* y);                   /* y may be x */
+  void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row); /* in place */
+  /* out[r] = log sum exp of row r */
+  void (*log_sum_exp)(int64_t rows, int64_t cols, const float* x, int64_t row, float* out);
+  double (*sum)(int64_t n, const float* x);
+  double (*dot)(int64_t n, const float* x, const float* y);
+  void (*sort)(int64_t n, float* x, int32_t descending);
+} attn_kernels;
+
+typedef enum attn_log_level {
+  ATTN_LOG_DEBUG = 0,
+  ATTN_LOG_INFO = 1,
+  ATTN_LOG_WARNING = 2,
+  ATTN_LOG_ERROR = 3
+} attn_log_level;
+
+typedef struct attn_engine {
+  uint32_t struct_size;
+  uint32_t abi_minor;
+
+  /* Runs an operator. attrs, in: in declared order, trailing ones may be left out. out[i] non-NULL on
+     entry (any non-NULL value) means wanted; on return a new handle with refs 1. [call-thread] */
+  int32_t (*run)(attn_ctx*, const attn_op_ref*, const attn_value* attrs, uint32_t n_attrs,
+                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
+                 attn_error*);
+  /* Ends the use of a handle whose refs reached 0. What is not released dies with the call. [call-thread] */
+  void (*release)(attn_ctx*, attn_tensor*);
+  /* Another look at the same memory, with its gradient. offset counts from the tensor's first element.
+     Every element must lie inside the memory that the tensor looks at; overlaps and stride 0 are refused
+     while recording. [call-thread] */
+  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape,
+                  const int64_t* stride, int64_t offset, attn_tensor** out, attn_error*);
+  /* A tensor with the given dense contents (copied); no gradient. [call-thread] */
+  int32_t (*constant)(attn_ctx*, int32_t dtype, int32_t rank, const int64_t* shape,
+                      const void* dense, attn_tensor** out, attn_error*);
+  /* The contents, for reading. In a shape-only run zeros of the same shape. [call-thread] */
+  int32_t (*read)(attn_ctx*, const attn_tensor*, attn_view* out, attn_error*);
+
+  /* Appends x to a HISTORY state along its axis; *all is the whole history. Counts when forward succeeds.
+     Without an attached state *all is x itself. [call-thread] */
+  int32_t (*append)(attn_ctx*, uint32_t state, attn_tensor* x, attn_tensor** all, attn_error*);
+  /* A VALUE state; NULL when it was never set or none is attached. [call-thread] */
+  int32_t (*state_get)(attn_ctx*, uint32_t state, attn_tensor** out, attn_error*);
+  /* Replaces a VALUE state when forward succeeds; nothing without an attached state. [call-thread] */
+  int32_t (*state_set)(attn_ctx*, uint32_t state, attn_tensor*, attn_error*);
+  /* New value of a STATISTIC weight; seen by later uses in this call, written back at commit. [call-thread] */
+  int32_t (*assign)(attn_ctx*, uint32_t weight, attn_tensor*, attn_error*);
+  /* Adds a scalar to the losses of this call under a name. [call-thread] */
+  int32_t (*loss)(attn_ctx*, const char* name, attn_tensor* scalar, attn_error*);
+  /* Names the next operator in maps and profiles; the text is copied. [call-thread] */
+  void (*label)(attn_ctx*, const char* text);
+
+  /* Inside operators: memory aligned to 64 bytes until the operator returns; NULL when there is none. [call-thread] */
+  void* (*scratch)(attn_ctx*, uint64_t bytes);
+  /* Inside operators: body(user, begin, end, worker) over [0, n) in pieces of at most `grain`, on the
+     threads of the process; worker < concurrency(). Returns when all is done. Nested calls run on the
+     calling thread. body must not throw. [call-thread] */
+  void (*parallel_for)(attn_ctx*, int64_t n, int64_t grain,
+                       void (*body)(void* user, int64_t begin, int64_t end, int32_t worker),
+                       void* user);
+  int32_t (*concurrency)(attn_ctx*); /* [call-thread] */
+
+  /* Philox4x32-10: four random words for a counter. [any-thread] */
+  void (*random4)(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]);
+  void (*log)(int32_t level, const char* text); /* [any-thread] */
+  const char* (*cpu_level)(void); /* "reference", "sse2", "avx2" or "avx512". [any-thread] */
+  const attn_kernels* kernels;
+} attn_engine;
+
+/* ---- types ---------------------------------------------------------------------------------------- */
+
+enum {
+  ATTN_WEIGHT_TRAINABLE = 1u << 0,
+  ATTN_WEIGHT_STATISTIC = 1u << 1, /* changed by assign() in training calls */
+  ATTN_WEIGHT_DERIVED = 1u << 2    /* accepted in weight files and ignored; not stored */
+};
+
+typedef struct attn_weight {
+  uint32_t struct_size;
+  uint32_t flags;    /* ATTN_WEIGHT_* */
+  const char* name;  /* path: "cross_attention/qkv/kernel" */
+  int32_t rank;
+  int32_t reserved;
+  int64_t shape[ATTN_MAX_RANK];
+  attn_value initializer; /* STR or OBJECT as an INITIALIZER parameter arrives; F64: that constant; NULL: zeros */
+  attn_value regularizer; /* STR, OBJECT or NULL */
+} attn_weight;
+
+enum {
+  ATTN_STATE_HISTORY = 1u << 0, /* grows along axis: append() */
+  ATTN_STATE_VALUE = 1u << 1    /* fixed: state_get(), state_set() */
+};
+
+typedef struct attn_state {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_STATE_* */
+  const char* name;
+  int32_t rank;
+  int32_t axis;                 /* HISTORY: the axis that grows */
+  int64_t shape[ATTN_MAX_RANK]; /* -1: taken from the first use; axis 0 is the batch */
+  int64_t max_len;              /* HISTORY: longest capacity allowed and the default one; 0: no bound */
+} attn_state;
+
+/* A member of a family (norm, probability, activation, regularizer), chosen by name and options. */
+typedef struct attn_component_spec {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const char* family;  /* "norm", "probability", "activation", "regularizer" */
+  const char* name;    /* as the parameter arrived; NULL: none (activation: linear) */
+  const char* options; /* JSON text or NULL */
+  const char* site;    /* prefix of its weights: "cross_attention/q_norm" */
+  attn_shape input;    /* of the tensor it is applied to, where known */
+} attn_component_spec;
+
+enum {
+  ATTN_COMPONENT_NONE = 1u << 0,            /* identity: leave it out */
+  ATTN_COMPONENT_MIXES_POSITIONS = 1u << 1, /* one position's result depends on others: no cache */
+  ATTN_COMPONENT_STATISTICS = 1u << 2,      /* outputs 1 and 2 are new values of weights 2 and 3 */
+  ATTN_COMPONENT_OTHER_AXIS = 1u << 3       /* probability: normalises another axis than the keys */
+};
+
+/* What the host made of it: the attributes that the family's operator begins with, and its weights in the
+   order of that operator's inputs. Lives as long as the layer. */
+typedef struct attn_component {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_COMPONENT_* */
+  uint32_t n_attrs;
+  uint32_t n_weights;
+  const attn_value* attrs;
+  const int32_t* weights; /* index of a weight of the layer, or -1: absent */
+} attn_component;
+
+/* Lent to build(). */
+typedef struct attn_builder {
+  uint32_t struct_size;
+  uint32_t n_inputs;
+  const attn_shape* inputs; /* in the order of the type's inputs */
+  void* host;
+  int32_t (*weight)(struct attn_builder*, const attn_weight*, uint32_t* index,
+                    attn_error*); /* [one-thread-per-layer] */
+  int32_t (*state)(struct attn_builder*, const attn_state*, uint32_t* index,
+                   attn_error*); /* [one-thread-per-layer] */
+  int32_t (*component)(struct attn_builder*, const attn_component_spec*,
+                       const attn_component** out, attn_error*); /* [one-thread-per-layer] */
+} attn_builder;
+
+enum {
+  ATTN_CALL_TRAINING = 1u << 0,
+  ATTN_CALL_RECORDING = 1u << 1,
+  ATTN_CALL_SHAPES_ONLY = 1u << 2,
+  ATTN_CALL_STATEFUL = 1u << 3 /* a state is attached */
+};
+
+typedef struct attn_call {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_CALL_* */
+  uint32_t n_inputs, n_weights, n_args, n_outputs;
+  attn_tensor* const* inputs;  /* NULL: not given */
+  attn_tensor* const* weights; /* by the index that build() got */
+  const attn_value* args;      /* by the order of the type's arguments, defaults filled in */
+  attn_tensor** outputs;       /* to fill; the host takes over one reference of each */
+  uint64_t outputs_wanted;     /* bit i: optional output i is asked for */
+  int64_t position;            /* length of the attached state before this call; 0 without one */
+  const attn_engine* engine;
+  attn_ctx* ctx;
+} attn_call;
+
+typedef struct attn_type {
+  uint32_t struct_size;
+  uint32_t flags;
+  const char* id;         /* "multi_head"; names without a dot are reserved for what comes with the library */
+  const char* class_name; /* "MultiHeadAttention": an identifier */
+  const char* description;
+  const char* use_case;
+  const char* input_shape; /* "(batch, seq_len, dim)" */
+  const char* complexity;
+  const char* paper;
+  uint32_t n_params, n_rules, n_inputs, n_args, n_outputs;
+  uint32_t reserved;
+  const attn_param* const* params; /* required ones first: the order of all lists and messages */
+  const attn_rule* const* rules;
+  const attn_input* const* inputs;
+  const attn_param* const* args;
+  const attn_output* const* outputs;
+  int32_t (*create)(const attn_value* values, attn_layer** out, attn_error*); /* [any-thread] */
+  void (*destroy)(attn_layer*);                                             /* [any-thread] */
+  int32_t (*build)(attn_layer*, attn_builder*, attn_error*); /* [one-thread-per-layer] */
+  /* Must not change *layer: many threads may run it at once, each with a context of its own. [any-thread] */
+  int32_t (*forward)(const attn_layer*, const attn_call*, attn_error*);
+} attn_type;
+
+typedef struct attn_plugin {
+  uint32_t struct_size;
+  uint16_t abi_major;
+  uint16_t abi_minor_built;  /* ATTN_ABI_MINOR of the header it was compiled with */
+  uint16_t abi_minor_needed; /* the oldest host it works with */
+  uint16_t reserved;
+  uint32_t n_types, n_ops, n_uses;
+  const char* name;
+  const char* version;
+  const char* license; /* SPDX expression */
+  const attn_type* const* types;
+  const attn_op* const* ops;
+  const attn_op_use* const* uses;
+  int32_t (*init)(const attn_engine*, attn_error*); /* once, after uses are resolved; may be NULL. [any-thread] */
+  void (*deinit)(void); /* at the end of the process; may be NULL. [any-thread] */
+} attn_plugin;
+
+/* The one exported function. Must not fail; returns the same table every time. [any-thread] */
+#if defined(__GNUC__)
+#define ATTN_EXPORT __attribute__((visibility("default")))
+#else
+#define ATTN_EXPORT
+#endif
+ATTN_EXPORT const attn_plugin* attn_plugin_v1(void);
+
+/* What the host reads from the file before it runs any code of it: the ELF section ".attn_note". */
+typedef struct attn_note {
+  char magic[8]; /* ATTN_NOTE_MAGIC, without the NUL */
+  uint16_t abi_major, abi_minor_built, abi_minor_needed, pointer_bits;
+  char name[64];
+  char version[32];
+  char types[1024]; /* ids, separated by one space */
+} attn_note;
+
+#define ATTN_NOTE_MAGIC "ATTNOTE1"
+#define ATTN_NOTE_SECTION ".attn_note"
+
+/* For plugins in C: ATTN_NOTE("name", "1.0.0", "my.type other.type"); at file scope. */
+#define ATTN_NOTE(name_, version_, types_)                                                \
+  __attribute__((section(ATTN_NOTE_SECTION), used)) const attn_note attn_note_of_plugin = { \
+      {'A', 'T', 'T', 'N', 'O', 'T', 'E', '1'},                                            \
+      ATTN_ABI_MAJOR,                                                                      \
+      ATTN_ABI_MINOR,                                                                      \
+      0,                                                                                   \
+      (uint16_t)(8 * sizeof(void*)),                                                       \
+      name_,                                                                               \
+      version_,                                                                            \
+      types_}
+
+/* ---- layout, checked wherever the header is compiled ---------------------------------------------- */
+
+#ifdef __cplusplus
+#define ATTN_ASSERT_LAYOUT(condition) static_assert(condition, "layout of the attn ABI")
+#else
+#define ATTN_ASSERT_LAYOUT(condition) _Static_assert(condition, "layout of the attn ABI")
+#endif
+#if UINTPTR_MAX == UINT64_MAX
+ATTN_ASSERT_LAYOUT(sizeof(attn_value) == 16 && offsetof(attn_value, u) == 8);
+ATTN_ASSERT_LAYOUT(sizeof(attn_view) == 144 && offsetof(attn_view, shape) == 16);
+ATTN_ASSERT_LAYOUT(offsetof(attn_view, stride) == 80);
+ATTN_ASSERT_LAYOUT(sizeof(attn_tensor) == 160 && offsetof(attn_tensor, refs) == 148);
+ATTN_ASSERT_LAYOUT(sizeof(attn_shape) == 72 && offsetof(attn_shape, dim) == 8);
+ATTN_ASSERT_LAYOUT(sizeof(attn_error) == 1024 && offsetof(attn_error, message) == 128);
+ATTN_ASSERT_LAYOUT(offsetof(attn_param, of) == 104 && sizeof(attn_param) == 112);
+ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16);
+ATTN_ASSERT_LAYOUT(offsetof(attn_input, shapes) == 32 && offsetof(attn_output, argument) == 32);
+ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, seed) == 72);
+ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
+ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
+ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56);
+ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, kernels) == 144);
+ATTN_ASSERT_LAYOUT(offsetof(attn_weight, regularizer) == 104 && sizeof(attn_weight) == 120);
+ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);
+ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
+ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
+ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40);
+ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
+ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, forward) == 152);
+ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
+ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);
+#endif
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* ATTN_SDK_ABI_H */
