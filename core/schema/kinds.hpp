@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Numbers of the family members: which probability, norm, activation, regularizer or initializer is
+// meant, after names, aliases and options have been resolved (core/schema/families). They travel as
+// the first attribute of the family's operators, so a value never changes its meaning and is never
+// used again.
+//
+// Beside each family stands what its operators begin with: attributes in order, then weights in the
+// order of the operator's inputs ("slots"; a slot without a weight is an absent input). In front of
+// the weights comes the tensor itself. Formulas: the comment names the mathematics, the operators'
+// headers give it in full.
+//
+// Axes are always given negative (-1 is the last one), distinct and ascending: {-2, -1}.
+#pragma once
+
+#include <cstdint>
+
+namespace attn {
+
+// ---- probability: scores to weights
+// ---------------------------------------------------------------
+//
+//   attribute            kind   meaning
+//   0 kind               I64    ProbabilityKind
+//   1 axes               I64S   axes normalised, of a rank 4 score tensor; several only for softmax
+//   2 epsilon            F64    threshmax: added to the last divisor; adaptive: floor of
+//   probability and temperature 3 min_temp           F64    adaptive 4 max_temp           F64
+//   adaptive 5 entropy_threshold  F64    adaptive 6 coefficients       F64S   adaptive: polynomial
+//   of the entropy, highest degree first slot 0: slope, shape () - threshmax only
+enum class ProbabilityKind : std::int32_t {
+  softmax = 0,
+  sparsemax = 1,  // Euclidean projection on the simplex
+  threshmax = 2,  // softmax gated by a smooth step at 1/N, renormalised
+  adaptive = 3,   // softmax with a temperature that follows the row's entropy
+};
+inline constexpr int kProbabilityAttributes = 7;
+inline constexpr int kProbabilitySlots = 1;
+
+// ---- norm
+// -----------------------------------------------------------------------------------------
+//
+//   attribute    kind   meaning
+//   0 kind       I64    NormKind
+//   1 axes       I64S   axes normalised. batch kinds: the one axis that is kept. dynamic_tanh: axes
+//   of its weights.
+//                       energy_layer: always {-1}. global_response: {-1}, the channels
+//   2 epsilon    F64    unused by dynamic_tanh
+//   3 constant   F64    band kinds: max_band_width; logit: temperature; batch kinds: momentum; else
+//   0
+//
+//   kind                              slot 0                 slot 1                slot 2 slot 3
+//   layer                             gamma (n) or absent    beta (n) or absent
+//   rms, zero_centered_rms            scale (n) or absent
+//   band_rms, zero_centered_band_rms  band_param ()
+//   adaptive_band_rms and its zc kin  kernel (1, P)          bias (P)
+//   band_logit                        gamma                  beta                  (sizes of the
+//   last axis of L) global_response                   gamma (1,..,1,C)       beta (1,..,1,C) or
+//   absent dynamic_tanh                      weight (n)             bias (n)              alpha ()
+//   energy_layer                      gamma ()               delta (C)
+//   batch                             gamma (C) or absent    beta (C) or absent    moving_mean (C)
+//   moving_variance (C) bias_free_batch                   gamma (C) or absent running_var (C) Batch
+//   kinds: in training, outputs 1 and 2 are the new values of slots 2 and 3. Weights of several
+//   axes have one dimension for each of the axes, in ascending order.
+enum class NormKind : std::int32_t {
+  none = 0,
+  layer = 1,
+  rms = 2,
+  zero_centered_rms = 3,
+  band_rms = 4,
+  zero_centered_band_rms = 5,
+  adaptive_band_rms = 6,
+  zero_centered_adaptive_band_rms = 7,
+  band_logit = 8,
+  logit = 9,
+  max_logit = 10,
+  global_response = 11,
+  dynamic_tanh = 12,
+  energy_layer = 13,
+  batch = 14,
+  bias_free_batch = 15,
+};
+inline constexpr int kNormAttributes = 4;
+inline constexpr int kNormSlots = 4;
+
+// The mean over the axes is subtracted first.
+[[nodiscard]] constexpr bool is_zero_centered(NormKind kind) noexcept {
+  return kind == NormKind::zero_centered_rms || kind == NormKind::zero_centered_band_rms ||
+         kind == NormKind::zero_centered_adaptive_band_rms;
+}
+
+// Keeps statistics that training calls update.
+[[nodiscard]] constexpr bool has_statistics(NormKind kind) noexcept {
+  return kind == NormKind::batch || kind == NormKind::bias_free_batch;
+}
+
+// ---- activation
+// -----------------------------------------------------------------------------------
+//
+//   attribute    kind   meaning
+//   0 kind       I64    ActivationKind
+//   1 constants  F64S   by kind, see below; empty where none is listed
+//   2 axis       I64    kinds over an axis: that axis; else -1
+//   slot 0: alpha () of xatlu, xgelu, xsilu; slope of differentiable_step (1,..,n,..,1 or ()) and
+//   threshmax () slot 1: shift of differentiable_step, shaped as its slope
+enum class ActivationKind : std::int32_t {
+  linear = 0,
+  sigmoid = 1,
+  tanh = 2,
+  relu = 3,    // {max_value (infinity: none), negative_slope, threshold}; also relu6 and leaky_relu
+  relu_k = 4,  // {k}
+  elu = 5,     // alpha 1; also celu
+  selu = 6,
+  elu_plus_one = 7,  // elu + 1 + 1e-7
+  gelu = 8,          // the exact one, with erf
+  silu = 9,          // also swish, basis_function
+  mish = 10,
+  saturated_mish = 11,  // {alpha, beta}
+  golu = 12,            // {alpha, beta, gamma}
+  hard_sigmoid = 13,
+  hard_swish = 14,  // also hard_silu
+  hard_tanh = 15,
+  hard_shrink = 16,  // at 0.5
+  soft_shrink = 17,  // at 0.5
+  tanh_shrink = 18,
+  softplus = 19,
+  softsign = 20,
+  sparse_plus = 21,
+  sparse_sigmoid = 22,
+  squareplus = 23,  // b = 4
+  log_sigmoid = 24,
+  exponential = 25,
+  // with a weight
+  xatlu = 26,
+  xgelu = 27,
+  xsilu = 28,
+  differentiable_step = 29,
+  // over an axis
+  softmax = 30,
+  log_softmax = 31,
+  sparsemax = 32,
+  adaptive = 33,   // {min_temp, max_temp, entropy_threshold, eps, coefficients...}
+  threshmax = 34,  // {epsilon}
+  squash = 35,     // {epsilon}
+};
+inline constexpr int kActivationAttributes = 3;
+inline constexpr int kActivationSlots = 2;
+
+// True when an element's result depends on the element and the weights alone.
+[[nodiscard]] constexpr bool is_elementwise(ActivationKind kind) noexcept {
+  return kind < ActivationKind::softmax;
+}
+
+// ---- regularizer: a penalty of a tensor
+// --------------------------------------------------------------
+//
+//   attribute   kind   meaning
+//   0 kind      I64    RegularizerKind
+//   1 l1        F64    l1_l2: factor of sum |x|
+//   2 l2        F64    l1_l2: factor of sum x^2 (no 1/2); may be negative where the library itself
+//   set it 3 factor    F64    orthogonal kinds
+enum class RegularizerKind : std::int32_t {
+  none = 0,
+  l1_l2 = 1,
+  orthogonal_rows =
+      2,  // factor/2 * mean |off-diagonal entry| of the Gram matrix of the unit rows; rank 2
+  orthogonal_columns = 3,  // the same of the columns
+};
+inline constexpr int kRegularizerAttributes = 4;
+
+// ---- initializer: not an operator; used when weights are drawn
+// ----------------------------------------
+enum class InitializerKind : std::int32_t {
+  constant = 0,          // also zeros, ones
+  variance_scaling = 1,  // also glorot, he, lecun
+  normal = 2,
+  uniform = 3,
+  truncated_normal = 4,  // redrawn beyond 2 standard deviations, no correction
+  orthogonal = 5,        // rank >= 2
+  identity = 6,          // rank 2
+};
+enum class FanMode : std::int32_t { in = 0, out = 1, average = 2 };
+enum class ScalingDistribution : std::int32_t {
+  uniform = 0,
+  truncated_normal = 1,  // deviation corrected for the truncation
+  untruncated_normal = 2,
+};
+
+}  // namespace attn
