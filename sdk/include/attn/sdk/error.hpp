@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Errors on the plugin's side: throw or fail() anywhere below an entry point; the SDK turns every exception
-// into the attn_error of the call, so none crosses the border. Errors that the host reports arrive as
-// the same exception. [any-thread]
+// Errors on the plugin's side: throw or fail() anywhere below an entry point; the SDK turns every
+// exception into the attn_error of the call, so none crosses the border. Errors that the host
+// reports arrive as the same exception. [any-thread]
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -23,15 +23,18 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), code_(code), where_(std::move(where)) {}
   explicit Error(const attn_error& e) : Error(e.code, e.message, e.where) {}
 
-  [[nodiscard]] int32_t code() const noexcept { return code_; }          // attn_code
-  [[nodiscard]] const std::string& where() const noexcept { return where_; }  // "": the layer itself
+  [[nodiscard]] int32_t code() const noexcept { return code_; }  // attn_code
+  [[nodiscard]] const std::string& where() const noexcept {
+    return where_;
+  }  // "": the layer itself
 
  private:
   int32_t code_;
   std::string where_;
 };
 
-// Throws Error(ATTN_INVALID_ARGUMENT) with a printf-style message: say what was wrong and what was expected.
+// Throws Error(ATTN_INVALID_ARGUMENT) with a printf-style message: say what was wrong and what was
+// expected.
 [[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char* format, ...) {
   char text[sizeof(attn_error::message)];
   va_list args;
@@ -48,7 +51,8 @@ inline void check(int32_t code, const attn_error& e) {
 
 namespace detail {
 
-inline int32_t report(attn_error* e, int32_t code, const char* where, const char* message) noexcept {
+inline int32_t report(attn_error* e, int32_t code, const char* where,
+                      const char* message) noexcept {
   if (e) {
     e->code = code;
     std::snprintf(e->where, sizeof e->where, "%s", where);

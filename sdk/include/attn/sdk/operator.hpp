@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writing an operator in C++: a struct with static members becomes an attn_op. The host's own operators are
-// written with this header too.
+// Writing an operator in C++: a struct with static members becomes an attn_op. The host's own
+// operators are written with this header too.
 //
 //   struct shift {                                    // y = x + amount
 //     static constexpr const char* name = "example.shift";
@@ -14,10 +14,11 @@
 //   };
 //   ATTN_PLUGIN(..., Operator<shift>)
 //
-// Optional members: required (bit mask of inputs, default all), constants (bit mask of inputs that never get
-// a gradient), saved (number of hidden outputs), flags (ATTN_OP_*), map_output, cost(OpCall) -> attn_cost.
-// An operator is pure: it reads its inputs and attributes and writes its outputs, nothing else. All functions
-// may run on many threads at once. Throw (fail()) to refuse; outputs may then hold anything.
+// Optional members: required (bit mask of inputs, default all), constants (bit mask of inputs that
+// never get a gradient), saved (number of hidden outputs), flags (ATTN_OP_*), map_output,
+// cost(OpCall) -> attn_cost. An operator is pure: it reads its inputs and attributes and writes its
+// outputs, nothing else. All functions may run on many threads at once. Throw (fail()) to refuse;
+// outputs may then hold anything.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -32,14 +33,19 @@
 
 namespace attn::sdk {
 
-// ---- attributes -------------------------------------------------------------------------------------
+// ---- attributes
+// -------------------------------------------------------------------------------------
 
 namespace detail {
 constexpr attn_value null_value() { return {ATTN_NULL, 0, {0}}; }
 constexpr attn_value bool_value(bool b) { return {ATTN_VALUE_BOOL, 0, {b ? 1 : 0}}; }
 constexpr attn_value int_value(int64_t i) { return {ATTN_VALUE_I64, 0, {i}}; }
-constexpr attn_value real_value(double f) { return {.kind = ATTN_VALUE_F64, .count = 0, .u = {.f = f}}; }
-constexpr attn_value text_value(const char* s) { return {.kind = ATTN_VALUE_STR, .count = 0, .u = {.s = s}}; }
+constexpr attn_value real_value(double f) {
+  return {.kind = ATTN_VALUE_F64, .count = 0, .u = {.f = f}};
+}
+constexpr attn_value text_value(const char* s) {
+  return {.kind = ATTN_VALUE_STR, .count = 0, .u = {.s = s}};
+}
 constexpr attn_value ints_value(const int64_t* p, size_t n) {
   return {.kind = ATTN_VALUE_I64S, .count = static_cast<uint32_t>(n), .u = {.is = p}};
 }
@@ -47,9 +53,20 @@ constexpr attn_value reals_value(const double* p, size_t n) {
   return {.kind = ATTN_VALUE_F64S, .count = static_cast<uint32_t>(n), .u = {.fs = p}};
 }
 constexpr attn_param attribute(const char* name, uint32_t kind, attn_value def) {
-  return {.struct_size = sizeof(attn_param), .kind = kind, .flags = 0, .n_choices = 0, .name = name, .doc = "",
-          .def = def, .min = null_value(), .max = null_value(), .choices = nullptr, .aliases = nullptr,
-          .n_aliases = 0, .reserved = 0, .of = nullptr};
+  return {.struct_size = sizeof(attn_param),
+          .kind = kind,
+          .flags = 0,
+          .n_choices = 0,
+          .name = name,
+          .doc = "",
+          .def = def,
+          .min = null_value(),
+          .max = null_value(),
+          .choices = nullptr,
+          .aliases = nullptr,
+          .n_aliases = 0,
+          .reserved = 0,
+          .of = nullptr};
 }
 }  // namespace detail
 
@@ -73,7 +90,8 @@ constexpr attn_param reals_attribute(const char* name) {
   return detail::attribute(name, ATTN_PARAM_REALS, detail::reals_value(nullptr, 0));
 }
 
-// ---- shapes -----------------------------------------------------------------------------------------
+// ---- shapes
+// -----------------------------------------------------------------------------------------
 
 // "(2, 3, 4)", for messages.
 inline std::string shape_text(const attn_view& v) {
@@ -107,7 +125,8 @@ T* data(const attn_view& v) {
   return static_cast<T*>(v.data);
 }
 
-// ---- one run of an operator ---------------------------------------------------------------------------
+// ---- one run of an operator
+// ---------------------------------------------------------------------------
 
 class OpCall {
  public:
@@ -127,7 +146,9 @@ class OpCall {
   [[nodiscard]] std::span<const int64_t> integers(int n) const {
     return {c_->attrs[n].u.is, c_->attrs[n].count};
   }
-  [[nodiscard]] std::span<const double> reals(int n) const { return {c_->attrs[n].u.fs, c_->attrs[n].count}; }
+  [[nodiscard]] std::span<const double> reals(int n) const {
+    return {c_->attrs[n].u.fs, c_->attrs[n].count};
+  }
 
   // Tensors by position; nullptr: absent, not wanted, zero (dout) or not needed (din).
   [[nodiscard]] const attn_view* in(int n) const { return c_->in[n] ? &c_->in[n]->view : nullptr; }
@@ -136,8 +157,8 @@ class OpCall {
   [[nodiscard]] const attn_view* dout(int n) const { return c_->dout[n]; }
   [[nodiscard]] attn_view* din(int n) const { return c_->din[n]; }
 
-  // In shape(): describes an output. Row-major memory unless `memory_order` names the axes from the slowest
-  // to the fastest.
+  // In shape(): describes an output. Row-major memory unless `memory_order` names the axes from the
+  // slowest to the fastest.
   void out_shape(int n, int32_t dtype, std::span<const int64_t> shape,
                  std::initializer_list<int> memory_order = {}) const {
     attn_view& v = c_->out[n]->view;
@@ -207,17 +228,21 @@ class OpCall {
   const attn_op_call* c_;
 };
 
-// ---- from the struct to the table -----------------------------------------------------------------------
+// ---- from the struct to the table
+// -----------------------------------------------------------------------
 
 namespace detail {
 
 template <class Op>
 constexpr size_t attribute_count() {
-  if constexpr (requires { Op::attributes; }) return std::size(Op::attributes);
-  else return 0;
+  if constexpr (requires { Op::attributes; })
+    return std::size(Op::attributes);
+  else
+    return 0;
 }
 template <class Op, size_t... I>
-constexpr std::array<const attn_param*, sizeof...(I) + 1> attribute_pointers(std::index_sequence<I...>) {
+constexpr std::array<const attn_param*, sizeof...(I) + 1> attribute_pointers(
+    std::index_sequence<I...>) {
   return {&Op::attributes[I]..., nullptr};
 }
 template <class Op>
@@ -231,15 +256,19 @@ struct OperatorTable {
   }
   static int32_t forward(const attn_op_call* c, attn_error* e) {
     return guard(e, [&] {
-      if (OpCall(c).dtype() == ATTN_F64) Op::template forward<double>(OpCall(c));
-      else Op::template forward<float>(OpCall(c));
+      if (OpCall(c).dtype() == ATTN_F64)
+        Op::template forward<double>(OpCall(c));
+      else
+        Op::template forward<float>(OpCall(c));
     });
   }
   static int32_t vjp(const attn_op_call* c, attn_error* e) {
     return guard(e, [&] {
       if constexpr (requires { Op::template vjp<float>(OpCall(c)); }) {
-        if (OpCall(c).dtype() == ATTN_F64) Op::template vjp<double>(OpCall(c));
-        else Op::template vjp<float>(OpCall(c));
+        if (OpCall(c).dtype() == ATTN_F64)
+          Op::template vjp<double>(OpCall(c));
+        else
+          Op::template vjp<float>(OpCall(c));
       }
     });
   }

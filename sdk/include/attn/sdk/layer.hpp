@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an attention type is made of: a class with describe(), build() and forward().
+//
+//   struct Identity : Layer<Params> {
+//     static constexpr TypeInfo info{.id = "example.identity", .class_name = "Identity", ...};
+//     static void describe(Schema<Params>& s);     // what it accepts
+//     void build(Builder& b);                      // declares weights, states, norms: members of
+//     the class void forward(Call& c) const;                 // or forward(Call& c, const
+//     Arguments& a) const
+//   };
+//
+// build() runs once a layer, before the first call, with the shapes of the inputs. forward() runs
+// on many threads at once and changes nothing in the object. A constructor-time check that no
+// schema rule can express goes into an optional `void check() const`, which runs when the layer is
+// created.
+#pragma once
+
+#include <attn/sdk/abi.h>
+#include <attn/sdk/error.hpp>
+#include <attn/sdk/operator.hpp>
+#include <attn/sdk/schema.hpp>
+#include <attn/sdk/tensor.hpp>
+
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace attn::sdk {
+
+// Texts for people; none may be empty.
+struct TypeInfo {
+  const char* id;
+  const char* class_name;
+  const char* description;
+  const char* use_case;
+  const char* input_shape;
+  const char* complexity;
+  const char* paper;
+};
+
+// Index of a declared weight; -1: not declared (an absent bias).
+struct Weight {
+  int32_t index = -1;
+};
+struct State {
+  int32_t index = -1;
+};
+
+namespace detail {
+// A component of the host, or none.
+struct Component {
+  const attn_component* c = nullptr;
+  explicit operator bool() const { return c && !(c->flags & ATTN_COMPONENT_NONE); }
+  [[nodiscard]] bool has(uint32_t flag) const { return c && (c->flags & flag) != 0; }
+};
+}  // namespace detail
+
+// A norm, probability, activation or regularizer chosen by name. False: none.
+struct Norm : detail::Component {
+  // One position's result depends on others, so that it cannot be cached.
+  [[nodiscard]] bool mixes_positions() const { return has(ATTN_COMPONENT_MIXES_POSITIONS); }
+};
+struct Probability : detail::Component {
+  // Normalises another axis than the keys.
+  [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
+};
+struct Activation : detail::Component {};
+struct Regularizer : detail::Component {};
+
+// Lent to build().
+class Builder {
+ public:
+  explicit Builder(attn_builder* b) : b_(b) {}
+
+  // Shape of an input: rank 0 and absent when it was not given; -1 where an extent is not known
+  // yet.
+  [[nodiscard]] const attn_shape& input(size_t n) const { return b_->inputs[n]; }
+
+  // A trainable weight. `when` false declares nothing.
+  Weight weight(const char* name, std::initializer_list<int64_t> shape, const Setting& initializer,
+                const Setting& regularizer = {}, bool when = true) {
+    return declare(name, shape, initializer.value(), regularizer.value(), ATTN_WEIGHT_TRAINABLE,
+                   when);
+  }
+  // A weight that begins as a constant.
+  Weight constant(const char* name, std::initializer_list<int64_t> shape, double value,
+                  uint32_t flags, const Setting& regularizer = {}) {
+    return declare(name, shape, detail::real_value(value), regularizer.value(), flags, true);
+  }
+  // A table that the library computes by itself: accepted in weight files and ignored.
+  void derived(const char* name, std::initializer_list<int64_t> shape) {
+    declare(name, shape, detail::null_value(), detail::null_value(), ATTN_WEIGHT_DERIVED, true);
+  }
+  // Kept from call to call when a state is attached: grows along `axis` by Call::cache(). Axis 0 is
+  // the batch; extents of -1 are taken from the first use. max_len 0: no bound.
+  State history(const char* name, std::initializer_list<int64_t> shape, int axis, int64_t max_len) {
+    return declare_state(name, shape, ATTN_STATE_HISTORY, axis, max_len);
+  }
+  // Kept from call to call when a state is attached: Call::get() and Call::set().
+  State value(const char* name, std::initializer_list<int64_t> shape) {
+    return declare_state(name, shape, ATTN_STATE_VALUE, 0, 0);
+  }
+
+  // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known.
+  Norm norm(const char* site, const std::optional<std::string>& type, const Setting& options,
+            std::initializer_list<int64_t> input) {
+    return {component("norm", site, type ? type->c_str() : nullptr, options, input)};
+  }
+  Probability probability(const char* site, const std::string& type, const Setting& options) {
+    return {component("probability", site, type.c_str(), options, {-1, -1, -1, -1})};
+  }
+  Activation activation(const char* site, const std::optional<std::string>& type,
+                        const Setting& options, std::initializer_list<int64_t> input) {
+    return {component("activation", site, type ? type->c_str() : nullptr, options, input)};
+  }
+  Regularizer regularizer(const Setting& s) {
+    if (s.kind == Setting::Kind::null) return {};
+    return {component("regularizer", "", s.text.c_str(), {}, {})};
+  }
+
+ private:
+  Weight declare(const char* name, std::initializer_list<int64_t> shape, attn_value initializer,
+                 attn_value regularizer, uint32_t flags, bool when) {
+    if (!when) return {};
+    attn_weight w{};
+    w.struct_size = sizeof w;
+    w.flags = flags;
+    w.name = name;
+    fill(shape, w.rank, w.shape);
+    w.initializer = initializer;
+    w.regularizer = regularizer;
+    uint32_t index = 0;
+    attn_error e;
+    sdk::check(b_->weight(b_, &w, &index, &e), e);
+    return {static_cast<int32_t>(index)};
+  }
+  State declare_state(const char* name, std::initializer_list<int64_t> shape, uint32_t flags,
+                      int axis, int64_t max_len) {
+    attn_state s{};
+    s.struct_size = sizeof s;
+    s.flags = flags;
+    s.name = name;
+    fill(shape, s.rank, s.shape);
+    s.axis = axis;
+    s.max_len = max_len;
+    uint32_t index = 0;
+    attn_error e;
+    sdk::check(b_->state(b_, &s, &index, &e), e);
+    return {static_cast<int32_t>(index)};
+  }
+  detail::Component component(const char* family, const char* site, const char* name,
+                              const Setting& options, std::initializer_list<int64_t> input) {
+    attn_component_spec s{};
+    s.struct_size = sizeof s;
+    s.family = family;
+    s.name = name;
+    s.options = options.object_text();
+    s.site = site;
+    s.input.present = 1;
+    fill(input, s.input.rank, s.input.dim);
+    const attn_component* out = nullptr;
+    attn_error e;
+    sdk::check(b_->component(b_, &s, &out, &e), e);
+    return {out};
+  }
+  static void fill(std::initializer_list<int64_t> from, int32_t& rank, int64_t* to) {
+    if (from.size() > ATTN_MAX_RANK) fail("more than %d axes", ATTN_MAX_RANK);
+    rank = static_cast<int32_t>(from.size());
+    for (const int64_t n : from) *to++ = n;
+  }
+  attn_builder* b_;
+};
+
+// One call of forward().
+class Call {
+ public:
+  explicit Call(const attn_call* c) : c_(c) {}
+
+  // An input, by the order of the schema; empty when an optional one was not given.
+  [[nodiscard]] Tensor input(size_t n) const { return share(c_->inputs[n]); }
+  // A weight; empty when it was not declared.
+  [[nodiscard]] Tensor operator[](Weight w) const {
+    return w.index < 0 ? Tensor{} : share(c_->weights[w.index]);
+  }
+  [[nodiscard]] bool training() const { return (c_->flags & ATTN_CALL_TRAINING) != 0; }
+  [[nodiscard]] bool shapes_only() const { return (c_->flags & ATTN_CALL_SHAPES_ONLY) != 0; }
+  // A state is attached; its length before this call.
+  [[nodiscard]] bool stateful() const { return (c_->flags & ATTN_CALL_STATEFUL) != 0; }
+  [[nodiscard]] int64_t position() const { return c_->position; }
+
+  // Optional output n is asked for.
+  [[nodiscard]] bool wants(size_t n) const { return (c_->outputs_wanted >> n & 1u) != 0; }
+  void output(size_t n, Tensor t) { c_->outputs[n] = t.detach(); }
+
+  // Appends to a history and gives all of it; without a state gives x back.
+  [[nodiscard]] Tensor cache(State s, const Tensor& x) {
+    attn_tensor* out = nullptr;
+    attn_error e;
+    check(c_->engine->append(c_->ctx, static_cast<uint32_t>(s.index), x.handle(), &out, &e), e);
+    return {out, c_->engine, c_->ctx};
+  }
+  // A kept value; empty at first and without a state.
+  [[nodiscard]] Tensor get(State s) {
+    attn_tensor* out = nullptr;
+    attn_error e;
+    check(c_->engine->state_get(c_->ctx, static_cast<uint32_t>(s.index), &out, &e), e);
+    return {out, c_->engine, c_->ctx};
+  }
+  void set(State s, const Tensor& x) {
+    attn_error e;
+    check(c_->engine->state_set(c_->ctx, static_cast<uint32_t>(s.index), x.handle(), &e), e);
+  }
+  // New value of a statistic.
+  void assign(Weight w, const Tensor& x) {
+    attn_error e;
+    check(c_->engine->assign(c_->ctx, static_cast<uint32_t>(w.index), x.handle(), &e), e);
+  }
+  // Adds a scalar to the losses of the call.
+  void loss(const char* name, const Tensor& scalar) {
+    attn_error e;
+    check(c_->engine->loss(c_->ctx, name, scalar.handle(), &e), e);
+  }
+  // Names the next operator in maps and profiles.
+  void label(const char* text) { c_->engine->label(c_->ctx, text); }
+  // A tensor with these contents and no gradient.
+  [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape, const void* dense) {
+    attn_tensor* out = nullptr;
+    attn_error e;
+    check(c_->engine->constant(c_->ctx, dtype, static_cast<int32_t>(shape.size()), shape.data(),
+                               dense, &out, &e),
+          e);
+    return {out, c_->engine, c_->ctx};
+  }
+  [[nodiscard]] const attn_call& raw() const { return *c_; }
+
+ private:
+  [[nodiscard]] Tensor share(attn_tensor* t) const { return Tensor::share(t, c_->engine, c_->ctx); }
+  const attn_call* c_;
+};
+
+// Base of every type: the parameters, read once.
+template <class P, class A = NoArguments>
+struct Layer {
+  using Params = P;
+  using Arguments = A;
+  Params p;
+};
+
+}  // namespace attn::sdk

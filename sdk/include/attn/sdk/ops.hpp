@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The host's operators, as functions. Each records itself for differentiation; an absent tensor is
+// Tensor{}. Shapes: B batch, H query heads, G key/value heads (divides H), Q queries, K keys, D
+// head size. Only operators that are really called become requirements of the plugin.
+#pragma once
+
+#include <attn/sdk/layer.hpp>
+#include <attn/sdk/operator.hpp>
+#include <attn/sdk/tensor.hpp>
+
+#include <array>
+#include <span>
+#include <utility>
+
+namespace attn::sdk {
+
+// One tag an operator: name, version, and the least that a host's version must offer.
+#define ATTN_SDK_OPERATOR(tag, name_, attrs_, in_)                           \
+  struct tag {                                                               \
+    static constexpr const char* name = name_;                               \
+    static constexpr uint32_t version = 1, min_attrs = attrs_, min_in = in_; \
+  }
+namespace detail {
+ATTN_SDK_OPERATOR(LinearTag, "linear", 0, 3);
+ATTN_SDK_OPERATOR(AttentionTag, "attention", 10, 7);
+ATTN_SDK_OPERATOR(NormTag, "norm", 3, 5);
+ATTN_SDK_OPERATOR(ActivationTag, "activation", 3, 3);
+ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 4, 3);
+ATTN_SDK_OPERATOR(PenaltyTag, "penalty", 3, 1);
+ATTN_SDK_OPERATOR(RopeTag, "rope", 3, 1);
+ATTN_SDK_OPERATOR(DropoutTag, "dropout", 1, 1);
+ATTN_SDK_OPERATOR(AddTag, "add", 0, 2);
+ATTN_SDK_OPERATOR(SubTag, "sub", 0, 2);
+ATTN_SDK_OPERATOR(MulTag, "mul", 0, 2);
+ATTN_SDK_OPERATOR(DivTag, "div", 0, 2);
+ATTN_SDK_OPERATOR(MaximumTag, "maximum", 0, 2);
+ATTN_SDK_OPERATOR(ScaleTag, "scale", 2, 1);
+ATTN_SDK_OPERATOR(ExpTag, "exp", 0, 1);
+ATTN_SDK_OPERATOR(LogTag, "log", 0, 1);
+ATTN_SDK_OPERATOR(SqrtTag, "sqrt", 0, 1);
+ATTN_SDK_OPERATOR(SquareTag, "square", 0, 1);
+ATTN_SDK_OPERATOR(SelectTag, "select", 0, 3);
+ATTN_SDK_OPERATOR(SumTag, "sum", 2, 1);
+ATTN_SDK_OPERATOR(MeanTag, "mean", 2, 1);
+ATTN_SDK_OPERATOR(MaxTag, "max", 2, 1);
+ATTN_SDK_OPERATOR(ConcatTag, "concat", 1, 8);
+ATTN_SDK_OPERATOR(ConvertTag, "convert", 1, 1);
+ATTN_SDK_OPERATOR(MatmulTag, "matmul", 3, 2);
+ATTN_SDK_OPERATOR(DepthwiseTag, "depthwise_conv2d", 1, 3);
+
+template <class Tag, size_t A, size_t I>
+Tensor run_one(const Tensor& from, const std::array<attn_value, A>& attrs,
+               const std::array<const Tensor*, I>& inputs) {
+  return std::move(run<Tag, 1>(from, attrs, inputs)[0]);
+}
+inline constexpr std::array<attn_value, 0> kNoAttributes{};
+inline const Tensor* given(const Tensor& t) { return t ? &t : nullptr; }
+// The attributes and weights of a component; absent ones are NULL.
+inline attn_value attribute(const Component& c, uint32_t n) {
+  return c.c && n < c.c->n_attrs ? c.c->attrs[n] : null_value();
+}
+inline Tensor weight(const Call& c, const Component& of, uint32_t n) {
+  return of.c && n < of.c->n_weights ? c[Weight{of.c->weights[n]}] : Tensor{};
+}
+}  // namespace detail
+#undef ATTN_SDK_OPERATOR
+
+// x (..., in) -> (..., out): x W + b, W (in, out), b (out).
+inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
+  return detail::run_one<detail::LinearTag>(x, detail::kNoAttributes,
+                                            std::array{&x, &w, detail::given(bias)});
+}
+
+// (..., m, k) x (..., k, n), leading axes broadcast; alpha times the product.
+struct MatmulOptions {
+  bool transpose_a = false, transpose_b = false;
+  double alpha = 1;
+};
+inline Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
+  return detail::run_one<detail::MatmulTag>(
+      a,
+      std::array{detail::bool_value(o.transpose_a), detail::bool_value(o.transpose_b),
+                 detail::real_value(o.alpha)},
+      std::array{&a, &b});
+}
+
+struct AttentionOptions {
+  double scale = 1;     // of the scores
+  bool causal = false;  // query i uses keys j <= i + offset only
+  int64_t offset = 0;   // position of query 0 among the keys
+  int64_t window = 0;   // > 0: causal: j > i + offset - window; else |i + offset - j| < window
+  int64_t block = 0;    // > 0: only keys of the query's own block of this length
+  bool zero_empty_rows =
+      false;           // a row whose mask keeps no key gives zeros; else it ignores its mask
+  double dropout = 0;  // rate on the weights
+};
+struct Attended {
+  Tensor output;   // (B, H, Q, Dv)
+  Tensor weights;  // (B, H, Q, K) after dropout, when asked for
+};
+// probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
+// strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
+// broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
+// gradient. lengths (B): the first n keys.
+inline Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Probability& probability, const AttentionOptions& o,
+                          const Tensor& keep = {}, const Tensor& bias = {},
+                          bool want_weights = false, const Tensor& lengths = {}) {
+  using namespace detail;
+  const Tensor slope = weight(c, probability, 0);
+  auto out = run<AttentionTag, 2>(
+      q,
+      std::array{attribute(probability, 0), attribute(probability, 1), attribute(probability, 2),
+                 real_value(o.scale), bool_value(o.causal), int_value(o.offset),
+                 int_value(o.window), int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
+                 real_value(o.dropout)},
+      std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
+      want_weights ? 3u : 1u);
+  return {std::move(out[0]), std::move(out[1])};
+}
+
+// The norm of x; x itself without one. In training calls its statistics are updated.
+inline Tensor norm(Call& c, const Norm& n, const Tensor& x) {
+  using namespace detail;
+  if (!n) return x;
+  const Tensor w0 = weight(c, n, 0), w1 = weight(c, n, 1), s0 = weight(c, n, 2),
+               s1 = weight(c, n, 3);
+  const bool update = c.training() && n.has(ATTN_COMPONENT_STATISTICS);
+  const uint32_t wanted = 1u | (update && s0 ? 2u : 0u) | (update && s1 ? 4u : 0u);
+  auto out = run<NormTag, 3>(x, std::array{attribute(n, 0), attribute(n, 1), attribute(n, 2)},
+                             std::array{&x, given(w0), given(w1), given(s0), given(s1)}, wanted);
+  if (out[1]) c.assign(Weight{n.c->weights[2]}, out[1]);
+  if (out[2]) c.assign(Weight{n.c->weights[3]}, out[2]);
+  return std::move(out[0]);
+}
+
+// The activation of x; x itself for linear.
+inline Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
+  using namespace detail;
+  if (!a) return x;
+  const Tensor w0 = weight(c, a, 0), w1 = weight(c, a, 1);
+  return run_one<ActivationTag>(x, std::array{attribute(a, 0), attribute(a, 1), attribute(a, 2)},
+                                std::array{&x, given(w0), given(w1)});
+}
+
+// Scores (B, H, Q, K) to weights, for types that need the weights themselves.
+inline Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
+                          const Tensor& keep = {}, bool zero_empty_rows = false) {
+  using namespace detail;
+  const Tensor slope = weight(c, p, 0);
+  return run_one<ProbabilityTag>(scores,
+                                 std::array{attribute(p, 0), attribute(p, 1), attribute(p, 2),
+                                            int_value(zero_empty_rows ? 1 : 0)},
+                                 std::array{&scores, given(slope), given(keep)});
+}
+
+// Adds regularizer(x) / extent of x's first axis to the losses of the call.
+inline void penalize(Call& c, const Regularizer& r, const char* name, const Tensor& x) {
+  using namespace detail;
+  if (!r) return;
+  const double batch = x.rank() > 0 ? static_cast<double>(x.dim(0)) : 1.0;
+  c.loss(name,
+         run_one<PenaltyTag>(x, std::array{attribute(r, 0), attribute(r, 1), real_value(batch)},
+                             std::array{&x}));
+}
+
+// Rotary position embedding of x (B, H, S, D): the first rope_dim (even) components of each head,
+// positions offset.. (Su et al. 2021, interleaved pairs).
+inline Tensor rope(const Tensor& x, double theta, int64_t rope_dim, int64_t offset) {
+  return detail::run_one<detail::RopeTag>(
+      x,
+      std::array{detail::real_value(theta), detail::int_value(rope_dim), detail::int_value(offset)},
+      std::array{&x});
+}
+
+// Zero with probability rate, else x / (1 - rate); x itself outside training.
+inline Tensor dropout(const Call& c, const Tensor& x, double rate) {
+  if (!c.training() || rate <= 0) return x;
+  return detail::run_one<detail::DropoutTag>(x, std::array{detail::real_value(rate)},
+                                             std::array{&x});
+}
+
+// Elementwise, shapes broadcast from the last axis on.
+inline Tensor add(const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::AddTag>(a, detail::kNoAttributes, std::array{&a, &b});
+}
+inline Tensor sub(const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::SubTag>(a, detail::kNoAttributes, std::array{&a, &b});
+}
+inline Tensor mul(const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::MulTag>(a, detail::kNoAttributes, std::array{&a, &b});
+}
+inline Tensor div(const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::DivTag>(a, detail::kNoAttributes, std::array{&a, &b});
+}
+inline Tensor maximum(const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::MaximumTag>(a, detail::kNoAttributes, std::array{&a, &b});
+}
+// condition > 0 ? a : b
+inline Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return detail::run_one<detail::SelectTag>(a, detail::kNoAttributes,
+                                            std::array{&condition, &a, &b});
+}
+// x * factor + shift
+inline Tensor scale(const Tensor& x, double factor, double shift = 0) {
+  return detail::run_one<detail::ScaleTag>(
+      x, std::array{detail::real_value(factor), detail::real_value(shift)}, std::array{&x});
+}
+inline Tensor exp(const Tensor& x) {
+  return detail::run_one<detail::ExpTag>(x, detail::kNoAttributes, std::array{&x});
+}
+inline Tensor log(const Tensor& x) {
+  return detail::run_one<detail::LogTag>(x, detail::kNoAttributes, std::array{&x});
+}
+inline Tensor sqrt(const Tensor& x) {
+  return detail::run_one<detail::SqrtTag>(x, detail::kNoAttributes, std::array{&x});
+}
+inline Tensor square(const Tensor& x) {
+  return detail::run_one<detail::SquareTag>(x, detail::kNoAttributes, std::array{&x});
+}
+
+// Over the listed axes, all of them when the list is empty.
+inline Tensor sum(const Tensor& x, std::initializer_list<int64_t> axes = {},
+                  bool keep_dims = false) {
+  return detail::run_one<detail::SumTag>(
+      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
+      std::array{&x});
+}
+inline Tensor mean(const Tensor& x, std::initializer_list<int64_t> axes = {},
+                   bool keep_dims = false) {
+  return detail::run_one<detail::MeanTag>(
+      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
+      std::array{&x});
+}
+inline Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {},
+                  bool keep_dims = false) {
+  return detail::run_one<detail::MaxTag>(
+      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
+      std::array{&x});
+}
+
+// Joins up to 8 tensors along an axis.
+inline Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
+  std::array<const Tensor*, 8> in{};
+  size_t n = 0;
+  const Tensor* first = nullptr;
+  for (const Tensor* t : parts) {
+    if (!t || !*t) continue;
+    if (n == in.size()) fail("concat: more than 8 tensors");
+    if (!first) first = t;
+    in[n++] = t;
+  }
+  if (!first) fail("concat: no tensor");
+  return detail::run_one<detail::ConcatTag>(*first, std::array{detail::int_value(axis)}, in);
+}
+
+// Another kind of number.
+inline Tensor convert(const Tensor& x, int32_t dtype) {
+  return detail::run_one<detail::ConvertTag>(x, std::array{detail::int_value(dtype)},
+                                             std::array{&x});
+}
+
+// x (B, H, W, C), kernel (kh, kw, C, 1), bias (C): one filter a channel, 'same' padding.
+inline Tensor depthwise_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {},
+                               int64_t stride = 1) {
+  const std::array<int64_t, 2> strides{stride, stride};
+  return detail::run_one<detail::DepthwiseTag>(
+      x, std::array{detail::ints_value(strides.data(), strides.size())},
+      std::array{&x, &kernel, detail::given(bias)});
+}
+
+}  // namespace attn::sdk

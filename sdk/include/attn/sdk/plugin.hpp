@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The whole SDK, and the line that ends a plugin:
+//
+//   ATTN_PLUGIN("example", "1.0.0", "Apache-2.0", MyType, Operator<my_operator>)
+//
+// names the plugin, its version, its licence (SPDX) and what it offers: classes derived from Layer,
+// and operators of its own. Nothing of the host is touched before it asks for the table.
+#pragma once
+
+#include <attn/sdk/abi.h>
+#include <attn/sdk/error.hpp>
+#include <attn/sdk/layer.hpp>
+#include <attn/sdk/operator.hpp>
+#include <attn/sdk/ops.hpp>
+#include <attn/sdk/schema.hpp>
+#include <attn/sdk/tensor.hpp>
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace attn::sdk {
+
+// An operator of the plugin's own, for ATTN_PLUGIN.
+template <class Op>
+struct Operator {};
+
+namespace detail {
+
+template <class Op>
+struct OwnTag {
+  static constexpr const char* name = Op::name;
+  static constexpr uint32_t version = Op::version;
+  static constexpr uint32_t min_attrs = static_cast<uint32_t>(attribute_count<Op>());
+  static constexpr uint32_t min_in = Op::inputs;
+};
+
+// A list of table entries as the border wants it: pointers to elements that never move.
+template <class T, class List>
+const T* const* pointers(std::deque<std::vector<const T*>>& keep, List& list) {
+  auto& p = keep.emplace_back();
+  for (auto& x : list) p.push_back(&x);
+  return p.data();
+}
+
+// Everything the host learns of one type.
+template <class L>
+class TypeTable {
+ public:
+  using Params = typename L::Params;
+  using Arguments = typename L::Arguments;
+
+  static const attn_type* get() {
+    static TypeTable table;
+    return &table.type_;
+  }
+
+ private:
+  TypeTable() {
+    L::describe(schema_);
+    SchemaTables& t = schema_.tables();
+    type_.struct_size = sizeof type_;
+    type_.id = L::info.id;
+    type_.class_name = L::info.class_name;
+    type_.description = L::info.description;
+    type_.use_case = L::info.use_case;
+    type_.input_shape = L::info.input_shape;
+    type_.complexity = L::info.complexity;
+    type_.paper = L::info.paper;
+    type_.n_params = static_cast<uint32_t>(t.params.size());
+    type_.n_rules = static_cast<uint32_t>(t.rules.size());
+    type_.n_inputs = static_cast<uint32_t>(t.inputs.size());
+    type_.n_args = static_cast<uint32_t>(t.args.size());
+    type_.n_outputs = static_cast<uint32_t>(t.outputs.size());
+    type_.params = pointers(params_, t.params);
+    type_.args = pointers(params_, t.args);
+    type_.rules = pointers(rules_, t.rules);
+    type_.inputs = pointers(inputs_, t.inputs);
+    type_.outputs = pointers(outputs_, t.outputs);
+    type_.create = &create;
+    type_.destroy = &destroy;
+    type_.build = &build;
+    type_.forward = &forward;
+    self_ = this;
+  }
+
+  static int32_t create(const attn_value* values, attn_layer** out, attn_error* e) {
+    return guard(e, [&] {
+      auto layer = std::make_unique<L>();
+      layer->p = self_->schema_.read(values);
+      if constexpr (requires { layer->check(); }) layer->check();
+      *out = reinterpret_cast<attn_layer*>(layer.release());
+    });
+  }
+  static void destroy(attn_layer* l) { delete reinterpret_cast<L*>(l); }
+  static int32_t build(attn_layer* l, attn_builder* b, attn_error* e) {
+    return guard(e, [&] {
+      Builder builder(b);
+      reinterpret_cast<L*>(l)->build(builder);
+    });
+  }
+  static int32_t forward(const attn_layer* l, const attn_call* c, attn_error* e) {
+    return guard(e, [&] {
+      Call call(c);
+      const L& layer = *reinterpret_cast<const L*>(l);
+      if constexpr (std::is_same_v<Arguments, NoArguments>)
+        layer.forward(call);
+      else
+        layer.forward(call, self_->schema_.read_arguments(c->args));
+    });
+  }
+
+  static inline TypeTable* self_ = nullptr;
+  Schema<Params, Arguments> schema_;
+  attn_type type_{};
+  std::deque<std::vector<const attn_param*>> params_;
+  std::deque<std::vector<const attn_rule*>> rules_;
+  std::deque<std::vector<const attn_input*>> inputs_;
+  std::deque<std::vector<const attn_output*>> outputs_;
+};
+
+template <class L>
+struct Offer {
+  static constexpr std::string_view id = L::info.id;
+  static void add(std::vector<const attn_type*>& types, std::vector<const attn_op*>&) {
+    types.push_back(TypeTable<L>::get());
+  }
+};
+template <class Op>
+struct Offer<Operator<Op>> {
+  static constexpr std::string_view id = "";
+  static void add(std::vector<const attn_type*>&, std::vector<const attn_op*>& ops) {
+    ops.push_back(&operator_table<Op>);
+  }
+};
+
+template <class... What>
+const attn_plugin* plugin_table(const char* name, const char* version, const char* license) {
+  static std::vector<const attn_type*> types;
+  static std::vector<const attn_op*> ops;
+  static const attn_plugin table = [&] {
+    (Offer<What>::add(types, ops), ...);
+    attn_plugin p{};
+    p.struct_size = sizeof p;
+    p.abi_major = ATTN_ABI_MAJOR;
+    p.abi_minor_built = ATTN_ABI_MINOR;
+    p.abi_minor_needed = 0;
+    p.name = name;
+    p.version = version;
+    p.license = license;
+    p.n_types = static_cast<uint32_t>(types.size());
+    p.n_ops = static_cast<uint32_t>(ops.size());
+    p.n_uses = static_cast<uint32_t>(used_operators().size());
+    p.types = types.data();
+    p.ops = ops.data();
+    p.uses = used_operators().data();
+    return p;
+  }();
+  return &table;
+}
+
+constexpr void put(char* to, size_t room, size_t& at, std::string_view text) {
+  for (const char c : text)
+    if (at + 1 < room) to[at++] = c;
+}
+// What the host reads from the file before it opens it.
+template <class... What>
+constexpr attn_note make_note(std::string_view name, std::string_view version) {
+  attn_note n{};
+  size_t at = 0;
+  for (const char c : std::string_view(ATTN_NOTE_MAGIC)) n.magic[at++] = c;
+  n.abi_major = ATTN_ABI_MAJOR;
+  n.abi_minor_built = ATTN_ABI_MINOR;
+  n.abi_minor_needed = 0;
+  n.pointer_bits = 8 * sizeof(void*);
+  at = 0;
+  put(n.name, sizeof n.name, at, name);
+  at = 0;
+  put(n.version, sizeof n.version, at, version);
+  at = 0;
+  ((Offer<What>::id.empty() ? void()
+                            : (put(n.types, sizeof n.types, at, at ? " " : ""),
+                               put(n.types, sizeof n.types, at, Offer<What>::id))),
+   ...);
+  return n;
+}
+
+}  // namespace detail
+
+// Runs an operator of the plugin's own; wanted: bit i asks for output i.
+//   auto [y] = call<my_operator, 1>(x, std::array{detail...}, std::array{&x, &w});
+template <class Op, size_t Outputs, size_t Attrs, size_t Inputs>
+std::array<Tensor, Outputs> call(const Tensor& from, const std::array<attn_value, Attrs>& attrs,
+                                 const std::array<const Tensor*, Inputs>& inputs,
+                                 uint32_t wanted = ~0u) {
+  return detail::run<detail::OwnTag<Op>, Outputs>(from, attrs, inputs, wanted);
+}
+
+}  // namespace attn::sdk
+
+#define ATTN_PLUGIN(name_, version_, license_, ...)                                              \
+  namespace {                                                                                    \
+  __attribute__((section(ATTN_NOTE_SECTION), used)) constinit const attn_note attn_plugin_note = \
+      ::attn::sdk::detail::make_note<__VA_ARGS__>(name_, version_);                              \
+  }                                                                                              \
+  extern "C" ATTN_EXPORT const attn_plugin* attn_plugin_v1(void) {                               \
+    try {                                                                                        \
+      return ::attn::sdk::detail::plugin_table<__VA_ARGS__>(name_, version_, license_);          \
+    } catch (...) {                                                                              \
+      return nullptr;                                                                            \
+    }                                                                                            \
+  }

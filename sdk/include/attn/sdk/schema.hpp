@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a type says what it accepts. Members of two plain structs are named one by one; their
+// initialisers are the defaults, and the order is that of all lists and messages.
+//
+//   static void describe(Schema<Params, Arguments>& s) {
+//     s.field("dim", &Params::dim).required().above(0).doc("model width");
+//     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
+//     s.divisible("dim", "num_heads");
+//     s.input("inputs", {"batch, seq, dim"}).doc("...");
+//     s.argument("use_causal_mask", &Arguments::use_causal_mask).doc("...");
+//     s.output("output", "batch, seq, dim");
+//   }
+//
+// Member types: bool, int64_t, double, std::string, std::optional of these (null), Setting
+// (initializer, regularizer or options, see below), std::array<int64_t, 2> (an int or a pair),
+// std::optional<uint64_t> (a seed). Arguments of a call must not allocate: bool, int64_t, double,
+// std::optional of these and std::span<const int64_t>. The tables live for ever.
+#pragma once
+
+#include <attn/sdk/abi.h>
+#include <attn/sdk/error.hpp>
+#include <attn/sdk/operator.hpp>
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace attn::sdk {
+
+// A choice that the host interprets: the name or JSON object of an initializer or regularizer, or
+// the JSON object with the options of a norm, probability or activation. Handed on to the builder
+// as it is.
+struct Setting {
+  enum class Kind { null, name, object };
+  Kind kind = Kind::null;
+  std::string text{};
+
+  Setting() = default;
+  Setting(const char* name)
+      : kind(Kind::name), text(name) {}  // NOLINT: a default reads like a string
+
+  [[nodiscard]] attn_value value() const {
+    if (kind == Kind::null) return detail::null_value();
+    return {.kind = kind == Kind::name ? ATTN_VALUE_STR : ATTN_VALUE_OBJECT,
+            .count = 0,
+            .u = {.s = text.c_str()}};
+  }
+  [[nodiscard]] const char* object_text() const {
+    return kind == Kind::object ? text.c_str() : nullptr;
+  }
+};
+
+namespace detail {
+
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+
+// attn_value -> member. The host has checked kind and range.
+inline void read_value(const attn_value& v, bool& x) { x = v.u.i != 0; }
+inline void read_value(const attn_value& v, int64_t& x) { x = v.u.i; }
+inline void read_value(const attn_value& v, uint64_t& x) { x = static_cast<uint64_t>(v.u.i); }
+inline void read_value(const attn_value& v, double& x) {
+  x = v.kind == ATTN_VALUE_I64 ? static_cast<double>(v.u.i) : v.u.f;
+}
+inline void read_value(const attn_value& v, std::string& x) { x = v.u.s; }
+inline void read_value(const attn_value& v, std::span<const int64_t>& x) { x = {v.u.is, v.count}; }
+inline void read_value(const attn_value& v, std::array<int64_t, 2>& x) {
+  x = {v.u.is[0], v.u.is[1]};
+}
+inline void read_value(const attn_value& v, Setting& x) {
+  x.kind = v.kind == ATTN_NULL           ? Setting::Kind::null
+           : v.kind == ATTN_VALUE_OBJECT ? Setting::Kind::object
+                                         : Setting::Kind::name;
+  x.text = v.kind == ATTN_NULL ? "" : v.u.s;
+}
+template <class T>
+void read_value(const attn_value& v, std::optional<T>& x) {
+  if (v.kind == ATTN_NULL) {
+    x.reset();
+  } else {
+    T value{};
+    read_value(v, value);
+    x = std::move(value);
+  }
+}
+
+template <class T>
+constexpr uint32_t param_kind() {
+  using U = std::remove_cvref_t<T>;
+  if constexpr (is_optional<U>::value)
+    return param_kind<typename U::value_type>();
+  else if constexpr (std::is_same_v<U, bool>)
+    return ATTN_PARAM_BOOL;
+  else if constexpr (std::is_same_v<U, int64_t>)
+    return ATTN_PARAM_INT;
+  else if constexpr (std::is_same_v<U, uint64_t>)
+    return ATTN_PARAM_SEED;
+  else if constexpr (std::is_same_v<U, double>)
+    return ATTN_PARAM_REAL;
+  else if constexpr (std::is_same_v<U, std::string>)
+    return ATTN_PARAM_TEXT;
+  else if constexpr (std::is_same_v<U, std::span<const int64_t>>)
+    return ATTN_PARAM_INTS;
+  else if constexpr (std::is_same_v<U, std::array<int64_t, 2>>)
+    return ATTN_PARAM_INT_OR_PAIR;
+  else
+    return ATTN_PARAM_OPTIONS;  // Setting: one of initializer(), regularizer(), options() says
+                                // which
+}
+
+}  // namespace detail
+
+// Texts, parameters and functions of one type, kept for ever.
+class SchemaTables {
+ public:
+  const char* keep(std::string s) { return texts_.emplace_back(std::move(s)).c_str(); }
+
+  template <class T>
+  attn_value keep_value(const T& x) {
+    if constexpr (detail::is_optional<T>::value) {
+      return x ? keep_value(*x) : detail::null_value();
+    } else if constexpr (std::is_same_v<T, bool>) {
+      return detail::bool_value(x);
+    } else if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, uint64_t>) {
+      return detail::int_value(static_cast<int64_t>(x));
+    } else if constexpr (std::is_same_v<T, double>) {
+      return detail::real_value(x);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      return detail::text_value(keep(x));
+    } else if constexpr (std::is_same_v<T, Setting>) {
+      attn_value v = x.value();
+      if (v.kind != ATTN_NULL) v.u.s = keep(x.text);
+      return v;
+    } else {
+      const auto& kept = lists_.emplace_back(x.begin(), x.end());
+      return detail::ints_value(kept.data(), kept.size());
+    }
+  }
+  const char* const* keep_list(std::initializer_list<const char*> names) {
+    return names_.emplace_back(names).data();
+  }
+
+  std::deque<attn_param> params, args;
+  std::deque<attn_rule> rules;
+  std::deque<attn_input> inputs;
+  std::deque<attn_output> outputs;
+
+ private:
+  std::deque<std::string> texts_;
+  std::deque<std::vector<int64_t>> lists_;
+  std::deque<std::vector<const char*>> names_;
+};
+
+// Says more about the parameter or argument just named.
+class Field {
+ public:
+  Field(attn_param& p, SchemaTables& t) : p_(p), t_(t) {}
+
+  Field& required() {
+    p_.flags |= ATTN_PARAM_REQUIRED;
+    p_.def = detail::null_value();
+    return *this;
+  }
+  Field& doc(const char* text) { return p_.doc = text, *this; }
+  // Numbers: > low; >= low; a closed range.
+  Field& above(double low) {
+    return bound(p_.min, low, ATTN_PARAM_HAS_MIN | ATTN_PARAM_EXCLUSIVE_MIN);
+  }
+  Field& at_least(double low) { return bound(p_.min, low, ATTN_PARAM_HAS_MIN); }
+  Field& at_most(double high) { return bound(p_.max, high, ATTN_PARAM_HAS_MAX); }
+  Field& below(double high) {
+    return bound(p_.max, high, ATTN_PARAM_HAS_MAX | ATTN_PARAM_EXCLUSIVE_MAX);
+  }
+  Field& between(double low, double high) { return at_least(low).at_most(high); }
+  Field& odd() { return p_.flags |= ATTN_PARAM_ODD, *this; }
+  // One of these strings. For a norm: further names beside the norms.
+  Field& choices(std::initializer_list<const char*> names) {
+    p_.choices = t_.keep_list(names);
+    p_.n_choices = static_cast<uint32_t>(names.size());
+    return *this;
+  }
+  Field& alias(std::initializer_list<const char*> names) {
+    p_.aliases = t_.keep_list(names);
+    p_.n_aliases = static_cast<uint32_t>(names.size());
+    return *this;
+  }
+  // What a string or Setting means.
+  Field& probability() { return kind(ATTN_PARAM_PROBABILITY); }
+  Field& norm() { return kind(ATTN_PARAM_NORM); }
+  Field& activation() { return kind(ATTN_PARAM_ACTIVATION); }
+  Field& initializer() { return kind(ATTN_PARAM_INITIALIZER); }
+  Field& nullable() { return p_.flags |= ATTN_PARAM_NULLABLE, *this; }
+  Field& regularizer() { return nullable().kind(ATTN_PARAM_REGULARIZER); }
+  // Options of the named parameter. overrides: "flag=member" - while that bool parameter is true
+  // they are options of that member instead.
+  Field& options(const char* of, std::initializer_list<const char*> overrides = {}) {
+    p_.of = of;
+    if (overrides.size()) choices(overrides);
+    return nullable().kind(ATTN_PARAM_OPTIONS);
+  }
+
+ private:
+  Field& kind(uint32_t k) { return p_.kind = k, *this; }
+  Field& bound(attn_value& to, double x, uint32_t flags) {
+    to = p_.kind == ATTN_PARAM_REAL ? detail::real_value(x)
+                                    : detail::int_value(static_cast<int64_t>(x));
+    p_.flags |= flags;
+    return *this;
+  }
+  attn_param& p_;
+  SchemaTables& t_;
+};
+
+class InputField {
+ public:
+  explicit InputField(attn_input& i) : i_(i) {}
+  InputField& optional() { return i_.flags |= ATTN_INPUT_OPTIONAL, *this; }
+  // A keep mask or a bias: optional, any kind of element.
+  InputField& mask() { return i_.flags |= ATTN_INPUT_MASK | ATTN_INPUT_OPTIONAL, *this; }
+  InputField& doc(const char* text) { return i_.doc = text, *this; }
+
+ private:
+  attn_input& i_;
+};
+
+class OutputField {
+ public:
+  explicit OutputField(attn_output& o) : o_(o) {}
+  // Given only when that bool argument of the call is true.
+  OutputField& when(const char* argument) {
+    o_.flags |= ATTN_OUTPUT_OPTIONAL;
+    o_.argument = argument;
+    return *this;
+  }
+  OutputField& doc(const char* text) { return o_.doc = text, *this; }
+
+ private:
+  attn_output& o_;
+};
+
+struct NoArguments {};
+
+template <class Params, class Arguments = NoArguments>
+class Schema {
+ public:
+  template <class T>
+  Field field(const char* name, T Params::*member) {
+    readers_.push_back(
+        [member](Params& p, const attn_value& v) { detail::read_value(v, p.*member); });
+    return add(tables_.params, name, Params{}.*member);
+  }
+  template <class T>
+  Field argument(const char* name, T Arguments::*member) {
+    argument_readers_.push_back(
+        [member](Arguments& a, const attn_value& v) { detail::read_value(v, a.*member); });
+    return add(tables_.args, name, Arguments{}.*member);
+  }
+  InputField input(const char* name, std::initializer_list<const char*> shapes) {
+    attn_input i{};
+    i.struct_size = sizeof i;
+    i.name = name;
+    i.doc = "";
+    i.n_shapes = static_cast<uint32_t>(shapes.size());
+    i.shapes = tables_.keep_list(shapes);
+    return InputField(tables_.inputs.emplace_back(i));
+  }
+  OutputField output(const char* name, const char* shape) {
+    attn_output o{};
+    o.struct_size = sizeof o;
+    o.name = name;
+    o.doc = "";
+    o.shape = shape;
+    return OutputField(tables_.outputs.emplace_back(o));
+  }
+  // A rule between parameters; check gets the values in schema order. {name} in the text shows a
+  // value.
+  void rule(const char* text, int32_t (*check)(const attn_value*)) {
+    tables_.rules.push_back({sizeof(attn_rule), 0, text, check});
+  }
+  // The rule `value of A divides by value of B` for the parameters at these positions; null
+  // switches it off.
+  template <int A, int B>
+  void divisible() {
+    const std::string a = tables_.params[A].name, b = tables_.params[B].name;
+    rule(tables_.keep(a + " ({" + a + "}) must be divisible by " + b + " ({" + b + "})"),
+         [](const attn_value* v) -> int32_t {
+           return v[A].kind == ATTN_NULL || v[B].kind == ATTN_NULL || v[A].u.i % v[B].u.i == 0;
+         });
+  }
+
+  [[nodiscard]] Params read(const attn_value* values) const {
+    Params p{};
+    for (size_t i = 0; i < readers_.size(); ++i) readers_[i](p, values[i]);
+    return p;
+  }
+  [[nodiscard]] Arguments read_arguments(const attn_value* values) const {
+    Arguments a{};
+    for (size_t i = 0; i < argument_readers_.size(); ++i) argument_readers_[i](a, values[i]);
+    return a;
+  }
+  [[nodiscard]] SchemaTables& tables() { return tables_; }
+
+ private:
+  template <class T>
+  Field add(std::deque<attn_param>& list, const char* name, const T& def) {
+    attn_param p{};
+    p.struct_size = sizeof p;
+    p.kind = detail::param_kind<T>();
+    p.name = name;
+    p.doc = "";
+    p.def = tables_.keep_value(def);
+    if (detail::is_optional<T>::value) p.flags |= ATTN_PARAM_NULLABLE;
+    return {list.emplace_back(p), tables_};
+  }
+
+  SchemaTables tables_;
+  std::vector<std::function<void(Params&, const attn_value&)>> readers_;
+  std::vector<std::function<void(Arguments&, const attn_value&)>> argument_readers_;
+};
+
+}  // namespace attn::sdk
