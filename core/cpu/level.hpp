@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which instruction set the kernels use. Chosen once, at the first question: the best that both this CPU
-// and its operating system support, or what ATTN_ISA names. [any-thread]
+// Which instruction set the kernels use. Chosen once, at the first question: the best that both
+// this CPU and its operating system support, or what ATTN_ISA names. [any-thread]
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 
 namespace attn::cpu {
 
-// reference: scalar code that reads like the formulas, in float or double. The others: SIMD kernels.
+// reference: scalar code that reads like the formulas, in float or double. The others: SIMD
+// kernels.
 enum class Level { reference = 0, sse2 = 1, avx2 = 2, avx512 = 3 };
 
 [[nodiscard]] const char* name(Level level) noexcept;
@@ -17,14 +18,15 @@ enum class Level { reference = 0, sse2 = 1, avx2 = 2, avx512 = 3 };
 // What this machine can run, worst first; always begins with reference, sse2.
 [[nodiscard]] std::vector<Level> available();
 
-// The level in use. Throws InvalidArgument, listing the available ones, when ATTN_ISA names a level that is
-// unknown or that this machine lacks.
+// The level in use. Throws InvalidArgument, listing the available ones, when ATTN_ISA names a level
+// that is unknown or that this machine lacks.
 [[nodiscard]] Level level();
 
 // For tests: uses another level from now on; not while a call runs. Throws as level() does.
 void set_level(Level level);
 
-// Model name and features of this machine, for people: "Intel(R) Xeon(R) ... (avx2 fma avx512f ...)".
+// Model name and features of this machine, for people: "Intel(R) Xeon(R) ... (avx2 fma avx512f
+// ...)".
 [[nodiscard]] std::string describe();
 
 }  // namespace attn::cpu

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of a context that operators of the library see: the thing behind the border's opaque attn_ctx.
+// The part of a context that operators of the library see: the thing behind the border's opaque
+// attn_ctx.
 #pragma once
 
 #include "core/threads/parallel.hpp"

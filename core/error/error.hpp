@@ -2,9 +2,10 @@
 //
 // The two exceptions of the library.
 //
-// InvalidArgument: what the caller gave is wrong (config, shape, file, order of calls). what() is the
-// complete message; the other members carry its parts so that a program can show them its own way.
-// Failure: the library, a plugin, the operating system or the hardware did not do what it should.
+// InvalidArgument: what the caller gave is wrong (config, shape, file, order of calls). what() is
+// the complete message; the other members carry its parts so that a program can show them its own
+// way. Failure: the library, a plugin, the operating system or the hardware did not do what it
+// should.
 //
 // Both leave the object they were thrown from unchanged and usable. [any-thread]
 #pragma once

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every operator file of the library includes: the SDK's way of writing operators, plus the two things
-// that only the library's own operators have: its parallel loops and the choice between SIMD kernels
-// and the scalar reference. One file an operator: shape rule, forward, vjp, cost, and its line in ops.def.
+// What every operator file of the library includes: the SDK's way of writing operators, plus the
+// two things that only the library's own operators have: its parallel loops and the choice between
+// SIMD kernels and the scalar reference. One file an operator: shape rule, forward, vjp, cost, and
+// its line in ops.def.
 #pragma once
 
 #include <attn/sdk/operator.hpp>

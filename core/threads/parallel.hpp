@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What operators and kernels run on: a parallel loop and scratch memory, for the duration of one operator.
+// What operators and kernels run on: a parallel loop and scratch memory, for the duration of one
+// operator.
 //
-// A loop over n items is cut into pieces of `grain`; workers take pieces from a shared counter, so a slow
-// core does not hold up the rest. Which worker takes which piece is not determined: a body may use
-// `worker` to choose scratch memory and for nothing else. [call-thread]
+// A loop over n items is cut into pieces of `grain`; workers take pieces from a shared counter, so
+// a slow core does not hold up the rest. Which worker takes which piece is not determined: a body
+// may use `worker` to choose scratch memory and for nothing else. [call-thread]
 #pragma once
 
 #include <cstddef>
@@ -23,8 +24,8 @@ class Parallel {
   [[nodiscard]] virtual int concurrency() const noexcept = 0;
   // Runs body over [0, n). A loop inside a loop runs on the calling thread. body must not throw.
   virtual void run(int64_t n, int64_t grain, Body body, void* user) = 0;
-  // Aligned to 64 bytes, uninitialised, valid until the operator returns; throws Failure when there is
-  // none. Not to be called from inside a body.
+  // Aligned to 64 bytes, uninitialised, valid until the operator returns; throws Failure when there
+  // is none. Not to be called from inside a body.
   [[nodiscard]] virtual void* scratch(size_t bytes) = 0;
 
   // body(begin, end, worker)

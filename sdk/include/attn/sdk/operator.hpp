@@ -33,8 +33,7 @@
 
 namespace attn::sdk {
 
-// ---- attributes
-// -------------------------------------------------------------------------------------
+// ---- attributes --------------------------------------------------------------------------------
 
 namespace detail {
 constexpr attn_value null_value() { return {ATTN_NULL, 0, {0}}; }
@@ -90,8 +89,7 @@ constexpr attn_param reals_attribute(const char* name) {
   return detail::attribute(name, ATTN_PARAM_REALS, detail::reals_value(nullptr, 0));
 }
 
-// ---- shapes
-// -----------------------------------------------------------------------------------------
+// ---- shapes ------------------------------------------------------------------------------------
 
 // "(2, 3, 4)", for messages.
 inline std::string shape_text(const attn_view& v) {
@@ -125,8 +123,7 @@ T* data(const attn_view& v) {
   return static_cast<T*>(v.data);
 }
 
-// ---- one run of an operator
-// ---------------------------------------------------------------------------
+// ---- one run of an operator --------------------------------------------------------------------
 
 class OpCall {
  public:
@@ -228,8 +225,7 @@ class OpCall {
   const attn_op_call* c_;
 };
 
-// ---- from the struct to the table
-// -----------------------------------------------------------------------
+// ---- from the struct to the table --------------------------------------------------------------
 
 namespace detail {
 

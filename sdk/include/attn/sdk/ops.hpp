@@ -23,11 +23,11 @@ namespace attn::sdk {
   }
 namespace detail {
 ATTN_SDK_OPERATOR(LinearTag, "linear", 0, 3);
-ATTN_SDK_OPERATOR(AttentionTag, "attention", 10, 7);
-ATTN_SDK_OPERATOR(NormTag, "norm", 3, 5);
+ATTN_SDK_OPERATOR(AttentionTag, "attention", 14, 7);
+ATTN_SDK_OPERATOR(NormTag, "norm", 4, 5);
 ATTN_SDK_OPERATOR(ActivationTag, "activation", 3, 3);
-ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 4, 3);
-ATTN_SDK_OPERATOR(PenaltyTag, "penalty", 3, 1);
+ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 8, 3);
+ATTN_SDK_OPERATOR(PenaltyTag, "penalty", 5, 1);
 ATTN_SDK_OPERATOR(RopeTag, "rope", 3, 1);
 ATTN_SDK_OPERATOR(DropoutTag, "dropout", 1, 1);
 ATTN_SDK_OPERATOR(AddTag, "add", 0, 2);
@@ -56,10 +56,20 @@ Tensor run_one(const Tensor& from, const std::array<attn_value, A>& attrs,
 }
 inline constexpr std::array<attn_value, 0> kNoAttributes{};
 inline const Tensor* given(const Tensor& t) { return t ? &t : nullptr; }
-// The attributes and weights of a component; absent ones are NULL.
-inline attn_value attribute(const Component& c, uint32_t n) {
-  return c.c && n < c.c->n_attrs ? c.c->attrs[n] : null_value();
+// How many attributes the operators of a family begin with.
+inline constexpr size_t kProbabilityAttributes = 7, kNormAttributes = 4, kActivationAttributes = 3,
+                        kRegularizerAttributes = 4;
+
+// The attributes of a component, NULL (the default) where it has none, and then some more.
+template <size_t N, class... More>
+std::array<attn_value, N + sizeof...(More)> attributes(const Component& c, More... more) {
+  std::array<attn_value, N + sizeof...(More)> a{};
+  for (size_t i = 0; i < N && c.c && i < c.c->n_attrs; ++i) a[i] = c.c->attrs[i];
+  size_t at = N;
+  ((a[at++] = more), ...);
+  return a;
 }
+// A weight of a component; empty where it has none.
 inline Tensor weight(const Call& c, const Component& of, uint32_t n) {
   return of.c && n < of.c->n_weights ? c[Weight{of.c->weights[n]}] : Tensor{};
 }
@@ -111,10 +121,10 @@ inline Attended attention(const Call& c, const Tensor& q, const Tensor& k, const
   const Tensor slope = weight(c, probability, 0);
   auto out = run<AttentionTag, 2>(
       q,
-      std::array{attribute(probability, 0), attribute(probability, 1), attribute(probability, 2),
-                 real_value(o.scale), bool_value(o.causal), int_value(o.offset),
-                 int_value(o.window), int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
-                 real_value(o.dropout)},
+      attributes<kProbabilityAttributes>(probability, real_value(o.scale), bool_value(o.causal),
+                                         int_value(o.offset), int_value(o.window),
+                                         int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
+                                         real_value(o.dropout)),
       std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
       want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
@@ -128,7 +138,7 @@ inline Tensor norm(Call& c, const Norm& n, const Tensor& x) {
                s1 = weight(c, n, 3);
   const bool update = c.training() && n.has(ATTN_COMPONENT_STATISTICS);
   const uint32_t wanted = 1u | (update && s0 ? 2u : 0u) | (update && s1 ? 4u : 0u);
-  auto out = run<NormTag, 3>(x, std::array{attribute(n, 0), attribute(n, 1), attribute(n, 2)},
+  auto out = run<NormTag, 3>(x, attributes<kNormAttributes>(n),
                              std::array{&x, given(w0), given(w1), given(s0), given(s1)}, wanted);
   if (out[1]) c.assign(Weight{n.c->weights[2]}, out[1]);
   if (out[2]) c.assign(Weight{n.c->weights[3]}, out[2]);
@@ -140,7 +150,7 @@ inline Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
   using namespace detail;
   if (!a) return x;
   const Tensor w0 = weight(c, a, 0), w1 = weight(c, a, 1);
-  return run_one<ActivationTag>(x, std::array{attribute(a, 0), attribute(a, 1), attribute(a, 2)},
+  return run_one<ActivationTag>(x, attributes<kActivationAttributes>(a),
                                 std::array{&x, given(w0), given(w1)});
 }
 
@@ -149,10 +159,9 @@ inline Tensor probability(const Call& c, const Probability& p, const Tensor& sco
                           const Tensor& keep = {}, bool zero_empty_rows = false) {
   using namespace detail;
   const Tensor slope = weight(c, p, 0);
-  return run_one<ProbabilityTag>(scores,
-                                 std::array{attribute(p, 0), attribute(p, 1), attribute(p, 2),
-                                            int_value(zero_empty_rows ? 1 : 0)},
-                                 std::array{&scores, given(slope), given(keep)});
+  return run_one<ProbabilityTag>(
+      scores, attributes<kProbabilityAttributes>(p, int_value(zero_empty_rows ? 1 : 0)),
+      std::array{&scores, given(slope), given(keep)});
 }
 
 // Adds regularizer(x) / extent of x's first axis to the losses of the call.
@@ -160,9 +169,8 @@ inline void penalize(Call& c, const Regularizer& r, const char* name, const Tens
   using namespace detail;
   if (!r) return;
   const double batch = x.rank() > 0 ? static_cast<double>(x.dim(0)) : 1.0;
-  c.loss(name,
-         run_one<PenaltyTag>(x, std::array{attribute(r, 0), attribute(r, 1), real_value(batch)},
-                             std::array{&x}));
+  c.loss(name, run_one<PenaltyTag>(x, attributes<kRegularizerAttributes>(r, real_value(batch)),
+                                   std::array{&x}));
 }
 
 // Rotary position embedding of x (B, H, S, D): the first rope_dim (even) components of each head,
