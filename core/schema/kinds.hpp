@@ -8,59 +8,61 @@
 // Beside each family stands what its operators begin with: attributes in order, then weights in the
 // order of the operator's inputs ("slots"; a slot without a weight is an absent input). In front of
 // the weights comes the tensor itself. Formulas: the comment names the mathematics, the operators'
-// headers give it in full.
+// files give it in full.
 //
-// Axes are always given negative (-1 is the last one), distinct and ascending: {-2, -1}.
+// The norm, probability and activation families begin with the same three attributes:
+//   0 kind   I64    number of the member
+//   1 axes   I64S   axes concerned, negative (-1 is the last one), distinct and ascending: {-2, -1}
+//   2 args   F64S   constants, in the order given below; what is left out has the default beside it
 #pragma once
 
 #include <cstdint>
 
 namespace attn {
 
-// ---- probability: scores to weights
-// ---------------------------------------------------------------
+// ---- probability: scores to weights -----------------------------------------------------------
 //
-//   attribute            kind   meaning
-//   0 kind               I64    ProbabilityKind
-//   1 axes               I64S   axes normalised, of a rank 4 score tensor; several only for softmax
-//   2 epsilon            F64    threshmax: added to the last divisor; adaptive: floor of
-//   probability and temperature 3 min_temp           F64    adaptive 4 max_temp           F64
-//   adaptive 5 entropy_threshold  F64    adaptive 6 coefficients       F64S   adaptive: polynomial
-//   of the entropy, highest degree first slot 0: slope, shape () - threshmax only
+// axes: those normalised; several only for softmax. slot 0: slope, shape () - threshmax only
 enum class ProbabilityKind : std::int32_t {
   softmax = 0,
   sparsemax = 1,  // Euclidean projection on the simplex
   threshmax = 2,  // softmax gated by a smooth step at 1/N, renormalised
   adaptive = 3,   // softmax with a temperature that follows the row's entropy
 };
-inline constexpr int kProbabilityAttributes = 7;
+inline constexpr int kProbabilityAttributes = 3;
 inline constexpr int kProbabilitySlots = 1;
 
-// ---- norm
-// -----------------------------------------------------------------------------------------
+// Places in args.
+struct ProbabilityArg {
+  enum : int {
+    epsilon = 0,            // threshmax: added to the last divisor (1e-12); adaptive: floor of
+                            // probability and of temperature (1e-7)
+    min_temp = 1,           // adaptive: 0.1
+    max_temp = 2,           // adaptive: 1.0
+    entropy_threshold = 3,  // adaptive: 0.5
+    coefficients = 4,       // adaptive: from here on, highest degree first
+  };
+};
+
+// ---- norm -------------------------------------------------------------------------------------
 //
-//   attribute    kind   meaning
-//   0 kind       I64    NormKind
-//   1 axes       I64S   axes normalised. batch kinds: the one axis that is kept. dynamic_tanh: axes
-//   of its weights.
-//                       energy_layer: always {-1}. global_response: {-1}, the channels
-//   2 epsilon    F64    unused by dynamic_tanh
-//   3 constant   F64    band kinds: max_band_width; logit: temperature; batch kinds: momentum; else
-//   0
+// axes: those normalised. batch kinds: the one axis that is kept. dynamic_tanh: the axes of its
+// weights. energy_layer and global_response: always {-1} (the channels).
 //
-//   kind                              slot 0                 slot 1                slot 2 slot 3
-//   layer                             gamma (n) or absent    beta (n) or absent
-//   rms, zero_centered_rms            scale (n) or absent
-//   band_rms, zero_centered_band_rms  band_param ()
-//   adaptive_band_rms and its zc kin  kernel (1, P)          bias (P)
-//   band_logit                        gamma                  beta                  (sizes of the
-//   last axis of L) global_response                   gamma (1,..,1,C)       beta (1,..,1,C) or
-//   absent dynamic_tanh                      weight (n)             bias (n)              alpha ()
-//   energy_layer                      gamma ()               delta (C)
-//   batch                             gamma (C) or absent    beta (C) or absent    moving_mean (C)
-//   moving_variance (C) bias_free_batch                   gamma (C) or absent running_var (C) Batch
-//   kinds: in training, outputs 1 and 2 are the new values of slots 2 and 3. Weights of several
-//   axes have one dimension for each of the axes, in ascending order.
+//   kind                       slot 0          slot 1          slot 2           slot 3
+//   layer                      gamma (n) or -  beta (n) or -
+//   rms, zero_centered_rms     scale (n) or -
+//   (zc_)band_rms              band_param ()
+//   (zc_)adaptive_band_rms     kernel (1, P)   bias (P)
+//   band_logit                 gamma           beta            (size: the last axis of the length)
+//   global_response            gamma (1..C)    beta (1..C) or -
+//   dynamic_tanh               weight (n)      bias (n)        alpha ()
+//   energy_layer               gamma ()        delta (C)
+//   batch                      gamma (C) or -  beta (C) or -   moving_mean (C)  moving_variance (C)
+//   bias_free_batch            gamma (C) or -                                   running_var (C)
+//
+// Batch kinds: in training, outputs 1 and 2 are the new values of slots 2 and 3. Weights of several
+// axes have one dimension for each of the axes, in ascending order. A () weight may be (1).
 enum class NormKind : std::int32_t {
   none = 0,
   layer = 1,
@@ -79,8 +81,16 @@ enum class NormKind : std::int32_t {
   batch = 14,
   bias_free_batch = 15,
 };
-inline constexpr int kNormAttributes = 4;
+inline constexpr int kNormAttributes = 3;
 inline constexpr int kNormSlots = 4;
+
+// Places in args.
+struct NormArg {
+  enum : int {
+    epsilon = 0,   // 1e-6; unused by dynamic_tanh
+    constant = 1,  // band kinds: max_band_width; logit: temperature; batch kinds: momentum; else 0
+  };
+};
 
 // The mean over the axes is subtracted first.
 [[nodiscard]] constexpr bool is_zero_centered(NormKind kind) noexcept {
@@ -93,15 +103,12 @@ inline constexpr int kNormSlots = 4;
   return kind == NormKind::batch || kind == NormKind::bias_free_batch;
 }
 
-// ---- activation
-// -----------------------------------------------------------------------------------
+// ---- activation -------------------------------------------------------------------------------
 //
-//   attribute    kind   meaning
-//   0 kind       I64    ActivationKind
-//   1 constants  F64S   by kind, see below; empty where none is listed
-//   2 axis       I64    kinds over an axis: that axis; else -1
-//   slot 0: alpha () of xatlu, xgelu, xsilu; slope of differentiable_step (1,..,n,..,1 or ()) and
-//   threshmax () slot 1: shift of differentiable_step, shaped as its slope
+// axes: {axis} of the kinds over an axis (default {-1}), unused by the others. args: the list in
+// braces beside each kind. adaptive and threshmax: as ProbabilityArg.
+// slot 0: alpha () of xatlu, xgelu, xsilu; slope of differentiable_step (1,..,n,..,1 or ()) and of
+// threshmax (); slot 1: shift of differentiable_step, shaped as its slope
 enum class ActivationKind : std::int32_t {
   linear = 0,
   sigmoid = 1,
@@ -138,7 +145,7 @@ enum class ActivationKind : std::int32_t {
   softmax = 30,
   log_softmax = 31,
   sparsemax = 32,
-  adaptive = 33,   // {min_temp, max_temp, entropy_threshold, eps, coefficients...}
+  adaptive = 33,   // {epsilon, min_temp, max_temp, entropy_threshold, coefficients...}
   threshmax = 34,  // {epsilon}
   squash = 35,     // {epsilon}
 };
@@ -150,25 +157,29 @@ inline constexpr int kActivationSlots = 2;
   return kind < ActivationKind::softmax;
 }
 
-// ---- regularizer: a penalty of a tensor
-// --------------------------------------------------------------
+// ---- regularizer: a penalty of a tensor -------------------------------------------------------
 //
-//   attribute   kind   meaning
-//   0 kind      I64    RegularizerKind
-//   1 l1        F64    l1_l2: factor of sum |x|
-//   2 l2        F64    l1_l2: factor of sum x^2 (no 1/2); may be negative where the library itself
-//   set it 3 factor    F64    orthogonal kinds
+//   0 kind   I64    RegularizerKind
+//   1 args   F64S   RegularizerArg; what is left out is 0
 enum class RegularizerKind : std::int32_t {
   none = 0,
   l1_l2 = 1,
-  orthogonal_rows =
-      2,  // factor/2 * mean |off-diagonal entry| of the Gram matrix of the unit rows; rank 2
+  // factor/2 * mean |off-diagonal entry| of the Gram matrix of the unit rows; rank 2
+  orthogonal_rows = 2,
   orthogonal_columns = 3,  // the same of the columns
 };
-inline constexpr int kRegularizerAttributes = 4;
+inline constexpr int kRegularizerAttributes = 2;
 
-// ---- initializer: not an operator; used when weights are drawn
-// ----------------------------------------
+// Places in args.
+struct RegularizerArg {
+  enum : int {
+    l1 = 0,      // l1_l2: factor of sum |x|
+    l2 = 1,      // l1_l2: factor of sum x^2 (no 1/2); negative where the library itself sets it
+    factor = 2,  // orthogonal kinds
+  };
+};
+
+// ---- initializer: not an operator; used when weights are drawn --------------------------------
 enum class InitializerKind : std::int32_t {
   constant = 0,          // also zeros, ones
   variance_scaling = 1,  // also glorot, he, lecun
