@@ -157,7 +157,8 @@ inline constexpr int kActivationSlots = 2;
   return kind < ActivationKind::softmax;
 }
 
-// ---- regularizer: a penalty of a tensor -------------------------------------------------------
+// ---- regularizer: a penalty of a tensor, as operators get it (as the schema keeps it: regularizer_spec.hpp)
+// -------------------------------------------------------
 //
 //   0 kind   I64    RegularizerKind
 //   1 args   F64S   RegularizerArg; what is left out is 0
@@ -177,23 +178,6 @@ struct RegularizerArg {
     l2 = 1,      // l1_l2: factor of sum x^2 (no 1/2); negative where the library itself sets it
     factor = 2,  // orthogonal kinds
   };
-};
-
-// ---- initializer: not an operator; used when weights are drawn --------------------------------
-enum class InitializerKind : std::int32_t {
-  constant = 0,          // also zeros, ones
-  variance_scaling = 1,  // also glorot, he, lecun
-  normal = 2,
-  uniform = 3,
-  truncated_normal = 4,  // redrawn beyond 2 standard deviations, no correction
-  orthogonal = 5,        // rank >= 2
-  identity = 6,          // rank 2
-};
-enum class FanMode : std::int32_t { in = 0, out = 1, average = 2 };
-enum class ScalingDistribution : std::int32_t {
-  uniform = 0,
-  truncated_normal = 1,  // deviation corrected for the truncation
-  untruncated_normal = 2,
 };
 
 }  // namespace attn
