@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/library/loader/refusal.hpp"
+
+#include <array>
+#include <cstddef>
+
+namespace attn::loader {
+namespace {
+
+// In the order of the enumeration.
+constexpr std::array<const char*, 21> kNames = {"not_a_file",
+                                                "unreadable",
+                                                "not_elf",
+                                                "truncated",
+                                                "other_machine",
+                                                "not_a_plugin",
+                                                "abi_major",
+                                                "abi_minor",
+                                                "cannot_open",
+                                                "crashed",
+                                                "exited",
+                                                "hung",
+                                                "threw",
+                                                "bad_table",
+                                                "metadata_mismatch",
+                                                "reserved_name",
+                                                "missing_operators",
+                                                "duplicate",
+                                                "init_failed",
+                                                "not_probed",
+                                                "changed"};
+static_assert(static_cast<std::size_t>(RefusalKind::changed) + 1 == kNames.size());
+
+}  // namespace
+
+const char* name(RefusalKind kind) noexcept { return kNames[static_cast<std::size_t>(kind)]; }
+
+bool kind_from_name(const std::string& text, RefusalKind* out) noexcept {
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (text == kNames[i]) {
+      *out = static_cast<RefusalKind>(i);
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace attn::loader
