@@ -10,10 +10,7 @@
 // the weights comes the tensor itself. Formulas: the comment names the mathematics, the operators'
 // files give it in full.
 //
-// The norm, probability and activation families begin with the same three attributes:
-//   0 kind   I64    number of the member
-//   1 axes   I64S   axes concerned, negative (-1 is the last one), distinct and ascending: {-2, -1}
-//   2 args   F64S   constants, in the order given below; what is left out has the default beside it
+// Axes are always given negative (-1 is the last one), distinct and ascending: {-2, -1}.
 #pragma once
 
 #include <cstdint>
@@ -22,32 +19,31 @@ namespace attn {
 
 // ---- probability: scores to weights -----------------------------------------------------------
 //
-// axes: those normalised; several only for softmax. slot 0: slope, shape () - threshmax only
+//   0 kind               I64    ProbabilityKind
+//   1 axes               I64S   those normalised, of a rank 4 score tensor; several only for softmax
+//   2 epsilon            F64    threshmax: added to the last divisor; adaptive: floor of probability
+//                               and of temperature
+//   3 min_temp           F64    adaptive
+//   4 max_temp           F64    adaptive
+//   5 entropy_threshold  F64    adaptive
+//   6 coefficients       F64S   adaptive: polynomial of the entropy, highest degree first
+//   slot 0: slope, shape () - threshmax only
 enum class ProbabilityKind : std::int32_t {
   softmax = 0,
   sparsemax = 1,  // Euclidean projection on the simplex
   threshmax = 2,  // softmax gated by a smooth step at 1/N, renormalised
   adaptive = 3,   // softmax with a temperature that follows the row's entropy
 };
-inline constexpr int kProbabilityAttributes = 3;
+inline constexpr int kProbabilityAttributes = 7;
 inline constexpr int kProbabilitySlots = 1;
-
-// Places in args.
-struct ProbabilityArg {
-  enum : int {
-    epsilon = 0,            // threshmax: added to the last divisor (1e-12); adaptive: floor of
-                            // probability and of temperature (1e-7)
-    min_temp = 1,           // adaptive: 0.1
-    max_temp = 2,           // adaptive: 1.0
-    entropy_threshold = 3,  // adaptive: 0.5
-    coefficients = 4,       // adaptive: from here on, highest degree first
-  };
-};
 
 // ---- norm -------------------------------------------------------------------------------------
 //
-// axes: those normalised. batch kinds: the one axis that is kept. dynamic_tanh: the axes of its
-// weights. energy_layer and global_response: always {-1} (the channels).
+//   0 kind       I64    NormKind
+//   1 axes       I64S   those normalised. batch kinds: the one axis that is kept. dynamic_tanh: the
+//                       axes of its weights. energy_layer, global_response: {-1} (the channels)
+//   2 epsilon    F64    unused by dynamic_tanh
+//   3 constant   F64    band kinds: max_band_width; logit: temperature; batch kinds: momentum; else 0
 //
 //   kind                       slot 0          slot 1          slot 2           slot 3
 //   layer                      gamma (n) or -  beta (n) or -
@@ -81,16 +77,8 @@ enum class NormKind : std::int32_t {
   batch = 14,
   bias_free_batch = 15,
 };
-inline constexpr int kNormAttributes = 3;
+inline constexpr int kNormAttributes = 4;
 inline constexpr int kNormSlots = 4;
-
-// Places in args.
-struct NormArg {
-  enum : int {
-    epsilon = 0,   // 1e-6; unused by dynamic_tanh
-    constant = 1,  // band kinds: max_band_width; logit: temperature; batch kinds: momentum; else 0
-  };
-};
 
 // The mean over the axes is subtracted first.
 [[nodiscard]] constexpr bool is_zero_centered(NormKind kind) noexcept {
@@ -105,10 +93,11 @@ struct NormArg {
 
 // ---- activation -------------------------------------------------------------------------------
 //
-// axes: {axis} of the kinds over an axis (default {-1}), unused by the others. args: the list in
-// braces beside each kind. adaptive and threshmax: as ProbabilityArg.
-// slot 0: alpha () of xatlu, xgelu, xsilu; slope of differentiable_step (1,..,n,..,1 or ()) and of
-// threshmax (); slot 1: shift of differentiable_step, shaped as its slope
+//   0 kind        I64    ActivationKind
+//   1 constants   F64S   by kind, in braces beside it below; empty where none is listed
+//   2 axis        I64    kinds over an axis: that axis; else -1
+//   slot 0: alpha () of xatlu, xgelu, xsilu; slope of differentiable_step (1,..,n,..,1 or ()) and of
+//   threshmax (); slot 1: shift of differentiable_step, shaped as its slope
 enum class ActivationKind : std::int32_t {
   linear = 0,
   sigmoid = 1,
@@ -145,7 +134,7 @@ enum class ActivationKind : std::int32_t {
   softmax = 30,
   log_softmax = 31,
   sparsemax = 32,
-  adaptive = 33,   // {epsilon, min_temp, max_temp, entropy_threshold, coefficients...}
+  adaptive = 33,   // {min_temp, max_temp, entropy_threshold, eps, coefficients...}
   threshmax = 34,  // {epsilon}
   squash = 35,     // {epsilon}
 };
@@ -157,11 +146,13 @@ inline constexpr int kActivationSlots = 2;
   return kind < ActivationKind::softmax;
 }
 
-// ---- regularizer: a penalty of a tensor, as operators get it (as the schema keeps it: regularizer_spec.hpp)
-// -------------------------------------------------------
+// ---- regularizer: a penalty of a tensor, as operators get it -----------------------------------
+// (as the schema keeps it: regularizer_spec.hpp)
 //
-//   0 kind   I64    RegularizerKind
-//   1 args   F64S   RegularizerArg; what is left out is 0
+//   0 kind     I64   RegularizerKind
+//   1 l1       F64   l1_l2: factor of sum |x|
+//   2 l2       F64   l1_l2: factor of sum x^2 (no 1/2); negative where the library itself sets it
+//   3 factor   F64   orthogonal kinds
 enum class RegularizerKind : std::int32_t {
   none = 0,
   l1_l2 = 1,
@@ -169,15 +160,6 @@ enum class RegularizerKind : std::int32_t {
   orthogonal_rows = 2,
   orthogonal_columns = 3,  // the same of the columns
 };
-inline constexpr int kRegularizerAttributes = 2;
-
-// Places in args.
-struct RegularizerArg {
-  enum : int {
-    l1 = 0,      // l1_l2: factor of sum |x|
-    l2 = 1,      // l1_l2: factor of sum x^2 (no 1/2); negative where the library itself sets it
-    factor = 2,  // orthogonal kinds
-  };
-};
+inline constexpr int kRegularizerAttributes = 4;
 
 }  // namespace attn
