@@ -146,7 +146,7 @@ inline constexpr int kActivationSlots = 2;
   return kind < ActivationKind::softmax;
 }
 
-// ---- regularizer: a penalty of a tensor, as operators get it -----------------------------------
+// ---- regularizer: a penalty of a tensor, as operators get it (the schema keeps it: regularizer_spec.hpp) --
 // (as the schema keeps it: regularizer_spec.hpp)
 //
 //   0 kind     I64   RegularizerKind
