@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers of the family members: which probability, norm, activation, regularizer or initializer is
+// Numbers of the family members: which probability, norm, activation or regularizer is
 // meant, after names, aliases and options have been resolved (core/schema/families). They travel as
 // the first attribute of the family's operators, so a value never changes its meaning and is never
 // used again.
