@@ -78,12 +78,7 @@ struct MultiHeadAttention : Layer<Params> {
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 3)
-      fail("Input must be 3D (batch, seq, dim), got shape %s", x.shape_text().c_str());
-    if (x.dim(2) != p.dim)
-      fail("last dimension %lld of the input must match dim (%lld)",
-           static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim));
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_sequence(x, p.dim);
     const Tensor a = linear(x, c[qkv], c[qkv_bias]);
     const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention between all pixels of a feature map after a depthwise convolution (Wang et al. 2018,
+// eq. 1-6; dot_product normalises with a softmax here, where the paper divides by the number of
+// positions).
+#include <attn/sdk/plugin.hpp>
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t attention_channels = 0;
+  std::optional<std::string> normalization = "batch";
+  std::string attention_mode = "gaussian";
+  std::array<int64_t, 2> kernel_size{7, 7};
+  bool use_bias = false;
+  Setting normalization_kwargs;
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+  std::optional<std::string> intermediate_activation = "relu";
+  Setting intermediate_activation_args;
+  std::optional<std::string> output_activation = "linear";
+  Setting output_activation_args;
+  int64_t output_channels = -1;
+  double dropout_rate = 0.0;
+  Setting kernel_initializer = "glorot_normal", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+};
+
+// Bias rows that are -infinity everywhere mean "no bias": softmax of them would be undefined.
+// Looking is cheap, since a row is left at its first other value; without such a row the bias is
+// used as it is.
+template <class T>
+bool has_dead_row(const attn_view& v) {
+  const T* const p = static_cast<const T*>(v.data);
+  for (int64_t b = 0; b < v.shape[0]; ++b)
+    for (int64_t q = 0; q < v.shape[2]; ++q) {
+      const T* const row = p + b * v.stride[0] + q * v.stride[2];
+      int64_t k = 0;
+      while (k < v.shape[3] && std::isinf(row[k * v.stride[3]]) && row[k * v.stride[3]] < 0) ++k;
+      if (k == v.shape[3]) return true;
+    }
+  return false;
+}
+
+// bias (batch or 1, 1, query or 1, key or 1) with zeros in place of the rows that are all -infinity.
+Tensor rescue_rows(Call& c, const Tensor& bias) {
+  if (c.shapes_only()) return bias;
+  const attn_view v = bias.read();
+  if (v.dtype != ATTN_F32 && v.dtype != ATTN_F64) return bias;
+  const bool is_double = v.dtype == ATTN_F64;
+  if (!(is_double ? has_dead_row<double>(v) : has_dead_row<float>(v))) return bias;
+  const double zero = 0.0;  // all bits are zero in both kinds of number
+  const std::array<int64_t, 1> one{1};
+  const double largest = is_double ? DBL_MAX : static_cast<double>(FLT_MAX);
+  // > 0 for every finite row maximum, the lowest number included.
+  const Tensor alive = scale(max(bias, {3}, true), 0.5, largest);
+  return select(alive, bias, c.constant(v.dtype, one, &zero));
+}
+
+struct NonLocalAttention : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "non_local",
+      .class_name = "NonLocalAttention",
+      .description = "Attention between all pixels after a depthwise convolution.",
+      .use_case = "Global context in a convolutional network.",
+      .input_shape = "(batch, H, W, channels)",
+      .complexity = "O((H * W)^2 * attention_channels)",
+      .paper = "Non-local Neural Networks (1711.07971)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("attention_channels", &Params::attention_channels)
+        .required()
+        .above(0)
+        .doc("width of the embedding; mode gaussian uses an eighth of it");
+    s.field("normalization", &Params::normalization)
+        .norm()
+        .choices({"batch", "layer"})
+        .alias({"output_norm_type"})
+        .doc("norm after the depthwise convolution; batch is batch_norm, layer is layer_norm");
+    s.field("attention_mode", &Params::attention_mode)
+        .choices({"gaussian", "dot_product"})
+        .doc("dot_product scales the scores by 1/sqrt(width), gaussian does not");
+    s.field("kernel_size", &Params::kernel_size)
+        .above(0)
+        .doc("rows and columns of the depthwise kernel; one number is both");
+    s.field("use_bias", &Params::use_bias).doc("biases in all five convolutions");
+    s.field("normalization_kwargs", &Params::normalization_kwargs)
+        .options("normalization")
+        .alias({"output_norm_kwargs"})
+        .doc("options of normalization");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type).norm().doc("norm of queries and keys");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.field("intermediate_activation", &Params::intermediate_activation)
+        .activation()
+        .doc("after the depthwise convolution and on the keys");
+    s.field("intermediate_activation_args", &Params::intermediate_activation_args)
+        .options("intermediate_activation")
+        .doc("its options");
+    s.field("output_activation", &Params::output_activation).activation().doc("at the end");
+    s.field("output_activation_args", &Params::output_activation_args)
+        .options("output_activation")
+        .doc("its options");
+    s.field("output_channels", &Params::output_channels)
+        .doc("width of the output; 0 or less: that of the input");
+    s.field("dropout_rate", &Params::dropout_rate)
+        .at_least(0)
+        .below(1)
+        .doc("dropout on the attention weights and, drawn again, on the output");
+    s.field("kernel_initializer", &Params::kernel_initializer)
+        .initializer()
+        .doc("of all five kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of all biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer)
+        .regularizer()
+        .doc("of all five kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    s.field("activity_regularizer", &Params::activity_regularizer)
+        .regularizer()
+        .doc("of the outputs of the five convolutions and of the layer");
+    s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
+    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc(
+            "whole numbers: keys that may be used (> 0); floating: added to the scores, (key), "
+            "(query, key) or (batch, query, key)");
+    s.output("output", "batch, height, width, channels");
+  }
+
+  // One of the four 1x1 convolutions.
+  struct Pointwise {
+    Weight kernel, bias;
+    int64_t in = 0, out = 0;
+  };
+
+  int64_t channels = 0, width = 0;
+  Weight depthwise, depthwise_bias;
+  Pointwise query, key, value, output;
+  Norm output_norm, q_norm, k_norm;
+  Activation depthwise_activation, key_activation, output_activation;
+  Probability attn_prob;
+  Regularizer activity;
+
+  void build(Builder& b) {
+    const attn_shape& in = b.input(0);
+    if (in.rank != 4 || in.dim[3] <= 0)
+      fail(
+          "the layer needs an input of rank 4, (batch, height, width, channels), with a known "
+          "number of channels");
+    channels = in.dim[3];
+    width = p.attention_mode == "dot_product" ? p.attention_channels
+                                              : std::max<int64_t>(1, p.attention_channels / 8);
+    const int64_t out = p.output_channels > 0 ? p.output_channels : channels;
+    depthwise = b.weight("depthwise_conv/kernel", {p.kernel_size[0], p.kernel_size[1], channels, 1},
+                         p.kernel_initializer, p.kernel_regularizer);
+    depthwise_bias = b.weight("depthwise_conv/bias", {channels}, p.bias_initializer,
+                              p.bias_regularizer, p.use_bias);
+    const auto pointwise = [&](const char* kernel, const char* bias, int64_t from, int64_t to) {
+      return Pointwise{
+          b.weight(kernel, {1, 1, from, to}, p.kernel_initializer, p.kernel_regularizer),
+          b.weight(bias, {to}, p.bias_initializer, p.bias_regularizer, p.use_bias), from, to};
+    };
+    query = pointwise("query_conv/kernel", "query_conv/bias", channels, width);
+    key = pointwise("key_conv/kernel", "key_conv/bias", channels, width);
+    value = pointwise("value_conv/kernel", "value_conv/bias", channels, width);
+    output = pointwise("output_conv/kernel", "output_conv/bias", width, out);
+    std::optional<std::string> name = p.normalization;
+    if (name && (*name == "batch" || *name == "layer")) *name += "_norm";
+    output_norm = b.norm("output_norm", name, p.normalization_kwargs, {-1, -1, -1, channels});
+    depthwise_activation = b.activation("depthwise_activation", p.intermediate_activation,
+                                        p.intermediate_activation_args, {-1, -1, -1, channels});
+    key_activation = b.activation("key_activation", p.intermediate_activation,
+                                  p.intermediate_activation_args, {-1, -1, -1, width});
+    output_activation = b.activation("output_activation", p.output_activation,
+                                     p.output_activation_args, {-1, -1, -1, out});
+    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, width});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, width});
+    activity = b.regularizer(p.activity_regularizer);
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0);
+    if (x.rank() != 4)
+      fail("Input must be 4D (batch, height, width, channels), got shape %s",
+           x.shape_text().c_str());
+    if (x.dim(3) != channels)
+      fail("Input has %lld channels, but the layer was built for %lld, got shape %s",
+           static_cast<long long>(x.dim(3)), static_cast<long long>(channels),
+           x.shape_text().c_str());
+    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    const int64_t batch = x.dim(0), pixels = x.dim(1) * x.dim(2);
+    const double rate = c.training() ? p.dropout_rate : 0.0;
+    Tensor keep, bias;
+    read_mask(c, c.input(1), x.dtype(), batch, pixels, keep, bias);
+
+    // 1. Depthwise convolution and activation; 2. norm.
+    Tensor u = depthwise_conv2d(x, c[depthwise], c[depthwise_bias]);
+    penalize(c, activity, "depthwise_conv/activity", u);
+    u = norm(c, output_norm, activation(c, depthwise_activation, u));
+    // 3. Queries, keys and values of one head. Only the keys go through the activation.
+    const auto positions = [&](const Tensor& t) { return t.reshape({batch, pixels, width}); };
+    Tensor q = positions(convolve(c, query, u, "query_conv/activity"));
+    Tensor k = positions(activation(c, key_activation, convolve(c, key, u, "key_conv/activity")));
+    const Tensor v = positions(convolve(c, value, u, "value_conv/activity"));
+    q = norm(c, q_norm, q);
+    k = norm(c, k_norm, k);
+    // 4. and 5. Scores, mask, probability.
+    const double scale =
+        p.attention_mode == "dot_product" ? 1.0 / std::sqrt(static_cast<double>(width)) : 1.0;
+    const Attended o = attention(c, split_heads(q, 1), split_heads(k, 1), split_heads(v, 1),
+                                 attn_prob, {.scale = scale, .dropout = rate}, keep, bias);
+    // 6. Back to the map.
+    const Tensor map = o.output.reshape({batch, x.dim(1), x.dim(2), width});
+    Tensor y = activation(c, output_activation, convolve(c, output, map, "output_conv/activity"));
+    y = dropout(c, y, rate);
+    penalize(c, activity, "activity", y);
+    c.output(0, std::move(y));
+  }
+
+ private:
+  Tensor convolve(Call& c, const Pointwise& w, const Tensor& x, const char* name) const {
+    const Tensor y = linear(x, c[w.kernel].reshape({w.in, w.out}), c[w.bias]);
+    penalize(c, activity, name, y);
+    return y;
+  }
+
+  // A mask of whole numbers keeps keys; a floating one is added to the scores, aligned at its last
+  // axis.
+  static void read_mask(Call& c, const Tensor& mask, int32_t dtype, int64_t batch, int64_t pixels,
+                        Tensor& keep, Tensor& bias) {
+    if (!mask) return;
+    if (!mask.is_floating()) {
+      keep = mask;
+      return;
+    }
+    const int rank = mask.rank();
+    const std::array<int64_t, 3> full{batch, pixels, pixels};
+    std::array<int64_t, 3> shape{1, 1, 1};
+    bool fits = rank <= 3;
+    for (int i = 0; fits && i < rank; ++i) {
+      const size_t at = static_cast<size_t>(3 - rank + i);
+      shape[at] = mask.dim(i);
+      fits = shape[at] == 1 || shape[at] == full[at];
+    }
+    if (!fits)
+      fail(
+          "a floating attention_mask is added to the scores (batch, query, key) = (%lld, %lld, "
+          "%lld) and must broadcast to them, got shape %s",
+          static_cast<long long>(batch), static_cast<long long>(pixels),
+          static_cast<long long>(pixels), mask.shape_text().c_str());
+    const Tensor same = mask.dtype() == dtype ? mask : convert(mask, dtype);
+    bias = rescue_rows(c, same.reshape({shape[0], 1, shape[1], shape[2]}));
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("non_local", "1.0.0", "Apache-2.0", NonLocalAttention)

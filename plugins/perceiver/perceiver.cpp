@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cross-attention of a small latent array to a large input array (Jaegle et al. 2021, section 3).
+#include <attn/sdk/plugin.hpp>
+
+#include <cmath>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, num_heads = 8;
+  double dropout_rate = 0.0;
+  bool use_bias = true;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer;
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+};
+
+struct PerceiverAttention : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "perceiver",
+      .class_name = "PerceiverAttention",
+      .description = "Cross-attention from a small set of queries to a large input.",
+      .use_case = "Latent bottlenecks; text-to-image and other cross-modal models.",
+      .input_shape = "query: (batch, q_len, dim), kv: (batch, kv_len, dim)",
+      .complexity = "O(q_len * kv_len * dim)",
+      .paper = "Perceiver (2103.03206)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("width of queries, input and output");
+    s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
+    s.field("dropout_rate", &Params::dropout_rate)
+        .between(0, 1)
+        .doc("dropout on the attention weights");
+    s.field("use_bias", &Params::use_bias).doc("biases in all projections");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of all biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.divisible<0, 1>();
+    s.input("query_input", {"batch, query, dim"}).doc("the latent array");
+    s.input("kv_input", {"batch, key, dim"})
+        .optional()
+        .doc("the input array; without it the latent array asks itself");
+    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc("keys that may be used (> 0)");
+    s.output("output", "batch, query, dim");
+  }
+
+  Weight q, q_bias, kv, kv_bias, proj, proj_bias;
+  Norm q_norm, k_norm;
+  Probability attn_prob;
+
+  void build(Builder& b) {
+    const int64_t d = p.dim, head = p.dim / p.num_heads;
+    const auto kernel = [&](const char* name, int64_t width) {
+      return b.weight(name, {d, width}, p.kernel_initializer, p.kernel_regularizer);
+    };
+    const auto bias = [&](const char* name, int64_t width) {
+      return b.weight(name, {width}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    };
+    q = kernel("cross_attention/q/kernel", d);
+    q_bias = bias("cross_attention/q/bias", d);
+    kv = kernel("cross_attention/kv/kernel", 2 * d);
+    kv_bias = bias("cross_attention/kv/bias", 2 * d);
+    proj = kernel("cross_attention/proj/kernel", d);
+    proj_bias = bias("cross_attention/proj/bias", d);
+    attn_prob =
+        b.probability("cross_attention/attn_prob", p.probability_type, p.probability_config);
+    q_norm = b.norm("cross_attention/q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, -1, head});
+    k_norm = b.norm("cross_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, -1, head});
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0), y = c.input(1) ? c.input(1) : x;
+    check_sequence(x, p.dim, "Query");
+    check_sequence(y, p.dim, "KV");
+    if (y.dim(0) != x.dim(0))
+      fail("KV batch (%lld) must equal the query batch (%lld), got shapes %s and %s",
+           static_cast<long long>(y.dim(0)), static_cast<long long>(x.dim(0)),
+           y.shape_text().c_str(), x.shape_text().c_str());
+    const Tensor queries = norm(c, q_norm, split_heads(linear(x, c[q], c[q_bias]), p.num_heads));
+    const Tensor a = linear(y, c[kv], c[kv_bias]);
+    const Tensor keys = norm(c, k_norm, split_heads(a, p.num_heads, 0, 2));
+    const Tensor values = split_heads(a, p.num_heads, 1, 2);
+    const double scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
+    const Attended o =
+        attention(c, queries, keys, values, attn_prob,
+                  {.scale = scale, .dropout = c.training() ? p.dropout_rate : 0.0}, c.input(2));
+    c.output(0, linear(merge_heads(o.output), c[proj], c[proj_bias]));
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("perceiver", "1.0.0", "Apache-2.0", PerceiverAttention)

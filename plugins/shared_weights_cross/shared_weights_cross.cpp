@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Two modalities in one sequence attend to each other, never to themselves, with one set of
+// projections: co-attention (Lu et al. 2019) with tied weights. With four split sizes only the
+// anchor tokens of a modality can be attended to.
+#include <attn/sdk/plugin.hpp>
+
+#include <array>
+#include <cmath>
+#include <limits>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, num_heads = 8;
+  double dropout_rate = 0.0;
+  bool use_bias = true;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer;
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+};
+
+struct Arguments {
+  std::span<const int64_t> split_sizes;
+};
+
+struct Range {
+  int64_t begin, end;
+  [[nodiscard]] int64_t size() const { return end - begin; }
+};
+
+// Which tokens ask and which are asked. Direction 0: A asks B; 1: B asks A.
+struct Split {
+  std::array<Range, 2> queries, keys;
+};
+
+Split split_of(std::span<const int64_t> sizes, int64_t length) {
+  if (sizes.size() != 2 && sizes.size() != 4)
+    fail(
+        "split_sizes must have length 2 or 4, got %zu; give [a, b] or [a anchors, a queries, b "
+        "anchors, b queries]",
+        sizes.size());
+  int64_t sum = 0;
+  for (const int64_t n : sizes) {
+    if (n < 0) fail("split_sizes must not be negative, got %lld", static_cast<long long>(n));
+    sum = n > std::numeric_limits<int64_t>::max() - sum ? std::numeric_limits<int64_t>::max()
+                                                        : sum + n;
+  }
+  if (sum != length)
+    fail("Sum of split_sizes (%lld) must equal total sequence length (%lld)",
+         static_cast<long long>(sum), static_cast<long long>(length));
+  const bool anchors = sizes.size() == 4;
+  const int64_t a = anchors ? sizes[0] + sizes[1] : sizes[0];
+  const int64_t keys_a = sizes[0], keys_b = anchors ? sizes[2] : sizes[1];
+  return {.queries = {Range{0, a}, Range{a, length}},
+          .keys = {Range{a, a + keys_b}, Range{0, keys_a}}};
+}
+
+struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
+  static constexpr TypeInfo info{
+      .id = "shared_weights_cross",
+      .class_name = "SharedWeightsCrossAttention",
+      .description =
+          "Two modalities in one sequence attend to each other with the same projections.",
+      .use_case = "Multi-modal exchange with few parameters.",
+      .input_shape = "(batch, total_seq_len, dim)",
+      .complexity = "O(total_seq_len^2 * dim), linear in the query tokens with anchors",
+      .paper = "none known; co-attention as in ViLBERT (1908.02265)"};
+
+  static void describe(Schema<Params, Arguments>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("model width");
+    s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
+    s.field("dropout_rate", &Params::dropout_rate)
+        .between(0, 1)
+        .doc("dropout on the attention weights");
+    s.field("use_bias", &Params::use_bias).doc("biases in both projections");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of both biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.divisible<0, 1>();
+    s.input("inputs", {"batch, seq, dim"}).doc("modality A, then modality B");
+    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc("keys that may be used (> 0), over the whole sequence");
+    s.argument("split_sizes", &Arguments::split_sizes)
+        .required()
+        .doc("[a, b] or [a anchors, a queries, b anchors, b queries]; sums to the sequence length");
+    s.output("output", "batch, seq, dim").doc("tokens in the order of the input");
+  }
+
+  Weight qkv, qkv_bias, proj, proj_bias;
+  Norm q_norm, k_norm;
+  Probability attn_prob;
+
+  void build(Builder& b) {
+    const int64_t d = p.dim, head = p.dim / p.num_heads;
+    qkv = b.weight("qkv/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv/bias", {3 * d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    proj = b.weight("proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
+    proj_bias = b.weight("proj/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+  }
+
+  void forward(Call& c, const Arguments& arguments) const {
+    const Tensor x = c.input(0);
+    check_sequence(x, p.dim);
+    const Split split = split_of(arguments.split_sizes, x.dim(1));
+    const Tensor mask = whole_mask(c.input(1), x);
+
+    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
+    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
+    const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
+    const Tensor v = split_heads(a, p.num_heads, 2, 3);
+    const std::array<Tensor, 2> part{
+        context(c, q, k, v, mask, split.queries[0], split.keys[0], "A to B"),
+        context(c, q, k, v, mask, split.queries[1], split.keys[1], "B to A")};
+    const Tensor both = !part[0] ? part[1] : !part[1] ? part[0] : concat({&part[0], &part[1]}, 1);
+    c.output(0, linear(both, c[proj], c[proj_bias]));
+  }
+
+ private:
+  // One direction: (batch, rows, dim); empty without rows.
+  Tensor context(Call& c, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+                 Range rows, Range columns, const char* label) const {
+    if (rows.size() == 0) return {};
+    const Tensor queries = q.slice(2, rows.begin, rows.end);
+    if (columns.size() == 0) {
+      // Nobody to ask: zeros of the queries' shape, whatever the queries hold.
+      const double zero = 0.0;  // all bits are zero in every kind of number
+      const std::array<int64_t, 1> one{1};
+      const Tensor nothing = c.constant(queries.dtype(), one, &zero);
+      return merge_heads(select(nothing, queries, nothing));
+    }
+    c.label(label);
+    const Attended o =
+        attention(c, queries, k.slice(2, columns.begin, columns.end),
+                  v.slice(2, columns.begin, columns.end), attn_prob,
+                  {.scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
+                   .dropout = c.training() ? p.dropout_rate : 0.0},
+                  block(mask, rows, columns));
+    return merge_heads(o.output);
+  }
+
+  // The mask over the whole sequence as rank 4, its extents checked; an absent one stays absent.
+  [[nodiscard]] Tensor whole_mask(const Tensor& mask, const Tensor& x) const {
+    if (!mask) return {};
+    const int64_t length = x.dim(1);
+    const std::array<int64_t, 4> full{x.dim(0), p.num_heads, length, length};
+    std::array<int64_t, 4> shape{1, 1, 1, 1};
+    const int rank = mask.rank();
+    bool fits = rank >= 1 && rank <= 4;
+    if (fits) {
+      shape[3] = mask.dim(-1);
+      if (rank >= 2) shape[0] = mask.dim(0);
+      if (rank >= 3) shape[2] = mask.dim(-2);
+      if (rank == 4) shape[1] = mask.dim(1);
+    }
+    for (size_t i = 0; i < 4; ++i) fits = fits && (shape[i] == 1 || shape[i] == full[i]);
+    // Constant over the keys, it could not mask any.
+    if (!attn_prob.other_axis()) fits = fits && shape[3] == length;
+    if (!fits)
+      fail(
+          "attention_mask has shape %s; expected a keep mask of rank 1 to 4 over (B, H, Q, K) = "
+          "(%lld, %lld, %lld, %lld), the whole sequence",
+          mask.shape_text().c_str(), static_cast<long long>(full[0]),
+          static_cast<long long>(full[1]), static_cast<long long>(full[2]),
+          static_cast<long long>(full[3]));
+    return mask.reshape(shape);
+  }
+
+  // The part of the mask that a direction uses; axes of extent 1 stay.
+  static Tensor block(const Tensor& mask, Range rows, Range columns) {
+    if (!mask) return {};
+    const Tensor some = mask.dim(2) > 1 ? mask.slice(2, rows.begin, rows.end) : mask;
+    return some.dim(3) > 1 ? some.slice(3, columns.begin, columns.end) : some;
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("shared_weights_cross", "1.0.0", "Apache-2.0", SharedWeightsCrossAttention)
