@@ -2,7 +2,8 @@
 //
 // The host's operators, as functions. Each records itself for differentiation; an absent tensor is
 // Tensor{}. Shapes: B batch, H query heads, G key/value heads (divides H), Q queries, K keys, D
-// head size. Only operators that are really called become requirements of the plugin.
+// head size. Only operators that are really called become requirements of the plugin: the functions
+// are templates, so that what nobody calls is never instantiated.
 #pragma once
 
 #include <attn/sdk/layer.hpp>
@@ -77,7 +78,8 @@ inline Tensor weight(const Call& c, const Component& of, uint32_t n) {
 #undef ATTN_SDK_OPERATOR
 
 // x (..., in) -> (..., out): x W + b, W (in, out), b (out).
-inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
+template <class = void>
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   return detail::run_one<detail::LinearTag>(x, detail::kNoAttributes,
                                             std::array{&x, &w, detail::given(bias)});
 }
@@ -87,7 +89,8 @@ struct MatmulOptions {
   bool transpose_a = false, transpose_b = false;
   double alpha = 1;
 };
-inline Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
+template <class = void>
+Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
   return detail::run_one<detail::MatmulTag>(
       a,
       std::array{detail::bool_value(o.transpose_a), detail::bool_value(o.transpose_b),
@@ -113,10 +116,11 @@ struct Attended {
 // strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
 // broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
 // gradient. lengths (B): the first n keys.
-inline Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Probability& probability, const AttentionOptions& o,
-                          const Tensor& keep = {}, const Tensor& bias = {},
-                          bool want_weights = false, const Tensor& lengths = {}) {
+template <class = void>
+Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Probability& probability, const AttentionOptions& o,
+                   const Tensor& keep = {}, const Tensor& bias = {}, bool want_weights = false,
+                   const Tensor& lengths = {}) {
   using namespace detail;
   const Tensor slope = weight(c, probability, 0);
   auto out = run<AttentionTag, 2>(
@@ -131,7 +135,8 @@ inline Attended attention(const Call& c, const Tensor& q, const Tensor& k, const
 }
 
 // The norm of x; x itself without one. In training calls its statistics are updated.
-inline Tensor norm(Call& c, const Norm& n, const Tensor& x) {
+template <class = void>
+Tensor norm(Call& c, const Norm& n, const Tensor& x) {
   using namespace detail;
   if (!n) return x;
   const Tensor w0 = weight(c, n, 0), w1 = weight(c, n, 1), s0 = weight(c, n, 2),
@@ -146,7 +151,8 @@ inline Tensor norm(Call& c, const Norm& n, const Tensor& x) {
 }
 
 // The activation of x; x itself for linear.
-inline Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
+template <class = void>
+Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
   using namespace detail;
   if (!a) return x;
   const Tensor w0 = weight(c, a, 0), w1 = weight(c, a, 1);
@@ -155,8 +161,9 @@ inline Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
 }
 
 // Scores (B, H, Q, K) to weights, for types that need the weights themselves.
-inline Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
-                          const Tensor& keep = {}, bool zero_empty_rows = false) {
+template <class = void>
+Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
+                   const Tensor& keep = {}, bool zero_empty_rows = false) {
   using namespace detail;
   const Tensor slope = weight(c, p, 0);
   return run_one<ProbabilityTag>(
@@ -165,7 +172,8 @@ inline Tensor probability(const Call& c, const Probability& p, const Tensor& sco
 }
 
 // Adds regularizer(x) / extent of x's first axis to the losses of the call.
-inline void penalize(Call& c, const Regularizer& r, const char* name, const Tensor& x) {
+template <class = void>
+void penalize(Call& c, const Regularizer& r, const char* name, const Tensor& x) {
   using namespace detail;
   if (!r) return;
   const double batch = x.rank() > 0 ? static_cast<double>(x.dim(0)) : 1.0;
@@ -175,7 +183,8 @@ inline void penalize(Call& c, const Regularizer& r, const char* name, const Tens
 
 // Rotary position embedding of x (B, H, S, D): the first rope_dim (even) components of each head,
 // positions offset.. (Su et al. 2021, interleaved pairs).
-inline Tensor rope(const Tensor& x, double theta, int64_t rope_dim, int64_t offset) {
+template <class = void>
+Tensor rope(const Tensor& x, double theta, int64_t rope_dim, int64_t offset) {
   return detail::run_one<detail::RopeTag>(
       x,
       std::array{detail::real_value(theta), detail::int_value(rope_dim), detail::int_value(offset)},
@@ -183,73 +192,86 @@ inline Tensor rope(const Tensor& x, double theta, int64_t rope_dim, int64_t offs
 }
 
 // Zero with probability rate, else x / (1 - rate); x itself outside training.
-inline Tensor dropout(const Call& c, const Tensor& x, double rate) {
+template <class = void>
+Tensor dropout(const Call& c, const Tensor& x, double rate) {
   if (!c.training() || rate <= 0) return x;
   return detail::run_one<detail::DropoutTag>(x, std::array{detail::real_value(rate)},
                                              std::array{&x});
 }
 
 // Elementwise, shapes broadcast from the last axis on.
-inline Tensor add(const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor add(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::AddTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
-inline Tensor sub(const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor sub(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::SubTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
-inline Tensor mul(const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor mul(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::MulTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
-inline Tensor div(const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor div(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::DivTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
-inline Tensor maximum(const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor maximum(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::MaximumTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
 // condition > 0 ? a : b
-inline Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
+template <class = void>
+Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::SelectTag>(a, detail::kNoAttributes,
                                             std::array{&condition, &a, &b});
 }
 // x * factor + shift
-inline Tensor scale(const Tensor& x, double factor, double shift = 0) {
+template <class = void>
+Tensor scale(const Tensor& x, double factor, double shift = 0) {
   return detail::run_one<detail::ScaleTag>(
       x, std::array{detail::real_value(factor), detail::real_value(shift)}, std::array{&x});
 }
-inline Tensor exp(const Tensor& x) {
+template <class = void>
+Tensor exp(const Tensor& x) {
   return detail::run_one<detail::ExpTag>(x, detail::kNoAttributes, std::array{&x});
 }
-inline Tensor log(const Tensor& x) {
+template <class = void>
+Tensor log(const Tensor& x) {
   return detail::run_one<detail::LogTag>(x, detail::kNoAttributes, std::array{&x});
 }
-inline Tensor sqrt(const Tensor& x) {
+template <class = void>
+Tensor sqrt(const Tensor& x) {
   return detail::run_one<detail::SqrtTag>(x, detail::kNoAttributes, std::array{&x});
 }
-inline Tensor square(const Tensor& x) {
+template <class = void>
+Tensor square(const Tensor& x) {
   return detail::run_one<detail::SquareTag>(x, detail::kNoAttributes, std::array{&x});
 }
 
 // Over the listed axes, all of them when the list is empty.
-inline Tensor sum(const Tensor& x, std::initializer_list<int64_t> axes = {},
-                  bool keep_dims = false) {
+template <class = void>
+Tensor sum(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
   return detail::run_one<detail::SumTag>(
       x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
       std::array{&x});
 }
-inline Tensor mean(const Tensor& x, std::initializer_list<int64_t> axes = {},
-                   bool keep_dims = false) {
+template <class = void>
+Tensor mean(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
   return detail::run_one<detail::MeanTag>(
       x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
       std::array{&x});
 }
-inline Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {},
-                  bool keep_dims = false) {
+template <class = void>
+Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
   return detail::run_one<detail::MaxTag>(
       x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
       std::array{&x});
 }
 
 // Joins up to 8 tensors along an axis.
-inline Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
+template <class = void>
+Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
   std::array<const Tensor*, 8> in{};
   size_t n = 0;
   const Tensor* first = nullptr;
@@ -264,14 +286,16 @@ inline Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
 }
 
 // Another kind of number.
-inline Tensor convert(const Tensor& x, int32_t dtype) {
+template <class = void>
+Tensor convert(const Tensor& x, int32_t dtype) {
   return detail::run_one<detail::ConvertTag>(x, std::array{detail::int_value(dtype)},
                                              std::array{&x});
 }
 
 // x (B, H, W, C), kernel (kh, kw, C, 1), bias (C): one filter a channel, 'same' padding.
-inline Tensor depthwise_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {},
-                               int64_t stride = 1) {
+template <class = void>
+Tensor depthwise_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {},
+                        int64_t stride = 1) {
   const std::array<int64_t, 2> strides{stride, stride};
   return detail::run_one<detail::DepthwiseTag>(
       x, std::array{detail::ints_value(strides.data(), strides.size())},
