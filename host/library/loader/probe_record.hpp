@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the probe helper tells its parent on file descriptor 3: a greeting before it opens the plugin, and
+// one complete record after. A process that ended in between told only the first. [any-thread]
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "host/library/loader/refusal.hpp"
+
+namespace attn::loader {
+
+constexpr int kProbeDescriptor = 3;
+// Part of the key of cached verdicts: changes whenever the probe checks something else.
+constexpr const char* kProbeGreeting = "attn-plugin-probe 1\n";
+
+// One line each, newlines and tabs escaped.
+[[nodiscard]] std::string escape_line(const std::string& text);
+[[nodiscard]] std::string unescape_line(const std::string& text);
+
+// The record without the greeting; an absent refusal means that the file is good.
+[[nodiscard]] std::string write_record(const std::optional<Refusal>& verdict);
+
+// True when the text is greeting + one complete record; *verdict then has its content.
+[[nodiscard]] bool read_record(const std::string& text, std::optional<Refusal>* verdict);
+
+}  // namespace attn::loader
