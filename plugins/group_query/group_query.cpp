@@ -125,10 +125,8 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
     q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
     k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_kv_heads, -1, head});
-    // Only the rotation ends at max_seq_len.
-    const int64_t longest = rope_dim > 0 ? p.max_seq_len : 0;
-    key_cache = b.history("keys", {-1, p.num_kv_heads, -1, head}, 2, longest);
-    value_cache = b.history("values", {-1, p.num_kv_heads, -1, head}, 2, longest);
+    key_cache = b.history("keys", {-1, p.num_kv_heads, -1, head}, 2, p.max_seq_len);
+    value_cache = b.history("values", {-1, p.num_kv_heads, -1, head}, 2, p.max_seq_len);
   }
 
   void forward(Call& c, const Arguments& a) const {
