@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/threads/pool.hpp"
+
+#include <emmintrin.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include "core/error/error.hpp"
+
+namespace attn::threads {
+namespace {
+
+// Index that this thread goes by in the loop it is running, or -1 outside of loops. A loop inside a loop keeps
+// it, so that two such loops never share scratch memory.
+thread_local int t_worker = -1;
+
+struct Loop {
+  int64_t n, grain;
+  Parallel::Body body;
+  void* user;
+  std::atomic<int64_t> next{0};
+
+  void work(int worker) {
+    const int before = t_worker;
+    t_worker = worker;
+    for (;;) {
+      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= n) break;
+      body(user, begin, std::min(n, begin + grain), worker);
+    }
+    t_worker = before;
+  }
+};
+
+void run_inline(int64_t n, Parallel::Body body, void* user) {
+  const int before = t_worker;
+  t_worker = std::max(before, 0);
+  body(user, 0, n, t_worker);
+  t_worker = before;
+}
+
+void check_threads(int threads, const char* where, const std::string& value) {
+  if (threads >= 1 && threads <= ThreadPool::kMaxThreads) return;
+  const std::string expected = "a number from 1 to " + std::to_string(ThreadPool::kMaxThreads);
+  ErrorDetails details;
+  details.where = details.parameter = where;
+  details.value = value;
+  details.expected = expected;
+  details.hint = "leave it out to use the CPUs that this process may use";
+  throw InvalidArgument(std::string(where) + "=" + value +
+                            ": not a possible number of threads; expected " + expected +
+                            ". Leave it out to use the CPUs that this process may use",
+                        details);
+}
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr uint64_t kOpen = uint64_t{1} << 32;  // of gate: the loop takes workers
+constexpr uint64_t kMembers = kOpen - 1;       // of gate: workers inside
+
+}  // namespace
+
+// One loop at a time. `gate` says whether the current loop may be joined and how many workers are inside;
+// its upper half counts loops. The caller closes the gate when no piece is left and waits for those inside
+// only, so that nobody touches the loop, which lives on the caller's stack, afterwards.
+struct ThreadPool::State {
+  std::mutex caller{};  // held while a loop runs or the size changes
+  std::atomic<Loop*> loop{nullptr};
+  std::atomic<uint64_t> gate{0};
+  std::atomic<bool> stop{false};
+  std::atomic<int> sleepers{0};
+  std::mutex sleep{};
+  std::condition_variable wake{};
+  std::vector<std::thread> threads{};
+  std::atomic<int> concurrency{1};
+  pid_t owner = getpid();
+
+  void start(int wanted) {
+    stop.store(false);
+    try {
+      threads.reserve(static_cast<size_t>(wanted - 1));
+      for (int i = 1; i < wanted; ++i) threads.emplace_back([this, i] { serve(i); });
+    } catch (const std::system_error&) {
+      // The system gives no more threads: work with those there are.
+    }
+    concurrency.store(wanted);
+  }
+
+  void finish() {
+    {
+      const std::lock_guard<std::mutex> lock(sleep);
+      stop.store(true);
+    }
+    wake.notify_all();
+    for (std::thread& t : threads) {
+      // After a fork the child has the objects but not the threads.
+      if (getpid() == owner) {
+        t.join();
+      } else {
+        t.detach();
+      }
+    }
+    threads.clear();
+  }
+
+  // True when this worker is inside the open loop that `seen` is older than.
+  bool join(uint64_t& seen) {
+    uint64_t g = gate.load(std::memory_order_acquire);
+    while ((g & kOpen) != 0 && g >> 33 != seen) {
+      if (gate.compare_exchange_weak(g, g + 1, std::memory_order_acq_rel)) {
+        seen = g >> 33;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  void serve(int worker) {
+    uint64_t seen = 0;
+    while (!stop.load(std::memory_order_acquire)) {
+      if (join(seen)) {
+        loop.load(std::memory_order_relaxed)->work(worker);
+        gate.fetch_sub(1, std::memory_order_acq_rel);
+        continue;
+      }
+      if (spin(seen)) continue;
+      std::unique_lock<std::mutex> lock(sleep);
+      sleepers.fetch_add(1);  // sequentially consistent with the caller's opening of the gate
+      wake.wait(lock, [&] {
+        const uint64_t g = gate.load();
+        return stop.load() || ((g & kOpen) != 0 && g >> 33 != seen);
+      });
+      sleepers.fetch_sub(1);
+    }
+  }
+
+  // Waits a little for a new loop; true when there may be one.
+  bool spin(uint64_t seen) const {
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 64; ++i) {
+        const uint64_t g = gate.load(std::memory_order_relaxed);
+        if (((g & kOpen) != 0 && g >> 33 != seen) || stop.load(std::memory_order_relaxed))
+          return true;
+        _mm_pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+  }
+
+  void run(Loop& l) {
+    loop.store(&l, std::memory_order_relaxed);
+    const uint64_t number = (gate.load(std::memory_order_relaxed) >> 33) + 1;
+    gate.store(number << 33 | kOpen);
+    if (sleepers.load() > 0) {
+      { const std::lock_guard<std::mutex> lock(sleep); }
+      wake.notify_all();
+    }
+    l.work(0);
+    uint64_t g = gate.fetch_and(~kOpen, std::memory_order_acq_rel);
+    for (int i = 0; (g & kMembers) != 0; ++i) {
+      if (i < 4096) {
+        _mm_pause();
+      } else {
+        std::this_thread::yield();
+      }
+      g = gate.load(std::memory_order_acquire);
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int concurrency) : state_(std::make_unique<State>()) {
+  check_threads(concurrency, "threads", std::to_string(concurrency));
+  state_->start(concurrency);
+}
+
+ThreadPool::~ThreadPool() { state_->finish(); }
+
+int ThreadPool::concurrency() const noexcept { return state_->concurrency.load(); }
+
+void ThreadPool::resize(int concurrency) {
+  check_threads(concurrency, "threads", std::to_string(concurrency));
+  const std::lock_guard<std::mutex> lock(state_->caller);
+  if (concurrency == state_->concurrency.load()) return;
+  state_->finish();
+  state_->owner = getpid();
+  state_->start(concurrency);
+}
+
+void ThreadPool::run(int64_t n, int64_t grain, Parallel::Body body, void* user) {
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  if (t_worker >= 0 || n <= grain || state_->concurrency.load(std::memory_order_relaxed) == 1 ||
+      !state_->caller.try_lock()) {
+    return run_inline(n, body, user);
+  }
+  const std::lock_guard<std::mutex> lock(state_->caller, std::adopt_lock);
+  Loop loop{n, grain, body, user};
+  state_->run(loop);
+}
+
+int default_threads() {
+  if (const char* text = std::getenv("ATTN_THREADS"); text != nullptr && *text != '\0') {
+    int value = 0;
+    const char* end = text + std::strlen(text);
+    const auto [stopped, error] = std::from_chars(text, end, value);
+    if (error != std::errc() || stopped != end) value = 0;
+    check_threads(value, "ATTN_THREADS", text);
+    return value;
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    return std::clamp(CPU_COUNT(&set), 1, ThreadPool::kMaxThreads);
+  }
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
+                    ThreadPool::kMaxThreads);
+}
+
+ThreadPool& pool() {
+  static ThreadPool the_pool(default_threads());
+  return the_pool;
+}
+
+void set_threads(int threads) {
+  check_threads(threads, "threads", std::to_string(threads));
+  pool().resize(threads);
+}
+
+namespace {
+std::atomic<Executor*> g_executor{nullptr};
+}
+
+void set_executor(Executor* executor) { g_executor.store(executor); }
+
+int concurrency() {
+  const Executor* executor = g_executor.load(std::memory_order_acquire);
+  return executor != nullptr ? std::max(executor->concurrency(), 1) : pool().concurrency();
+}
+
+void run(int64_t n, int64_t grain, Parallel::Body body, void* user) {
+  Executor* executor = g_executor.load(std::memory_order_acquire);
+  if (executor == nullptr) return pool().run(n, grain, body, user);
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  const int64_t pieces = (n + grain - 1) / grain;
+  const int workers = static_cast<int>(std::min<int64_t>(pieces, executor->concurrency()));
+  if (t_worker >= 0 || workers <= 1) return run_inline(n, body, user);
+  Loop loop{n, grain, body, user};
+  executor->run(
+      workers, [](void* l, int worker) { static_cast<Loop*>(l)->work(worker); }, &loop);
+}
+
+}  // namespace attn::threads
