@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tape: nodes kept while recording, and their walk from the last to the first.
+//
+// A storage has one gradient of its own extent; every view of it adds into its part. By the time a node is reached, all
+// that used its outputs has been walked, so their gradient is complete; afterwards it is given back.
+#include <cstring>
+
+#include "core/engine/context.hpp"
+#include "core/engine/strided.hpp"
+#include "core/engine/weights.hpp"
+#include "core/error/error.hpp"
+
+namespace attn::engine {
+
+attn_value* Context::copy_attributes(const attn_value* attrs, uint32_t n) {
+  auto* copy = header<attn_value>(n);
+  for (uint32_t i = 0; i < n; ++i) {
+    copy[i] = attrs[i];
+    if (attrs[i].kind == ATTN_VALUE_I64S && attrs[i].count) {
+      auto* list = header<int64_t>(attrs[i].count);
+      std::memcpy(list, attrs[i].u.is, attrs[i].count * sizeof(int64_t));
+      copy[i].u.is = list;
+    } else if (attrs[i].kind == ATTN_VALUE_F64S && attrs[i].count) {
+      auto* list = header<double>(attrs[i].count);
+      std::memcpy(list, attrs[i].u.fs, attrs[i].count * sizeof(double));
+      copy[i].u.fs = list;
+    } else if (attrs[i].kind == ATTN_VALUE_STR && attrs[i].u.s) {
+      const size_t length = std::strlen(attrs[i].u.s) + 1;
+      auto* text = header<char>(length);
+      std::memcpy(text, attrs[i].u.s, length);
+      copy[i].u.s = text;
+    }
+  }
+  return copy;
+}
+
+void Context::record(const attn_op_call& call, const attn_op* op, bool) {
+  Node node{};
+  node.op = op;
+  node.attrs = copy_attributes(call.attrs, op->n_attrs);
+  node.in = header<Tensor*>(op->n_in);
+  node.out = header<Tensor*>(op->n_out);
+  node.saved = header<attn_view>(op->n_saved);
+  for (uint32_t i = 0; i < op->n_in; ++i)
+    node.in[i] = call.in[i] ? const_cast<Tensor*>(tail(call.in[i])) : nullptr;
+  for (uint32_t i = 0; i < op->n_out; ++i) node.out[i] = call.out[i] ? tail(call.out[i]) : nullptr;
+  for (uint32_t i = 0; i < op->n_saved; ++i) node.saved[i] = *call.saved[i];
+  node.stream = call.stream;
+  node.flags = call.flags;
+  nodes_.push_back(node);
+}
+
+void* Context::gradient_memory(Storage* s) {
+  if (!s->grad) {
+    const size_t bytes =
+        static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype));
+    s->grad = data_.allocate(bytes);
+    s->grad_in_arena = true;
+    std::memset(s->grad, 0, bytes);
+  }
+  return s->grad;
+}
+
+attn_view Context::gradient_view(const Tensor* t) {
+  attn_view v = t->view;
+  v.data = static_cast<char*>(gradient_memory(t->storage)) +
+           static_cast<size_t>(t->offset) * dtype_size(static_cast<attn_dtype>(t->storage->dtype));
+  return v;
+}
+
+void Context::use_gradient_memory(Tensor* t, void* memory) { t->storage->grad = memory; }
+
+void Context::add_gradient(Tensor* t, const attn_view& g) {
+  if (!t->storage->wants_grad) return;
+  const attn_view to = gradient_view(t);
+  if (g.dtype == to.dtype) return add_strided(g, to);
+  attn_view converted = to;
+  converted.data = data_.allocate(static_cast<size_t>(size_of(to)) *
+                                  dtype_size(static_cast<attn_dtype>(to.dtype)));
+  set_dense_strides(converted);
+  copy_strided(g, converted);
+  add_strided(converted, to);
+}
+
+void Context::add_gradient_of_losses() {
+  const double one = 1;
+  for (const LossEntry& l : losses_) {
+    attn_view v = l.tensor->view;
+    v.dtype = ATTN_F64;
+    v.data = const_cast<double*>(&one);
+    add_gradient(l.tensor, v);
+  }
+}
+
+void Context::gradient(const Tensor* t, attn_view* out) const {
+  *out = t->view;
+  out->data = nullptr;
+  if (t->storage->grad) {
+    set_dense_strides(*out);
+    out->data = t->storage->grad;
+  }
+}
+
+void Context::backward_node(const Node& node) {
+  const attn_op& op = *node.op;
+  attn_view dout_views[kMaxPorts], din_views[kMaxPorts];
+  const attn_view* dout[kMaxPorts] = {};
+  attn_view* din[kMaxPorts] = {};
+  attn_view* saved[kMaxPorts] = {};
+  bool any = false;
+  for (uint32_t i = 0; i < op.n_out; ++i) {
+    if (!node.out[i] || !node.out[i]->storage->grad) continue;
+    dout_views[i] = gradient_view(node.out[i]);
+    dout[i] = &dout_views[i];
+    any = true;
+  }
+  if (!any) return;
+  for (uint32_t i = 0; i < op.n_in; ++i) {
+    if (!node.in[i] || !node.in[i]->storage->wants_grad || (op.in_const >> i & 1u)) continue;
+    din_views[i] = gradient_view(node.in[i]);
+    din[i] = &din_views[i];
+  }
+  for (uint32_t i = 0; i < op.n_saved; ++i) saved[i] = &node.saved[i];
+
+  attn_op_call call{};
+  call.struct_size = sizeof call;
+  call.flags = node.flags;
+  call.n_in = op.n_in;
+  call.n_out = op.n_out;
+  call.n_saved = op.n_saved;
+  call.n_attrs = op.n_attrs;
+  call.attrs = node.attrs;
+  call.in = reinterpret_cast<const attn_tensor* const*>(node.in);
+  attn_tensor* outs[kMaxPorts] = {};
+  for (uint32_t i = 0; i < op.n_out; ++i) outs[i] = node.out[i];
+  const attn_tensor* ins[kMaxPorts] = {};
+  for (uint32_t i = 0; i < op.n_in; ++i) ins[i] = node.in[i];
+  call.in = ins;
+  call.out = outs;
+  call.saved = saved;
+  call.dout = dout;
+  call.din = din;
+  call.seed = seed_;
+  call.stream = node.stream;
+  call.engine = engine_table();
+  call.ctx = this;
+  attn_error e;
+  const size_t mark = scratch_.mark();
+  const int32_t rc = op.vjp(&call, &e);
+  scratch_.rewind(mark);
+  if (rc != ATTN_OK)
+    throw Failure(std::string("gradient of operator ") + op.name + ": " + e.message,
+                  {.where = op.name});
+
+  for (uint32_t i = 0; i < op.n_out; ++i) {
+    if (!node.out[i]) continue;
+    Storage* s = node.out[i]->storage;
+    if (!s->grad || !s->grad_in_arena) continue;
+    data_.free(s->grad,
+               static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype)));
+    s->grad = nullptr;
+    s->grad_in_arena = false;
+  }
+}
+
+void Context::backward() {
+  while (!nodes_.empty()) {
+    backward_node(nodes_.back());
+    nodes_.pop_back();
+  }
+  recording_ = false;
+}
+
+}  // namespace attn::engine

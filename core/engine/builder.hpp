@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a type's build() talks to: it fills a layer's weights, states and components. Lives for one build.
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <vector>
+
+#include "core/engine/layer.hpp"
+
+namespace attn::engine {
+
+struct BuilderHost {
+  BuilderHost(Layer& to, const std::vector<attn_shape>& inputs);
+
+  uint32_t add_weight(const attn_weight& w);
+  uint32_t add_state(const attn_state& s);
+  const attn_component* add_component(const attn_component_spec& s);
+
+  Layer& layer;
+  attn_builder table{};
+
+ private:
+  int32_t add_family_weight(const std::string& site, const schema::WeightDeclaration& w);
+};
+
+}  // namespace attn::engine

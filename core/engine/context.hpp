@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The working memory of calls: everything that exists while one forward runs, and what it leaves behind - results,
+// the tape for backward, pending statistics, losses, captured maps, a profile - until the next call.
+//
+// Memory comes from arenas that never shrink: from the third call on, calls no larger than the largest seen ask
+// the system for nothing. One thread at a time; different contexts are independent. Errors inside a call reach
+// the plugin as codes and the caller of Layer::forward as InvalidArgument or Failure; the context stays usable.
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/engine/arena.hpp"
+#include "core/engine/ctx.hpp"
+#include "core/engine/op_ref.hpp"
+#include "core/engine/state.hpp"
+#include "core/engine/tensor.hpp"
+#include "core/tensor/array.hpp"
+
+namespace attn::engine {
+
+inline constexpr uint32_t kMaxPorts = 16;       // inputs or outputs of one operator
+inline constexpr uint32_t kMaxAttributes = 32;  // of one operator
+
+// Forwards loops to the process's threads and takes scratch memory from an arena.
+class ContextParallel final : public Parallel {
+ public:
+  explicit ContextParallel(Arena& scratch) : scratch_(scratch) {}
+  [[nodiscard]] int concurrency() const noexcept override;
+  void run(int64_t n, int64_t grain, Body body, void* user) override;
+  [[nodiscard]] void* scratch(size_t bytes) override { return scratch_.allocate(bytes); }
+
+ private:
+  Arena& scratch_;
+};
+
+// One operator of a recorded forward. All arrays lie in the header arena.
+struct Node {
+  const attn_op* op;
+  attn_value* attrs;  // n_attrs, lists and texts copied
+  Tensor** in;        // n_in, nullptr: absent
+  Tensor** out;       // n_out, nullptr: not wanted
+  attn_view* saved;   // n_saved
+  uint64_t stream;
+  uint32_t flags;
+};
+
+// One operator in a profile.
+struct OpRecord {
+  std::string name;   // "attention/1"
+  std::string label;  // given by the plugin, or empty
+  Shape shape;        // of the first output
+  double seconds = 0, flops = 0, bytes = 0;
+};
+
+struct Loss {
+  std::string name;
+  double value = 0;
+};
+
+// An attention map that an operator gave.
+struct CapturedMap {
+  std::string label;  // the plugin's label, or the operator's name
+  Array map;
+};
+
+class Context final : public attn_ctx {
+ public:
+  explicit Context(attn_dtype dtype = ATTN_F32);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  [[nodiscard]] attn_dtype dtype() const { return dtype_; }
+
+  // ---- what Layer does with a call ----
+  struct Start {
+    bool training = false, recording = false, shapes_only = false;
+    uint64_t seed = 0;
+    State* state = nullptr;
+  };
+  void begin(const Start& start);
+  // A tensor over somebody else's dense memory, or a converted dense copy where strides or kind do not suit.
+  [[nodiscard]] Tensor* external(const attn_view& v, bool wants_grad);
+  [[nodiscard]] Tensor* weight(Weight& w, bool wants_grad);
+  void set_weights(attn_tensor** list, uint32_t n) { weights_ = list, n_weights_ = n; }
+  template <class T>
+  [[nodiscard]] T** handle_list(uint32_t n) {
+    return header<T*>(n);
+  }
+  void forget_statistics() { statistics_.clear(); }
+  // Runs the tape backwards from gradients already added with add_gradient().
+  void backward();
+  void add_gradient(Tensor* t, const attn_view& g);
+  void add_gradient_of_losses();
+  // The gradient of a storage, dense; data nullptr: none arrived.
+  void gradient(const Tensor* t, attn_view* out) const;
+  void use_gradient_memory(Tensor* t, void* memory);  // accumulate there instead
+
+  // ---- what plugins do (engine_table.cpp) ----
+  int32_t run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n_attrs,
+              attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
+              attn_error* e);
+  void release(attn_tensor* t);
+  [[nodiscard]] Tensor* view(Tensor* t, int32_t rank, const int64_t* shape, const int64_t* stride,
+                             int64_t offset);
+  [[nodiscard]] Tensor* constant(int32_t dtype, int32_t rank, const int64_t* shape,
+                                 const void* dense);
+  [[nodiscard]] attn_view read(const Tensor* t);
+  [[nodiscard]] Tensor* append(uint32_t state, Tensor* x);
+  [[nodiscard]] Tensor* state_get(uint32_t state);
+  void state_set(uint32_t state, Tensor* x);
+  void assign(uint32_t weight, Tensor* x);
+  void add_loss(const char* name, Tensor* x);
+  void label(const char* text);
+  // Throws when t is not a handle of this call.
+  Tensor* checked(const attn_tensor* t) const;
+
+  // ---- what a call leaves ----
+  struct Pending {
+    uint32_t index;
+    Tensor* tensor;
+  };
+  [[nodiscard]] const std::vector<Pending>& statistics() const { return statistics_; }
+  [[nodiscard]] const std::vector<Pending>& values() const { return values_; }
+  [[nodiscard]] std::vector<Loss> losses() const;
+  [[nodiscard]] bool recorded() const { return recording_ && !shapes_only_; }
+  [[nodiscard]] uint64_t seed() const { return seed_; }
+  [[nodiscard]] uint32_t epoch() const { return epoch_; }
+  [[nodiscard]] State* state() const { return state_; }
+  [[nodiscard]] bool training() const { return training_; }
+
+  // The call's own handles, set by Layer.
+  struct Handles {
+    Tensor* inputs[kMaxPorts] = {};
+    Tensor* outputs[kMaxPorts] = {};
+    Tensor** weights = nullptr;  // as declared, before assign()
+    uint32_t n_inputs = 0, n_outputs = 0, n_weights = 0;
+    const void* layer = nullptr;  // whose call it was; nullptr: none succeeded
+  };
+  Handles handles{};
+
+  bool keep_profile = false;  // fill profile()
+  bool keep_maps = false;     // ask operators for their maps
+  [[nodiscard]] const std::vector<OpRecord>& profile() const { return profile_; }
+  [[nodiscard]] const std::vector<CapturedMap>& maps() const { return maps_; }
+  // Bytes of the arenas at their largest.
+  [[nodiscard]] size_t peak_bytes() const {
+    return data_.peak() + headers_.peak() + scratch_.peak();
+  }
+
+ private:
+  friend struct Runner;
+  struct LossEntry {
+    char name[64];
+    Tensor* tensor;
+  };
+  template <class T>
+  T* header(size_t n = 1) {
+    return static_cast<T*>(headers_.allocate(n * sizeof(T)));
+  }
+  [[nodiscard]] Tensor* new_tensor(Storage* s, const attn_view& v, int64_t offset);
+  [[nodiscard]] Storage* new_storage(int64_t elements, int32_t dtype, bool allocate);
+  void drop_storage(Storage* s);
+  void* gradient_memory(Storage* s);
+  [[nodiscard]] attn_view gradient_view(const Tensor* t);
+  void record(const attn_op_call& call, const attn_op* op, bool forward_random);
+  attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
+  void backward_node(const Node& node);
+
+  attn_dtype dtype_;
+  Arena data_, headers_, scratch_;
+  ContextParallel parallel_;
+  uint32_t epoch_ = 0;
+  bool training_ = false, recording_ = false, shapes_only_ = false;
+  uint64_t seed_ = 0, random_ordinal_ = 0;
+  State* state_ = nullptr;
+  attn_tensor** weights_ = nullptr;  // what the plugin sees; follows assign()
+  uint32_t n_weights_ = 0;
+  std::vector<Tensor*> free_tensors_;
+  std::vector<Storage*> free_storages_;
+  std::vector<Node> nodes_;
+  std::vector<Pending> statistics_, values_;
+  std::vector<LossEntry> losses_;
+  char label_[64] = {};
+  std::vector<OpRecord> profile_;
+  std::vector<CapturedMap> maps_;
+};
+
+}  // namespace attn::engine

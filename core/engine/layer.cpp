@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/engine/layer.hpp"
+
+#include <cstring>
+#include <mutex>
+
+#include "core/engine/builder.hpp"
+#include "core/engine/strided.hpp"
+#include "core/error/error.hpp"
+#include "core/weights/initializers.hpp"
+
+namespace attn::engine {
+
+Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
+    : type_(type), name_(std::move(name)) {
+  attn_error e;
+  const int32_t rc = type.create(values, &handle_, &e);
+  if (rc != ATTN_OK) {
+    handle_ = nullptr;
+    e.code = rc;
+    if (rc == ATTN_INVALID_ARGUMENT)
+      throw InvalidArgument(e.message, {.where = e.where, .type = type.id});
+    raise(e);
+  }
+  if (!handle_)
+    throw Failure(std::string(type.id) + ": the plugin created no layer", {.type = type.id});
+}
+
+Layer::~Layer() {
+  if (handle_) type_.destroy(handle_);
+}
+
+void Layer::raise(const attn_error& e) const {
+  const std::string text = name_ + ": " + e.message;
+  ErrorDetails details{.where = e.where[0] ? name_ + " > " + e.where : name_, .type = type_.id};
+  if (e.code == ATTN_INVALID_ARGUMENT || e.code == ATTN_UNSUPPORTED)
+    throw InvalidArgument(text, std::move(details));
+  throw Failure(text, std::move(details));
+}
+
+Weight* Layer::find_weight(std::string_view name) {
+  for (Weight& w : weights_)
+    if (w.name == name) return &w;
+  return nullptr;
+}
+
+void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed) {
+  if (built_) throw InvalidArgument(name_ + ": the layer is built already");
+  if (dtype != ATTN_F32 && dtype != ATTN_F64)
+    throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
+                          std::string(dtype_name(dtype)));
+  BuilderHost host(*this, inputs);
+  attn_error e;
+  const int32_t rc = type_.build(handle_, &host.table, &e);
+  if (rc != ATTN_OK) {
+    e.code = rc;
+    weights_.clear();
+    states_.clear();
+    components_.clear();
+    raise(e);
+  }
+  dtype_ = dtype;
+  shapes_ = inputs;
+  uint64_t ordinal = 0;
+  for (Weight& w : weights_) {
+    if (w.flags & ATTN_WEIGHT_DERIVED) continue;
+    w.value = initial_weight(w.initializer, w.shape, dtype, seed, ordinal++);
+  }
+  built_ = true;
+}
+
+void Layer::forward(Context& ctx, const Call& call) {
+  if (ctx.dtype() != dtype_)
+    throw InvalidArgument(name_ + ": the layer computes in " + std::string(dtype_name(dtype_)) +
+                          ", the context in " + std::string(dtype_name(ctx.dtype())));
+  if (call.state) {
+    if (call.state->owner() != this)
+      throw InvalidArgument(name_ + ": the state belongs to another layer");
+    if (call.training || call.recording)
+      throw InvalidArgument(
+          name_ +
+          ": a call with a state records nothing for a backward pass; training must be "
+          "false and no state attached to train");
+  }
+  ctx.begin({.training = call.training,
+             .recording = call.recording,
+             .shapes_only = call.shapes_only,
+             .seed = call.seed,
+             .state = call.state});
+  Context::Handles& h = ctx.handles;
+  h.n_inputs = type_.n_inputs;
+  h.n_outputs = type_.n_outputs;
+  h.n_weights = static_cast<uint32_t>(weights_.size());
+  for (uint32_t i = 0; i < type_.n_inputs; ++i)
+    if (call.inputs[i]) h.inputs[i] = ctx.external(*call.inputs[i], true);
+  auto** current = ctx.handle_list<attn_tensor>(h.n_weights);
+  h.weights = ctx.handle_list<Tensor>(h.n_weights);
+  {
+    const std::shared_lock lock(mutex_);
+    for (uint32_t i = 0; i < h.n_weights; ++i) {
+      h.weights[i] =
+          weights_[i].flags & ATTN_WEIGHT_DERIVED ? nullptr : ctx.weight(weights_[i], true);
+      current[i] = h.weights[i];
+    }
+  }
+  ctx.set_weights(current, h.n_weights);
+
+  attn_tensor* inputs[kMaxPorts] = {};
+  attn_tensor* outputs[kMaxPorts] = {};
+  for (uint32_t i = 0; i < type_.n_inputs; ++i) inputs[i] = h.inputs[i];
+  attn_call c{};
+  c.struct_size = sizeof c;
+  c.flags =
+      (call.training ? ATTN_CALL_TRAINING : 0u) | (call.recording ? ATTN_CALL_RECORDING : 0u) |
+      (call.shapes_only ? ATTN_CALL_SHAPES_ONLY : 0u) | (call.state ? ATTN_CALL_STATEFUL : 0u);
+  c.n_inputs = type_.n_inputs;
+  c.n_weights = h.n_weights;
+  c.n_args = type_.n_args;
+  c.n_outputs = type_.n_outputs;
+  c.inputs = inputs;
+  c.weights = current;
+  c.args = call.args;
+  c.outputs = outputs;
+  c.outputs_wanted = call.outputs_wanted;
+  c.position = call.state ? call.state->length() : 0;
+  c.engine = engine_table();
+  c.ctx = &ctx;
+  attn_error e;
+  const int32_t rc = type_.forward(handle_, &c, &e);
+  if (rc != ATTN_OK) {
+    ctx.forget_statistics();
+    e.code = rc;
+    raise(e);
+  }
+  for (uint32_t i = 0; i < type_.n_outputs; ++i) {
+    if (outputs[i]) {
+      h.outputs[i] = ctx.checked(outputs[i]);
+    } else if (!(type_.outputs[i]->flags & ATTN_OUTPUT_OPTIONAL)) {
+      throw Failure(name_ + ": the plugin gave no output '" + type_.outputs[i]->name + "'",
+                    {.where = name_, .type = type_.id});
+    }
+  }
+  h.layer = this;
+  if (call.state && !call.shapes_only) {
+    for (const auto& p : ctx.values()) call.state->set_value(p.index, p.tensor->view);
+    call.state->commit();
+  }
+}
+
+attn_view Layer::output(const Context& ctx, uint32_t n) {
+  return n < ctx.handles.n_outputs && ctx.handles.outputs[n] ? ctx.handles.outputs[n]->view
+                                                             : attn_view{};
+}
+
+void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
+                     bool losses) {
+  Context::Handles& h = ctx.handles;
+  if (h.layer != this || !ctx.recorded())
+    throw InvalidArgument(name_ +
+                          ": backward needs a recorded forward call of this layer in this context; "
+                          "each recorded call can be used once");
+  for (uint32_t i = 0; i < h.n_outputs; ++i) {
+    if (!cotangents[i]) continue;
+    if (!h.outputs[i])
+      throw InvalidArgument(name_ + ": output '" + type_.outputs[i]->name + "' was not asked for");
+    const attn_view& y = h.outputs[i]->view;
+    bool same = y.rank == cotangents[i]->rank;
+    for (int k = 0; same && k < y.rank; ++k) same = y.shape[k] == cotangents[i]->shape[k];
+    if (!same)
+      throw InvalidArgument(name_ + ": the gradient of output '" + type_.outputs[i]->name +
+                            "' has shape " + shape_text(*cotangents[i]) + ", the output " +
+                            shape_text(y));
+  }
+  for (uint32_t i = 0; i < h.n_weights; ++i)
+    if (h.weights[i] && weight_memory[i] && h.weights[i]->storage->wants_grad)
+      ctx.use_gradient_memory(h.weights[i], weight_memory[i]);
+  for (uint32_t i = 0; i < h.n_outputs; ++i)
+    if (cotangents[i]) ctx.add_gradient(h.outputs[i], *cotangents[i]);
+  if (losses) ctx.add_gradient_of_losses();
+  ctx.backward();
+}
+
+attn_view Layer::input_gradient(const Context& ctx, uint32_t n) {
+  attn_view v{};
+  if (n < ctx.handles.n_inputs && ctx.handles.inputs[n]) ctx.gradient(ctx.handles.inputs[n], &v);
+  return v;
+}
+
+void Layer::commit(Context& ctx) {
+  if (ctx.handles.layer != this) return;
+  const std::unique_lock lock(mutex_);
+  for (const auto& p : ctx.statistics()) {
+    Weight& w = weights_[p.index];
+    attn_view to = p.tensor->view;
+    to.dtype = w.value.dtype();
+    to.data = w.value.raw();
+    set_dense_strides(to);
+    copy_strided(p.tensor->view, to);
+    w.version.fetch_add(1);
+  }
+  ctx.forget_statistics();
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One layer of one type: the plugin's object, its weights, and the calls into it.
+//
+// Build once, then forward from any number of threads, each with a context of its own. Statistics that a training call
+// collected are applied by commit(), under the layer's lock, in the order of the commits. Changing weights needs
+// exclusive use. Errors: InvalidArgument for what the caller gave, Failure for the rest; a call that fails leaves
+// weights, statistics and states as they were.
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "core/engine/context.hpp"
+#include "core/engine/state.hpp"
+#include "core/engine/weights.hpp"
+
+namespace attn::engine {
+
+// What a family member became: attributes with their memory.
+struct BuiltComponent {
+  attn_component table{};
+  std::vector<attn_value> attributes{};
+  std::deque<std::vector<int64_t>> integers{};
+  std::deque<std::vector<double>> reals{};
+  std::vector<int32_t> weights{};
+};
+
+class Layer {
+ public:
+  // values: one for each parameter of the type, validated. name: for messages.
+  Layer(const attn_type& type, const attn_value* values, std::string name);
+  ~Layer();
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  // inputs: one for each input of the type. Draws the initial weights from seed.
+  void build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed);
+  [[nodiscard]] bool built() const { return built_; }
+  [[nodiscard]] attn_dtype dtype() const { return dtype_; }
+  [[nodiscard]] const attn_type& type() const { return type_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
+
+  [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
+  [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }
+  [[nodiscard]] Weight* find_weight(std::string_view name);
+  [[nodiscard]] const std::vector<StateDeclaration>& states() const { return states_; }
+
+  struct Call {
+    const attn_view* const* inputs = nullptr;  // one for each input; nullptr: not given
+    const attn_value* args = nullptr;          // one for each argument, validated
+    uint64_t outputs_wanted = 0;
+    bool training = false, recording = false, shapes_only = false;
+    uint64_t seed = 0;
+    State* state = nullptr;
+  };
+  // Runs forward; results stay in ctx until its next call: output(), backward(), commit().
+  void forward(Context& ctx, const Call& call);
+  // An output of the last call; data nullptr: not given.
+  [[nodiscard]] static attn_view output(const Context& ctx, uint32_t n);
+
+  // Gradients of sum(output * cotangent) over the outputs. cotangents: one for each output, nullptr: zero.
+  // weight_memory: one for each weight, dense memory to accumulate into or nullptr. losses: penalties of the
+  // activities count too. Afterwards input_gradient() gives the inputs'.
+  void backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
+                bool losses);
+  [[nodiscard]] static attn_view input_gradient(const Context& ctx, uint32_t n);
+
+  // Applies the statistics of the last training call of ctx, once.
+  void commit(Context& ctx);
+
+  // For weights being read or replaced while calls may run.
+  [[nodiscard]] std::shared_mutex& mutex() const { return mutex_; }
+
+ private:
+  friend struct BuilderHost;
+  [[noreturn]] void raise(const attn_error& e) const;
+
+  const attn_type& type_;
+  std::string name_;
+  attn_layer* handle_ = nullptr;
+  bool built_ = false;
+  attn_dtype dtype_ = ATTN_F32;
+  std::vector<attn_shape> shapes_;
+  std::deque<Weight> weights_;
+  std::vector<StateDeclaration> states_;
+  std::deque<BuiltComponent> components_;
+  mutable std::shared_mutex mutex_;
+};
+
+}  // namespace attn::engine

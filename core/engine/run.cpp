@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Running one operator: arguments checked and padded, shapes asked for, outputs allocated, the kernel run, and a
+// node kept when gradients are recorded.
+#include <chrono>
+#include <cstring>
+
+#include "core/engine/context.hpp"
+#include "core/engine/strided.hpp"
+#include "core/error/error.hpp"
+
+namespace attn::engine {
+
+namespace {
+
+const char* kind_name(int32_t kind) {
+  switch (kind) {
+    case ATTN_VALUE_BOOL:
+      return "a bool";
+    case ATTN_VALUE_I64:
+      return "an integer";
+    case ATTN_VALUE_F64:
+      return "a number";
+    case ATTN_VALUE_STR:
+      return "a string";
+    case ATTN_VALUE_I64S:
+      return "a list of integers";
+    case ATTN_VALUE_F64S:
+      return "a list of numbers";
+    default:
+      return "an object";
+  }
+}
+
+int32_t kind_of(uint32_t param_kind) {
+  switch (param_kind) {
+    case ATTN_PARAM_BOOL:
+      return ATTN_VALUE_BOOL;
+    case ATTN_PARAM_INT:
+    case ATTN_PARAM_SEED:
+      return ATTN_VALUE_I64;
+    case ATTN_PARAM_REAL:
+      return ATTN_VALUE_F64;
+    case ATTN_PARAM_INTS:
+    case ATTN_PARAM_INT_OR_PAIR:
+      return ATTN_VALUE_I64S;
+    case ATTN_PARAM_REALS:
+      return ATTN_VALUE_F64S;
+    default:
+      return ATTN_VALUE_STR;
+  }
+}
+
+[[noreturn]] void refuse(const char* format_free_text) { throw InvalidArgument(format_free_text); }
+
+void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, attn_value* out) {
+  if (op.n_attrs > kMaxAttributes) throw Failure("the operator declares too many attributes");
+  for (uint32_t i = op.n_attrs; i < n; ++i)
+    if (given[i].kind != ATTN_NULL) refuse("more attributes than the operator has");
+  for (uint32_t i = 0; i < op.n_attrs; ++i) {
+    const attn_param& p = *op.attrs[i];
+    if (i >= n || given[i].kind == ATTN_NULL) {
+      out[i] = p.def;
+      continue;
+    }
+    const int32_t kind = kind_of(p.kind);
+    out[i] = given[i];
+    if (given[i].kind == kind) continue;
+    if (kind == ATTN_VALUE_F64 && given[i].kind == ATTN_VALUE_I64) {
+      out[i].kind = ATTN_VALUE_F64;
+      out[i].u.f = static_cast<double>(given[i].u.i);
+      continue;
+    }
+    throw InvalidArgument(std::string("attribute '") + p.name + "' must be " + kind_name(kind) +
+                          ", got " + kind_name(given[i].kind));
+  }
+}
+
+// Bytes an output needs, after checking what shape() said.
+int64_t checked_span(const attn_view& v) {
+  if (v.rank < 0 || v.rank > ATTN_MAX_RANK)
+    throw Failure("the operator gave an output of impossible rank");
+  int64_t elements = 1, last = 0;
+  for (int i = 0; i < v.rank; ++i) {
+    int64_t step = 0;
+    if (v.shape[i] < 0 || v.stride[i] < 0)
+      throw Failure("the operator gave a negative extent or stride");
+    if (__builtin_mul_overflow(elements, v.shape[i], &elements) ||
+        __builtin_mul_overflow(v.shape[i] > 0 ? v.shape[i] - 1 : 0, v.stride[i], &step) ||
+        __builtin_add_overflow(last, step, &last) || last > (int64_t{1} << 58))
+      throw InvalidArgument("the output would have too many elements");
+  }
+  return elements == 0 ? 0 : last + 1;
+}
+
+std::string inputs_text(const attn_op_call& c) {
+  std::string s;
+  for (uint32_t i = 0; i < c.n_in; ++i)
+    if (c.in[i]) s += (s.empty() ? "" : ", ") + shape_text(c.in[i]->view);
+  return s;
+}
+
+}  // namespace
+
+// The steps of one run share these arrays; they live on the stack.
+struct Runner {
+  Context& ctx;
+  const attn_op& op;
+  attn_value attrs[kMaxAttributes];
+  const attn_tensor* in[kMaxPorts] = {};
+  Tensor prototypes[kMaxPorts] = {};
+  attn_tensor* out[kMaxPorts] = {};
+  attn_view saved_views[kMaxPorts] = {};
+  attn_view* saved[kMaxPorts] = {};
+  attn_op_call call{};
+  bool tape = false;
+
+  void prepare(const attn_value* a, uint32_t n_attrs, attn_tensor* const* inputs, uint32_t n_in) {
+    if (op.n_in > kMaxPorts || op.n_out > kMaxPorts || op.n_saved > kMaxPorts)
+      throw Failure("the operator declares too many inputs or outputs");
+    fill_attributes(op, a, n_attrs, attrs);
+    for (uint32_t i = op.n_in; i < n_in; ++i)
+      if (inputs[i]) refuse("more inputs than the operator has");
+    bool differentiable = false;
+    for (uint32_t i = 0; i < op.n_in; ++i) {
+      if (i >= n_in || !inputs[i]) {
+        if (op.in_required >> i & 1u)
+          throw InvalidArgument("input " + std::to_string(i) + " is missing");
+        continue;
+      }
+      const Tensor* t = ctx.checked(inputs[i]);
+      in[i] = t;
+      if (t->storage->wants_grad && !(op.in_const >> i & 1u)) differentiable = true;
+    }
+    tape = ctx.recording_ && differentiable && !(op.flags & ATTN_OP_NO_GRAD);
+    if (tape && !op.vjp) throw InvalidArgument("the operator has no gradient");
+    for (uint32_t i = 0; i < op.n_out; ++i) {
+      prototypes[i].view.dtype = ctx.dtype_;
+      prototypes[i].view.stride[0] = ATTN_DENSE;
+      out[i] = &prototypes[i];
+    }
+    for (uint32_t i = 0; i < op.n_saved; ++i) saved[i] = &saved_views[i];
+    call.struct_size = sizeof call;
+    call.flags = (ctx.training_ ? ATTN_OP_TRAINING : 0u) | (tape ? ATTN_OP_RECORDING : 0u);
+    call.n_in = op.n_in;
+    call.n_out = op.n_out;
+    call.n_saved = op.n_saved;
+    call.n_attrs = op.n_attrs;
+    call.attrs = attrs;
+    call.in = in;
+    call.out = out;
+    call.saved = tape ? saved : nullptr;
+    call.seed = ctx.seed_;
+    call.engine = engine_table();
+    call.ctx = &ctx;
+  }
+
+  // Real outputs in the place of the prototypes; those not wanted become NULL.
+  void allocate(attn_tensor** wanted, uint32_t n_wanted) {
+    for (uint32_t i = 0; i < op.n_out; ++i) {
+      attn_view& v = prototypes[i].view;
+      if (!dtype_is_known(v.dtype)) throw Failure("the operator gave an output of unknown kind");
+      if (v.rank > 0 && v.stride[0] == ATTN_DENSE) set_dense_strides(v);
+      const bool map = ctx.keep_maps && op.map_output == static_cast<int32_t>(i);
+      if (!(i < n_wanted && wanted[i]) && !map) {
+        out[i] = nullptr;
+        continue;
+      }
+      Storage* s = ctx.new_storage(checked_span(v), v.dtype, true);
+      s->wants_grad = tape && dtype_is_floating(static_cast<attn_dtype>(v.dtype));
+      out[i] = ctx.new_tensor(s, v, 0);
+    }
+    if (!tape) return;
+    for (uint32_t i = 0; i < op.n_saved; ++i) {
+      attn_view& v = saved_views[i];
+      const int64_t n = checked_span(v);
+      v.data = ctx.shapes_only_ ? nullptr
+                                : ctx.data_.allocate(static_cast<size_t>(n) *
+                                                     dtype_size(static_cast<attn_dtype>(v.dtype)));
+    }
+  }
+
+  void profile(double seconds) {
+    OpRecord r;
+    r.name = std::string(op.name) + "/" + std::to_string(op.version);
+    r.label = ctx.label_;
+    r.seconds = seconds;
+    for (uint32_t i = 0; i < op.n_out; ++i)
+      if (out[i]) {
+        r.shape = Shape(out[i]->view.shape, static_cast<size_t>(out[i]->view.rank));
+        break;
+      }
+    attn_cost cost{};
+    cost.struct_size = sizeof cost;
+    if (op.cost && op.cost(&call, &cost) == ATTN_OK) {
+      r.flops = cost.flops;
+      r.bytes = cost.bytes;
+    }
+    ctx.profile_.push_back(std::move(r));
+  }
+
+  void keep_map() {
+    if (!ctx.keep_maps || op.map_output < 0 || !out[op.map_output]) return;
+    const attn_view& v = out[op.map_output]->view;
+    Array map(static_cast<attn_dtype>(v.dtype), Shape(v.shape, static_cast<size_t>(v.rank)));
+    attn_view to = v;
+    set_dense_strides(to);
+    to.data = map.raw();
+    copy_strided(v, to);
+    ctx.maps_.push_back({ctx.label_[0] ? ctx.label_ : op.name, std::move(map)});
+  }
+};
+
+int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n_attrs,
+                     attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
+                     attn_error* e) {
+  const attn_op& op = *ref->op;
+  Runner r{*this, op};
+  int32_t code = sdk::detail::guard(e, [&] {
+    r.prepare(attrs, n_attrs, in, n_in);
+    r.call.stream = op.flags & ATTN_OP_RANDOM ? random_ordinal_++ : 0;
+    attn_error inner;
+    sdk::check(op.shape(&r.call, &inner), inner);
+    r.allocate(out, n_out);
+    if (!shapes_only_) {
+      const auto begin =
+          keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
+      const size_t mark = scratch_.mark();
+      const int32_t rc = op.forward(&r.call, &inner);
+      scratch_.rewind(mark);
+      sdk::check(rc, inner);
+      if (keep_profile)
+        r.profile(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      r.keep_map();
+    }
+    if (r.tape) record(r.call, &op, false);
+    label_[0] = '\0';
+    for (uint32_t i = 0; i < n_out; ++i) {
+      const bool wanted = out[i] != nullptr;
+      out[i] = i < op.n_out && wanted ? r.out[i] : nullptr;
+    }
+    // A map that only capture asked for.
+    for (uint32_t i = 0; i < op.n_out; ++i)
+      if (r.out[i] && (i >= n_out || !out[i]) && --r.out[i]->refs == 0) release(r.out[i]);
+  });
+  if (code != ATTN_OK && e) {
+    char where[sizeof e->where];
+    std::snprintf(where, sizeof where, "operator %s/%u", op.name, op.version);
+    if (!e->where[0]) std::memcpy(e->where, where, sizeof where);
+    const std::string shapes = inputs_text(r.call);
+    const size_t length = std::strlen(e->message);
+    if (r.call.n_in && !shapes.empty())
+      std::snprintf(e->message + length, sizeof e->message - length, " [inputs: %s]",
+                    shapes.c_str());
+  }
+  return code;
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/engine/state.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/engine/strided.hpp"
+#include "core/error/error.hpp"
+
+namespace attn::engine {
+
+State::State(const void* owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
+             int64_t batch, int64_t capacity)
+    : owner_(owner), dtype_(dtype), batch_(batch), capacity_(capacity) {
+  if (batch < 1)
+    throw InvalidArgument("state: batch " + std::to_string(batch) + " must be positive");
+  if (capacity < 0)
+    throw InvalidArgument("state: capacity " + std::to_string(capacity) + " must be positive");
+  int64_t bound = 0;
+  bool history = false;
+  for (auto& d : declarations) {
+    if (d.flags & ATTN_STATE_HISTORY) {
+      history = true;
+      if (d.max_len > 0) bound = bound ? std::min(bound, d.max_len) : d.max_len;
+    }
+    slots_.emplace_back().declaration = std::move(d);
+  }
+  if (slots_.empty()) throw InvalidArgument("state: this layer keeps none");
+  if (capacity_ == 0) capacity_ = bound;
+  if (history && capacity_ == 0)
+    throw InvalidArgument("state: this layer has no longest length of its own; give a capacity");
+  if (bound > 0 && capacity_ > bound)
+    throw InvalidArgument("state: capacity " + std::to_string(capacity_) + " exceeds " +
+                          std::to_string(bound) + ", the largest position of this layer");
+}
+
+size_t State::bytes() const {
+  size_t sum = 0;
+  for (const Slot& s : slots_) sum += s.present ? s.memory.bytes() : 0;
+  return sum;
+}
+
+void State::reset() {
+  length_ = pending_ = 0;
+  for (Slot& s : slots_)
+    if (s.declaration.flags & ATTN_STATE_VALUE) s.present = false;
+}
+
+void State::truncate(int64_t length) {
+  if (length < 0 || length > length_)
+    throw InvalidArgument("state: length " + std::to_string(length) + " must be between 0 and " +
+                          std::to_string(length_));
+  if (length == length_) return;
+  for (const Slot& s : slots_)
+    if (s.present && (s.declaration.flags & ATTN_STATE_VALUE))
+      throw InvalidArgument("state: '" + s.declaration.name +
+                            "' is a running value and cannot go back; reset the state");
+  length_ = length;
+}
+
+void State::reorder(const std::vector<int64_t>& rows) {
+  if (rows.empty()) throw InvalidArgument("state: reorder needs at least one row");
+  for (const int64_t r : rows)
+    if (r < 0 || r >= batch_)
+      throw InvalidArgument("state: row " + std::to_string(r) + " must be between 0 and " +
+                            std::to_string(batch_ - 1));
+  // All new memory first, so that a lack of it changes nothing.
+  std::vector<Array> fresh(slots_.size());
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& s = slots_[i];
+    if (!s.present) continue;
+    Shape shape = s.memory.shape();
+    const size_t row = s.memory.bytes() / static_cast<size_t>(shape[0]);
+    shape[0] = static_cast<int64_t>(rows.size());
+    fresh[i] = Array::uninitialized(s.memory.dtype(), shape);
+    auto* to = static_cast<char*>(fresh[i].raw());
+    const auto* from = static_cast<const char*>(s.memory.raw());
+    for (size_t b = 0; b < rows.size(); ++b)
+      std::memcpy(to + b * row, from + static_cast<size_t>(rows[b]) * row, row);
+  }
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].present) slots_[i].memory = std::move(fresh[i]);
+  batch_ = static_cast<int64_t>(rows.size());
+}
+
+void State::make_history(Slot& s, const attn_view& x) {
+  Shape shape = s.declaration.shape;
+  if (x.rank != shape.rank())
+    throw InvalidArgument("state '" + s.declaration.name + "': rank " + std::to_string(x.rank) +
+                          " appended where " + std::to_string(shape.rank()) + " was declared");
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (static_cast<int>(i) == s.declaration.axis)
+      shape[i] = capacity_;
+    else if (i == 0)
+      shape[i] = batch_;
+    else if (shape[i] < 0)
+      shape[i] = x.shape[i];
+  }
+  s.memory = Array(dtype_, shape);
+  s.present = true;
+}
+
+void State::append(uint32_t index, const attn_view& x, attn_view& all) {
+  Slot& s = slots_[index];
+  if (!s.present) make_history(s, x);
+  const auto axis = static_cast<size_t>(s.declaration.axis);
+  const Shape& shape = s.memory.shape();
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (x.rank != shape.rank() || (i != axis && x.shape[i] != shape[i]))
+      throw InvalidArgument("state '" + s.declaration.name + "': shape " + shape_text(x) +
+                            " does not continue a state of batch " + std::to_string(batch_) +
+                            " and shape " + shape.to_string());
+  }
+  const int64_t count = x.shape[axis];
+  if (pending_ != 0 && pending_ != count)
+    throw InvalidArgument("state '" + s.declaration.name + "': " + std::to_string(count) +
+                          " positions appended, " + std::to_string(pending_) +
+                          " to another history");
+  if (length_ + count > capacity_)
+    throw InvalidArgument("state: " + std::to_string(length_) + " + " + std::to_string(count) +
+                          " positions exceed the capacity of " + std::to_string(capacity_));
+  pending_ = count;
+  all = attn_view{};
+  all.data = s.memory.raw();
+  all.dtype = dtype_;
+  all.rank = shape.rank();
+  const Shape stride = shape.dense_strides();
+  for (size_t i = 0; i < shape.size(); ++i) {
+    all.shape[i] = i == axis ? length_ + count : shape[i];
+    all.stride[i] = stride[i];
+  }
+  attn_view to = all;
+  to.shape[axis] = count;
+  to.data = static_cast<char*>(all.data) +
+            static_cast<size_t>(length_ * stride[axis]) * dtype_size(dtype_);
+  copy_strided(x, to);
+}
+
+attn_view State::value(uint32_t index) const {
+  const Slot& s = slots_[index];
+  attn_view v{};
+  if (!s.present) return v;
+  v.data = const_cast<void*>(s.memory.raw());
+  v.dtype = s.memory.dtype();
+  v.rank = s.memory.shape().rank();
+  const Shape stride = s.memory.shape().dense_strides();
+  for (size_t i = 0; i < stride.size(); ++i) {
+    v.shape[i] = s.memory.shape()[i];
+    v.stride[i] = stride[i];
+  }
+  return v;
+}
+
+void State::set_value(uint32_t index, const attn_view& x) {
+  Slot& s = slots_[index];
+  const Shape shape(x.shape, static_cast<size_t>(x.rank));
+  if (!s.present || s.memory.shape() != shape || s.memory.dtype() != x.dtype)
+    s.memory = Array::uninitialized(static_cast<attn_dtype>(x.dtype), shape);
+  attn_view to = x;
+  to.data = s.memory.raw();
+  set_dense_strides(to);
+  copy_strided(x, to);
+  s.present = true;
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a layer keeps from call to call when the caller attaches a state: histories (keys and values of the
+// positions seen) and values of fixed size.
+//
+// All histories of a state have one length. What a call appends or sets counts only when the call succeeds.
+// One state belongs to one sequence of calls: not thread-safe; different states are independent.
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor/array.hpp"
+
+namespace attn::engine {
+
+struct StateDeclaration {
+  std::string name{};
+  uint32_t flags = 0;  // ATTN_STATE_HISTORY or ATTN_STATE_VALUE
+  int axis = 0;
+  Shape shape{};  // -1: from the first use; axis 0 is the batch
+  int64_t max_len = 0;
+};
+
+class State {
+ public:
+  // capacity 0: the largest the declarations allow. Throws InvalidArgument for a batch or capacity that does
+  // not suit.
+  State(const void* owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
+        int64_t batch, int64_t capacity);
+
+  [[nodiscard]] int64_t batch() const { return batch_; }
+  [[nodiscard]] int64_t length() const { return length_; }
+  [[nodiscard]] int64_t capacity() const { return capacity_; }
+  [[nodiscard]] size_t bytes() const;
+
+  // Back to the beginning: length 0, no values.
+  void reset();
+  // Drops the newest positions; 0 <= length <= length(). Refused for a state with values, which cannot go back.
+  void truncate(int64_t length);
+  // Row b becomes the old row rows[b]; rows may repeat, and their number is the new batch.
+  void reorder(const std::vector<int64_t>& rows);
+
+  // ---- for the engine ----
+  [[nodiscard]] const void* owner() const { return owner_; }
+  [[nodiscard]] attn_dtype dtype() const { return dtype_; }
+
+  // Copies x behind the history and shows all of it, `pending` positions longer than length(). Positions become
+  // permanent with commit(). x and all: views of rank shape.rank().
+  void append(uint32_t index, const attn_view& x, attn_view& all);
+  // The value, or data nullptr when it was never set.
+  [[nodiscard]] attn_view value(uint32_t index) const;
+  void set_value(uint32_t index,
+                 const attn_view& x);  // permanent at once: the engine calls it at its commit
+  void begin() { pending_ = 0; }
+  void commit() { length_ += pending_, pending_ = 0; }
+
+ private:
+  struct Slot {
+    StateDeclaration declaration{};
+    Array memory{};
+    bool present = false;  // a history that has memory, a value that was set
+    bool appended = false;
+  };
+  void make_history(Slot& slot, const attn_view& x);
+
+  const void* owner_;
+  std::vector<Slot> slots_;
+  attn_dtype dtype_;
+  int64_t batch_, capacity_;
+  int64_t length_ = 0, pending_ = 0;
+};
+
+}  // namespace attn::engine

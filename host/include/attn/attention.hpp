@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The abstract attention layer, the same for every type: build, forward, backward, states, weights, files.
+//
+//   auto layer = attn::create_attention_layer("multi_head", {{"dim", 64}, {"num_heads", 4}});
+//   attn::Array y = layer->forward(x);                     // x: Array or View (batch, seq, dim), float32
+//
+// Doors     forward(inputs...)    owns its results; simplest. Keeps contexts of its own.
+//           forward(Context&, ..) raw views in, views out (or memory that the caller gives): allocates nothing
+//                                 from the third call of a context on.
+//           attn/xtensor.hpp      xt::xarray in and out.
+// Threads   A built layer runs from any number of threads at once, each with a Context of its own. Building, loading
+//           and changing weights need exclusive use.
+// Training  forward with .training = true collects updates of statistics (batch norm) in the context; commit() applies
+//           them, in the order of the commits. The simple forward commits by itself.
+//           With .record = true a backward() may follow, once; several forwards before one backward use several
+//           contexts. Gradients add up until Gradients::zero().
+// Errors    InvalidArgument, Failure (attn/error.hpp). A call that fails changes nothing.
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "error.hpp"
+#include "json.hpp"
+#include "tensor.hpp"
+
+namespace attn {
+
+class Attention;
+
+// A tensor with the name it has in the type's schema. An empty name is the next input that has none yet, in order.
+struct Input {
+  std::string_view name{};
+  ConstView view{};
+
+  Input(const ConstView& v) : view(v) {}     // NOLINT: forward(x) and forward({x, mask})
+  Input(const Array& a) : view(a.view()) {}  // NOLINT
+  Input(std::string_view n, const ConstView& v) : name(n), view(v) {}
+};
+
+// Memory for an output, as large as output_shapes() says.
+struct OutputMemory {
+  std::string_view name;
+  View view;
+};
+
+// An argument of the call: {"use_causal_mask", true}, {"split_sizes", sizes}. Looks at lists, owns nothing.
+struct Argument {
+  std::string_view name;
+  attn_value value;
+
+  Argument(std::string_view n, std::nullptr_t) : name(n), value{ATTN_NULL, 0, {0}} {}
+  Argument(std::string_view n, bool b) : name(n), value{ATTN_VALUE_BOOL, 0, {b ? 1 : 0}} {}
+  Argument(std::string_view n, int i) : Argument(n, static_cast<int64_t>(i)) {}
+  Argument(std::string_view n, int64_t i) : name(n), value{ATTN_VALUE_I64, 0, {i}} {}
+  Argument(std::string_view n, double f)
+      : name(n), value{.kind = ATTN_VALUE_F64, .count = 0, .u = {.f = f}} {}
+  Argument(std::string_view n, std::span<const int64_t> list)
+      : name(n),
+        value{.kind = ATTN_VALUE_I64S,
+              .count = static_cast<uint32_t>(list.size()),
+              .u = {.is = list.data()}} {}
+};
+
+// What a layer keeps between calls: a key/value cache and the like. Made by Attention::make_state. One sequence of
+// calls at a time.
+class State {
+ public:
+  virtual ~State() = default;
+  [[nodiscard]] virtual int64_t batch() const = 0;
+  [[nodiscard]] virtual int64_t length() const = 0;    // positions seen
+  [[nodiscard]] virtual int64_t capacity() const = 0;  // positions it can hold
+  [[nodiscard]] virtual size_t bytes() const = 0;
+  virtual void reset() = 0;
+  // Keeps the oldest `length` positions.
+  virtual void truncate(int64_t length) = 0;
+  // Row b becomes the old row rows[b]; their number is the new batch.
+  virtual void reorder(const std::vector<int64_t>& rows) = 0;
+};
+
+struct CallOptions {
+  bool training = false;
+  bool record = false;                    // keep what backward() needs
+  std::optional<uint64_t> seed{};         // of dropout; absent: the next of the context's own
+  std::span<const Argument> arguments{};  // absent ones: their defaults
+  State* state = nullptr;
+};
+
+// One operator of a profile.
+struct OperatorTime {
+  std::string name, label;
+  Shape shape;  // of its first output
+  double seconds = 0, flops = 0, bytes = 0;
+};
+struct Penalty {
+  std::string name;
+  double value = 0;
+};
+struct AttentionMap {
+  std::string label;
+  Array weights;
+};
+
+// Working memory of calls and the results of the last one. One thread at a time.
+class Context {
+ public:
+  explicit Context(attn_dtype dtype = ATTN_F32);  // that of the layers it is used with
+  ~Context();
+  Context(Context&&) noexcept;
+  Context& operator=(Context&&) noexcept;
+
+  // An output of the last call, valid until the next one; nullopt: not given.
+  [[nodiscard]] std::optional<ConstView> output(std::string_view name = "output") const;
+  // Gradient of an input after backward(), dense; nullopt: none.
+  [[nodiscard]] std::optional<ConstView> input_gradient(std::string_view name) const;
+
+  // What to keep in the next calls, and what was kept in the last.
+  void keep_profile(bool on);
+  void keep_maps(bool on);
+  [[nodiscard]] std::vector<OperatorTime> profile() const;
+  [[nodiscard]] std::vector<AttentionMap> take_maps();
+  [[nodiscard]] uint64_t seed() const;  // of the last call
+  [[nodiscard]] size_t peak_bytes() const;
+
+  struct Impl;
+  [[nodiscard]] Impl& impl() const { return *impl_; }  // for the library
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Gradients of the weights of one layer, added up over backward calls.
+class Gradients {
+ public:
+  explicit Gradients(const Attention& layer);
+  void zero();
+  // nullptr: a weight of that name is not trained (or not there).
+  [[nodiscard]] const Array* weight(std::string_view name) const;
+  [[nodiscard]] Array* weight(std::string_view name);
+
+  struct Entry {
+    std::string name;
+    Array gradient;
+    bool trained = false;
+  };
+  [[nodiscard]] std::vector<Entry>& entries() { return entries_; }  // one for each weight
+
+ private:
+  std::vector<Entry> entries_;
+};
+
+struct WeightInfo {
+  std::string name;
+  Shape shape;
+  bool trainable = false;
+  bool statistic = false;
+  bool derived = false;  // accepted in files and ignored
+};
+
+struct BuildOptions {
+  attn_dtype dtype = ATTN_F32;     // or ATTN_F64, for checks
+  std::optional<uint64_t> seed{};  // of the initial weights; absent: set_seed()'s, else entropy
+};
+
+// Options of backward().
+struct BackwardOptions {
+  bool penalties = false;  // also the gradient of regularizers of weights and activities
+};
+
+struct NamedOutput {
+  std::string name;
+  Array value;
+};
+
+class Attention {
+ public:
+  virtual ~Attention() = default;
+
+  [[nodiscard]] virtual const std::string& name() const = 0;
+  [[nodiscard]] virtual const attn_type& type() const = 0;  // id, class name, texts, schema
+  // Every parameter with its effective value, first names, in schema order; then `name`.
+  [[nodiscard]] virtual Json config() const = 0;
+  [[nodiscard]] virtual const std::string& library() const = 0;  // path of the plugin file
+
+  // ---- building -------------------------------------------------------------------------------
+  // By hand, or by the first call. Shapes in the order of the type's inputs; -1: not known.
+  virtual void build(const std::vector<std::optional<Shape>>& inputs,
+                     const BuildOptions& options = {}) = 0;
+  [[nodiscard]] virtual bool built() const = 0;
+  [[nodiscard]] virtual attn_dtype dtype() const = 0;
+
+  // ---- calls ----------------------------------------------------------------------------------
+  // The first output of a call.
+  [[nodiscard]] Array forward(std::initializer_list<Input> inputs, const CallOptions& options = {});
+  [[nodiscard]] Array forward(const Input& input, const CallOptions& options = {}) {
+    return forward({input}, options);
+  }
+  // All outputs.
+  [[nodiscard]] virtual std::vector<NamedOutput> forward_all(std::span<const Input> inputs,
+                                                             const CallOptions& options = {}) = 0;
+  // Results stay in ctx, or are written to `outputs` (float32 or float64, any strides).
+  virtual void forward(Context& ctx, std::span<const Input> inputs, const CallOptions& options = {},
+                       std::span<const OutputMemory> outputs = {}) = 0;
+  // Shapes of the outputs, without computing them.
+  [[nodiscard]] virtual std::vector<std::pair<std::string, Shape>> output_shapes(
+      std::span<const Input> inputs, const CallOptions& options = {}) = 0;
+
+  // Adds the gradients of sum(output * cotangent) to `into`; those of the inputs stay in ctx.
+  virtual void backward(Context& ctx, std::span<const Input> cotangents, Gradients& into,
+                        const BackwardOptions& options = {}) = 0;
+  // Applies the statistics that the last training call of ctx collected.
+  virtual void commit(Context& ctx) = 0;
+  // Penalties of all regularizers: of the weights as they are, of activities in the last call of ctx.
+  [[nodiscard]] virtual std::vector<Penalty> losses(const Context& ctx) const = 0;
+
+  // ---- states ---------------------------------------------------------------------------------
+  // capacity 0: the largest that the layer allows. Throws when the type keeps none.
+  [[nodiscard]] virtual std::unique_ptr<State> make_state(int64_t batch,
+                                                          int64_t capacity = 0) const = 0;
+  [[nodiscard]] virtual bool has_state() const = 0;
+
+  // ---- weights --------------------------------------------------------------------------------
+  [[nodiscard]] virtual std::vector<WeightInfo> weights() const = 0;
+  [[nodiscard]] virtual ConstView weight(std::string_view name) const = 0;
+  // Converts from any floating kind; the shape must match (a scalar may be (1)).
+  virtual void set_weight(std::string_view name, const ConstView& value) = 0;
+
+  // ---- files ----------------------------------------------------------------------------------
+  // Weights and what load_attention() needs to restore the layer, atomically.
+  virtual void save(const std::string& path) const = 0;
+  // Weights of a built layer: every one must be there with its shape, and nothing else; all or none.
+  virtual void load(const std::string& path) = 0;
+};
+
+}  // namespace attn
