@@ -43,7 +43,7 @@ const char* name_of(Json::Kind kind) {
   ErrorDetails details;
   details.parameter = key;
   details.hint = "give it once";
-  throw InvalidArgument("Key " + quoted(key) + " is given twice", std::move(details));
+  throw InvalidArgument("Key " + json_quoted(key) + " is given twice", std::move(details));
 }
 
 void refuse_repeated_keys(const Json::Object& members) {
@@ -126,7 +126,7 @@ const Json& Json::at(std::size_t index) const {
 const Json& Json::at(std::string_view key) const {
   static_cast<void>(as_object());
   if (const Json* value = find(key)) return *value;
-  throw InvalidArgument("JSON object has no key " + quoted(key));
+  throw InvalidArgument("JSON object has no key " + json_quoted(key));
 }
 
 const Json* Json::find(std::string_view key) const noexcept {

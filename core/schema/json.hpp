@@ -153,6 +153,6 @@ class Json {
 [[nodiscard]] std::string shortest(double value);
 
 // Text in double quotes, escaped as JSON.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string json_quoted(std::string_view text);
 
 }  // namespace attn

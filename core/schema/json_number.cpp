@@ -83,7 +83,7 @@ std::optional<T> parse_integer(std::string_view text) {
 Json Json::number(std::string_view text) {
   bool integer = false;
   if (!is_json_number(text, &integer)) {
-    throw InvalidArgument(quoted(text.substr(0, 80)) + " is not a JSON number");
+    throw InvalidArgument(json_quoted(text.substr(0, 80)) + " is not a JSON number");
   }
   if (!integer && !std::isfinite(parse_double(text))) {
     throw InvalidArgument("The number " + std::string(text.substr(0, 80)) +

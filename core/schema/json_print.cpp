@@ -50,7 +50,7 @@ void new_line(std::string& out, int indent, int depth) {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string json_quoted(std::string_view text) {
   std::string out;
   append_quoted(out, text);
   return out;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Json: the values that configs are made of.
+// Json: one value of a configuration.
 #pragma once
 
-#include "core/schema/json.hpp"
+#include "core/schema/json.hpp"  // IWYU pragma: export

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Files, sections and places.
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "attn/config.hpp"
+#include "host/library/config/position.hpp"
+
+namespace attn {
+namespace {
+
+constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+
+[[noreturn]] void throw_file(const std::string& path, const std::string& what,
+                             const std::string& expected, const std::string& hint) {
+  ErrorDetails details;
+  details.where = path;
+  details.expected = expected;
+  details.hint = hint;
+  throw InvalidArgument(path + ": " + what + ", expected " + expected + "; " + hint,
+                        std::move(details));
+}
+
+std::string read_text(const std::string& path) {
+  std::error_code ec;
+  if (std::filesystem::is_directory(path, ec)) {
+    throw_file(path, "is a directory", "a JSON file", "name a file in it");
+  }
+  const auto close = [](std::FILE* file) { std::fclose(file); };
+  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rb"), close);
+  if (file == nullptr) {
+    throw_file(path, std::string("cannot be opened (") + std::strerror(errno) + ")",
+               "a readable JSON file", "check the path");
+  }
+  std::string text;
+  char buffer[65536];
+  while (const std::size_t n = std::fread(buffer, 1, sizeof(buffer), file.get())) {
+    text.append(buffer, n);
+    if (text.size() > kMaxBytes) {
+      throw_file(path, "is larger than 16 MiB", "a configuration", "was a weight file meant?");
+    }
+  }
+  if (std::ferror(file.get()) != 0) {
+    throw Failure(path + ": reading failed (" + std::strerror(errno) + ")");
+  }
+  return text;
+}
+
+std::string at(const std::string& origin, std::string_view text, std::size_t offset) {
+  const Position position = config::position_of(text, offset);
+  return origin + ":" + std::to_string(position.line) + ":" + std::to_string(position.column);
+}
+
+std::string keys_of(const Json& object) {
+  std::string keys;
+  for (const Json::Member& member : object.as_object()) {
+    if (keys.size() > 200) return keys + ", ...";
+    keys += (keys.empty() ? "" : ", ") + json_quoted(member.first);
+  }
+  return keys.empty() ? "no key at all" : keys;
+}
+
+}  // namespace
+
+LoadedConfig::LoadedConfig(std::string text, std::string origin, std::string_view section)
+    : text_(std::move(text)), origin_(std::move(origin)) {
+  if (text_.size() > kMaxBytes) {
+    throw_file(origin_, "is larger than 16 MiB", "a configuration", "was a weight file meant?");
+  }
+  value_ = parse_config(text_, origin_);
+  const bool implied = section.empty() && value_.is_object() && !value_.contains("type") &&
+                       value_.contains("attention");
+  std::string_view rest = implied ? "attention" : section;
+  while (!rest.empty()) {
+    const std::string key(rest.substr(0, rest.find('.')));
+    rest.remove_prefix(std::min(key.size() + 1, rest.size()));
+    const Json* inner = value_.find(key);
+    if (inner == nullptr) {
+      ErrorDetails details;
+      details.where = where("");
+      details.parameter = std::string(section);
+      details.expected = value_.is_object() ? "one of its keys: " + keys_of(value_) : "an object";
+      details.hint = "check --section";
+      const std::string message = details.where + ": there is no section " + json_quoted(section) +
+                                  " (no key " + json_quoted(key) + "), expected " +
+                                  details.expected;
+      throw InvalidArgument(message, std::move(details));
+    }
+    Json copy = *inner;
+    value_ = std::move(copy);
+    section_ += config::pointer_step(key);
+  }
+  if (value_.is_object()) value_.erase("$schema");
+}
+
+namespace {
+
+std::string absolute(const std::string& section, std::string_view path) {
+  if (path.empty()) return section;
+  return section + (path.front() == '/' ? std::string(path) : config::pointer_step(path));
+}
+
+}  // namespace
+
+std::optional<Position> LoadedConfig::locate(std::string_view path) const {
+  const auto place = config::find_place(text_, absolute(section_, path));
+  if (!place) return std::nullopt;
+  return config::position_of(text_, place->value);
+}
+
+std::optional<Position> LoadedConfig::locate_key(std::string_view path) const {
+  const auto place = config::find_place(text_, absolute(section_, path));
+  if (!place) return std::nullopt;
+  return config::position_of(text_, place->key);
+}
+
+std::string LoadedConfig::where(std::string_view path) const {
+  auto place = config::find_place(text_, absolute(section_, path));
+  if (!place) place = config::find_place(text_, section_);
+  return at(origin_, text_, place ? place->value : 0);
+}
+
+InvalidArgument LoadedConfig::located(const InvalidArgument& error) const {
+  ErrorDetails details = error.details();
+  // A parameter that should not be there at all is shown by its key, a wrong value by the value.
+  const std::optional<Position> key =
+      details.value.empty() ? locate_key(details.parameter) : std::nullopt;
+  details.where =
+      key ? origin_ + ":" + std::to_string(key->line) + ":" + std::to_string(key->column)
+          : where(details.parameter);
+  return InvalidArgument(error.what(), std::move(details));
+}
+
+LoadedConfig load_config(const std::string& path, std::string_view section) {
+  return LoadedConfig(read_text(path), path, section);
+}
+
+}  // namespace attn
