@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The micro-kernel under GEMM and attention: C[MR x NV vectors] = A * B with all of C in registers. Each
+// step broadcasts MR elements of A and multiplies them with NV vectors of one row of B. A is addressed as
+// a[i * a_row + p * a_col], so the same code serves the transposed products of the backward pass; strides
+// that are constants at the call become immediate offsets, because everything is inlined.
+// The loop over k is not blocked here. For each element of C the order of operations depends on k alone,
+// neither on MR and NV nor on the position in the tile: cutting m and n freely never changes a result.
+//
+// Shape 6 x 4 vectors (AVX-512, 24 of 32 registers) and 6 x 2 (16 registers). 12x2, 8x3, 14x2 and 5x4
+// were 0-5 % slower, 4x3 on AVX2 8 %.
+#pragma once
+
+#include "core/kernels/simd.hpp"
+
+#if defined(__clang__)
+#define ATTN_UNROLL _Pragma("unroll")
+#else
+#define ATTN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace attn::kernels::simd {
+
+inline constexpr int kTileRows = 6;
+template <class Arch>
+inline constexpr int kTileVectors = kIsAvx512<Arch> ? 4 : 2;
+// Columns of a packed panel.
+template <class Arch>
+inline constexpr int64_t kPanel = kTileVectors<Arch>* kWidth<Arch>;
+
+template <class Arch, int MR, int NV>
+struct Accumulator {
+  Vec<Arch> c[MR][NV];
+};
+
+// kLast: the last vector of a row of B has only `last` elements in memory.
+template <class Arch, int MR, int NV, bool kLast = false>
+ATTN_INLINE void multiply(Accumulator<Arch, MR, NV>& acc, int64_t k, const float* a, int64_t a_row,
+                          int64_t a_col, const float* b, int64_t b_row, int64_t last = 0) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
+  V c[MR][NV];
+  ATTN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    ATTN_UNROLL
+    for (int j = 0; j < NV; ++j) c[i][j] = V(0.0f);
+  }
+  for (int64_t p = 0; p < k; ++p) {
+    V row[NV];
+    ATTN_UNROLL
+    for (int j = 0; j < NV; ++j) {
+      row[j] = kLast && j == NV - 1 ? load_first<Arch>(b + j * W, last) : load<Arch>(b + j * W);
+    }
+    ATTN_UNROLL
+    for (int i = 0; i < MR; ++i) {
+      const V x(a[i * a_row]);
+      ATTN_UNROLL
+      for (int j = 0; j < NV; ++j) c[i][j] = fma<Arch>(x, row[j], c[i][j]);
+    }
+    a += a_col;
+    b += b_row;
+  }
+  ATTN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    ATTN_UNROLL
+    for (int j = 0; j < NV; ++j) acc.c[i][j] = c[i][j];
+  }
+}
+
+// Calls f with std::integral_constant-like values for 1 <= mr <= kTileRows, 1 <= nv <= kTileVectors.
+template <int N>
+struct Int {
+  static constexpr int value = N;
+};
+
+template <class Arch, class F>
+ATTN_INLINE void with_rows(int64_t mr, F&& f) {
+  switch (mr) {
+    case 1:
+      f(Int<1>{});
+      break;
+    case 2:
+      f(Int<2>{});
+      break;
+    case 3:
+      f(Int<3>{});
+      break;
+    case 4:
+      f(Int<4>{});
+      break;
+    case 5:
+      f(Int<5>{});
+      break;
+    default:
+      f(Int<6>{});
+      break;
+  }
+}
+template <class Arch, class F>
+ATTN_INLINE void with_vectors(int64_t nv, F&& f) {
+  if constexpr (kTileVectors<Arch> == 4) {
+    switch (nv) {
+      case 1:
+        f(Int<1>{});
+        break;
+      case 2:
+        f(Int<2>{});
+        break;
+      case 3:
+        f(Int<3>{});
+        break;
+      default:
+        f(Int<4>{});
+        break;
+    }
+  } else {
+    switch (nv) {
+      case 1:
+        f(Int<1>{});
+        break;
+      default:
+        f(Int<2>{});
+        break;
+    }
+  }
+}
+
+// Rows are cut into groups of at most kTileRows whose sizes differ by at most one.
+struct Groups {
+  int64_t count, small, big;  // `big` groups of small + 1 rows come first
+};
+template <class Arch>
+ATTN_INLINE Groups groups(int64_t rows) {
+  const int64_t count = (rows + kTileRows - 1) / kTileRows;
+  return {count, rows / count, rows % count};
+}
+
+// dst[p * ld + j] = src[j * stride + p] for j < columns, p < k; zeros for columns <= j < padded (a multiple of
+// 4, as padded must be). 4 x 4 blocks transposed in registers.
+template <class Arch>
+ATTN_INLINE void transpose_into(int64_t columns, int64_t padded, int64_t k, const float* src,
+                                int64_t stride, float* dst, int64_t ld) {
+  int64_t j = 0;
+  for (; j + 4 <= columns; j += 4) {
+    const float* s0 = src + j * stride;
+    const float* s1 = s0 + stride;
+    const float* s2 = s1 + stride;
+    const float* s3 = s2 + stride;
+    float* d = dst + j;
+    int64_t p = 0;
+    for (; p + 4 <= k; p += 4, d += 4 * ld) {
+      const __m128 r0 = _mm_loadu_ps(s0 + p), r1 = _mm_loadu_ps(s1 + p);
+      const __m128 r2 = _mm_loadu_ps(s2 + p), r3 = _mm_loadu_ps(s3 + p);
+      const __m128 t0 = _mm_unpacklo_ps(r0, r1), t1 = _mm_unpacklo_ps(r2, r3);
+      const __m128 t2 = _mm_unpackhi_ps(r0, r1), t3 = _mm_unpackhi_ps(r2, r3);
+      _mm_storeu_ps(d, _mm_movelh_ps(t0, t1));
+      _mm_storeu_ps(d + ld, _mm_movehl_ps(t1, t0));
+      _mm_storeu_ps(d + 2 * ld, _mm_movelh_ps(t2, t3));
+      _mm_storeu_ps(d + 3 * ld, _mm_movehl_ps(t3, t2));
+    }
+    for (; p < k; ++p, d += ld) {
+      d[0] = s0[p];
+      d[1] = s1[p];
+      d[2] = s2[p];
+      d[3] = s3[p];
+    }
+  }
+  for (; j < columns; ++j) {
+    for (int64_t p = 0; p < k; ++p) dst[p * ld + j] = src[j * stride + p];
+  }
+  for (; j < padded; ++j) {
+    for (int64_t p = 0; p < k; ++p) dst[p * ld + j] = 0.0f;
+  }
+}
+
+}  // namespace attn::kernels::simd
