@@ -24,11 +24,11 @@
 
 namespace attn::engine {
 
-// A weight rearranged for the matrix kernels. k x n is the shape as the product sees it.
+// A weight rearranged for the matrix kernels, as a (k, n) matrix.
 struct PackedCopy {
-  uint64_t version = 0;
+  uint64_t version = 0;  // of the weight it was made from
+  int tag = 0;           // of the layout (kernels::packed_tag)
   int64_t k = 0, n = 0;
-  bool transposed = false;
   Array panels{};
 };
 
@@ -41,14 +41,13 @@ struct Weight {
   Array value{};
   std::atomic<uint64_t> version{1};
 
-  // The copy packed from the current value as (k, n), or as its transpose; made at the first use.
-  // data: the k x n matrix in row-major order, the weight seen through a reshape. [any-thread]
-  const PackedCopy& packed(int64_t k, int64_t n, bool transposed, const float* data);
+  // The current value packed as a (k, n) matrix; data: that matrix in row-major order, the weight seen
+  // through a reshape. Made at the first use after a change, valid until the next change. [any-thread]
+  const float* packed(int64_t k, int64_t n, const float* data);
 
  private:
   std::mutex mutex_;
-  std::deque<std::unique_ptr<PackedCopy>>
-      copies_;  // at most one current one for each (k, n, transposed)
+  std::deque<std::unique_ptr<PackedCopy>> copies_;  // one for each (k, n)
 };
 
 }  // namespace attn::engine

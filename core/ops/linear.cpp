@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// y = x W + b over the last axis. While nothing is recorded, a weight's packed copy is kept from call to call.
+#include "core/engine/tensor.hpp"
+#include "core/engine/weights.hpp"
+#include "core/kernels/gemm.hpp"
+#include "core/kernels/reference/gemm.hpp"
+#include "core/ops/check.hpp"
+#include "core/ops/matrix_view.hpp"
+#include "core/ops/ops.hpp"
+
+namespace attn::ops {
+namespace {
+
+constexpr int64_t kReferenceRows = 8;    // rows of a task of the scalar path
+constexpr int64_t kColumnsOfATask = 64;  // of the bias gradient
+
+// c = a b (+ c) (+ bias), cut by rows.
+template <class T>
+void product(const OpCall& c, int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row,
+             int64_t a_col, const T* b, int64_t b_row, int64_t b_col, T* out, int64_t out_row,
+             bool accumulate, const T* bias, const float* packed = nullptr) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (use_kernels<T>()) {
+      kernels::gemm({.m = m,
+                     .n = n,
+                     .k = k,
+                     .a = a,
+                     .a_row = a_row,
+                     .a_col = a_col,
+                     .b = b,
+                     .b_row = b_row,
+                     .b_col = b_col,
+                     .packed = packed,
+                     .c = out,
+                     .c_row = out_row,
+                     .accumulate = accumulate,
+                     .bias = bias},
+                    parallel(c));
+      return;
+    }
+  }
+  parallel(c).loop(m, kReferenceRows, [&](int64_t begin, int64_t end, int) {
+    kernels::reference::gemm<T>(end - begin, n, k, T(1), a + begin * a_row, a_row, a_col, b, b_row,
+                                b_col, out + begin * out_row, out_row, accumulate, bias);
+  });
+}
+
+struct linear {
+  static constexpr const char* name = "linear";
+  static constexpr const char* doc = "x W + b over the last axis";
+  static constexpr uint32_t version = 1, inputs = 3, outputs = 1, required = 0b011;
+
+  static void shape(OpCall c) {
+    const attn_view &x = *c.in(0), &w = *c.in(1);
+    check_number(c, 0, "x");
+    check_number(c, 1, "W");
+    if (x.rank < 1) fail("x is a scalar; expected at least one axis");
+    if (w.rank != 2) fail("W has shape %s; expected (in, out)", shape_text(w).c_str());
+    if (x.shape[x.rank - 1] != w.shape[0])
+      fail("last extent %lld of x does not match the %lld rows of W",
+           static_cast<long long>(x.shape[x.rank - 1]), static_cast<long long>(w.shape[0]));
+    if (const attn_view* b = c.in(2)) {
+      check_number(c, 2, "b");
+      if (b->rank != 1 || b->shape[0] != w.shape[1])
+        fail("b has shape %s; expected (%lld)", shape_text(*b).c_str(),
+             static_cast<long long>(w.shape[1]));
+    }
+    int64_t out[ATTN_MAX_RANK];
+    for (int i = 0; i < x.rank; ++i) out[i] = x.shape[i];
+    out[x.rank - 1] = w.shape[1];
+    c.out_shape(0, x.dtype, {out, static_cast<size_t>(x.rank)});
+  }
+
+  template <class T>
+  static void forward(OpCall c) {
+    const attn_view& w = *c.in(1);
+    const Matrix<const T> x = matrix_of<T>(c, *c.in(0));
+    const T* bias = c.in(2) ? contiguous_bias<T>(c, *c.in(2)) : nullptr;
+    const float* packed = nullptr;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      engine::Weight* weight = engine::tail(c.raw().in[1])->storage->weight;
+      const bool whole = weight && is_dense(w) && size_of(w) == weight->value.size();
+      if (use_kernels<T>() && whole && !c.recording())
+        packed = weight->packed(w.shape[0], w.shape[1], data<float>(w));
+    }
+    product<T>(c, x.rows, w.shape[1], w.shape[0], x.data, x.row, x.col, data<const T>(w),
+               w.stride[0], w.stride[1], data<T>(*c.out(0)), w.shape[1], false, bias, packed);
+  }
+
+  template <class T>
+  static void vjp(OpCall c) {
+    const attn_view& w = *c.in(1);
+    const Matrix<const T> x = matrix_of<T>(c, *c.in(0));
+    const Matrix<const T> dy = matrix_of<T>(c, *c.dout(0));
+    const int64_t k = w.shape[0], n = w.shape[1];
+    if (attn_view* dx = c.din(0)) {
+      bool direct = false;
+      const Matrix<T> to = sum_matrix_of<T>(c, *dx, &direct);
+      product<T>(c, x.rows, k, n, dy.data, dy.row, dy.col, data<const T>(w), w.stride[1],
+                 w.stride[0], to.data, to.row, true, nullptr);
+      finish_sum(to, *dx, direct);
+    }
+    if (attn_view* dw = c.din(1)) {
+      bool direct = false;
+      const Matrix<T> to = sum_matrix_of<T>(c, *dw, &direct);
+      product<T>(c, k, n, x.rows, x.data, x.col, x.row, dy.data, dy.row, dy.col, to.data, to.row,
+                 true, nullptr);
+      finish_sum(to, *dw, direct);
+    }
+    if (attn_view* db = c.din(2)) {
+      T* out = data<T>(*db);
+      parallel(c).loop(n, kColumnsOfATask, [&](int64_t begin, int64_t end, int) {
+        T sums[kColumnsOfATask] = {};
+        for (int64_t r = 0; r < dy.rows; ++r) {
+          const T* row = dy.data + r * dy.row;
+          for (int64_t j = begin; j < end; ++j) sums[j - begin] += row[j * dy.col];
+        }
+        for (int64_t j = begin; j < end; ++j) out[j * db->stride[0]] += sums[j - begin];
+      });
+    }
+  }
+
+  static attn_cost cost(OpCall c) {
+    const double rows =
+        static_cast<double>(size_of(*c.in(0)) / std::max<int64_t>(1, c.in(1)->shape[0]));
+    const double k = static_cast<double>(c.in(1)->shape[0]),
+                 n = static_cast<double>(c.in(1)->shape[1]);
+    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    return {sizeof(attn_cost), 0, 2 * rows * k * n, element * (rows * (k + n) + k * n)};
+  }
+
+ private:
+  template <class T>
+  static const T* contiguous_bias(const OpCall& c, const attn_view& b) {
+    if (b.stride[0] == 1 || b.shape[0] == 1) return data<const T>(b);
+    T* copy = c.scratch_array<T>(static_cast<size_t>(b.shape[0]));
+    for (int64_t i = 0; i < b.shape[0]; ++i) copy[i] = data<const T>(b)[i * b.stride[0]];
+    return copy;
+  }
+};
+
+}  // namespace
+
+const attn_op& op_linear() { return operator_table<linear>; }
+
+}  // namespace attn::ops

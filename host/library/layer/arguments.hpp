@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Call arguments against the schema of a type: the same kinds, ranges and texts as parameters of configs, without
+// allocating when all is well. [any-thread]
+#pragma once
+
+#include <attn/attention.hpp>
+
+#include <span>
+
+namespace attn::host {
+
+inline constexpr uint32_t kMaxArguments = 32;
+
+struct CheckedArguments {
+  attn_value values[kMaxArguments];  // one for each argument of the type, defaults filled in
+  int64_t pairs[kMaxArguments][2];   // memory of those given as one integer where a pair is meant
+  bool training = false;             // given as an argument
+  bool has_training = false;
+  uint64_t outputs_wanted = 0;  // optional outputs that the arguments ask for
+};
+
+// Throws InvalidArgument: unknown name (with the accepted ones), given twice, required and missing, wrong kind, out of
+// range. `training` is an argument of every type.
+void check_arguments(const attn_type& type, const std::string& layer,
+                     std::span<const Argument> given, CheckedArguments& out);
+
+// An argument read from JSON (a file, a command line). lists: memory of its list, which must outlive the Argument.
+[[nodiscard]] Argument argument_from_json(std::string_view name, const Json& value,
+                                          std::vector<std::vector<int64_t>>& lists);
+
+}  // namespace attn::host

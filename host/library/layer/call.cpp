@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls of a layer: inputs and arguments checked, the engine run, results handed out.
+#include <cstring>
+
+#include "core/engine/strided.hpp"
+#include "core/schema/suggest.hpp"
+#include "core/weights/regularizers.hpp"
+#include "host/library/layer/context.hpp"
+#include "host/library/layer/layer.hpp"
+#include "host/library/layer/state.hpp"
+
+namespace attn::host {
+
+struct PluginLayer::Ports {
+  attn_view views[engine::kMaxPorts];
+  const attn_view* given[engine::kMaxPorts] = {};
+};
+
+void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) const {
+  const attn_type& t = type();
+  const auto refuse = [&](const std::string& text, const std::string& input,
+                          const std::string& hint = {}) {
+    throw InvalidArgument(name_ + ": " + text,
+                          {.where = name_, .type = t.id, .parameter = input, .hint = hint});
+  };
+  if (t.n_inputs > engine::kMaxPorts) throw Failure(name_ + ": the type has too many inputs");
+  uint32_t next = 0;
+  for (const Input& in : inputs) {
+    uint32_t i = 0;
+    if (in.name.empty()) {
+      while (next < t.n_inputs && ports.given[next]) ++next;
+      i = next;
+      if (i >= t.n_inputs)
+        refuse(std::to_string(inputs.size()) + " inputs given, the type has " +
+                   std::to_string(t.n_inputs),
+               "");
+    } else {
+      while (i < t.n_inputs && in.name != t.inputs[i]->name) ++i;
+      if (i == t.n_inputs) {
+        std::vector<std::string> names;
+        std::string list;
+        for (uint32_t k = 0; k < t.n_inputs; ++k) {
+          names.emplace_back(t.inputs[k]->name);
+          list += (k ? ", '" : "'") + names.back() + "'";
+        }
+        refuse("no input '" + std::string(in.name) + "'; the type has " + list,
+               std::string(in.name), schema::did_you_mean(in.name, names));
+      }
+    }
+    const attn_input& port = *t.inputs[i];
+    if (ports.given[i]) refuse(std::string("input '") + port.name + "' is given twice", port.name);
+    in.view.check(name_ + ": input '" + port.name + "'");
+    const bool floating = dtype_is_floating(in.view.dtype);
+    const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
+                                      : floating || (port.flags & ATTN_INPUT_MASK);
+    if (!accepted)
+      refuse(std::string("input '") + port.name + "' must be floating, got " +
+                 std::string(dtype_name(in.view.dtype)),
+             port.name);
+    ports.views[i] = to_border(in.view);
+    ports.given[i] = &ports.views[i];
+  }
+  for (uint32_t i = 0; i < t.n_inputs; ++i)
+    if (!ports.given[i] && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
+      refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name);
+}
+
+void PluginLayer::build_from(const Ports& ports) {
+  if (built_.load()) return;
+  std::vector<std::optional<Shape>> shapes(type().n_inputs);
+  for (uint32_t i = 0; i < type().n_inputs; ++i)
+    if (ports.given[i])
+      shapes[i] = Shape(ports.views[i].shape, static_cast<size_t>(ports.views[i].rank));
+  try {
+    build(shapes, {});
+  } catch (const InvalidArgument&) {
+    if (!built_.load()) throw;  // another thread was first: fine
+  }
+}
+
+void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions& options,
+                      bool shapes_only) {
+  CheckedArguments arguments;
+  check_arguments(type(), name_, options.arguments, arguments);
+  auto* state = static_cast<LayerState*>(options.state);
+  ctx.type = nullptr;
+  layer_.forward(ctx.engine, {.inputs = ports.given,
+                              .args = arguments.values,
+                              .outputs_wanted = arguments.outputs_wanted,
+                              .training = options.training || arguments.training,
+                              .recording = options.record,
+                              .shapes_only = shapes_only,
+                              .seed = options.seed ? *options.seed : ctx.next_seed(),
+                              .state = state ? &state->engine : nullptr});
+  ctx.type = source_.type;
+}
+
+void PluginLayer::forward(Context& context, std::span<const Input> inputs,
+                          const CallOptions& options, std::span<const OutputMemory> outputs) {
+  Ports ports;
+  assign_inputs(inputs, ports);
+  build_from(ports);
+  const attn_type& t = type();
+  for (const OutputMemory& m : outputs) m.view.check(name_ + ": output memory");
+  run(context.impl(), ports, options, false);
+  for (const OutputMemory& m : outputs) {
+    uint32_t i = 0;
+    while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
+    const attn_view from =
+        i < t.n_outputs ? engine::Layer::output(context.impl().engine, i) : attn_view{};
+    if (!from.data)
+      throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
+                            {.where = name_, .type = t.id, .parameter = std::string(m.name)});
+    const attn_view to = to_border(m.view);
+    const Shape shape(from.shape, static_cast<size_t>(from.rank));
+    if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
+      throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
+                                "' must be float32 or float64 of shape " + shape.to_string() +
+                                ", got " + m.view.shape.to_string(),
+                            {.where = name_, .type = t.id, .expected = shape.to_string()});
+    engine::copy_strided(from, to);
+  }
+}
+
+std::unique_ptr<Context> PluginLayer::borrow() {
+  {
+    const std::lock_guard lock(contexts_mutex_);
+    if (!contexts_.empty()) {
+      auto ctx = std::move(contexts_.back());
+      contexts_.pop_back();
+      return ctx;
+    }
+  }
+  return std::make_unique<Context>(layer_.dtype());
+}
+
+void PluginLayer::give_back(std::unique_ptr<Context> ctx) {
+  const std::lock_guard lock(contexts_mutex_);
+  contexts_.push_back(std::move(ctx));
+}
+
+std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
+                                                  const CallOptions& options) {
+  if (options.record)
+    throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
+                          {.where = name_, .hint = "forward(context, inputs, options)"});
+  Ports ports;
+  assign_inputs(inputs, ports);
+  build_from(ports);
+  std::unique_ptr<Context> ctx = borrow();
+  run(ctx->impl(), ports, options, false);
+  commit(*ctx);
+  std::vector<NamedOutput> out;
+  for (uint32_t i = 0; i < type().n_outputs; ++i) {
+    const attn_view v = engine::Layer::output(ctx->impl().engine, i);
+    if (v.data) out.push_back({type().outputs[i]->name, Array::copy_of(to_public(v))});
+  }
+  give_back(std::move(ctx));
+  return out;
+}
+
+std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<const Input> inputs,
+                                                                      const CallOptions& options) {
+  Ports ports;
+  assign_inputs(inputs, ports);
+  build_from(ports);
+  Context ctx(layer_.dtype());
+  CallOptions quiet = options;
+  quiet.record = false;
+  run(ctx.impl(), ports, quiet, true);
+  std::vector<std::pair<std::string, Shape>> out;
+  for (uint32_t i = 0; i < type().n_outputs; ++i)
+    if (const engine::Tensor* t = ctx.impl().engine.handles.outputs[i])
+      out.emplace_back(type().outputs[i]->name,
+                       Shape(t->view.shape, static_cast<size_t>(t->view.rank)));
+  return out;
+}
+
+void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Gradients& into,
+                           const BackwardOptions& options) {
+  require_built();
+  const attn_type& t = type();
+  attn_view views[engine::kMaxPorts];
+  const attn_view* given[engine::kMaxPorts] = {};
+  uint32_t next = 0;
+  for (const Input& c : cotangents) {
+    uint32_t i = 0;
+    if (c.name.empty())
+      i = next++;
+    else
+      while (i < t.n_outputs && c.name != t.outputs[i]->name) ++i;
+    if (i >= t.n_outputs)
+      throw InvalidArgument(name_ + ": no output '" + std::string(c.name) + "'",
+                            {.where = name_, .type = t.id});
+    c.view.check(name_ + ": gradient of output '" + t.outputs[i]->name + "'");
+    if (!dtype_is_floating(c.view.dtype))
+      throw InvalidArgument(
+          name_ + ": the gradient of output '" + t.outputs[i]->name + "' must be floating",
+          {.where = name_, .type = t.id});
+    views[i] = to_border(c.view);
+    given[i] = &views[i];
+  }
+  std::vector<Gradients::Entry>& entries = into.entries();
+  const auto& declared = layer_.weights();
+  bool suits = entries.size() == declared.size();
+  for (size_t i = 0; suits && i < entries.size(); ++i)
+    suits = entries[i].name == declared[i].name &&
+            (!entries[i].trained || (entries[i].gradient.dtype() == layer_.dtype() &&
+                                     entries[i].gradient.shape() == declared[i].shape));
+  if (!suits)
+    throw InvalidArgument(name_ + ": the gradients belong to a layer with other weights",
+                          {.where = name_});
+  std::vector<void*> memory;
+  for (Gradients::Entry& e : entries) memory.push_back(e.trained ? e.gradient.raw() : nullptr);
+  layer_.backward(ctx.impl().engine, given, memory.data(), options.penalties);
+  if (!options.penalties) return;
+  for (size_t i = 0; i < entries.size(); ++i)
+    if (entries[i].trained)
+      weights::add_penalty_gradient(declared[i].regularizer, declared[i].value.view(),
+                                    entries[i].gradient.view());
+}
+
+void PluginLayer::commit(Context& ctx) { layer_.commit(ctx.impl().engine); }
+
+}  // namespace attn::host

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/library/layer/context.hpp"
+
+#include <atomic>
+
+namespace attn {
+
+namespace {
+std::atomic<uint64_t> contexts_made{0};
+
+// SplitMix64 (Steele, Lea, Flood 2014): neighbouring inputs give unrelated outputs.
+uint64_t mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+}  // namespace
+
+Context::Impl::Impl(attn_dtype dtype) : engine(dtype), seed_base(mix(contexts_made.fetch_add(1))) {}
+
+uint64_t Context::Impl::next_seed() { return mix(seed_base + calls++); }
+
+Context::Context(attn_dtype dtype) : impl_(std::make_unique<Impl>(dtype)) {}
+Context::~Context() = default;
+Context::Context(Context&&) noexcept = default;
+Context& Context::operator=(Context&&) noexcept = default;
+
+std::optional<ConstView> Context::output(std::string_view name) const {
+  const attn_type* type = impl_->type;
+  for (uint32_t i = 0; type && i < type->n_outputs; ++i) {
+    if (name != type->outputs[i]->name) continue;
+    const engine::Tensor* t = impl_->engine.handles.outputs[i];
+    if (!t || !t->view.data) return std::nullopt;
+    return host::to_public(t->view);
+  }
+  return std::nullopt;
+}
+
+std::optional<ConstView> Context::input_gradient(std::string_view name) const {
+  const attn_type* type = impl_->type;
+  for (uint32_t i = 0; type && i < type->n_inputs; ++i) {
+    if (name != type->inputs[i]->name || !impl_->engine.handles.inputs[i]) continue;
+    attn_view g{};
+    impl_->engine.gradient(impl_->engine.handles.inputs[i], &g);
+    if (!g.data) return std::nullopt;
+    return host::to_public(g);
+  }
+  return std::nullopt;
+}
+
+void Context::keep_profile(bool on) { impl_->engine.keep_profile = on; }
+void Context::keep_maps(bool on) { impl_->engine.keep_maps = on; }
+
+std::vector<OperatorTime> Context::profile() const {
+  std::vector<OperatorTime> out;
+  for (const engine::OpRecord& r : impl_->engine.profile())
+    out.push_back({r.name, r.label, r.shape, r.seconds, r.flops, r.bytes});
+  return out;
+}
+
+std::vector<AttentionMap> Context::take_maps() {
+  std::vector<AttentionMap> out;
+  for (const engine::CapturedMap& m : impl_->engine.maps()) out.push_back({m.label, m.map.clone()});
+  return out;
+}
+
+uint64_t Context::seed() const { return impl_->engine.seed(); }
+size_t Context::peak_bytes() const { return impl_->engine.peak_bytes(); }
+
+}  // namespace attn

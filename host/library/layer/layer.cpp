@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Identity, building, weights and states. Calls: call.cpp; files: file.cpp.
+#include "host/library/layer/layer.hpp"
+
+#include <cstring>
+
+#include "core/engine/strided.hpp"
+#include "core/schema/suggest.hpp"
+#include "core/weights/regularizers.hpp"
+#include "host/library/layer/context.hpp"
+#include "host/library/layer/seed.hpp"
+#include "host/library/layer/state.hpp"
+
+namespace attn::host {
+
+PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json config, std::string name)
+    : source_(std::move(source)),
+      config_(std::move(config)),
+      name_(std::move(name)),
+      layer_(*source_.type, values, name_) {}
+
+void PluginLayer::require_built() const {
+  if (!built_.load())
+    throw InvalidArgument(name_ + ": the layer has no weights yet; call build(), or forward once",
+                          {.where = name_, .type = source_.type->id});
+}
+
+void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
+                        const BuildOptions& options) {
+  const attn_type& t = type();
+  if (inputs.size() > t.n_inputs)
+    throw InvalidArgument(name_ + ": " + std::to_string(inputs.size()) +
+                              " input shapes given, the type has " + std::to_string(t.n_inputs) +
+                              " inputs",
+                          {.where = name_, .type = t.id});
+  std::vector<attn_shape> shapes(t.n_inputs, attn_shape{});
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i]) continue;
+    shapes[i].present = 1;
+    shapes[i].rank = inputs[i]->rank();
+    for (size_t k = 0; k < inputs[i]->size(); ++k) shapes[i].dim[k] = (*inputs[i])[k];
+  }
+  for (uint32_t i = 0; i < t.n_inputs; ++i)
+    if (!shapes[i].present && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
+      throw InvalidArgument(name_ + ": the shape of input '" + t.inputs[i]->name + "' is missing",
+                            {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
+  const std::lock_guard lock(build_mutex_);
+  layer_.build(shapes, options.dtype, options.seed ? *options.seed : next_layer_seed());
+  built_.store(true);
+}
+
+engine::Weight& PluginLayer::find(std::string_view name) const {
+  require_built();
+  if (engine::Weight* w = layer_.find_weight(name); w && !(w->flags & ATTN_WEIGHT_DERIVED))
+    return *w;
+  std::vector<std::string> names;
+  for (const engine::Weight& w : layer_.weights()) names.push_back(w.name);
+  throw InvalidArgument(name_ + ": no weight '" + std::string(name) + "'",
+                        {.where = name_,
+                         .type = type().id,
+                         .parameter = std::string(name),
+                         .hint = schema::did_you_mean(name, names)});
+}
+
+std::vector<WeightInfo> PluginLayer::weights() const {
+  require_built();
+  std::vector<WeightInfo> out;
+  for (const engine::Weight& w : layer_.weights())
+    out.push_back({w.name, w.shape, (w.flags & ATTN_WEIGHT_TRAINABLE) != 0,
+                   (w.flags & ATTN_WEIGHT_STATISTIC) != 0, (w.flags & ATTN_WEIGHT_DERIVED) != 0});
+  return out;
+}
+
+ConstView PluginLayer::weight(std::string_view name) const {
+  return const_cast<const engine::Weight&>(find(name)).value.view();
+}
+
+void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
+  engine::Weight& w = find(name);
+  value.check(name_ + ": weight '" + w.name + "'");
+  const bool scalar = w.shape.rank() == 0 && value.shape == Shape{1};
+  if (value.shape != w.shape && !scalar)
+    throw InvalidArgument(name_ + ": weight '" + w.name + "' has shape " + w.shape.to_string() +
+                              ", got " + value.shape.to_string(),
+                          {.where = name_, .parameter = w.name, .expected = w.shape.to_string()});
+  if (!dtype_is_floating(value.dtype))
+    throw InvalidArgument(name_ + ": weight '" + w.name + "' must be floating, got " +
+                              std::string(dtype_name(value.dtype)),
+                          {.where = name_, .parameter = w.name});
+  attn_view from = to_border(value);
+  if (scalar) from.rank = 0;
+  attn_view to = from;
+  to.dtype = w.value.dtype();
+  to.data = w.value.raw();
+  engine::set_dense_strides(to);
+  const std::unique_lock lock(layer_.mutex());
+  engine::copy_strided(from, to);
+  w.version.fetch_add(1);
+}
+
+std::vector<Penalty> PluginLayer::losses(const Context& ctx) const {
+  require_built();
+  std::vector<Penalty> out;
+  for (const engine::Weight& w : layer_.weights()) {
+    if (w.regularizer.kind == schema::RegularizerKind::kNone || !(w.flags & ATTN_WEIGHT_TRAINABLE))
+      continue;
+    out.push_back({w.name, weights::penalty(w.regularizer, w.value.view())});
+  }
+  for (const engine::Loss& l : ctx.impl().engine.losses()) out.push_back({l.name, l.value});
+  return out;
+}
+
+bool PluginLayer::has_state() const {
+  require_built();
+  return !layer_.states().empty();
+}
+
+std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity) const {
+  require_built();
+  if (layer_.states().empty())
+    throw InvalidArgument(name_ + ": type '" + type().id + "' keeps no state",
+                          {.where = name_, .type = type().id});
+  return std::make_unique<LayerState>(
+      engine::State(&layer_, layer_.states(), layer_.dtype(), batch, capacity));
+}
+
+}  // namespace attn::host
+
+namespace attn {
+
+Gradients::Gradients(const Attention& layer) {
+  for (const WeightInfo& w : layer.weights()) {
+    Entry& e = entries_.emplace_back();
+    e.name = w.name;
+    e.trained = w.trainable;
+    if (w.trainable) e.gradient = Array(layer.dtype(), w.shape);
+  }
+}
+
+void Gradients::zero() {
+  for (Entry& e : entries_)
+    if (e.trained) std::memset(e.gradient.raw(), 0, e.gradient.bytes());
+}
+
+Array* Gradients::weight(std::string_view name) {
+  for (Entry& e : entries_)
+    if (e.trained && e.name == name) return &e.gradient;
+  return nullptr;
+}
+const Array* Gradients::weight(std::string_view name) const {
+  return const_cast<Gradients*>(this)->weight(name);
+}
+
+Array Attention::forward(std::initializer_list<Input> inputs, const CallOptions& options) {
+  return std::move(forward_all({inputs.begin(), inputs.size()}, options).front().value);
+}
+
+}  // namespace attn

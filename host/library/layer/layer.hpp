@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one implementation of the abstract layer: a type of a plugin, run by the engine.
+#pragma once
+
+#include <attn/attention.hpp>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/engine/layer.hpp"
+#include "host/library/layer/arguments.hpp"
+
+namespace attn::host {
+
+// Where a type comes from. `keep` holds the library while the layer lives.
+struct TypeSource {
+  const attn_type* type = nullptr;
+  std::string library{};         // path of the file
+  std::string plugin_version{};  // of the plugin
+  std::shared_ptr<const void> keep{};
+};
+
+class PluginLayer final : public Attention {
+ public:
+  // values: validated, in schema order; config: the same as Json, with the name at the end.
+  PluginLayer(TypeSource source, const attn_value* values, Json config, std::string name);
+
+  [[nodiscard]] const std::string& name() const override { return name_; }
+  [[nodiscard]] const attn_type& type() const override { return *source_.type; }
+  [[nodiscard]] Json config() const override { return config_; }
+  [[nodiscard]] const std::string& library() const override { return source_.library; }
+
+  void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options) override;
+  [[nodiscard]] bool built() const override { return built_.load(); }
+  [[nodiscard]] attn_dtype dtype() const override { return layer_.dtype(); }
+
+  using Attention::forward;
+  [[nodiscard]] std::vector<NamedOutput> forward_all(std::span<const Input> inputs,
+                                                     const CallOptions& options) override;
+  void forward(Context& ctx, std::span<const Input> inputs, const CallOptions& options,
+               std::span<const OutputMemory> outputs) override;
+  [[nodiscard]] std::vector<std::pair<std::string, Shape>> output_shapes(
+      std::span<const Input> inputs, const CallOptions& options) override;
+  void backward(Context& ctx, std::span<const Input> cotangents, Gradients& into,
+                const BackwardOptions& options) override;
+  void commit(Context& ctx) override;
+  [[nodiscard]] std::vector<Penalty> losses(const Context& ctx) const override;
+
+  [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch, int64_t capacity) const override;
+  [[nodiscard]] bool has_state() const override;
+
+  [[nodiscard]] std::vector<WeightInfo> weights() const override;
+  [[nodiscard]] ConstView weight(std::string_view name) const override;
+  void set_weight(std::string_view name, const ConstView& value) override;
+
+  void save(const std::string& path) const override;
+  void load(const std::string& path) override;
+
+ private:
+  struct Ports;
+  void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
+  void build_from(const Ports& ports);
+  void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);
+  void require_built() const;
+  engine::Weight& find(std::string_view name) const;
+  [[nodiscard]] std::unique_ptr<Context> borrow();
+  void give_back(std::unique_ptr<Context> ctx);
+
+  TypeSource source_;
+  Json config_;
+  std::string name_;
+  mutable engine::Layer layer_;  // its own lock guards what may change in const calls
+  std::mutex build_mutex_;
+  std::atomic<bool> built_{false};
+  std::mutex contexts_mutex_;
+  std::vector<std::unique_ptr<Context>> contexts_;  // of the simple forward
+};
+
+}  // namespace attn::host
