@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/tools/layers.hpp"
+
+using namespace attn;
+using namespace attn::test;
+
+namespace {
+
+Layer small(Json parameters = {{"dim", 24}, {"num_heads", 4}}) {
+  return make("multi_head_cross", parameters, {{2, 5, 24}, {2, 9, 24}});
+}
+
+}  // namespace
+
+TEST_CASE("multi_head_cross: shared projections are the separate ones side by side") {
+  const Layer separate = small();
+  const Layer shared =
+      make("multi_head_cross", {{"dim", 24}, {"num_heads", 4}, {"shared_qk_projections", true}},
+           {{2, 5, 24}});
+  separate->set_weight("q/bias", random({24}, 1));
+  separate->set_weight("kv/bias", random({48}, 2));
+  const auto side_by_side = [&](const std::string& what, size_t axis) {
+    std::vector<Array> parts;
+    parts.push_back(weight(*separate, "q/" + what));
+    parts.push_back(weight(*separate, "kv/" + what));
+    shared->set_weight("qkv/" + what, joined(parts, axis));
+  };
+  side_by_side("kernel", 1);
+  side_by_side("bias", 0);
+  shared->set_weight("proj/kernel", separate->weight("proj/kernel"));
+  const Array x = random({2, 5, 24}, 3);
+  REQUIRE(distance(shared->forward(x), separate->forward(x)) < kSameMath);
+  CHECK_THAT(refusal([&] { return shared->forward({x, x}); }), says("shared_qk_projections"));
+}
+
+TEST_CASE("multi_head_cross: without kv_input the query sequence asks itself") {
+  const Layer layer = small();
+  const Array x = random({2, 5, 24}, 4);
+  REQUIRE(distance(layer->forward(x), layer->forward({x, x})) == 0);
+}
+
+TEST_CASE("multi_head_cross: the order of the keys does not matter") {
+  const Layer layer = small();
+  const Array x = random({2, 5, 24}, 5), y = random({2, 9, 24}, 6);
+  Array mask = filled({2, 9}, 1);
+  mask.at<float>({0, 1}) = mask.at<float>({1, 8}) = mask.at<float>({1, 0}) = 0;
+  const std::vector<int64_t> order{8, 2, 5, 0, 1, 7, 3, 6, 4};
+  REQUIRE(distance(layer->forward({x, reordered(y, 1, order), reordered(mask, 1, order)}),
+                   layer->forward({x, y, mask})) < kSameMath);
+}
+
+TEST_CASE("multi_head_cross: use_adaptive_softmax is probability_type adaptive") {
+  // The gate of entropy opens for long rows only: scores far apart, 40 keys.
+  const Array x = random({2, 5, 24}, 7, 2), y = random({2, 40, 24}, 8, 2);
+  const Layer by_switch = small({{"dim", 24}, {"num_heads", 4}, {"use_adaptive_softmax", true}});
+  const Layer by_name = small({{"dim", 24}, {"num_heads", 4}, {"probability_type", "adaptive"}});
+  REQUIRE(distance(by_switch->forward({x, y}), by_name->forward({x, y})) == 0);
+  REQUIRE(distance(by_switch->forward({x, y}), small()->forward({x, y})) > 1000);
+  REQUIRE(by_switch->config().at("use_adaptive_softmax").as_bool());
+  REQUIRE(by_switch->config().at("probability_type").as_string() == "softmax");
+
+  const auto both = [](const char* probability) {
+    return refusal([&] {
+      validate_attention_config(
+          "multi_head_cross",
+          {{"dim", 24}, {"use_adaptive_softmax", true}, {"probability_type", probability}});
+      return 0;
+    });
+  };
+  CHECK(both("sparsemax") ==
+        "Parameter 'use_adaptive_softmax' conflicts with probability_type 'sparsemax'");
+  CHECK(both("SoftMax").empty());
+  CHECK(both("Adaptive_Softmax").empty());
+  // Its options are those of adaptive.
+  CHECK(refusal([&] {
+          validate_attention_config("multi_head_cross",
+                                    {{"dim", 24},
+                                     {"use_adaptive_softmax", true},
+                                     {"probability_config", Json{{"min_temp", 0.2}}}});
+          return 0;
+        }).empty());
+}
+
+TEST_CASE("multi_head_cross: a score is scaled after the norm of queries and keys") {
+  // The norm makes the length of the queries irrelevant.
+  const Layer layer = small(
+      {{"dim", 24}, {"num_heads", 4}, {"use_bias", false}, {"qk_norm_type", "max_logit_norm"}});
+  const Array x = random({2, 5, 24}, 9), y = random({2, 9, 24}, 10);
+  Array longer = x.clone();
+  for (int64_t i = 0; i < longer.size(); ++i) longer.data<float>()[i] *= 8;
+  // epsilon 1e-6 beside a sum of squares of about 1: a relative change of 1e-6 of the scores.
+  REQUIRE(distance(layer->forward({longer, y}), layer->forward({x, y})) < 1000);
+  REQUIRE(distance(small()->forward({longer, y}), small()->forward({x, y})) > 10000);
+}
+
+TEST_CASE("multi_head_cross: what a call refuses") {
+  const Layer layer = small();
+  const Array x = random({2, 5, 24}, 11), y = random({2, 9, 24}, 12);
+  CHECK_THAT(refusal([&] { return layer->forward(random({5, 24}, 1)); }), says("3D"));
+  CHECK_THAT(refusal([&] { return layer->forward(random({2, 5, 20}, 1)); }), says("24"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, random({2, 9, 20}, 1)}); }), says("24"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, random({9, 24}, 1)}); }), says("3D"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, random({1, 9, 24}, 1)}); }), says("batch"));
+  CHECK_THAT(refusal([&] {
+               return layer->forward({x, Array(ATTN_F32, {2, 0, 24})});
+             }),
+             says("(2, 0, 24)"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, y, filled({2, 5}, 1)}); }), says("(2, 5)"));
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/tools/layers.hpp"
+
+using namespace attn;
+using namespace attn::test;
+
+namespace {
+
+Layer small(uint64_t seed = 7) {
+  return make("perceiver", {{"dim", 24}, {"num_heads", 3}}, {{2, 4, 24}, {2, 30, 24}}, seed);
+}
+
+}  // namespace
+
+TEST_CASE("perceiver: is multi_head_cross with separate projections") {
+  const Layer layer = small();
+  const Layer cross =
+      make("multi_head_cross", {{"dim", 24}, {"num_heads", 3}}, {{2, 4, 24}, {2, 30, 24}}, 99);
+  for (const WeightInfo& w : cross->weights())
+    cross->set_weight(w.name, layer->weight("cross_attention/" + w.name));
+  const Array x = random({2, 4, 24}, 1), y = random({2, 30, 24}, 2);
+  REQUIRE(layer->weights().size() == cross->weights().size());
+  REQUIRE(distance(layer->forward({x, y}), cross->forward({x, y})) == 0);
+}
+
+TEST_CASE("perceiver: the order of the input array does not matter, that of the latents does") {
+  const Layer layer = small();
+  const Array x = random({2, 4, 24}, 3), y = random({2, 30, 24}, 4);
+  std::vector<int64_t> order(30);
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>((7 * i + 3) % 30);
+  const Array plain = layer->forward({x, y});
+  REQUIRE(distance(layer->forward({x, reordered(y, 1, order)}), plain) < kSameMath);
+  REQUIRE(distance(layer->forward({reordered(x, 1, {1, 2, 3, 0}), y}),
+                   reordered(plain, 1, {1, 2, 3, 0})) < kSameMath);
+}
+
+TEST_CASE("perceiver: a masked part of the input array might as well be missing") {
+  const Layer layer = small();
+  const Array x = random({2, 4, 24}, 5), y = random({2, 30, 24}, 6);
+  Array mask = filled({1, 30}, 1);
+  for (int64_t k = 20; k < 30; ++k) mask.at<float>({0, k}) = 0;
+  REQUIRE(distance(layer->forward({x, y, mask}), layer->forward({x, cut(y, 1, 0, 20)})) <
+          kSameMath);
+}
+
+TEST_CASE("perceiver: alone, the latents ask themselves") {
+  const Layer layer = small();
+  const Array x = random({2, 4, 24}, 7);
+  REQUIRE(distance(layer->forward(x), layer->forward({x, x})) == 0);
+}
+
+TEST_CASE("perceiver: what a call refuses") {
+  const Layer layer = small();
+  const Array x = random({2, 4, 24}, 8), y = random({2, 30, 24}, 9);
+  CHECK_THAT(refusal([&] { return layer->forward({random({4, 24}, 1), y}); }), says("3D"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, random({2, 30, 25}, 1)}); }), says("24"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, random({3, 30, 24}, 1)}); }), says("batch"));
+  CHECK_THAT(refusal([&] { return layer->forward({x, y, filled({2, 4}, 1)}); }), says("(2, 4)"));
+  const std::vector<Input> four{x, y, x, y};
+  CHECK_FALSE(refusal([&] { return layer->forward_all(four); }).empty());
+}
