@@ -47,7 +47,7 @@ struct Weight {
 
  private:
   std::mutex mutex_;
-  std::deque<std::unique_ptr<PackedCopy>> copies_;  // one for each (k, n)
+  std::deque<PackedCopy> copies_;  // one for each (k, n)
 };
 
 }  // namespace attn::engine
