@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/schema/suggest.hpp"
+#include "core/schema/text.hpp"
 
 namespace attn::host {
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/engine/strided.hpp"
-#include "core/schema/suggest.hpp"
+#include "core/schema/text.hpp"
 #include "core/weights/regularizers.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"
