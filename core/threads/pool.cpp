@@ -25,6 +25,8 @@ namespace {
 // it, so that two such loops never share scratch memory.
 thread_local int t_worker = -1;
 
+std::atomic<uint64_t> g_helped{0};
+
 struct Loop {
   int64_t n, grain;
   Parallel::Body body;
@@ -34,19 +36,24 @@ struct Loop {
   void work(int worker) {
     const int before = t_worker;
     t_worker = worker;
+    bool helped = false;
     for (;;) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= n) break;
       body(user, begin, std::min(n, begin + grain), worker);
+      helped = worker > 0;
     }
+    if (helped) g_helped.fetch_add(1, std::memory_order_relaxed);
     t_worker = before;
   }
 };
 
-void run_inline(int64_t n, Parallel::Body body, void* user) {
+// The same pieces as with many workers: bodies may count on none being larger than the grain.
+void run_inline(int64_t n, int64_t grain, Parallel::Body body, void* user) {
   const int before = t_worker;
   t_worker = std::max(before, 0);
-  body(user, 0, n, t_worker);
+  for (int64_t begin = 0; begin < n; begin += grain)
+    body(user, begin, std::min(n, begin + grain), t_worker);
   t_worker = before;
 }
 
@@ -202,7 +209,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Parallel::Body body, void* user) 
   grain = std::max<int64_t>(grain, 1);
   if (t_worker >= 0 || n <= grain || state_->concurrency.load(std::memory_order_relaxed) == 1 ||
       !state_->caller.try_lock()) {
-    return run_inline(n, body, user);
+    return run_inline(n, grain, body, user);
   }
   const std::lock_guard<std::mutex> lock(state_->caller, std::adopt_lock);
   Loop loop{n, grain, body, user};
@@ -243,6 +250,8 @@ std::atomic<Executor*> g_executor{nullptr};
 
 void set_executor(Executor* executor) { g_executor.store(executor); }
 
+uint64_t helped_loops() { return g_helped.load(); }
+
 int concurrency() {
   const Executor* executor = g_executor.load(std::memory_order_acquire);
   return executor != nullptr ? std::max(executor->concurrency(), 1) : pool().concurrency();
@@ -255,7 +264,7 @@ void run(int64_t n, int64_t grain, Parallel::Body body, void* user) {
   grain = std::max<int64_t>(grain, 1);
   const int64_t pieces = (n + grain - 1) / grain;
   const int workers = static_cast<int>(std::min<int64_t>(pieces, executor->concurrency()));
-  if (t_worker >= 0 || workers <= 1) return run_inline(n, body, user);
+  if (t_worker >= 0 || workers <= 1) return run_inline(n, grain, body, user);
   Loop loop{n, grain, body, user};
   executor->run(
       workers, [](void* l, int worker) { static_cast<Loop*>(l)->work(worker); }, &loop);

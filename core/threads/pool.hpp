@@ -62,6 +62,9 @@ void set_executor(Executor* executor);
 // A loop on the executor or the pool. Throws as pool(), and what the executor throws.
 void run(int64_t n, int64_t grain, Parallel::Body body, void* user);
 
+// How often a worker beside the caller has taken pieces of a loop, since the process began.
+[[nodiscard]] uint64_t helped_loops();
+
 // For tests and tools: a Parallel over a pool (the process-wide one by default), with scratch that grows and is
 // kept: after release() it is handed out again. One thread at a time.
 class PoolParallel final : public Parallel {

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/engine/state.hpp"
+
+#include <catch2/catch.hpp>
+#include <vector>
+
+#include "core/engine/strided.hpp"
+#include "core/error/error.hpp"
+
+namespace {
+
+using namespace attn;
+using engine::State;
+using engine::StateDeclaration;
+
+std::vector<StateDeclaration> history() {
+  return {{.name = "k", .flags = ATTN_STATE_HISTORY, .axis = 2, .shape = {-1, 2, -1, 3}, .max_len = 8}};
+}
+
+// (batch, 2, count, 3), element = 100 * batch row + position
+std::vector<float> positions(int64_t batch, int64_t first, int64_t count) {
+  std::vector<float> x;
+  for (int64_t b = 0; b < batch; ++b)
+    for (int g = 0; g < 2; ++g)
+      for (int64_t t = 0; t < count; ++t)
+        for (int d = 0; d < 3; ++d) x.push_back(static_cast<float>(100 * b + first + t));
+  return x;
+}
+
+attn_view view_of(std::vector<float>& x, int64_t batch, int64_t count) {
+  attn_view v{};
+  v.data = x.data();
+  v.dtype = ATTN_F32;
+  v.rank = 4;
+  v.shape[0] = batch;
+  v.shape[1] = 2;
+  v.shape[2] = count;
+  v.shape[3] = 3;
+  engine::set_dense_strides(v);
+  return v;
+}
+
+attn_view append(State& s, int64_t batch, int64_t first, int64_t count, bool keep) {
+  std::vector<float> x = positions(batch, first, count);
+  attn_view all{};
+  s.begin();
+  s.append(0, view_of(x, batch, count), all);
+  if (keep) s.commit();
+  return all;
+}
+
+float at(const attn_view& v, int64_t b, int64_t g, int64_t t, int64_t d) {
+  return static_cast<float*>(v.data)[b * v.stride[0] + g * v.stride[1] + t * v.stride[2] + d * v.stride[3]];
+}
+
+}  // namespace
+
+TEST_CASE("state: appended positions count once they are committed") {
+  int owner = 0;
+  State s(&owner, history(), ATTN_F32, 2, 0);
+  CHECK(s.capacity() == 8);
+  append(s, 2, 0, 3, true);
+  CHECK(s.length() == 3);
+  append(s, 2, 3, 2, false);  // a call that failed afterwards
+  CHECK(s.length() == 3);
+  const attn_view all = append(s, 2, 3, 1, true);
+  CHECK(all.shape[2] == 4);
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t t = 0; t < 4; ++t) CHECK(at(all, b, 1, t, 2) == static_cast<float>(100 * b + t));
+}
+
+TEST_CASE("state: truncate, reorder, reset") {
+  int owner = 0;
+  State s(&owner, history(), ATTN_F32, 2, 5);
+  append(s, 2, 0, 4, true);
+  s.truncate(2);
+  const attn_view after = append(s, 2, 7, 1, true);
+  CHECK(at(after, 1, 0, 2, 0) == 107.0f);
+  s.reorder({1, 1, 0});
+  CHECK(s.batch() == 3);
+  const attn_view wide = append(s, 3, 9, 1, true);
+  CHECK(at(wide, 0, 0, 2, 0) == 107.0f);
+  CHECK(at(wide, 2, 0, 2, 0) == 7.0f);
+  CHECK(at(wide, 2, 1, 3, 1) == 209.0f);
+  s.reset();
+  CHECK(s.length() == 0);
+}
+
+TEST_CASE("state: what does not fit is refused and changes nothing") {
+  int owner = 0;
+  CHECK_THROWS_AS(State(&owner, history(), ATTN_F32, 2, 9), InvalidArgument);
+  CHECK_THROWS_AS(State(&owner, history(), ATTN_F32, 0, 4), InvalidArgument);
+  CHECK_THROWS_AS(State(&owner, {}, ATTN_F32, 1, 4), InvalidArgument);
+  State s(&owner, history(), ATTN_F32, 2, 4);
+  append(s, 2, 0, 3, true);
+  CHECK_THROWS_AS(append(s, 2, 3, 2, true), InvalidArgument);
+  CHECK_THROWS_AS(append(s, 1, 3, 1, true), InvalidArgument);
+  CHECK_THROWS_AS(s.truncate(4), InvalidArgument);
+  CHECK_THROWS_AS(s.truncate(-1), InvalidArgument);
+  CHECK_THROWS_AS(s.reorder({0, 2}), InvalidArgument);
+  CHECK_THROWS_AS(s.reorder({}), InvalidArgument);
+  CHECK(s.length() == 3);
+  CHECK(s.batch() == 2);
+}
