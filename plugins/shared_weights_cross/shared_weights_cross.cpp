@@ -126,24 +126,63 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     const Split split = split_of(arguments.split_sizes, x.dim(1));
     const Tensor mask = whole_mask(c.input(1), x);
 
-    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
-    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
-    const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
-    const Tensor v = split_heads(a, p.num_heads, 2, 3);
+    const Heads heads =
+        keys_are_few(c, split, x.dim(1)) ? project_anchors(c, x, split) : project_all(c, x, split);
     const std::array<Tensor, 2> part{
-        context(c, q, k, v, mask, split.queries[0], split.keys[0], "A to B"),
-        context(c, q, k, v, mask, split.queries[1], split.keys[1], "B to A")};
+        context(c, heads, mask, split, 0, "A to B"),
+        context(c, heads, mask, split, 1, "B to A"),
+    };
     const Tensor both = !part[0] ? part[1] : !part[1] ? part[0] : concat({&part[0], &part[1]}, 1);
     c.output(0, linear(both, c[proj], c[proj_bias]));
   }
 
  private:
+  // Queries of all tokens; keys and values of all, or of the anchors alone.
+  struct Heads {
+    Tensor q, k, v;
+    std::array<Range, 2> keys;  // where the keys of each direction lie in k and v
+  };
+
+  // Tokens that nobody asks need no keys and values - unless the norm of the keys looks at them.
+  [[nodiscard]] bool keys_are_few(const Call& c, const Split& split, int64_t length) const {
+    const int64_t keys = split.keys[0].size() + split.keys[1].size();
+    const bool statistics = c.training() && k_norm.has(ATTN_COMPONENT_STATISTICS);
+    return keys > 0 && keys < length && !k_norm.mixes_positions() && !statistics;
+  }
+
+  Heads project_all(Call& c, const Tensor& x, const Split& split) const {
+    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
+    return {norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)),
+            norm(c, k_norm, split_heads(a, p.num_heads, 1, 3)), split_heads(a, p.num_heads, 2, 3),
+            split.keys};
+  }
+
+  Heads project_anchors(Call& c, const Tensor& x, const Split& split) const {
+    const int64_t d = p.dim;
+    const Range of_a = split.keys[1], of_b = split.keys[0];
+    const Tensor w = c[qkv], bias = c[qkv_bias];
+    const auto columns = [&](int64_t begin, int64_t end, const Tensor& from) {
+      return linear(from, w.slice(1, begin, end), bias ? bias.slice(0, begin, end) : bias);
+    };
+    const Tensor anchors_a = of_a.size() ? x.slice(1, of_a.begin, of_a.end) : Tensor{};
+    const Tensor anchors_b = of_b.size() ? x.slice(1, of_b.begin, of_b.end) : Tensor{};
+    const Tensor anchors = !anchors_a   ? anchors_b
+                           : !anchors_b ? anchors_a
+                                        : concat({&anchors_a, &anchors_b}, 1);
+    const Tensor a = columns(d, 3 * d, anchors);
+    return {norm(c, q_norm, split_heads(columns(0, d, x), p.num_heads)),
+            norm(c, k_norm, split_heads(a, p.num_heads, 0, 2)),
+            split_heads(a, p.num_heads, 1, 2),
+            {Range{of_a.size(), of_a.size() + of_b.size()}, Range{0, of_a.size()}}};
+  }
+
   // One direction: (batch, rows, dim); empty without rows.
-  Tensor context(Call& c, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
-                 Range rows, Range columns, const char* label) const {
+  Tensor context(Call& c, const Heads& heads, const Tensor& mask, const Split& split,
+                 size_t direction, const char* label) const {
+    const Range rows = split.queries[direction], keys = heads.keys[direction];
     if (rows.size() == 0) return {};
-    const Tensor queries = q.slice(2, rows.begin, rows.end);
-    if (columns.size() == 0) {
+    const Tensor queries = heads.q.slice(2, rows.begin, rows.end);
+    if (keys.size() == 0) {
       // Nobody to ask: zeros of the queries' shape, whatever the queries hold.
       const double zero = 0.0;  // all bits are zero in every kind of number
       const std::array<int64_t, 1> one{1};
@@ -152,11 +191,11 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     }
     c.label(label);
     const Attended o =
-        attention(c, queries, k.slice(2, columns.begin, columns.end),
-                  v.slice(2, columns.begin, columns.end), attn_prob,
+        attention(c, queries, heads.k.slice(2, keys.begin, keys.end),
+                  heads.v.slice(2, keys.begin, keys.end), attn_prob,
                   {.scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
                    .dropout = c.training() ? p.dropout_rate : 0.0},
-                  block(mask, rows, columns));
+                  block(mask, rows, split.keys[direction]));
     return merge_heads(o.output);
   }
 

@@ -29,7 +29,7 @@ void disturb(Array& x, int64_t token) {
 
 }  // namespace
 
-TEST_CASE("shared_weights_cross: two sizes are two calls of multi_head_cross") {
+TEST_CASE("shared_weights_cross: is two calls of multi_head_cross") {
   const Layer layer = small();
   const Layer cross =
       make("multi_head_cross", {{"dim", kDim}, {"num_heads", 4}}, {{2, 5, kDim}, {2, 7, kDim}});
@@ -42,10 +42,43 @@ TEST_CASE("shared_weights_cross: two sizes are two calls of multi_head_cross") {
   cross->set_weight("proj/bias", layer->weight("proj/bias"));
   const Array x = random({2, 12, kDim}, 1);
   const Array a = cut(x, 1, 0, 5), b = cut(x, 1, 5, 12);
-  std::vector<Array> expected;
-  expected.push_back(cross->forward({a, b}));
-  expected.push_back(cross->forward({b, a}));
-  REQUIRE(distance(run(*layer, {x}, {5, 7}), joined(expected, 1)) < kSameMath);
+  Array mask = filled({1, 12, 12}, 1);
+  for (int64_t q = 0; q < 12; ++q) mask.at<float>({0, q, q * 5 % 12}) = 0;
+
+  // With four sizes the keys are the first ones of each modality.
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{5, 7}, {2, 3, 4, 3}, {5, 0, 1, 6}, {1, 4, 7, 0}}) {
+    const int64_t keys_a = sizes[0], keys_b = sizes.size() == 4 ? sizes[2] : 7;
+    const Array of_a = cut(a, 1, 0, keys_a), of_b = cut(b, 1, 0, keys_b);
+    const auto block = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+      return cut(cut(mask, 1, row, row + rows), 2, column, column + columns);
+    };
+    INFO(sizes[0] << ", " << sizes[1] << ", ...");
+    std::vector<Array> plain, masked;
+    plain.push_back(cross->forward({a, of_b}));
+    plain.push_back(cross->forward({b, of_a}));
+    masked.push_back(cross->forward({a, of_b, block(0, 5, 5, keys_b)}));
+    masked.push_back(cross->forward({b, of_a, block(5, 7, 0, keys_a)}));
+    CHECK(distance(run(*layer, {x}, sizes), joined(plain, 1)) < kSameMath);
+    CHECK(distance(run(*layer, {x, mask}, sizes), joined(masked, 1)) < kSameMath);
+  }
+}
+
+TEST_CASE("shared_weights_cross: norms see both modalities, query tokens included") {
+  const Layer layer =
+      make("shared_weights_cross",
+           {{"dim", kDim}, {"num_heads", 4}, {"qk_norm_type", "batch_norm"}}, {{2, 12, kDim}});
+  Array x = random({2, 12, kDim}, 7);
+  const std::vector<int64_t> sizes{2, 3, 4, 3};
+  const Argument split("split_sizes", std::span<const int64_t>(sizes));
+  static_cast<void>(layer->forward(x, {.training = true, .arguments = {&split, 1}}));
+  const Array first = weight(*layer, "k_norm/moving_mean");
+  disturb(x, 3);  // a query token of A: never a key
+  static_cast<void>(layer->forward(x, {.training = true, .arguments = {&split, 1}}));
+  // 0.99 m + 0.01 m' would be 1.99 m for equal batches.
+  Array twice = first.clone();
+  for (int64_t i = 0; i < twice.size(); ++i) twice.data<float>()[i] *= 1.99F;
+  REQUIRE(distance(weight(*layer, "k_norm/moving_mean"), twice) > 1000);
 }
 
 TEST_CASE("shared_weights_cross: a mask removes keys of the other modality") {
