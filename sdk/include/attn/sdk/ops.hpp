@@ -112,28 +112,6 @@ struct Attended {
   Tensor output;   // (B, H, Q, Dv)
   Tensor weights;  // (B, H, Q, K) after dropout, when asked for
 };
-// probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
-// strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
-// broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
-// gradient. lengths (B): the first n keys.
-template <class = void>
-Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
-                   const Probability& probability, const AttentionOptions& o,
-                   const Tensor& keep = {}, const Tensor& bias = {}, bool want_weights = false,
-                   const Tensor& lengths = {}) {
-  using namespace detail;
-  const Tensor slope = weight(c, probability, 0);
-  auto out = run<AttentionTag, 2>(
-      q,
-      attributes<kProbabilityAttributes>(probability, real_value(o.scale), bool_value(o.causal),
-                                         int_value(o.offset), int_value(o.window),
-                                         int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
-                                         real_value(o.dropout)),
-      std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
-      want_weights ? 3u : 1u);
-  return {std::move(out[0]), std::move(out[1])};
-}
-
 // The norm of x; x itself without one. In training calls its statistics are updated.
 template <class = void>
 Tensor norm(Call& c, const Norm& n, const Tensor& x) {
@@ -247,6 +225,54 @@ Tensor sqrt(const Tensor& x) {
 template <class = void>
 Tensor square(const Tensor& x) {
   return detail::run_one<detail::SquareTag>(x, detail::kNoAttributes, std::array{&x});
+}
+
+// attention() for a probability that normalises another axis than the keys: with scores and weights as tensors.
+// Causal, window, block and lengths have no meaning there.
+template <class = void>
+Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                              const Probability& p, const AttentionOptions& o, const Tensor& keep,
+                              const Tensor& bias) {
+  if (o.causal || o.window || o.block)
+    fail("a causal, window or block rule needs probabilities over the key axis");
+  const int64_t b = q.dim(0), h = q.dim(1), g = k.dim(1);
+  // (B, G, H / G, Q, D) x (B, G, 1, D, K): every query head of a group meets the group's keys.
+  const Tensor q5 = q.reshape({b, g, h / g, q.dim(2), q.dim(3)});
+  const Tensor k5 = k.reshape({b, g, 1, k.dim(2), k.dim(3)});
+  const Tensor v5 = v.reshape({b, g, 1, v.dim(2), v.dim(3)});
+  Tensor scores =
+      matmul(q5, k5, {.transpose_b = true, .alpha = o.scale}).reshape({b, h, q.dim(2), k.dim(2)});
+  if (bias) scores = add(scores, bias);
+  Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
+  weights = dropout(c, weights, o.dropout);
+  const Tensor out = matmul(weights.reshape({b, g, h / g, q.dim(2), k.dim(2)}), v5);
+  return {out.reshape({b, h, q.dim(2), v.dim(3)}), std::move(weights)};
+}
+
+// probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
+// strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
+// broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
+// gradient. lengths (B): the first n keys.
+template <class = void>
+Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Probability& probability, const AttentionOptions& o,
+                   const Tensor& keep = {}, const Tensor& bias = {}, bool want_weights = false,
+                   const Tensor& lengths = {}) {
+  using namespace detail;
+  if (probability.other_axis()) {
+    if (lengths) fail("lengths need probabilities over the key axis");
+    return attention_other_axis(c, q, k, v, probability, o, keep, bias);
+  }
+  const Tensor slope = weight(c, probability, 0);
+  auto out = run<AttentionTag, 2>(
+      q,
+      attributes<kProbabilityAttributes>(probability, real_value(o.scale), bool_value(o.causal),
+                                         int_value(o.offset), int_value(o.window),
+                                         int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
+                                         real_value(o.dropout)),
+      std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
+      want_weights ? 3u : 1u);
+  return {std::move(out[0]), std::move(out[1])};
 }
 
 // Over the listed axes, all of them when the list is empty.
