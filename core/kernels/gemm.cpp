@@ -9,7 +9,7 @@
 namespace attn::kernels {
 namespace {
 
-constexpr int64_t kRowBlock = 96;      // rows of A that stay in L2 while panels of B pass by
+constexpr int64_t kRowBlock = 192;     // rows of A that stay in L2 while panels of B pass by
 constexpr int64_t kDepthBlock = 1024;  // k at most: a panel of B stays in L2
 constexpr int64_t kDirectRows = 24;    // up to here packing B costs more than it saves
 constexpr double kSerialWork =

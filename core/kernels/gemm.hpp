@@ -33,7 +33,7 @@ struct Gemm {
 
 void gemm(const Gemm& g, Parallel& parallel);
 
-// Floats that a packed (k, n) matrix takes.
+// Floats that a packed (k, n) matrix takes; at an address that is a multiple of 64 it is faster.
 [[nodiscard]] size_t packed_size(int64_t k, int64_t n);
 // The layout is that of the level in use: keep packed_tag() beside the copy, and pack again when it differs.
 [[nodiscard]] int packed_tag();
