@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Where everything goes. Components: runtime (program, library, plugins, probe helper), development
+# (headers and the package attn), sdk (the package attn-sdk, for plugin authors; needs neither of the
+# others). The licence goes with each.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS attn EXPORT attn
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development)
+if(TARGET attn_program)
+  install(TARGETS attn_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
+endif()
+foreach(component runtime development sdk)
+  install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/docs/LICENSE
+    DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ${component})
+endforeach()
+
+# Public headers include a few of the engine's by paths that are relative to themselves, so those lie
+# below include/attn/ with the same paths.
+install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/include/attn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  COMPONENT development FILES_MATCHING PATTERN "*.hpp")
+set(engine_headers
+  error/error.hpp
+  schema/json.hpp
+  tensor/array.hpp tensor/dtype.hpp
+  threads/executor.hpp
+  weights/npy.hpp weights/safetensors.hpp weights/safetensors_header.hpp)
+foreach(header IN LISTS engine_headers)
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${PROJECT_SOURCE_DIR}/core/${header}
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attn/core/${folder} COMPONENT development)
+endforeach()
+
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/attn)
+install(EXPORT attn NAMESPACE attn:: FILE attn-targets.cmake
+  DESTINATION ${package} COMPONENT development)
+configure_package_config_file(${CMAKE_CURRENT_SOURCE_DIR}/attn-config.cmake.in
+  ${CMAKE_CURRENT_BINARY_DIR}/attn-config.cmake INSTALL_DESTINATION ${package}
+  NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/attn-config-version.cmake
+  VERSION ${PROJECT_VERSION} COMPATIBILITY SameMajorVersion)
+install(FILES
+  ${CMAKE_CURRENT_BINARY_DIR}/attn-config.cmake
+  ${CMAKE_CURRENT_BINARY_DIR}/attn-config-version.cmake
+  DESTINATION ${package} COMPONENT development)
