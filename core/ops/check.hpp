@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks that shape rules share. Each throws an Error whose text says what was wrong and what was
+// expected; the engine adds the operator's name and the shapes of all inputs. [any-thread]
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "core/ops/op.hpp"
+
+namespace attn::ops {
+
+inline const char* dtype_name(int32_t d) {
+  static constexpr std::array<const char*, 10> kNames = {
+      "?",     "float32", "float64", "float16", "bfloat16",
+      "int32", "int64",   "uint32",  "uint8",   "bool"};
+  return d >= 1 && d <= 9 ? kNames[static_cast<size_t>(d)] : kNames[0];
+}
+
+// Input n is there with a kind of number that operators compute in, the same as the first such input.
+inline void check_number(const OpCall& c, int n, const char* name) {
+  const int32_t d = c.in(n)->dtype;
+  if (d != ATTN_F32 && d != ATTN_F64)
+    fail("%s has element kind %s; expected float32 or float64 (convert it first)", name,
+         dtype_name(d));
+  if (d != c.dtype())
+    fail("%s is %s but other inputs are %s; expected one kind (convert one of them)", name,
+         dtype_name(d), dtype_name(c.dtype()));
+}
+
+// An axis counted from the end when negative, as a number in [0, rank).
+inline int check_axis(int64_t axis, int rank) {
+  if (axis < -rank || axis >= rank)
+    fail("axis %lld is out of range for rank %d; expected %d..%d", static_cast<long long>(axis),
+         rank, -rank, rank - 1);
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+// Bit mask of axes; all of them when the list is empty and `empty_is_all`.
+inline uint32_t check_axes(std::span<const int64_t> axes, int rank, bool empty_is_all) {
+  if (axes.empty() && empty_is_all) return (1u << rank) - 1;
+  if (axes.empty()) fail("no axis given; expected at least one");
+  uint32_t mask = 0;
+  for (const int64_t a : axes) {
+    const uint32_t bit = 1u << check_axis(a, rank);
+    if (mask & bit) fail("axis %lld is listed twice", static_cast<long long>(a));
+    mask |= bit;
+  }
+  return mask;
+}
+
+// The shape that a and b broadcast to, by numpy's rule. Returns the rank.
+inline int broadcast_shape(const attn_view& a, const attn_view& b, int64_t* shape) {
+  const int rank = std::max(a.rank, b.rank);
+  for (int axis = 0; axis < rank; ++axis) {
+    const int i = axis - (rank - a.rank), j = axis - (rank - b.rank);
+    const int64_t x = i < 0 ? 1 : a.shape[i], y = j < 0 ? 1 : b.shape[j];
+    if (x != y && x != 1 && y != 1)
+      fail("shapes %s and %s do not broadcast: extents %lld and %lld; expected equal ones or 1",
+           shape_text(a).c_str(), shape_text(b).c_str(), static_cast<long long>(x),
+           static_cast<long long>(y));
+    shape[axis] = x == 1 ? y : x;
+  }
+  return rank;
+}
+
+}  // namespace attn::ops

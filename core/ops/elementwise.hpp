@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Operators that work element by element: y = f(x), and y = f(a, b) with broadcasting.
+//
+//   struct add : Binary<add> {            // base: inputs, outputs, shape, forward, vjp, cost
+//     static constexpr const char* name = "add"; ...
+//     static constexpr kernels::BinaryKind kind = ...;      // the line kernel for float
+//     template <class T> static T value(T a, T b);
+//     template <class T> static T da(T a, T b);              // derivative by a
+//     template <class T> static T db(T a, T b);
+//   };
+// A member `da_constant` (or db_constant) says that this derivative is that number everywhere.
+#pragma once
+
+#include "core/kernels/elementwise.hpp"
+#include "core/kernels/table.hpp"
+#include "core/ops/check.hpp"
+#include "core/ops/reduce.hpp"
+
+namespace attn::ops {
+
+template <class Op>
+struct Unary {
+  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
+
+  static void shape(OpCall c) {
+    check_number(c, 0, "x");
+    c.out_like(0, *c.in(0));
+  }
+  template <class T>
+  static void forward(OpCall c) {
+    Grid<2>::of({c.out(0), c.in(0)})
+        .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          T* y = data<T>(*c.out(0)) + o[0];
+          const T* x = data<T>(*c.in(0)) + o[1];
+          for (int64_t i = 0; i < n; ++i) y[i * s[0]] = Op::value(c, x[i * s[1]]);
+        });
+  }
+  template <class T>
+  static void vjp(OpCall c) {
+    if (!c.din(0) || !c.dout(0)) return;
+    Grid<3>::of({c.dout(0), c.in(0), c.din(0)})
+        .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          const T* g = data<T>(*c.dout(0)) + o[0];
+          const T* x = data<T>(*c.in(0)) + o[1];
+          T* dx = data<T>(*c.din(0)) + o[2];
+          for (int64_t i = 0; i < n; ++i)
+            dx[i * s[2]] += g[i * s[0]] * Op::derivative(c, x[i * s[1]]);
+        });
+  }
+  static attn_cost cost(OpCall c) {
+    const auto n = static_cast<double>(size_of(*c.in(0)));
+    return {sizeof(attn_cost), 0, n, 2 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+  }
+};
+
+template <class Op>
+struct Binary {
+  static constexpr uint32_t version = 1, inputs = 2, outputs = 1;
+
+  static void shape(OpCall c) {
+    check_number(c, 0, "a");
+    check_number(c, 1, "b");
+    int64_t extents[ATTN_MAX_RANK];
+    const int rank = broadcast_shape(*c.in(0), *c.in(1), extents);
+    c.out_shape(0, c.dtype(), {extents, static_cast<size_t>(rank)});
+  }
+  template <class T>
+  static void forward(OpCall c) {
+    const attn_view& out = *c.out(0);
+    const attn_view a = broadcast_to(*c.in(0), out), b = broadcast_to(*c.in(1), out);
+    const auto fast = fast_line<T>();
+    Grid<3>::of({&out, &a, &b})
+        .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          line(fast, n, data<T>(a) + o[1], s[1], data<T>(b) + o[2], s[2], data<T>(out) + o[0],
+               s[0]);
+        });
+  }
+  template <class T>
+  static void vjp(OpCall c) {
+    if (!c.dout(0)) return;
+    if (c.din(0)) accumulate<T, 0>(c, *c.din(0));
+    if (c.din(1)) accumulate<T, 1>(c, *c.din(1));
+  }
+  static attn_cost cost(OpCall c) {
+    const auto n = static_cast<double>(size_of(*c.out(0)));
+    const double read = static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1)));
+    return {sizeof(attn_cost), 0, n, (n + read) * (c.dtype() == ATTN_F64 ? 8 : 4)};
+  }
+
+ private:
+  // The kernel for lines with steps of 0 and 1, or nullptr.
+  template <class T>
+  static auto fast_line() -> decltype(kernels::KernelTable::binary) {
+    return use_kernels<T>() ? kernels::table().binary : nullptr;
+  }
+  template <class T, class Kernel>
+  static void line(Kernel fast, int64_t n, const T* a, int64_t sa, const T* b, int64_t sb, T* y,
+                   int64_t sy) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (fast && sy == 1 && (sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
+        fast(Op::kind, n, a, sa, b, sb, y);
+        return;
+      }
+    }
+    for (int64_t i = 0; i < n; ++i) y[i * sy] = Op::value(a[i * sa], b[i * sb]);
+  }
+
+  // din += dout * derivative, summed where this side was broadcast.
+  template <class T, int Side>
+  static void accumulate(OpCall c, const attn_view& din) {
+    if constexpr (Side == 0 && requires { Op::da_constant; })
+      add_broadcast_gradient<T>(parallel(c), *c.dout(0), din, Op::da_constant);
+    else if constexpr (Side == 1 && requires { Op::db_constant; })
+      add_broadcast_gradient<T>(parallel(c), *c.dout(0), din, Op::db_constant);
+    else
+      accumulate_product<T, Side>(c, din);
+  }
+  template <class T, int Side>
+  static void accumulate_product(OpCall c, const attn_view& din) {
+    Parallel& p = parallel(c);
+    const attn_view& g = *c.dout(0);
+    const attn_view a = broadcast_to(*c.in(0), g), b = broadcast_to(*c.in(1), g);
+    const bool whole = size_of(din) == size_of(g);
+    const attn_view to =
+        whole ? broadcast_to(din, g)
+              : dense_like(g, p.scratch_array<T>(static_cast<size_t>(size_of(g)) + 1));
+    Grid<4>::of({&to, &g, &a, &b})
+        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          T* y = data<T>(to) + o[0];
+          const T* dy = data<T>(g) + o[1];
+          const T* x = data<T>(a) + o[2];
+          const T* z = data<T>(b) + o[3];
+          for (int64_t i = 0; i < n; ++i) {
+            T v;
+            if constexpr (Side == 0)
+              v = dy[i * s[1]] * Op::da(x[i * s[2]], z[i * s[3]]);
+            else
+              v = dy[i * s[1]] * Op::db(x[i * s[2]], z[i * s[3]]);
+            y[i * s[0]] = whole ? y[i * s[0]] + v : v;
+          }
+        });
+    if (!whole) add_broadcast_gradient<T>(p, to, din, 1);
+  }
+};
+
+}  // namespace attn::ops

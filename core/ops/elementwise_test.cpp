@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/ops/op_test.hpp"
+
+using namespace attn;
+using namespace attn::ops;
+using namespace attn::ops::testing;
+
+TEST_CASE("elementwise: two tensors, all ways of broadcasting") {
+  const attn_op& op = *GENERATE(&op_add(), &op_sub(), &op_mul(), &op_div(), &op_maximum());
+  const auto shapes = GENERATE(
+      std::pair<Shape, Shape>{{2, 3, 5}, {2, 3, 5}}, std::pair<Shape, Shape>{{2, 3, 5}, {5}},
+      std::pair<Shape, Shape>{{5}, {4, 3, 5}}, std::pair<Shape, Shape>{{2, 1, 5}, {2, 3, 1}},
+      std::pair<Shape, Shape>{{2, 3, 5}, {}}, std::pair<Shape, Shape>{{}, {}},
+      std::pair<Shape, Shape>{{2, 0, 5}, {5}}, std::pair<Shape, Shape>{{300, 70}, {300, 1}},
+      std::pair<Shape, Shape>{{300, 70}, {70}});
+  Trial t{op};
+  t.in = {uniform(shapes.first, 0.5, 2, 1), uniform(shapes.second, 0.55, 2, 2)};
+  t.examine();
+}
+
+TEST_CASE("elementwise: values, ties and NaN of maximum") {
+  Trial t{op_maximum()};
+  t.in = {Values{{4}, {1, 2, NAN, 3}}, Values{{4}, {1, 5, 1, NAN}}};
+  const std::vector<double> dout{1, 1, 1, 1};
+  const Outcome o = t.run({}, &dout);
+  CHECK(o.out[0].x[1] == 5);
+  CHECK(std::isnan(o.out[0].x[2]));
+  CHECK(std::isnan(o.out[0].x[3]));
+  CHECK(o.din[0] == std::vector<double>{1, 0, 1, 0});
+  CHECK(o.din[1] == std::vector<double>{0, 1, 0, 1});
+}
+
+TEST_CASE("elementwise: shapes that do not broadcast, and wrong kinds, are refused") {
+  Trial t{op_add()};
+  t.in = {uniform({2, 3}), uniform({4, 3})};
+  CHECK(t.refusal() ==
+        "shapes (2, 3) and (4, 3) do not broadcast: extents 2 and 4; expected equal ones or 1");
+  t.in = {uniform({3}), Values{{3}, {1, 2, 3}, ATTN_I32}};
+  CHECK(t.refusal() == "b has element kind int32; expected float32 or float64 (convert it first)");
+  t.in = {uniform({3}), Values{{3}, {1, 2, 3}, ATTN_F32}};
+  CHECK(t.refusal() ==
+        "b is float32 but other inputs are float64; expected one kind (convert one of them)");
+}
+
+TEST_CASE("elementwise: one tensor") {
+  const attn_op& op = *GENERATE(&op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_scale());
+  Trial t{op};
+  if (op.n_attrs) t.attrs = {2.5, -0.75};
+  t.in = {uniform(GENERATE(Shape{2, 3, 5}, Shape{}, Shape{0, 4}, Shape{20000}), 0.3, 3)};
+  t.examine();
+}
