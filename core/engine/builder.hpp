@@ -14,15 +14,15 @@ namespace attn::engine {
 struct BuilderHost {
   BuilderHost(Layer& to, const std::vector<attn_shape>& inputs);
 
-  uint32_t add_weight(const attn_weight& w);
-  uint32_t add_state(const attn_state& s);
-  const attn_component* add_component(const attn_component_spec& s);
+  [[nodiscard]] uint32_t add_weight(const attn_weight& w);
+  [[nodiscard]] uint32_t add_state(const attn_state& s);
+  [[nodiscard]] const attn_component* add_component(const attn_component_spec& s);
 
   Layer& layer;
   attn_builder table{};
 
  private:
-  int32_t add_family_weight(const std::string& site, const schema::WeightDeclaration& w);
+  Weight& new_weight(std::string name, const Shape& shape, uint32_t flags);
 };
 
 }  // namespace attn::engine

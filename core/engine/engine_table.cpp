@@ -8,9 +8,11 @@
 #include <functional>
 #include <mutex>
 
+#include <attn/sdk/error.hpp>
 #include "core/cpu/level.hpp"
 #include "core/engine/context.hpp"
 #include "core/engine/op_ref.hpp"
+
 #include "core/error/error.hpp"
 #include "core/kernels/host_kernels.hpp"
 #include "core/kernels/philox.hpp"

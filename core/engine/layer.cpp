@@ -64,7 +64,7 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
   uint64_t ordinal = 0;
   for (Weight& w : weights_) {
     if (w.flags & ATTN_WEIGHT_DERIVED) continue;
-    w.value = initial_weight(w.initializer, w.shape, dtype, seed, ordinal++);
+    w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, ordinal++, w.name);
   }
   built_ = true;
 }
@@ -110,9 +110,10 @@ void Layer::forward(Context& ctx, const Call& call) {
   for (uint32_t i = 0; i < type_.n_inputs; ++i) inputs[i] = h.inputs[i];
   attn_call c{};
   c.struct_size = sizeof c;
-  c.flags =
-      (call.training ? ATTN_CALL_TRAINING : 0u) | (call.recording ? ATTN_CALL_RECORDING : 0u) |
-      (call.shapes_only ? ATTN_CALL_SHAPES_ONLY : 0u) | (call.state ? ATTN_CALL_STATEFUL : 0u);
+  c.flags = (call.training ? uint32_t{ATTN_CALL_TRAINING} : 0u) |
+            (call.recording ? uint32_t{ATTN_CALL_RECORDING} : 0u) |
+            (call.shapes_only ? uint32_t{ATTN_CALL_SHAPES_ONLY} : 0u) |
+            (call.state ? uint32_t{ATTN_CALL_STATEFUL} : 0u);
   c.n_inputs = type_.n_inputs;
   c.n_weights = h.n_weights;
   c.n_args = type_.n_args;

@@ -20,16 +20,15 @@
 #include "core/engine/context.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/weights.hpp"
+#include "core/schema/families/family.hpp"
 
 namespace attn::engine {
 
-// What a family member became: attributes with their memory.
+// A family member ready for use, and what the plugin sees of it.
 struct BuiltComponent {
+  schema::Component component{};
+  std::vector<int32_t> weights{};  // index of the layer's weight in each slot, or -1
   attn_component table{};
-  std::vector<attn_value> attributes{};
-  std::deque<std::vector<int64_t>> integers{};
-  std::deque<std::vector<double>> reals{};
-  std::vector<int32_t> weights{};
 };
 
 class Layer {

@@ -14,7 +14,8 @@ using engine::State;
 using engine::StateDeclaration;
 
 std::vector<StateDeclaration> history() {
-  return {{.name = "k", .flags = ATTN_STATE_HISTORY, .axis = 2, .shape = {-1, 2, -1, 3}, .max_len = 8}};
+  return {
+      {.name = "k", .flags = ATTN_STATE_HISTORY, .axis = 2, .shape = {-1, 2, -1, 3}, .max_len = 8}};
 }
 
 // (batch, 2, count, 3), element = 100 * batch row + position
@@ -50,7 +51,8 @@ attn_view append(State& s, int64_t batch, int64_t first, int64_t count, bool kee
 }
 
 float at(const attn_view& v, int64_t b, int64_t g, int64_t t, int64_t d) {
-  return static_cast<float*>(v.data)[b * v.stride[0] + g * v.stride[1] + t * v.stride[2] + d * v.stride[3]];
+  return static_cast<float*>(
+      v.data)[b * v.stride[0] + g * v.stride[1] + t * v.stride[2] + d * v.stride[3]];
 }
 
 }  // namespace

@@ -217,8 +217,8 @@ void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Grad
   if (!options.penalties) return;
   for (size_t i = 0; i < entries.size(); ++i)
     if (entries[i].trained)
-      weights::add_penalty_gradient(declared[i].regularizer, declared[i].value.view(),
-                                    entries[i].gradient.view());
+      attn::weights::add_penalty_gradient(declared[i].regularizer, declared[i].value.view(), 1.0,
+                                          entries[i].gradient.view(), declared[i].name);
 }
 
 void PluginLayer::commit(Context& ctx) { layer_.commit(ctx.impl().engine); }

@@ -7,9 +7,9 @@
 #include <map>
 #include <mutex>
 
+#include <attn/config.hpp>
 #include "core/engine/strided.hpp"
 #include "core/weights/safetensors.hpp"
-#include "host/library/config/parse.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"
 
@@ -33,22 +33,22 @@ Json shapes_json(const std::vector<attn_shape>& shapes) {
 
 void PluginLayer::save(const std::string& path) const {
   require_built();
-  std::vector<weights::NamedView> tensors;
+  std::vector<attn::weights::NamedView> tensors;
   const std::shared_lock lock(layer_.mutex());
   for (const engine::Weight& w : layer_.weights())
     if (!(w.flags & ATTN_WEIGHT_DERIVED)) tensors.push_back({w.name, w.value.view()});
-  weights::save_safetensors(path, tensors,
-                            {{"format", kFormat},
-                             {"type", type().id},
-                             {"config", config_.dump()},
-                             {"inputs", shapes_json(layer_.build_shapes()).dump()},
-                             {"attn_version", version()},
-                             {"plugin_version", source_.plugin_version}});
+  attn::weights::save_safetensors(path, tensors,
+                                  {{"format", kFormat},
+                                   {"type", type().id},
+                                   {"config", config_.dump()},
+                                   {"inputs", shapes_json(layer_.build_shapes()).dump()},
+                                   {"attn_version", version()},
+                                   {"plugin_version", source_.plugin_version}});
 }
 
 void PluginLayer::load(const std::string& path) {
   require_built();
-  const weights::SafetensorsFile file(path);
+  const attn::weights::SafetensorsFile file(path);
   const auto refuse = [&](const std::string& text, const std::string& tensor,
                           const std::string& hint = {}) {
     throw InvalidArgument(path + ": " + text,
@@ -66,7 +66,7 @@ void PluginLayer::load(const std::string& path) {
     Array a = Array::uninitialized(w.value.dtype(), w.shape);
     if (!entry.dtype || !dtype_is_floating(*entry.dtype))
       refuse("weight '" + w.name + "' must be float32, float64, float16 or bfloat16, got " +
-                 entry.dtype_text,
+                 entry.dtype_name,
              w.name);
     file.read_into(w.name, a.view());
     fresh.emplace(w.name, std::move(a));
@@ -91,7 +91,7 @@ namespace attn {
 std::unique_ptr<Attention> load_attention(const std::string& path) {
   std::map<std::string, std::string> metadata;
   {
-    const weights::SafetensorsFile file(path);
+    const attn::weights::SafetensorsFile file(path);
     metadata = file.metadata();
   }
   const auto need = [&](const char* key) -> const std::string& {

@@ -8,8 +8,8 @@
 #include "core/engine/strided.hpp"
 #include "core/schema/text.hpp"
 #include "core/weights/regularizers.hpp"
+#include "core/weights/seed.hpp"
 #include "host/library/layer/context.hpp"
-#include "host/library/layer/seed.hpp"
 #include "host/library/layer/state.hpp"
 
 namespace attn::host {
@@ -46,7 +46,7 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
       throw InvalidArgument(name_ + ": the shape of input '" + t.inputs[i]->name + "' is missing",
                             {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
   const std::lock_guard lock(build_mutex_);
-  layer_.build(shapes, options.dtype, options.seed ? *options.seed : next_layer_seed());
+  layer_.build(shapes, options.dtype, options.seed ? *options.seed : attn::weights::draw_seed());
   built_.store(true);
 }
 
@@ -105,7 +105,7 @@ std::vector<Penalty> PluginLayer::losses(const Context& ctx) const {
   for (const engine::Weight& w : layer_.weights()) {
     if (w.regularizer.kind == schema::RegularizerKind::kNone || !(w.flags & ATTN_WEIGHT_TRAINABLE))
       continue;
-    out.push_back({w.name, weights::penalty(w.regularizer, w.value.view())});
+    out.push_back({w.name, attn::weights::penalty(w.regularizer, w.value.view(), w.name)});
   }
   for (const engine::Loss& l : ctx.impl().engine.losses()) out.push_back({l.name, l.value});
   return out;

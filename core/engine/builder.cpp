@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/engine/builder.hpp"
+
+#include <algorithm>
+
+#include "core/error/error.hpp"
+#include "core/schema/families/activation.hpp"
+#include "core/schema/families/initializer.hpp"
+#include "core/schema/families/norm.hpp"
+#include "core/schema/families/probability.hpp"
+#include "core/schema/families/regularizer.hpp"
+#include "core/schema/json_text.hpp"
+
+namespace attn::engine {
+
+namespace {
+
+BuilderHost& host(attn_builder* b) { return *static_cast<BuilderHost*>(b->host); }
+
+int32_t weight(attn_builder* b, const attn_weight* w, uint32_t* index, attn_error* e) {
+  return sdk::detail::guard(e, [&] { *index = host(b).add_weight(*w); });
+}
+int32_t state(attn_builder* b, const attn_state* s, uint32_t* index, attn_error* e) {
+  return sdk::detail::guard(e, [&] { *index = host(b).add_state(*s); });
+}
+int32_t component(attn_builder* b, const attn_component_spec* s, const attn_component** out,
+                  attn_error* e) {
+  return sdk::detail::guard(e, [&] { *out = host(b).add_component(*s); });
+}
+
+// A name or a JSON object, as parameters arrive.
+Json json_of(const attn_value& v) {
+  switch (v.kind) {
+    case ATTN_NULL:
+      return {};
+    case ATTN_VALUE_STR:
+      return Json(v.u.s);
+    case ATTN_VALUE_OBJECT:
+      return schema::parse_json(v.u.s);
+    default:
+      throw InvalidArgument("a name, an object or null is expected");
+  }
+}
+Json json_of_text(const char* text) {
+  if (!text) return {};
+  return text[0] == '{' ? schema::parse_json(text) : Json(text);
+}
+
+Shape checked_shape(const char* what, const char* name, int32_t rank, const int64_t* dims,
+                    int64_t least) {
+  if (rank < 0 || rank > ATTN_MAX_RANK)
+    throw Failure(std::string(what) + " '" + name + "': rank " + std::to_string(rank) +
+                  " is out of range");
+  const Shape shape(dims, static_cast<size_t>(rank));
+  int64_t elements = 1;
+  for (const int64_t n : shape)
+    if (n < least || __builtin_mul_overflow(elements, std::max<int64_t>(n, 1), &elements) ||
+        elements > (int64_t{1} << 48))
+      throw InvalidArgument(std::string(what) + " '" + name + "' cannot have shape " +
+                            shape.to_string());
+  return shape;
+}
+
+}  // namespace
+
+BuilderHost::BuilderHost(Layer& to, const std::vector<attn_shape>& inputs) : layer(to) {
+  table.struct_size = sizeof table;
+  table.n_inputs = static_cast<uint32_t>(inputs.size());
+  table.inputs = inputs.data();
+  table.host = this;
+  table.weight = &weight;
+  table.state = &state;
+  table.component = &component;
+}
+
+Weight& BuilderHost::new_weight(std::string name, const Shape& shape, uint32_t flags) {
+  if (name.empty()) throw Failure("a weight has no name");
+  if (layer.find_weight(name)) throw Failure("two weights are called '" + name + "'");
+  Weight& w = layer.weights_.emplace_back();
+  w.name = std::move(name);
+  w.shape = shape;
+  w.flags = flags;
+  return w;
+}
+
+uint32_t BuilderHost::add_weight(const attn_weight& d) {
+  const char* name = d.name ? d.name : "";
+  Weight& w = new_weight(name, checked_shape("weight", name, d.rank, d.shape, 0), d.flags);
+  if (d.initializer.kind == ATTN_VALUE_F64)
+    w.initializer = schema::constant(d.initializer.u.f);
+  else
+    w.initializer = schema::resolve_initializer(json_of(d.initializer));
+  w.regularizer = schema::resolve_regularizer(json_of(d.regularizer));
+  return static_cast<uint32_t>(layer.weights_.size() - 1);
+}
+
+uint32_t BuilderHost::add_state(const attn_state& d) {
+  StateDeclaration s;
+  s.name = d.name ? d.name : "";
+  s.flags = d.flags;
+  s.axis = d.axis;
+  s.max_len = d.max_len;
+  s.shape = checked_shape("state", s.name.c_str(), d.rank, d.shape, -1);
+  const bool history = (d.flags & ATTN_STATE_HISTORY) != 0;
+  if (s.name.empty() || history == ((d.flags & ATTN_STATE_VALUE) != 0) || d.max_len < 0 ||
+      (history && (d.axis < 1 || d.axis >= d.rank)))
+    throw Failure("state '" + s.name +
+                  "' is declared wrongly: a name, one of the two kinds, an axis behind the "
+                  "batch and a length >= 0 are expected");
+  layer.states_.push_back(std::move(s));
+  return static_cast<uint32_t>(layer.states_.size() - 1);
+}
+
+const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
+  const std::string_view family = s.family ? s.family : "";
+  const std::string site = s.site ? s.site : "";
+  const Json options = s.options ? schema::parse_json(s.options) : Json();
+  const Json name = s.name ? Json(s.name) : Json();
+  BuiltComponent& built = layer.components_.emplace_back();
+  if (family == "norm")
+    built.component = schema::norm_component(name, options, s.input, site);
+  else if (family == "probability")
+    built.component = schema::probability_component(name, options);
+  else if (family == "activation")
+    built.component = schema::activation_component(name, options, s.input, site);
+  else if (family == "regularizer")
+    built.component =
+        schema::regularizer_component(schema::resolve_regularizer(json_of_text(s.name)));
+  else
+    throw Failure("no family '" + std::string(family) + "'");
+
+  built.weights.assign(static_cast<size_t>(built.component.slots), -1);
+  for (const schema::WeightDeclaration& d : built.component.weights) {
+    Weight& w = new_weight(site.empty() ? d.name : site + "/" + d.name, Shape(d.shape),
+                           (d.trainable ? uint32_t{ATTN_WEIGHT_TRAINABLE} : 0u) |
+                               (d.statistic ? uint32_t{ATTN_WEIGHT_STATISTIC} : 0u));
+    w.initializer = d.initializer;
+    w.regularizer = d.regularizer;
+    built.weights[static_cast<size_t>(d.slot)] = static_cast<int32_t>(layer.weights_.size() - 1);
+  }
+  built.table.struct_size = sizeof built.table;
+  built.table.flags = built.component.flags;
+  built.table.n_attrs = static_cast<uint32_t>(built.component.attributes.size());
+  built.table.n_weights = static_cast<uint32_t>(built.weights.size());
+  built.table.attrs = built.component.attributes.data();
+  built.table.weights = built.weights.data();
+  return &built.table;
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/kernels/host_kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/engine/ctx.hpp"
+#include "core/kernels/gemm.hpp"
+#include "core/kernels/reference/gemm.hpp"
+#include "core/kernels/table.hpp"
+
+namespace attn::kernels {
+
+namespace {
+
+void matmul(attn_ctx* ctx, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
+            const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
+            int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch, int64_t c_row,
+            int32_t accumulate) {
+  if (use_kernels()) {
+    gemm({.m = m,
+          .n = n,
+          .k = k,
+          .a = a,
+          .a_row = a_row,
+          .a_col = a_col,
+          .b = b,
+          .b_row = b_row,
+          .b_col = b_col,
+          .c = c,
+          .c_row = c_row,
+          .alpha = alpha,
+          .accumulate = accumulate != 0,
+          .batch = batch,
+          .a_batch = a_batch,
+          .b_batch = b_batch,
+          .c_batch = c_batch},
+         *ctx->parallel);
+    return;
+  }
+  for (int64_t i = 0; i < batch; ++i)
+    reference::gemm<float>(m, n, k, alpha, a + i * a_batch, a_row, a_col, b + i * b_batch, b_row,
+                           b_col, c + i * c_batch, c_row, accumulate != 0);
+}
+
+void exp_of(int64_t n, const float* x, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = std::exp(x[i]);
+}
+
+void softmax(int64_t rows, int64_t cols, float* x, int64_t row) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float* p = x + r * row;
+    if (cols == 0) continue;
+    const float top = *std::max_element(p, p + cols);
+    float sum = 0;
+    for (int64_t j = 0; j < cols; ++j) p[j] -= top;
+    exp_of(cols, p, p);
+    for (int64_t j = 0; j < cols; ++j) sum += p[j];
+    for (int64_t j = 0; j < cols; ++j) p[j] /= sum;
+  }
+}
+
+void log_sum_exp(int64_t rows, int64_t cols, const float* x, int64_t row, float* out) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* p = x + r * row;
+    const float top = cols ? *std::max_element(p, p + cols) : -INFINITY;
+    double sum = 0;
+    for (int64_t j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(p[j] - top));
+    out[r] = top + static_cast<float>(std::log(sum));
+  }
+}
+
+double sum_of(int64_t n, const float* x) {
+  double s = 0;
+  for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]);
+  return s;
+}
+
+double dot(int64_t n, const float* x, const float* y) {
+  double s = 0;
+  for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+  return s;
+}
+
+void sort(int64_t n, float* x, int32_t descending) {
+  if (descending)
+    std::sort(x, x + n, std::greater<>());
+  else
+    std::sort(x, x + n);
+}
+
+}  // namespace
+
+const attn_kernels kHostKernels = {sizeof(attn_kernels), 0,      matmul, exp_of, softmax,
+                                   log_sum_exp,          sum_of, dot,    sort};
+
+}  // namespace attn::kernels
