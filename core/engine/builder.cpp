@@ -117,17 +117,20 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   const Json options = s.options ? schema::parse_json(s.options) : Json();
   const Json name = s.name ? Json(s.name) : Json();
   BuiltComponent& built = layer.components_.emplace_back();
-  if (family == "norm")
-    built.component = schema::norm_component(name, options, s.input, site);
-  else if (family == "probability")
-    built.component = schema::probability_component(name, options);
-  else if (family == "activation")
-    built.component = schema::activation_component(name, options, s.input, site);
-  else if (family == "regularizer")
+  if (family == "norm") {
+    built.component = schema::norm_component(schema::resolve_norm(name, options), s.input, site);
+  } else if (family == "probability") {
+    built.component = schema::probability_component(
+        schema::resolve_probability(s.name ? s.name : "softmax", options));
+  } else if (family == "activation") {
+    built.component =
+        schema::activation_component(schema::resolve_activation(name, options), s.input, site);
+  } else if (family == "regularizer") {
     built.component =
         schema::regularizer_component(schema::resolve_regularizer(json_of_text(s.name)));
-  else
+  } else {
     throw Failure("no family '" + std::string(family) + "'");
+  }
 
   built.weights.assign(static_cast<size_t>(built.component.slots), -1);
   for (const schema::WeightDeclaration& d : built.component.weights) {
