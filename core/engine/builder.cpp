@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <attn/sdk/error.hpp>
+
 #include "core/error/error.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
