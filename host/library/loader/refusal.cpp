@@ -8,27 +8,17 @@ namespace attn::loader {
 namespace {
 
 // In the order of the enumeration.
-constexpr std::array<const char*, 21> kNames = {"not_a_file",
-                                                "unreadable",
-                                                "not_elf",
-                                                "truncated",
-                                                "other_machine",
-                                                "not_a_plugin",
-                                                "abi_major",
-                                                "abi_minor",
-                                                "cannot_open",
-                                                "crashed",
-                                                "exited",
-                                                "hung",
-                                                "threw",
-                                                "bad_table",
-                                                "metadata_mismatch",
-                                                "reserved_name",
-                                                "missing_operators",
-                                                "duplicate",
-                                                "init_failed",
-                                                "not_probed",
-                                                "changed"};
+constexpr std::array<const char*, 22> kNames = {"not_a_file",    "unreadable",
+                                                "not_elf",       "truncated",
+                                                "other_machine", "not_a_plugin",
+                                                "abi_major",     "abi_minor",
+                                                "cannot_open",   "crashed",
+                                                "exited",        "hung",
+                                                "threw",         "printed",
+                                                "bad_table",     "metadata_mismatch",
+                                                "reserved_name", "missing_operators",
+                                                "duplicate",     "init_failed",
+                                                "not_probed",    "changed"};
 static_assert(static_cast<std::size_t>(RefusalKind::changed) + 1 == kNames.size());
 
 }  // namespace

@@ -25,6 +25,7 @@ enum class RefusalKind {
   exited,             // ended the process while it was probed
   hung,               // not done before the deadline
   threw,              // a C++ exception came out of it
+  printed,            // wrote to standard output while it was probed
   bad_table,          // the table breaks a rule of the border
   metadata_mismatch,  // table and metadata disagree
   reserved_name,      // a name without a dot from a file that did not come with the library

@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -19,11 +20,13 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "host/library/loader/elf_note.hpp"
 #include "host/library/loader/manifest.hpp"
 #include "host/library/loader/probe_record.hpp"
+#include "host/library/loader/schema_check.hpp"
 #include "host/library/loader/table_check.hpp"
 
 namespace {
@@ -68,6 +71,22 @@ void on_terminate() {
   report(threw(describe_current_exception()));
 }
 
+// Standard output of the program that uses the library belongs to that program alone, so what a plugin
+// writes there is caught in memory and found out.
+void catch_output() {
+  const int memory = ::memfd_create("output", MFD_CLOEXEC);
+  if (memory >= 0) ::dup2(memory, STDOUT_FILENO);
+}
+
+std::optional<Refusal> check_output() {
+  std::fflush(nullptr);
+  char text[81] = {};
+  if (::pread(STDOUT_FILENO, text, sizeof text - 1, 0) <= 0) return std::nullopt;
+  return Refusal{RefusalKind::printed,
+                 "writes to standard output while it is loaded: " + quoted(text),
+                 "a library that loads silently", "log with attn_engine::log instead"};
+}
+
 void restrict_process() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::prctl(PR_SET_DUMPABLE, 0);  // a crash here is expected and leaves no core file
@@ -78,6 +97,7 @@ void restrict_process() {
 
 [[noreturn]] void probe(const std::string& path) {
   restrict_process();
+  catch_output();
   send(kProbeGreeting);
   std::set_terminate(on_terminate);
   const auto read = read_note(path, false);
@@ -99,7 +119,8 @@ void restrict_process() {
                    "end one of its sources with ATTN_PLUGIN(...) and build it again"});
   }
   try {
-    report(check_table(entry(), std::get<PluginNote>(read)));
+    auto verdict = check_table(entry(), std::get<PluginNote>(read));
+    report(verdict ? verdict : check_output());
   } catch (...) {
     report(threw(describe_current_exception()));
   }

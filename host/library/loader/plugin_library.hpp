@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One opened plugin.
+//
+// Libraries are opened once a process and never closed: code of theirs may be on any stack, and closing a
+// C++ library is not safe. deinit() runs when the process ends, before the library's own static objects are
+// destroyed, and only if nothing of the plugin is alive then: whoever uses a type holds a shared_ptr from
+// hold(). [any-thread]
+#pragma once
+
+#include <attn/sdk/abi.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "host/library/loader/elf_note.hpp"
+#include "host/library/loader/refusal.hpp"
+
+namespace attn::loader {
+
+// What the loader needs of the engine.
+struct EngineHooks {
+  const attn_engine* engine = nullptr;  // lent to init()
+  // An operator of the library itself, or nullptr.
+  std::function<const attn_op_ref*(std::string_view name, uint32_t version)> find_core_op;
+  // A reference for an operator of a plugin; nothing else finds it.
+  std::function<const attn_op_ref*(const attn_op*)> make_op_ref;
+};
+
+// Any operator by name, or nullptr: how uses are resolved.
+using FindOperator = std::function<const attn_op_ref*(std::string_view name, uint32_t version)>;
+
+class PluginLibrary {
+ public:
+  PluginLibrary(const PluginLibrary&) = delete;
+  PluginLibrary& operator=(const PluginLibrary&) = delete;
+
+  // Opens the file that the note was read from, and checks its table. The pointer is valid for ever; the
+  // same file gives the same one. A file that was replaced since is refused.
+  [[nodiscard]] static Checked<PluginLibrary*> open(const std::string& path,
+                                                    const PluginNote& note);
+
+  // The operators it uses and nobody has, each as "name/version" with the reason where it is another one
+  // than that nobody has it. Operators of its own count as there.
+  [[nodiscard]] std::vector<std::string> missing_operators(const FindOperator& find) const;
+
+  // Fills the slots and runs init(), once a process. Call after missing_operators() is empty.
+  [[nodiscard]] std::optional<Refusal> start(const EngineHooks& hooks, const FindOperator& find);
+
+  [[nodiscard]] const attn_plugin& table() const noexcept { return *table_; }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const PluginNote& note() const noexcept { return note_; }
+  // References of its own operators, in the order of the table; there since start().
+  [[nodiscard]] const std::vector<const attn_op_ref*>& op_refs() const noexcept { return op_refs_; }
+  // Held by whatever uses the library.
+  [[nodiscard]] std::shared_ptr<const PluginLibrary> hold() const { return lease_; }
+
+ private:
+  PluginLibrary(const attn_plugin* table, std::string path, PluginNote note);
+  [[nodiscard]] const attn_op* own_op(std::string_view name, uint32_t version) const;
+  static void run_last_deinit();
+
+  const attn_plugin* table_;
+  std::string path_;
+  PluginNote note_;
+  std::shared_ptr<const PluginLibrary> lease_;
+  std::mutex start_mutex_;
+  bool started_ = false;
+  std::optional<Refusal> start_refusal_;
+  std::vector<const attn_op_ref*> op_refs_;
+};
+
+}  // namespace attn::loader

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/library/loader/verdict_cache.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "host/library/loader/probe_record.hpp"
+#include "host/library/loader/search_path.hpp"
+
+namespace attn::loader {
+namespace {
+
+constexpr int64_t kDay = 24 * 60 * 60;
+constexpr off_t kMaxFile = 1 << 22;
+
+std::string first_line() { return std::string("attn plugin verdicts, ") + kProbeGreeting; }
+
+std::string key_of(const PluginNote& note) {
+  const FileIdentity& id = note.identity;
+  return std::to_string(id.size) + " " + std::to_string(id.mtime_ns) + " " +
+         std::to_string(id.ctime_ns) + " " + (note.build_id.empty() ? "-" : note.build_id);
+}
+
+bool lasting(RefusalKind kind) {
+  switch (kind) {
+    case RefusalKind::crashed:
+    case RefusalKind::exited:
+    case RefusalKind::hung:
+    case RefusalKind::threw:
+    case RefusalKind::printed:
+    case RefusalKind::bad_table:
+    case RefusalKind::metadata_mismatch:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The content, or nothing unless it is a file of this user that nobody else may write.
+std::string read_own_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return "";
+  struct stat s {};
+  std::string text;
+  const bool own = ::fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == ::geteuid() &&
+                   (s.st_mode & (S_IWGRP | S_IWOTH)) == 0 && s.st_size <= kMaxFile;
+  if (own) {
+    text.resize(static_cast<std::size_t>(s.st_size));
+    const ssize_t n = ::pread(fd, text.data(), text.size(), 0);
+    text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  }
+  ::close(fd);
+  return text;
+}
+
+std::vector<std::string> split(const std::string& text, char by) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == by) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::string VerdictCache::default_path() {
+  const std::string base = xdg_directory("XDG_CACHE_HOME", ".cache");
+  return base.empty() ? "" : base + "/attn/plugin-verdicts-1.txt";
+}
+
+VerdictCache::VerdictCache(std::string path, int64_t now) : path_(std::move(path)), now_(now) {
+  if (path_.empty()) return;
+  const std::string text = read_own_file(path_);
+  const std::string head = first_line();
+  if (text.compare(0, head.size(), head) != 0) return;
+  for (const std::string& line : split(text.substr(head.size()), '\n')) {
+    const auto parts = split(line, '\t');
+    if (parts.size() != 3 && parts.size() != 7) continue;
+    Entry entry;
+    entry.key = parts[1];
+    entry.time = std::strtoll(parts[2].c_str(), nullptr, 10);
+    if (parts.size() == 7) {
+      RefusalKind kind{};
+      if (!kind_from_name(parts[3], &kind) || !lasting(kind)) continue;
+      entry.refusal =
+          Refusal{kind, unescape_line(parts[4]), unescape_line(parts[5]), unescape_line(parts[6])};
+      if (entry.time > now_ || now_ - entry.time > kDay) continue;
+    }
+    entries_[unescape_line(parts[0])] = std::move(entry);
+  }
+}
+
+std::optional<VerdictCache::Verdict> VerdictCache::find(const std::string& file,
+                                                        const PluginNote& note) const {
+  const auto found = entries_.find(file);
+  if (found == entries_.end() || found->second.key != key_of(note)) return std::nullopt;
+  Verdict verdict{found->second.refusal};
+  if (verdict.refusal) {
+    verdict.refusal->hint +=
+        "; known from an earlier try, which is repeated after a day, when the "
+        "file changes, or when " +
+        path_ + " is removed";
+  }
+  return verdict;
+}
+
+void VerdictCache::put(const std::string& file, const PluginNote& note,
+                       const std::optional<Refusal>& refusal) {
+  changed_ = true;
+  if (refusal && !lasting(refusal->kind)) {
+    entries_.erase(file);
+  } else {
+    entries_[file] = Entry{key_of(note), now_, refusal};
+  }
+}
+
+void VerdictCache::save() {
+  if (!changed_ || path_.empty()) return;
+  changed_ = false;
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::path(path_).parent_path();
+  std::filesystem::create_directories(directory, error);
+  std::string text = first_line();
+  for (const auto& [file, entry] : entries_) {
+    if (!std::filesystem::exists(file, error)) continue;
+    text += escape_line(file) + "\t" + entry.key + "\t" + std::to_string(entry.time);
+    if (entry.refusal) {
+      text += std::string("\t") + name(entry.refusal->kind) + "\t" +
+              escape_line(entry.refusal->problem) + "\t" + escape_line(entry.refusal->expected) +
+              "\t" + escape_line(entry.refusal->hint);
+    }
+    text += '\n';
+  }
+  const std::string temporary = path_ + "." + std::to_string(::getpid());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  if (::close(fd) != 0 || !written || std::rename(temporary.c_str(), path_.c_str()) != 0) {
+    ::unlink(temporary.c_str());
+  }
+}
+
+}  // namespace attn::loader

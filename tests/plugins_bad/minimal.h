@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A complete plugin in C with one type, each part of which a fixture may replace before it includes this.
+ * The type has one parameter and hands its input through.
+ *
+ *   FIXTURE_ID      id of the type               FIXTURE_NOTE_TYPES  types in the metadata
+ *   FIXTURE_NAME    name of the plugin           FIXTURE_NOTE_NAME   name in the metadata
+ *   FIXTURE_PARAMS  the parameters, an array     FIXTURE_NO_ENTRY    do not define the entry function
+ *   FIXTURE_INIT    init function                FIXTURE_USES        array of operators that it uses
+ *   FIXTURE_OPS     array of own operators
+ */
+#ifndef ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
+#define ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
+
+#include <attn/sdk/abi.h>
+
+#ifndef FIXTURE_NAME
+#define FIXTURE_NAME "fixture"
+#endif
+#ifndef FIXTURE_ID
+#define FIXTURE_ID "fixture.type"
+#endif
+#ifndef FIXTURE_NOTE_TYPES
+#define FIXTURE_NOTE_TYPES FIXTURE_ID
+#endif
+#ifndef FIXTURE_NOTE_NAME
+#define FIXTURE_NOTE_NAME FIXTURE_NAME
+#endif
+#ifndef FIXTURE_ABI_MAJOR
+#define FIXTURE_ABI_MAJOR ATTN_ABI_MAJOR
+#endif
+#ifndef FIXTURE_ABI_NEEDED
+#define FIXTURE_ABI_NEEDED 0
+#endif
+#ifndef FIXTURE_ABI_BUILT
+#define FIXTURE_ABI_BUILT ATTN_ABI_MINOR
+#endif
+#ifndef FIXTURE_INIT
+#define FIXTURE_INIT 0
+#endif
+#ifndef FIXTURE_FORWARD
+#define FIXTURE_FORWARD forward
+#endif
+
+static int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
+  static int layer;
+  (void)values;
+  (void)error;
+  *out = (attn_layer*)&layer;
+  return ATTN_OK;
+}
+static void destroy(attn_layer* layer) { (void)layer; }
+static int32_t build(attn_layer* layer, attn_builder* builder, attn_error* error) {
+  (void)layer;
+  (void)builder;
+  (void)error;
+  return ATTN_OK;
+}
+static inline int32_t forward(const attn_layer* layer, const attn_call* call, attn_error* error) {
+  (void)layer;
+  (void)error;
+  call->inputs[0]->refs++;
+  call->outputs[0] = call->inputs[0];
+  return ATTN_OK;
+}
+
+#ifndef FIXTURE_PARAMS
+static const attn_param size_param = {.struct_size = sizeof(attn_param),
+                                      .kind = ATTN_PARAM_INT,
+                                      .flags = ATTN_PARAM_HAS_MIN,
+                                      .name = "size",
+                                      .doc = "not used",
+                                      .def = {.kind = ATTN_VALUE_I64, .u = {.i = 1}},
+                                      .min = {.kind = ATTN_VALUE_I64, .u = {.i = 0}}};
+static const attn_param* const params[] = {&size_param};
+#define FIXTURE_PARAMS params
+#endif
+
+static const char* const input_shapes[] = {"batch, seq, dim"};
+static const attn_input input = {.struct_size = sizeof(attn_input),
+                                 .name = "inputs",
+                                 .doc = "the sequence",
+                                 .n_shapes = 1,
+                                 .shapes = input_shapes};
+static const attn_input* const inputs[] = {&input};
+static const attn_output output = {.struct_size = sizeof(attn_output),
+                                   .name = "output",
+                                   .doc = "the sequence",
+                                   .shape = "batch, seq, dim"};
+static const attn_output* const outputs[] = {&output};
+
+static const attn_type type = {.struct_size = sizeof(attn_type),
+                               .id = FIXTURE_ID,
+                               .class_name = "FixtureType",
+                               .description = "Hands its input through.",
+                               .use_case = "Tests.",
+                               .input_shape = "(batch, seq, dim)",
+                               .complexity = "O(1)",
+                               .paper = "none",
+                               .n_params = sizeof FIXTURE_PARAMS / sizeof FIXTURE_PARAMS[0],
+                               .n_inputs = 1,
+                               .n_outputs = 1,
+                               .params = FIXTURE_PARAMS,
+                               .inputs = inputs,
+                               .outputs = outputs,
+                               .create = create,
+                               .destroy = destroy,
+                               .build = build,
+                               .forward = FIXTURE_FORWARD};
+static const attn_type* const types[] = {&type};
+
+static const attn_plugin plugin = {.struct_size = sizeof(attn_plugin),
+                                   .abi_major = FIXTURE_ABI_MAJOR,
+                                   .abi_minor_built = FIXTURE_ABI_BUILT,
+                                   .abi_minor_needed = FIXTURE_ABI_NEEDED,
+                                   .n_types = 1,
+#ifdef FIXTURE_OPS
+                                   .n_ops = sizeof FIXTURE_OPS / sizeof FIXTURE_OPS[0],
+                                   .ops = FIXTURE_OPS,
+#endif
+#ifdef FIXTURE_USES
+                                   .n_uses = sizeof FIXTURE_USES / sizeof FIXTURE_USES[0],
+                                   .uses = FIXTURE_USES,
+#endif
+                                   .name = FIXTURE_NAME,
+                                   .version = "1.0.0",
+                                   .license = "Apache-2.0",
+                                   .types = types,
+                                   .init = FIXTURE_INIT};
+
+__attribute__((section(ATTN_NOTE_SECTION), used))
+const attn_note fixture_note = {{'A', 'T', 'T', 'N', 'O', 'T', 'E', '1'},
+                                FIXTURE_ABI_MAJOR,
+                                FIXTURE_ABI_BUILT,
+                                FIXTURE_ABI_NEEDED,
+                                (uint16_t)(8 * sizeof(void*)),
+                                FIXTURE_NOTE_NAME,
+                                "1.0.0",
+                                FIXTURE_NOTE_TYPES};
+
+#ifndef FIXTURE_NO_ENTRY
+ATTN_EXPORT const attn_plugin* attn_plugin_v1(void) { return &plugin; }
+#else
+ATTN_EXPORT const void* fixture_table(void) { return &plugin; }
+#endif
+
+#endif
