@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of many matrices: alpha * op(a) x op(b), leading axes broadcast.
+// alpha A B for matrices in the last two axes; the axes before them broadcast. Gradients of broadcast
+// operands add up in a fixed order.
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/ops/check.hpp"
@@ -10,81 +11,93 @@
 namespace attn::ops {
 namespace {
 
-// A matrix of each batch element: (rows, columns) with strides, transposed as asked for.
-struct Operand {
-  attn_view v;
-  int64_t rows, columns, row, column;
+constexpr int64_t kReferenceRows = 8;  // rows of a task of the scalar path
 
-  Operand(const attn_view& view, bool transposed) : v(view) {
-    const int r = v.rank - (transposed ? 1 : 2), c = v.rank - (transposed ? 2 : 1);
-    rows = v.shape[r], columns = v.shape[c], row = v.stride[r], column = v.stride[c];
+// The last two axes as a matrix, the others as a batch.
+struct Stack {
+  attn_view view;
+  explicit Stack(const attn_view& v, bool transpose = false) : view(v) {
+    if (!transpose) return;
+    std::swap(view.shape[v.rank - 1], view.shape[v.rank - 2]);
+    std::swap(view.stride[v.rank - 1], view.stride[v.rank - 2]);
   }
-  [[nodiscard]] Operand flipped() const {
-    Operand o = *this;
-    std::swap(o.rows, o.columns);
-    std::swap(o.row, o.column);
-    return o;
+  [[nodiscard]] Stack transposed() const { return Stack(view, true); }
+  [[nodiscard]] int64_t rows() const { return view.shape[view.rank - 2]; }
+  [[nodiscard]] int64_t columns() const { return view.shape[view.rank - 1]; }
+  [[nodiscard]] int64_t row() const { return view.stride[view.rank - 2]; }
+  [[nodiscard]] int64_t column() const { return view.stride[view.rank - 1]; }
+  // Stride along batch axis `axis` of `rank` of them; 0 where it broadcasts.
+  [[nodiscard]] int64_t batch_stride(int axis, int rank) const {
+    const int from = axis - (rank - (view.rank - 2));
+    return from < 0 || view.shape[from] == 1 ? 0 : view.stride[from];
   }
 };
 
-// The leading axes as a view, broadcast to the batch of the result.
-attn_view batch_of(const attn_view& v, int rank, const int64_t* shape) {
-  attn_view b = v;
-  b.rank = v.rank - 2;
-  return broadcast_to(b, rank, shape);
-}
-
-// c (+)= alpha a b for every element of the batch; c has contiguous rows.
+// y = alpha a b for one line of the batch, or y += when `add`. Rows of y are contiguous.
 template <class T>
-void products(const OpCall& call, int rank, const int64_t* shape, const Operand& a,
-              const Operand& b, const attn_view& c, int64_t c_row, double alpha, bool accumulate) {
-  const attn_view av = batch_of(a.v, rank, shape), bv = batch_of(b.v, rank, shape),
-                  cv = batch_of(c, rank, shape);
-  const Grid<3> g = Grid<3>::of({&cv, &av, &bv});
-  Parallel& p = parallel(call);
-  const int64_t m = a.rows, n = b.columns, k = a.columns;
-  if (m == 0 || n == 0) return;
+void products(Parallel& p, int64_t count, const Stack& a, const T* pa, int64_t sa, const Stack& b,
+              const T* pb, int64_t sb, const Stack& y, T* py, int64_t sy, double alpha, bool add) {
   if constexpr (sizeof(T) == sizeof(float)) {
     if (use_kernels<T>()) {
-      const auto s = g.strides();
-      for (int64_t first = 0; first < g.size(); first += g.line()) {
-        const auto o = g.offsets(first);
-        kernels::gemm({.m = m,
-                       .n = n,
-                       .k = k,
-                       .a = data<float>(a.v) + o[1],
-                       .a_row = a.row,
-                       .a_col = a.column,
-                       .b = data<float>(b.v) + o[2],
-                       .b_row = b.row,
-                       .b_col = b.column,
-                       .c = data<float>(c) + o[0],
-                       .c_row = c_row,
-                       .alpha = static_cast<float>(alpha),
-                       .accumulate = accumulate,
-                       .batch = g.line(),
-                       .a_batch = s[1],
-                       .b_batch = s[2],
-                       .c_batch = s[0]},
-                      p);
-      }
+      kernels::gemm({.m = a.rows(),
+                     .n = b.columns(),
+                     .k = a.columns(),
+                     .a = pa,
+                     .a_row = a.row(),
+                     .a_col = a.column(),
+                     .b = pb,
+                     .b_row = b.row(),
+                     .b_col = b.column(),
+                     .c = py,
+                     .c_row = y.row(),
+                     .alpha = static_cast<float>(alpha),
+                     .accumulate = add,
+                     .batch = count,
+                     .a_batch = sa,
+                     .b_batch = sb,
+                     .c_batch = sy},
+                    p);
       return;
     }
   }
-  p.loop(g.size(), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto o = g.offsets(i);
-      kernels::reference::gemm<T>(m, n, k, static_cast<T>(alpha), data<const T>(a.v) + o[1], a.row,
-                                  a.column, data<const T>(b.v) + o[2], b.row, b.column,
-                                  data<T>(c) + o[0], c_row, accumulate);
+  for (int64_t i = 0; i < count; ++i)
+    p.loop(a.rows(), kReferenceRows, [&](int64_t begin, int64_t end, int) {
+      kernels::reference::gemm<T>(end - begin, b.columns(), a.columns(), static_cast<T>(alpha),
+                                  pa + i * sa + begin * a.row(), a.row(), a.column(), pb + i * sb,
+                                  b.row(), b.column(), py + i * sy + begin * y.row(), y.row(), add,
+                                  nullptr);
+    });
+}
+
+// y = alpha a b, or += for matrices of y that the batch repeats. `batch` has the extents.
+template <class T>
+void multiply(Parallel& p, const Stack& a, const Stack& b, const Stack& y, const attn_view& batch,
+              double alpha, bool add) {
+  Grid<3> grid;
+  const int rank = batch.rank - 2;
+  for (int axis = 0; axis < rank; ++axis)
+    grid.push(batch.shape[axis],
+              {y.batch_stride(axis, rank), a.batch_stride(axis, rank), b.batch_stride(axis, rank)});
+  const int64_t line = grid.line();
+  const auto s = grid.strides();
+  for (int64_t first = 0; first < grid.size(); first += line) {
+    const auto o = grid.offsets(first);
+    T* py = data<T>(y.view) + o[0];
+    const T* pa = data<T>(a.view) + o[1];
+    const T* pb = data<T>(b.view) + o[2];
+    if (line == 1 || s[0] != 0) {
+      products<T>(p, line, a, pa, s[1], b, pb, s[2], y, py, s[0], alpha, add);
+    } else {
+      for (int64_t i = 0; i < line; ++i)
+        products<T>(p, 1, a, pa + i * s[1], 0, b, pb + i * s[2], 0, y, py, 0, alpha, add);
     }
-  });
+  }
 }
 
 struct matmul {
   static constexpr const char* name = "matmul";
   static constexpr const char* doc =
-      "alpha * a x b, (..., m, k) x (..., k, n), leading axes broadcast";
+      "alpha times the product of the matrices in the last two axes; leading axes broadcast";
   static constexpr uint32_t version = 1, inputs = 2, outputs = 1;
   static constexpr attn_param attributes[] = {bool_attribute("transpose_a", false),
                                               bool_attribute("transpose_b", false),
@@ -93,75 +106,70 @@ struct matmul {
   static void shape(OpCall c) {
     check_number(c, 0, "a");
     check_number(c, 1, "b");
-    const attn_view &a = *c.in(0), &b = *c.in(1);
-    if (a.rank < 2 || b.rank < 2)
-      fail("shapes %s and %s; expected at least two axes each", shape_text(a).c_str(),
-           shape_text(b).c_str());
-    const Operand x(a, c.flag(0)), y(b, c.flag(1));
-    if (x.columns != y.rows)
-      fail("a sums over %lld elements, b over %lld; expected as many",
-           static_cast<long long>(x.columns), static_cast<long long>(y.rows));
-    int64_t out[ATTN_MAX_RANK];
-    const int rank = batch_shape(a, b, out);
-    if (rank + 2 > ATTN_MAX_RANK) fail("the result would have more than %d axes", ATTN_MAX_RANK);
-    out[rank] = x.rows;
-    out[rank + 1] = y.columns;
-    c.out_shape(0, a.dtype, {out, static_cast<size_t>(rank) + 2});
+    for (const int i : {0, 1})
+      if (c.in(i)->rank < 2)
+        fail("%s has shape %s; expected a matrix in its last two axes", i ? "b" : "a",
+             shape_text(*c.in(i)).c_str());
+    const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1));
+    if (a.columns() != b.rows())
+      fail("inner extents %lld of a and %lld of b differ (a %s%s, b %s%s)",
+           static_cast<long long>(a.columns()), static_cast<long long>(b.rows()),
+           shape_text(*c.in(0)).c_str(), c.flag(0) ? " transposed" : "",
+           shape_text(*c.in(1)).c_str(), c.flag(1) ? " transposed" : "");
+    attn_view p = a.view, q = b.view;
+    p.rank -= 2, q.rank -= 2;
+    int64_t extents[ATTN_MAX_RANK];
+    const int rank = broadcast_shape(p, q, extents);
+    extents[rank] = a.rows();
+    extents[rank + 1] = b.columns();
+    c.out_shape(0, c.dtype(), {extents, static_cast<size_t>(rank) + 2});
   }
-
   template <class T>
   static void forward(OpCall c) {
+    const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1));
     const attn_view& out = *c.out(0);
-    products<T>(c, out.rank - 2, out.shape, Operand(*c.in(0), c.flag(0)),
-                Operand(*c.in(1), c.flag(1)), out, out.stride[out.rank - 2], c.real(2), false);
+    if (size_of(out) == 0) return;
+    const Stack direct(out);
+    if (direct.column() == 1 || direct.columns() == 1) {
+      multiply<T>(parallel(c), a, b, direct, out, c.real(2), false);
+      return;
+    }
+    const attn_view dense = dense_like(out, scratch<T>(c, out));
+    multiply<T>(parallel(c), a, b, Stack(dense), out, c.real(2), false);
+    Grid<2>::of({&out, &dense})
+        .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          for (int64_t i = 0; i < n; ++i)
+            data<T>(out)[o[0] + i * s[0]] = data<T>(dense)[o[1] + i * s[1]];
+        });
   }
-
   template <class T>
   static void vjp(OpCall c) {
-    const Operand a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1)), g(*c.dout(0), false);
-    // dA = dC B^T, dB = A^T dC; of a transposed operand the transpose of that.
-    if (c.din(0))
-      c.flag(0) ? gradient<T>(c, b, g.flipped(), *c.din(0))
-                : gradient<T>(c, g, b.flipped(), *c.din(0));
-    if (c.din(1))
-      c.flag(1) ? gradient<T>(c, g.flipped(), a, *c.din(1))
-                : gradient<T>(c, a.flipped(), g, *c.din(1));
+    if (!c.dout(0) || size_of(*c.dout(0)) == 0) return;
+    const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1)), g(*c.dout(0));
+    if (c.din(0)) gradient<T>(c, g, b.transposed(), Stack(*c.din(0), c.flag(0)));
+    if (c.din(1)) gradient<T>(c, a.transposed(), g, Stack(*c.din(1), c.flag(1)));
   }
-
   static attn_cost cost(OpCall c) {
-    const attn_view& out = *c.out(0);
-    const double k = static_cast<double>(Operand(*c.in(0), c.flag(0)).columns);
-    const auto n = static_cast<double>(size_of(out));
-    return {sizeof(attn_cost), 0, 2 * n * k,
-            (n + static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1)))) *
-                (c.dtype() == ATTN_F64 ? 8 : 4)};
+    const Stack a(*c.in(0), c.flag(0));
+    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const auto out = static_cast<double>(size_of(*c.out(0)));
+    return {sizeof(attn_cost), 0, 2 * out * static_cast<double>(a.columns()),
+            element * (out + static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1))))};
   }
 
  private:
-  static int batch_shape(const attn_view& a, const attn_view& b, int64_t* out) {
-    attn_view x = a, y = b;
-    x.rank -= 2;
-    y.rank -= 2;
-    return broadcast_shape(x, y, out);
-  }
-
-  // din += alpha x y over the whole batch, summed where din was broadcast.
   template <class T>
-  static void gradient(const OpCall& c, const Operand& x, const Operand& y, const attn_view& din) {
-    const attn_view& out = *c.dout(0);
-    const int rank = out.rank - 2;
-    attn_view full = out;
-    full.shape[rank] = x.rows;
-    full.shape[rank + 1] = y.columns;
-    const bool direct = size_of(full) == size_of(din) &&
-                        (din.stride[din.rank - 1] == 1 || din.shape[din.rank - 1] == 1);
-    if (direct) {
-      products<T>(c, rank, out.shape, x, y, din, din.stride[din.rank - 2], c.real(2), true);
-      return;
-    }
-    full = dense_like(full, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(full)) + 1));
-    products<T>(c, rank, out.shape, x, y, full, full.stride[rank], c.real(2), false);
-    add_broadcast_gradient<T>(parallel(c), full, din, 1);
+  static T* scratch(const OpCall& c, const attn_view& v) {
+    return parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1);
+  }
+  // to += alpha left right, summed over the batch where `to` repeats.
+  template <class T>
+  static void gradient(const OpCall& c, const Stack& left, const Stack& right, const Stack& to) {
+    if (size_of(to.view) == 0) return;
+    const attn_view sum = dense_like(to.view, scratch<T>(c, to.view));
+    std::fill_n(data<T>(sum), size_of(sum), T(0));
+    multiply<T>(parallel(c), left, right, Stack(sum), *c.dout(0), c.real(2), true);
+    add_broadcast_gradient<T>(parallel(c), sum, to.view, 1);
   }
 };
 
