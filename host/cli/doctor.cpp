@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn doctor: everything that decides what runs here and how fast.
+#include <sched.h>
+#include <unistd.h>
+#include <attn/error.hpp>
+#include <attn/threads.hpp>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "core/cpu/level.hpp"
+#include "host/cli/plugin_json.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/program.hpp"
+#include "host/cli/version.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+int usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+// "always [madvise] never" -> what it means for the library, which asks with madvise.
+std::string huge_pages() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string text;
+  std::getline(file, text);
+  const size_t open = text.find('['), close = text.find(']');
+  if (open == std::string::npos || close == std::string::npos || close < open)
+    return "unknown (the kernel does not say)";
+  const std::string mode = text.substr(open + 1, close - open - 1);
+  if (mode == "never") return "never: memory bound layers run slower; set it to madvise";
+  return mode + ": used for working memory";
+}
+
+struct Findings {
+  std::vector<std::string> problems;
+  Json cpu, threads;
+};
+
+Json cpu_facts(Findings& out) {
+  Json levels = Json::list({});
+  for (const cpu::Level level : cpu::available()) levels.push_back(cpu::name(level));
+  Json facts = {{"model", cpu::describe()}, {"available", levels}};
+  const std::string forced = variable("ATTN_ISA");
+  try {
+    facts.set("level", cpu::name(cpu::level()));
+    facts.set("reason", forced.empty() ? "the best that this CPU and operating system support"
+                                       : "ATTN_ISA=" + forced);
+  } catch (const InvalidArgument& e) {
+    facts.set("level", nullptr);
+    facts.set("reason", e.what());
+    out.problems.emplace_back(e.what());
+  }
+  return facts;
+}
+
+Json thread_facts(const Globals& globals, Findings& out) {
+  Json facts = {{"cpus", usable_cpus()}};
+  try {
+    facts.set("threads", thread_count());
+    facts.set("reason", globals.threads ? std::string("--threads")
+                        : !variable("ATTN_THREADS").empty()
+                            ? "ATTN_THREADS=" + variable("ATTN_THREADS")
+                            : "the CPUs this process may use");
+  } catch (const InvalidArgument& e) {
+    facts.set("threads", nullptr);
+    facts.set("reason", e.what());
+    out.problems.emplace_back(e.what());
+  }
+  return facts;
+}
+
+std::string text_of(const Json& value) {
+  return value.is_string() ? value.as_string() : value.is_null() ? "none" : value.dump();
+}
+
+void print_section(const char* title) { print_line("\n" + paint(Colour::bold, title)); }
+void print_fact(const std::string& name, const std::string& text) {
+  print_line("  " + name + std::string(name.size() < 12 ? 12 - name.size() : 1, ' ') +
+             wrapped(text, 14));
+}
+
+std::string state_of(const PluginDirectory& d, const PluginReport& report) {
+  if (!d.problem.empty()) return d.problem;
+  if (!d.exists) return "does not exist";
+  size_t n = 0;
+  for (const PluginFile& f : report.files)
+    if (f.path.starts_with(d.path + "/") || f.path == d.path) ++n;
+  return n == 0 ? "empty" : std::to_string(n) + (n == 1 ? " file" : " files");
+}
+
+void print_report(const Json& facts, const PluginReport& report) {
+  const Json& v = facts.at("program");
+  print_line(paint(Colour::bold, "attn " + v.at("version").as_string()));
+  print_fact("commit", v.at("commit").as_string());
+  print_fact("ABI", v.at("abi").as_string());
+  print_section("CPU");
+  print_fact("model", text_of(facts.at("cpu").at("model")));
+  std::string levels;
+  for (const Json& l : facts.at("cpu").at("available").as_list())
+    levels += (levels.empty() ? "" : ", ") + l.as_string();
+  print_fact("available", levels);
+  print_fact("level",
+             text_of(facts.at("cpu").at("level")) + " - " + text_of(facts.at("cpu").at("reason")));
+  print_fact("threads", text_of(facts.at("threads").at("threads")) + " - " +
+                            text_of(facts.at("threads").at("reason")) +
+                            "; usable CPUs: " + facts.at("threads").at("cpus").dump());
+  print_fact("huge pages", text_of(facts.at("huge_pages")));
+  print_section("Directories searched for plugins, in this order");
+  for (const PluginDirectory& d : report.directories)
+    print_line("  " + d.path + " (" + d.source + "): " + state_of(d, report));
+  print_section("Plugins");
+  size_t loaded = 0, types = 0, refused = 0;
+  for (const PluginFile& f : report.files) {
+    if (f.state == PluginFile::State::loaded) ++loaded, types += f.types.size();
+    if (f.state == PluginFile::State::refused) ++refused;
+  }
+  print_fact("loaded", std::to_string(loaded) + " files with " + std::to_string(types) + " types");
+  print_fact("refused", std::to_string(refused));
+  for (const PluginFile& f : report.files)
+    if (f.state == PluginFile::State::refused)
+      print_line("  " + paint(Colour::red, f.path) + "\n    " + wrapped(refusal_text(f), 4));
+  print_fact("manifest", report.manifest.empty() ? "none" : report.manifest);
+  if (!report.manifest_problem.empty()) print_fact("", report.manifest_problem);
+  print_fact("cache", report.verdict_cache.empty() ? "none" : report.verdict_cache);
+  print_fact("helper", report.probe_program.empty()
+                           ? "not found: unknown plugins are refused; install the library anew"
+                           : report.probe_program);
+}
+
+int run(const Globals& globals) {
+  Findings findings;
+  const Json cpu_part = cpu_facts(findings);
+  const Json thread_part = thread_facts(globals, findings);
+  // Facts about the program name the level, too; without a usable one the rest still counts.
+  Json program;
+  try {
+    program = version_facts();
+  } catch (const InvalidArgument&) {
+    program = short_version_facts();
+  }
+  const PluginReport report = plugin_report();
+  Json facts = {{"program", program},
+                {"cpu", cpu_part},
+                {"threads", thread_part},
+                {"huge_pages", huge_pages()}};
+  if (globals.json) {
+    Json directories = Json::list({}), files = Json::list({});
+    for (const PluginDirectory& d : report.directories) {
+      Json entry = to_json(d);
+      entry.set("state", state_of(d, report));
+      directories.push_back(entry);
+    }
+    for (const PluginFile& f : report.files) files.push_back(to_json(f));
+    facts.set("directories", directories);
+    facts.set("files", files);
+    facts.set("manifest", report.manifest);
+    facts.set("manifest_problem", report.manifest_problem);
+    facts.set("verdict_cache", report.verdict_cache);
+    facts.set("probe_program", report.probe_program);
+    facts.set("problems", findings.problems);
+    print_line(facts.dump(1));
+  } else {
+    print_report(facts, report);
+    if (!findings.problems.empty()) print_section("Problems");
+    for (const std::string& p : findings.problems) print_line("  " + wrapped(p, 2));
+  }
+  return findings.problems.empty() ? kDone : kCheckFailed;
+}
+
+}  // namespace
+
+Command doctor_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app = program.add_subcommand(
+      "doctor", "CPU level, threads, directories, refused plugins, and what to do about them");
+  add_examples(*app, {"attn doctor", "attn doctor --json"});
+  return {app, [&globals] { return run(globals); }, true};
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/cli/errors.hpp"
+
+#include <attn/error.hpp>
+#include <attn/json.hpp>
+
+#include <new>
+
+#include "host/cli/program.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+ErrorReport from_details(const char* code, const std::exception& error, const ErrorDetails& details,
+                         int exit_code) {
+  return {code, details.where, error.what(), details.expected, details.hint, exit_code};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+ErrorReport describe(const std::exception& error) {
+  if (const auto* e = dynamic_cast<const InvalidArgument*>(&error))
+    return from_details("invalid_argument", error, e->details(), kRefused);
+  if (const auto* e = dynamic_cast<const Failure*>(&error))
+    return from_details("failure", error, e->details(), kFailed);
+  if (dynamic_cast<const std::bad_alloc*>(&error))
+    return {"out_of_memory", "", "not enough memory", "", "use smaller inputs", kFailed};
+  return {"internal", "", error.what(), "", "", kFailed};
+}
+
+ErrorReport usage_error(const std::string& where, const std::string& message,
+                        const std::string& hint) {
+  return {"usage", where, message, "", hint, kRefused};
+}
+
+std::string to_text(const ErrorReport& r) {
+  std::string text = "attn: ";
+  if (!r.where.empty() && !contains(r.message, r.where)) text += r.where + ": ";
+  text += r.message;
+  const auto add = [&](const std::string& lead, const std::string& part) {
+    if (!part.empty() && !contains(text, part)) text += "; " + lead + part;
+  };
+  add(r.expected.starts_with("must ") || r.expected.starts_with("expected ") ? "" : "expected ",
+      r.expected);
+  add("", r.hint);
+  return text;
+}
+
+std::string to_json(const ErrorReport& r) {
+  const Json error = {{"code", r.code},
+                      {"where", r.where},
+                      {"message", r.message},
+                      {"expected", r.expected},
+                      {"hint", r.hint}};
+  return Json{{"error", error}}.dump();
+}
+
+}  // namespace attn::cli

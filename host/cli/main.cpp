@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The program `attn`: reads the command line, runs one command, turns its outcome into an exit code.
+#include <attn/plugins.hpp>
+#include <attn/threads.hpp>
+
+#include <cstdio>
+#include <cstring>
+
+#include "core/cpu/level.hpp"
+#include "host/cli/errors.hpp"
+#include "host/cli/log_sink.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/program.hpp"
+#include "host/cli/version.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+void add_globals(CLI::App& app, Globals& g) {
+  app.add_option("--plugin-path", g.plugin_path,
+                 "Directory (or file) to take plugins from; repeatable; then only these are used")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  app.add_option("--threads", g.threads, "Threads to use (default: ATTN_THREADS, else all CPUs)")
+      ->type_name("N");
+  app.add_flag("--json", g.json, "Results, errors and log lines as JSON");
+  app.add_flag("-v", g.verbose, "More log lines (-vv: debug)");
+  app.add_flag("-q", g.quiet, "Fewer log lines (-qq: none)");
+}
+
+// Before there are parsed options: whether errors are wanted as JSON.
+bool wants_json(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::strcmp(argv[i], "--json") == 0) return true;
+  return false;
+}
+
+int report(const ErrorReport& error, bool json) {
+  print_error_line(json ? to_json(error) : to_text(error));
+  return error.exit_code;
+}
+
+void apply(const Globals& g, bool diagnostic) {
+  install_log_sink(g);
+  if (g.threads) set_threads(*g.threads);
+  if (!g.plugin_path.empty()) set_plugin_options({.paths = g.plugin_path});
+  if (!diagnostic) static_cast<void>(cpu::level());  // an unusable ATTN_ISA is told before any work
+}
+
+std::string command_name(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? "" : chosen.front()->get_name();
+}
+
+int run(int argc, char** argv) {
+  Globals globals;
+  CLI::App app("Attention layers on the CPU: look at them, run them, check them, time them.",
+               "attn");
+  app.fallthrough();  // options of the program may stand behind the command, too
+  app.require_subcommand(0, 1);
+  app.failure_message(CLI::FailureMessage::simple);
+  app.get_formatter()->column_width(34);
+  add_globals(app, globals);
+  bool show_version = false;
+  app.add_flag("--version", show_version, "Version, commit, ABI, compiler and CPU level");
+  add_examples(app, {"attn list", "attn info multi_head",
+                     "attn run layer.json --input inputs=x.npy --output y.npy"});
+
+  std::vector<Command> commands;
+  for (const auto add : {list_command, info_command, validate_command, run_command, verify_command,
+                         plugins_command, doctor_command, convert_command, bench_command})
+    commands.push_back(add(app, globals));
+  for (const Command& c : commands) c.app->fallthrough();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& e) {
+    return app.exit(e) == 0 ? kDone : kFailed;
+  } catch (const CLI::ParseError& e) {
+    const std::string name = command_name(app);
+    return report(usage_error(name, e.what(),
+                              name.empty() ? "attn --help lists the commands and options"
+                                           : "attn " + name + " --help lists its options"),
+                  wants_json(argc, argv));
+  }
+  try {
+    if (show_version) {
+      print_version(globals.json);
+      return kDone;
+    }
+    for (const Command& c : commands) {
+      if (!c.app->parsed()) continue;
+      apply(globals, c.diagnostic);
+      return c.run();
+    }
+    return report(usage_error("", "no command given", "attn --help lists the commands"),
+                  globals.json);
+  } catch (const std::exception& e) {
+    return report(describe(e), globals.json);
+  } catch (...) {
+    return report({"internal", "", "an exception of an unknown kind", "", "", kFailed},
+                  globals.json);
+  }
+}
+
+}  // namespace
+
+void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
+  std::string text = "Examples:\n";
+  for (const std::string& line : lines) text += "  " + line + "\n";
+  app.footer(text);
+}
+
+NameAndText split_assignment(const std::string& option, const std::string& given,
+                             const std::string& form) {
+  const size_t equal = given.find('=');
+  if (equal == std::string::npos || equal == 0 || equal + 1 == given.size())
+    throw InvalidArgument(option + ": '" + given + "' must have the form " + form,
+                          {.where = option, .value = given});
+  return {given.substr(0, equal), given.substr(equal + 1)};
+}
+
+}  // namespace attn::cli
+
+int main(int argc, char** argv) {
+  int code = attn::cli::run(argc, argv);
+  // Results that cannot be written are no results.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    attn::cli::print_error_line("attn: standard output cannot be written");
+    if (code == attn::cli::kDone) code = attn::cli::kFailed;
+  }
+  return code;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn plugins: the files that were found, loaded or refused.
+#include "host/cli/plugin_json.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/program.hpp"
+
+namespace attn::cli {
+
+const char* state_name(PluginFile::State state) {
+  switch (state) {
+    case PluginFile::State::loaded:
+      return "loaded";
+    case PluginFile::State::refused:
+      return "refused";
+    case PluginFile::State::same_file:
+      return "same file";
+  }
+  return "?";
+}
+
+Json to_json(const PluginFile& f) {
+  return {{"path", f.path},         {"state", state_name(f.state)},
+          {"source", f.source},     {"name", f.name},
+          {"version", f.version},   {"license", f.license},
+          {"abi", f.abi},           {"build_id", f.build_id},
+          {"types", f.types},       {"operators", f.operators},
+          {"code", f.code},         {"problem", f.problem},
+          {"expected", f.expected}, {"hint", f.hint}};
+}
+
+Json to_json(const PluginDirectory& d) {
+  return {{"path", d.path}, {"source", d.source}, {"exists", d.exists}, {"problem", d.problem}};
+}
+
+std::string refusal_text(const PluginFile& f) {
+  std::string text = f.problem;
+  if (!f.expected.empty()) text += "; expected " + f.expected;
+  if (!f.hint.empty()) text += "; " + f.hint;
+  return text;
+}
+
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& w : words) text += (text.empty() ? "" : ", ") + w;
+  return text.empty() ? "-" : text;
+}
+
+int run(const Globals& globals) {
+  const PluginReport report = plugin_report();
+  if (globals.json) {
+    Json files = Json::list({});
+    for (const PluginFile& f : report.files) files.push_back(to_json(f));
+    print_line(files.dump(1));
+    return kDone;
+  }
+  Table table({"STATE", "NAME", "VERSION", "ABI", "TYPES", "PATH"});
+  for (const PluginFile& f : report.files)
+    table.add({state_name(f.state), f.name.empty() ? "-" : f.name,
+               f.version.empty() ? "-" : f.version, f.abi.empty() ? "-" : f.abi, joined(f.types),
+               f.path});
+  print(table.text());
+  for (const PluginFile& f : report.files)
+    if (f.state == PluginFile::State::refused)
+      print_line("\n" + paint(Colour::red, "refused") + " " + f.path + "\n  " +
+                 wrapped(refusal_text(f), 2));
+  return kDone;
+}
+
+}  // namespace
+
+Command plugins_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app =
+      program.add_subcommand("plugins", "The plugin files found: loaded, or refused and why");
+  add_examples(*app, {"attn plugins", "attn plugins --plugin-path ./build --json"});
+  return {app, [&globals] { return run(globals); }};
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn run: one call of a layer, tensors from and to files.
+#include <fmt/format.h>
+#include <attn/factory.hpp>
+#include <attn/log.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "host/cli/call_arguments.hpp"
+#include "host/cli/config_file.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/profile.hpp"
+#include "host/cli/program.hpp"
+#include "host/cli/tensors.hpp"
+#include "host/cli/types.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+struct Options {
+  std::string config, section, weights;
+  std::vector<std::string> inputs, arguments, outputs;
+  bool training = false, profile = false;
+  uint64_t seed = 0;
+};
+
+struct Statistics {
+  double smallest = 0, largest = 0, mean = 0;
+};
+
+Statistics statistics(const ConstView& view) {
+  const Array a = Array::copy_of(view).astype(ATTN_F64);
+  Statistics s;
+  const double* p = a.data<double>();
+  if (a.size() == 0) return s;
+  s.smallest = s.largest = p[0];
+  for (int64_t i = 0; i < a.size(); ++i) {
+    s.smallest = std::min(s.smallest, p[i]);
+    s.largest = std::max(s.largest, p[i]);
+    s.mean += p[i] / static_cast<double>(a.size());
+  }
+  return s;
+}
+
+// JSON has no NaN and no infinity.
+Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
+
+void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
+                   const std::vector<NamedOutput>& outputs, const Options& options,
+                   double seconds) {
+  if (globals.json) {
+    Json list = Json::list({});
+    for (const NamedOutput& o : outputs) {
+      const Statistics s = statistics(o.value.view());
+      list.push_back({{"name", o.name},
+                      {"shape", o.value.shape().to_vector()},
+                      {"dtype", dtype_name(o.value.dtype())},
+                      {"min", number(s.smallest)},
+                      {"max", number(s.largest)},
+                      {"mean", number(s.mean)}});
+    }
+    Json result = {{"type", layer.type().id}, {"name", layer.name()}, {"outputs", list}};
+    if (options.profile) result.set("profile", profile_json(ctx.profile()));
+    return print_line(result.dump(1));
+  }
+  for (const NamedOutput& o : outputs) {
+    const Statistics s = statistics(o.value.view());
+    print_line(fmt::format("{} {} {}: min {:.6g}, max {:.6g}, mean {:.6g}", o.name,
+                           o.value.shape().to_string(), dtype_name(o.value.dtype()), s.smallest,
+                           s.largest, s.mean));
+  }
+  if (options.profile) print("\n" + profile_text(ctx.profile(), seconds, ctx.peak_bytes()));
+}
+
+int run(const Globals& globals, const Options& options) {
+  // Everything that the user gave is looked at before the first computation.
+  const ConfigFile config(options.config, options.section);
+  config.validate();
+  const attn_type& type = *find_type(config.type()).type;
+  std::vector<OutputFile> files;
+  for (const std::string& text : options.outputs) files.push_back(parse_output(type, text));
+  CallArguments arguments;
+  for (const std::string& text : options.arguments) arguments.add_assignment(text);
+  std::vector<NameAndText> names;
+  for (const std::string& text : options.inputs)
+    names.push_back(split_assignment("--input", text, "NAME=FILE or NAME=FILE:TENSOR"));
+  Progress progress(!globals.json && globals.quiet == 0);
+  progress.say("reading inputs");
+  std::vector<Array> arrays;
+  for (const NameAndText& n : names) arrays.push_back(read_tensor(n.text));
+  std::vector<Input> inputs;
+  NamedShapes shapes;
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    inputs.emplace_back(names[i].name, arrays[i].view());
+    shapes.emplace_back(names[i].name, arrays[i].shape());
+  }
+
+  check_input_names(type, shapes);
+  const auto layer = config.create();
+  std::vector<std::optional<Shape>> by_order(type.n_inputs);
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    for (const auto& [name, shape] : shapes)
+      if (name == type.inputs[i]->name) by_order[i] = shape;
+  const CallOptions call{
+      .training = options.training, .seed = options.seed, .arguments = arguments.view()};
+  layer->build(by_order, {.seed = options.seed});
+  if (options.weights.empty()) {
+    log(LogLevel::warning, fmt::format("{}: weights are random, from seed {}; give trained ones by "
+                                       "--weights FILE",
+                                       layer->name(), options.seed));
+  } else {
+    progress.say("reading weights");
+    layer->load(options.weights);
+  }
+  progress.say("computing");
+  Context ctx;
+  ctx.keep_profile(options.profile);
+  const auto start = std::chrono::steady_clock::now();
+  layer->forward(ctx, inputs, call);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::vector<NamedOutput> outputs;
+  for (uint32_t i = 0; i < type.n_outputs; ++i)
+    if (const auto view = ctx.output(type.outputs[i]->name))
+      outputs.push_back({type.outputs[i]->name, Array::copy_of(*view)});
+  progress.say("writing outputs");
+  for (const OutputFile& file : files) write_outputs(file, outputs);
+  print_summary(globals, *layer, ctx, outputs, options, seconds);
+  return kDone;
+}
+
+}  // namespace
+
+Command run_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app = program.add_subcommand("run", "Runs a layer once, tensors from and to files");
+  auto o = std::make_shared<Options>();
+  app->add_option("CONFIG", o->config, "JSON file with the layer's configuration")->required();
+  app->add_option("--input", o->inputs,
+                  "A tensor for an input: npy, or safetensors with the tensor's name; repeatable")
+      ->type_name("NAME=FILE[:TENSOR]")
+      ->allow_extra_args(false)
+      ->required();
+  app->add_option("--arg", o->arguments, "An argument of the call; repeatable")
+      ->type_name("NAME=JSON")
+      ->allow_extra_args(false);
+  app->add_option("--weights", o->weights, "safetensors file; without it weights come from --seed")
+      ->type_name("FILE");
+  app->add_option("--output", o->outputs,
+                  "Where outputs go: .npy for one, .safetensors for all; repeatable")
+      ->type_name("[NAME=]FILE")
+      ->allow_extra_args(false);
+  app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
+  app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
+  app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");
+  app->add_option("--seed", o->seed, "Of random weights and of dropout (default 0)");
+  add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",
+                      "attn run layer.json --input inputs=x.safetensors:hidden --arg "
+                      "use_causal_mask=true",
+                      "attn run model.json --section encoder.attention --weights w.safetensors "
+                      "--input inputs=x.npy --profile"});
+  return {app, [&globals, o] { return run(globals, *o); }};
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/cli/types.hpp"
+
+#include <attn/factory.hpp>
+#include <attn/plugins.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "core/schema/text.hpp"
+#include "host/cli/log_sink.hpp"
+#include "host/cli/program.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+// The names of the extents in "batch, seq, dim".
+std::vector<std::string> extents(std::string_view text) {
+  std::vector<std::string> out;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    std::string_view word = text.substr(0, comma);
+    while (word.starts_with(' ')) word.remove_prefix(1);
+    while (word.ends_with(' ')) word.remove_suffix(1);
+    out.emplace_back(word);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return out;
+}
+
+// A parameter of that name, given or by default; 0: none.
+int64_t parameter(const attn_type& type, const Json& config, const std::string& name) {
+  if (const Json* value = config.find(name)) return value->to_int64().value_or(0);
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    if (name == type.params[i]->name && type.params[i]->def.kind == ATTN_VALUE_I64)
+      return type.params[i]->def.u.i;
+  return 0;
+}
+
+Json guess(const attn_param& p, int64_t number) {
+  switch (p.kind) {
+    case ATTN_PARAM_BOOL:
+      return false;
+    case ATTN_PARAM_REAL:
+      return 0.5;
+    case ATTN_PARAM_TEXT:
+      return p.n_choices ? Json(p.choices[0]) : Json("");
+    case ATTN_PARAM_INT_OR_PAIR:
+      return number + (p.flags & ATTN_PARAM_ODD ? 1 : 0);
+    case ATTN_PARAM_INT:
+    case ATTN_PARAM_SEED:
+      return p.flags & ATTN_PARAM_ODD ? number | 1 : number;
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+TypeEntry find_type(const std::string& name) {
+  const LoadedType found = attention_type(name);
+  return {found.type, found.library};
+}
+
+bool type_is_loaded(const std::string& name) {
+  const std::vector<std::string> names = list_attention_types();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given) {
+  NamedShapes out;
+  for (const std::string& text : given) {
+    const NameAndText part = split_assignment("--shape", text, "INPUT=2,16,64");
+    Shape shape;
+    for (const std::string& word : extents(part.text)) {
+      int64_t n = 0;
+      const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), n);
+      if (ec != std::errc() || end != word.data() + word.size() || n < 1 ||
+          shape.rank() == ATTN_MAX_RANK)
+        throw InvalidArgument("--shape: '" + part.text + "' is no shape",
+                              {.where = "--shape",
+                               .value = part.text,
+                               .expected = "up to 8 positive extents, as in inputs=2,16,64"});
+      shape.push_back(n);
+    }
+    out.emplace_back(part.name, shape);
+  }
+  check_input_names(type, out);
+  return out;
+}
+
+void check_input_names(const attn_type& type, const NamedShapes& shapes) {
+  schema::Names names;
+  for (uint32_t i = 0; i < type.n_inputs; ++i) names.emplace_back(type.inputs[i]->name);
+  for (const auto& [name, shape] : shapes)
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      throw InvalidArgument(std::string(type.id) + ": no input '" + name + "'; the type has " +
+                                schema::name_list(names),
+                            {.where = type.id,
+                             .type = type.id,
+                             .parameter = name,
+                             .hint = schema::did_you_mean(name, names)});
+}
+
+std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json& config,
+                                               const NamedShapes& given) {
+  std::vector<std::optional<Shape>> shapes(type.n_inputs);
+  for (uint32_t i = 0; i < type.n_inputs; ++i) {
+    const attn_input& in = *type.inputs[i];
+    for (const auto& [name, shape] : given)
+      if (name == in.name) shapes[i] = shape;
+    if (shapes[i] || (in.flags & ATTN_INPUT_OPTIONAL) || in.n_shapes == 0) continue;
+    const std::vector<std::string> names = extents(in.shapes[0]);
+    Shape shape;
+    for (const std::string& name : names) {
+      int64_t n = 16;
+      if (name == "batch")
+        n = 1;
+      else if (const int64_t p = parameter(type, config, name); p > 0)
+        n = p;
+      shape.push_back(n);
+    }
+    shapes[i] = shape;
+  }
+  return shapes;
+}
+
+std::unique_ptr<Attention> sample_layer(const std::string& name) {
+  const QuietLog quiet;
+  const attn_type& type = *find_type(name).type;
+  for (const int64_t number : {8, 16, 64}) {
+    Json config = Json::object();
+    for (uint32_t i = 0; i < type.n_params; ++i)
+      if (type.params[i]->flags & ATTN_PARAM_REQUIRED)
+        config.set(type.params[i]->name, guess(*type.params[i], number));
+    try {
+      auto layer = create_attention_layer(name, config);
+      layer->build(input_shapes(type, config, {}), {.seed = 0});
+      return layer;
+    } catch (const std::exception&) {
+      continue;  // another number may suit
+    }
+  }
+  return nullptr;
+}
+
+std::string mask_text(const attn_type& type) {
+  std::set<size_t> ranks;
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (type.inputs[i]->flags & ATTN_INPUT_MASK)
+      for (uint32_t k = 0; k < type.inputs[i]->n_shapes; ++k)
+        ranks.insert(extents(type.inputs[i]->shapes[k]).size());
+  if (ranks.empty()) return "-";
+  if (ranks.size() > 2 && *ranks.rbegin() - *ranks.begin() + 1 == ranks.size())
+    return "rank " + std::to_string(*ranks.begin()) + "-" + std::to_string(*ranks.rbegin());
+  std::string text;
+  for (const size_t r : ranks) text += (text.empty() ? "rank " : ", ") + std::to_string(r);
+  return text;
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the program knows of a type before there is a layer: its schema, where it came from, and a guess at
+// parameters and shapes with which a small layer can be made for a look at it.
+#pragma once
+
+#include <attn/attention.hpp>
+#include <attn/json.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace attn::cli {
+
+struct TypeEntry {
+  const attn_type* type = nullptr;
+  std::string library;
+};
+
+// Throws InvalidArgument with the factory's text and "did you mean" for a name that is not loaded.
+[[nodiscard]] TypeEntry find_type(const std::string& name);
+[[nodiscard]] bool type_is_loaded(const std::string& name);
+
+using NamedShapes = std::vector<std::pair<std::string, Shape>>;
+
+// "NAME=2,16,64", once for each option given. Throws InvalidArgument, also for a name that the type lacks.
+[[nodiscard]] NamedShapes parse_shapes(const attn_type& type,
+                                       const std::vector<std::string>& given);
+
+// Throws InvalidArgument for a name that is no input of the type.
+void check_input_names(const attn_type& type, const NamedShapes& shapes);
+
+// Shapes in the order of the type's inputs. Required inputs that are not given take the extents that their
+// schema names: those that are parameters their value, the rest a small number.
+[[nodiscard]] std::vector<std::optional<Shape>> input_shapes(const attn_type& type,
+                                                             const Json& config,
+                                                             const NamedShapes& given);
+
+// A small layer of the type with guessed values for required parameters, built; nullptr when no guess is
+// accepted. Writes no log lines.
+[[nodiscard]] std::unique_ptr<Attention> sample_layer(const std::string& type);
+
+// Which masks the type takes: "rank 1-4", "rank 2, 3" or "-".
+[[nodiscard]] std::string mask_text(const attn_type& type);
+
+}  // namespace attn::cli
