@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/schema/families/probability.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "core/error/error.hpp"
+#include "core/schema/families/constraint.hpp"
+#include "core/schema/families/initializer.hpp"
+#include "core/schema/families/regularizer.hpp"
+
+namespace attn::schema {
+namespace {
+
+using K = ProbabilityKind;
+
+constexpr int kScoreRank = 4;
+constexpr double kSlopePenalty = -1e-4;
+constexpr std::pair<double, double> kSlopeInterval{1.0, 50.0};
+
+const Names& refused() {
+  static const Names names = {"routing", "deterministic_routing", "hierarchical",
+                              "hierarchical_routing"};
+  return names;
+}
+
+bool is_ones(const Json& initializer) {
+  const Json* class_name = initializer.is_object() ? initializer.find("class_name") : &initializer;
+  if (class_name == nullptr || !class_name->is_string()) return false;
+  const FamilyMember* member = initializers().find(class_name->as_string());
+  return member != nullptr && member->kind == static_cast<int>(InitializerKind::kOnes);
+}
+
+std::vector<std::int64_t> score_axes(const Options& options, std::string_view name) {
+  const std::vector<std::int64_t> given = options.axes("axis");
+  for (const std::int64_t axis : given) {
+    if (axis < -kScoreRank || axis >= kScoreRank) options.fail("axis", "must be between -3 and 3");
+    if (axis == 0 || axis == -kScoreRank) options.fail("axis", "must not be the batch axis");
+  }
+  try {
+    return negative_axes(given, kScoreRank, name);
+  } catch (const InvalidArgument&) {
+    options.fail("axis", "must not name an axis twice");
+  }
+}
+
+}  // namespace
+
+std::vector<Option> threshmax_options() {
+  return {{"axis", OptionKind::axis, Range::any, "-1"},
+          {"slope", OptionKind::real, Range::positive, "10.0"},
+          {"epsilon", OptionKind::real, Range::positive, "1e-12"},
+          {"trainable_slope", OptionKind::boolean, Range::any, "false"},
+          {"slope_initializer", OptionKind::initializer, Range::any, "\"ones\""},
+          {"slope_regularizer", OptionKind::regularizer, Range::any, "null", true},
+          {"slope_constraint", OptionKind::constraint, Range::any, "null", true}};
+}
+
+std::vector<Option> adaptive_options() {
+  return {
+      {"min_temp", OptionKind::real, Range::positive, "0.1"},
+      {"max_temp", OptionKind::real, Range::positive, "1.0"},
+      {"entropy_threshold", OptionKind::real, Range::not_negative, "0.5"},
+      {"eps", OptionKind::real, Range::positive, "null", true},
+      {"polynomial_coeffs", OptionKind::reals, Range::any, "[-1.791, 4.917, -2.3, 0.481, -0.037]"}};
+}
+
+const Family& probabilities() {
+  static const Family family{
+      "Probability type",
+      "probability type",
+      true,
+      {{"softmax",
+        {},
+        static_cast<int>(K::softmax),
+        {{"axis", OptionKind::axes, Range::any, "-1"}}},
+       {"sparsemax",
+        {},
+        static_cast<int>(K::sparsemax),
+        {{"axis", OptionKind::axis, Range::any, "-1"}}},
+       {"threshmax", {"thresh_max"}, static_cast<int>(K::threshmax), threshmax_options()},
+       {"adaptive", {"adaptive_softmax"}, static_cast<int>(K::adaptive), adaptive_options()}}};
+  return family;
+}
+
+const FamilyMember& find_probability(std::string_view name) {
+  if (const FamilyMember* member = probabilities().find(name)) return *member;
+  ErrorDetails details;
+  details.value = json_quoted(name);
+  details.expected = "one of " + name_list(probabilities().names());
+  const bool known =
+      std::find(refused().begin(), refused().end(), lower_case(name)) != refused().end();
+  if (known) {
+    details.hint = "it needs features, not scores";
+    throw InvalidArgument(
+        "Probability type '" + std::string(name) + "' is not supported by attention layers",
+        std::move(details));
+  }
+  details.hint = did_you_mean(name, probabilities().names());
+  throw InvalidArgument("Unknown probability type '" + std::string(name) + "'", std::move(details));
+}
+
+Slope resolve_slope(const Options& options) {
+  Slope slope;
+  slope.value = options.real("slope");
+  slope.trainable = options.boolean("trainable_slope");
+  const Json initializer = options.value("slope_initializer");
+  if (!is_ones(initializer)) slope.initializer = resolve_initializer(initializer);
+  slope.regularizer = options.given("slope_regularizer")
+                          ? resolve_regularizer(options.value("slope_regularizer"))
+                          : l2_penalty(kSlopePenalty);
+  slope.clip = options.given("slope_constraint")
+                   ? resolve_constraint(options.value("slope_constraint"))
+                   : std::optional(kSlopeInterval);
+  return slope;
+}
+
+WeightDeclaration declare_slope(const Slope& slope, std::string name) {
+  WeightDeclaration weight;
+  weight.name = std::move(name);
+  weight.initializer = slope.initializer.value_or(constant(slope.value));
+  weight.trainable = slope.trainable;
+  if (slope.trainable) weight.regularizer = slope.regularizer;
+  weight.clip = slope.clip;
+  return weight;
+}
+
+Adaptive resolve_adaptive(const Options& options) {
+  Adaptive adaptive;
+  adaptive.min_temp = options.real("min_temp");
+  adaptive.max_temp = options.real("max_temp");
+  if (adaptive.max_temp < adaptive.min_temp) {
+    options.fail(options.given("max_temp") ? "max_temp" : "min_temp",
+                 "must keep min_temp <= max_temp");
+  }
+  adaptive.entropy_threshold = options.real("entropy_threshold");
+  const Json eps = options.value("eps");
+  if (!eps.is_null()) adaptive.epsilon = eps.to_double();
+  for (const Json& c : options.value("polynomial_coeffs").as_list())
+    adaptive.coefficients.push_back(c.to_double());
+  if (adaptive.coefficients.empty()) adaptive.coefficients = {-1.791, 4.917, -2.3, 0.481, -0.037};
+  return adaptive;
+}
+
+ResolvedProbability resolve_probability(std::string_view name, const Json& given,
+                                        bool axis_forced) {
+  const FamilyMember& member = find_probability(name);
+  const Options options(probabilities(), member, name, given);
+  ResolvedProbability resolved;
+  resolved.kind = static_cast<K>(member.kind);
+  if (options.has("axis") && !axis_forced) resolved.axes = score_axes(options, name);
+  if (resolved.kind == K::threshmax) {
+    resolved.epsilon = options.real("epsilon");
+    resolved.slope = resolve_slope(options);
+  }
+  if (resolved.kind == K::adaptive) resolved.adaptive = resolve_adaptive(options);
+  return resolved;
+}
+
+Component probability_component(const ResolvedProbability& resolved) {
+  Component component;
+  component.slots = kProbabilitySlots;
+  if (resolved.axes != std::vector<std::int64_t>{-1}) component.flags = ATTN_COMPONENT_OTHER_AXIS;
+  const bool adaptive = resolved.kind == K::adaptive;
+  component.add(static_cast<std::int64_t>(resolved.kind));
+  component.add(resolved.axes);
+  component.add(adaptive ? resolved.adaptive.epsilon : resolved.epsilon);
+  component.add(resolved.adaptive.min_temp);
+  component.add(resolved.adaptive.max_temp);
+  component.add(resolved.adaptive.entropy_threshold);
+  component.add(resolved.adaptive.coefficients);
+  if (resolved.kind == K::threshmax) {
+    component.weights.push_back(declare_slope(resolved.slope, "threshmax/slope"));
+  }
+  return component;
+}
+
+}  // namespace attn::schema

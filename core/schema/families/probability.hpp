@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Probability types by name: how scores become weights. Names in any letter case. Axes belong to scores of rank
+// 4, (batch, head, query, key); the batch axis is refused. [any-thread]
+#pragma once
+
+#include "core/schema/families/family.hpp"
+#include "core/schema/kinds.hpp"
+
+namespace attn::schema {
+
+[[nodiscard]] const Family& probabilities();
+
+// Throws `Unknown probability type 'V'`, or `Probability type 'V' is not supported by attention layers` for the
+// types that need features instead of scores.
+[[nodiscard]] const FamilyMember& find_probability(std::string_view name);
+
+// The weight of threshmax, wherever it is used.
+struct Slope {
+  double value = 10.0;
+  bool trainable = false;
+  std::optional<InitializerSpec> initializer{};  // none: start at value
+  RegularizerSpec regularizer{};
+  std::optional<std::pair<double, double>> clip{};
+};
+[[nodiscard]] std::vector<Option> threshmax_options();
+[[nodiscard]] Slope resolve_slope(const Options& options);
+[[nodiscard]] WeightDeclaration declare_slope(const Slope& slope, std::string name);
+
+// The constants of adaptive, wherever it is used.
+struct Adaptive {
+  double min_temp = 0.1, max_temp = 1.0, entropy_threshold = 0.5, epsilon = 1e-7;
+  std::vector<double> coefficients{};
+};
+[[nodiscard]] std::vector<Option> adaptive_options();
+[[nodiscard]] Adaptive resolve_adaptive(const Options& options);
+
+struct ResolvedProbability {
+  ProbabilityKind kind = ProbabilityKind::softmax;
+  std::vector<std::int64_t> axes{-1};  // negative, ascending
+  double epsilon = 1e-12;              // threshmax: of the divisor
+  Slope slope{};                       // threshmax
+  Adaptive adaptive{};                 // adaptive
+};
+
+// axis_forced: the layer sets the axis itself; what the options say about it is accepted and ignored.
+[[nodiscard]] ResolvedProbability resolve_probability(std::string_view name, const Json& options,
+                                                      bool axis_forced = false);
+
+// Attributes and weights; see kinds.hpp for their order.
+[[nodiscard]] Component probability_component(const ResolvedProbability& resolved);
+
+}  // namespace attn::schema
