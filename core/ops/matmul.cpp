@@ -2,7 +2,6 @@
 //
 // alpha A B for matrices in the last two axes; the axes before them broadcast. Gradients of broadcast
 // operands add up in a fixed order.
-#include "core/engine/strided.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/ops/check.hpp"
@@ -127,17 +126,22 @@ struct matmul {
   }
   template <class T>
   static void forward(OpCall c) {
+    const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1));
     const attn_view& out = *c.out(0);
-    const bool direct = out.stride[out.rank - 1] == 1 || out.shape[out.rank - 1] == 1;
-    const attn_view to =
-        direct
-            ? out
-            : dense_like(out, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(out)) + 1));
-    products<T>(c, out.rank - 2, out.shape, Operand(*c.in(0), c.flag(0)),
-                Operand(*c.in(1), c.flag(1)), to, to.stride[out.rank - 2], c.real(2), false);
-    if (!direct) engine::copy_strided(to, out);
+    if (size_of(out) == 0) return;
+    const Stack direct(out);
+    if (direct.column() == 1 || direct.columns() == 1) {
+      multiply<T>(parallel(c), a, b, direct, out, c.real(2), false);
+      return;
+    }
+    const attn_view dense = dense_like(out, scratch<T>(c, out));
+    multiply<T>(parallel(c), a, b, Stack(dense), out, c.real(2), false);
+    Grid<2>::of({&out, &dense})
+        .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          for (int64_t i = 0; i < n; ++i)
+            data<T>(out)[o[0] + i * s[0]] = data<T>(dense)[o[1] + i * s[1]];
+        });
   }
-
   template <class T>
   static void vjp(OpCall c) {
     if (!c.dout(0) || size_of(*c.dout(0)) == 0) return;
