@@ -39,6 +39,15 @@ void validate_attention_config(std::string_view type, const Json& parameters);
 // Names of all types, ascending.
 [[nodiscard]] std::vector<std::string> list_attention_types();
 
+// The schema and the home of a type: what its plugin registered, valid as long as the process. Throws as
+// create_attention_layer does for an unknown type.
+struct TypeEntry {
+  const attn_type* type = nullptr;
+  std::string library;         // path of the plugin file
+  std::string plugin_version;  // of that plugin
+};
+[[nodiscard]] TypeEntry find_attention_type(std::string_view type);
+
 // A layer as save() wrote it: type, config, input widths, weights.
 [[nodiscard]] std::unique_ptr<Attention> load_attention(const std::string& path);
 

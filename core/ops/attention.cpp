@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The operator over the fused kernel: which tensors broadcast how, what is kept for the gradient. The result lies
+// in memory as (B, Q, H, Dv), so that merging the heads is a view.
+#include "core/kernels/attention.hpp"
+#include "core/engine/strided.hpp"
+#include "core/ops/check.hpp"
+#include "core/ops/keep.hpp"
+#include "core/ops/ops.hpp"
+#include "core/ops/rows.hpp"
+#include "core/schema/kinds.hpp"
+
+namespace attn::ops {
+namespace {
+
+enum Attribute {
+  kKind,
+  kAxes,
+  kEpsilon,
+  kMinTemp,
+  kMaxTemp,
+  kThreshold,
+  kCoefficients,
+  kScale,
+  kCausal,
+  kOffset,
+  kWindow,
+  kBlock,
+  kEmptyRows,
+  kDropout
+};
+enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths };
+
+constexpr double kDefaultCoefficients[] = {-1.791, 4.917, -2.3, 0.481, -0.037};
+
+constexpr attn_param coefficients_attribute() {
+  attn_param p = reals_attribute("coefficients");
+  p.def = sdk::detail::reals_value(kDefaultCoefficients, std::size(kDefaultCoefficients));
+  return p;
+}
+
+struct Extents {
+  int64_t b, h, g, q, k, d, dv;
+};
+
+Extents extents(const OpCall& c) {
+  const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
+  return {q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3]};
+}
+
+std::string scores_text(const Extents& e) {
+  return "(" + std::to_string(e.b) + ", " + std::to_string(e.h) + ", " + std::to_string(e.q) +
+         ", " + std::to_string(e.k) + ")";
+}
+
+// A mask seen with four axes: (K), (B, K), (B, Q, K), (B, H, Q, K); or a bias, whose axes count from the end.
+attn_view four_axes(const attn_view& v, bool mask) {
+  static constexpr int kMaskAxes[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
+  attn_view out = v;
+  out.rank = 4;
+  for (int i = 0; i < 4; ++i) out.shape[i] = 1, out.stride[i] = 0;
+  for (int i = 0; i < v.rank; ++i) {
+    const int axis = mask ? kMaskAxes[v.rank][i] : 4 - v.rank + i;
+    out.shape[axis] = v.shape[i];
+    out.stride[axis] = v.shape[i] == 1 ? 0 : v.stride[i];
+  }
+  return out;
+}
+
+void check_scores(const attn_view& v, const Extents& e, bool mask) {
+  const char* what = mask ? "mask" : "bias";
+  const int least = mask ? 1 : 2;
+  if (v.rank < least || v.rank > 4)
+    fail(
+        "%s of shape %s has rank %d; expected %d to 4, broadcasting to (batch, head, query, key) = "
+        "%s",
+        what, shape_text(v).c_str(), v.rank, least, scores_text(e).c_str());
+  const attn_view f = four_axes(v, mask);
+  const int64_t wanted[] = {e.b, e.h, e.q, e.k};
+  for (int i = 0; i < 4; ++i)
+    if (f.shape[i] != 1 && f.shape[i] != wanted[i])
+      fail("%s of shape %s does not broadcast to (batch, head, query, key) = %s", what,
+           shape_text(v).c_str(), scores_text(e).c_str());
+  if (mask && f.shape[3] == 1 && e.k > 1)
+    fail("mask of shape %s has extent 1 along the keys; expected %lld: it cannot mask any of %s",
+         shape_text(v).c_str(), static_cast<long long>(e.k), scores_text(e).c_str());
+}
+
+// (batch, head, row, element) with contiguous elements; a dense copy where they are not.
+template <class T>
+attn_view contiguous(const OpCall& c, const attn_view& v) {
+  if (v.stride[3] == 1 || v.shape[3] == 1) return v;
+  attn_view d = dense_like(v, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1));
+  engine::copy_strided(v, d);
+  return d;
+}
+template <class T>
+kernels::View4<T> view4(const attn_view& v) {
+  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2]};
+}
+template <class T>
+kernels::Scores4<T> scores4(const attn_view& v) {
+  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2], v.stride[3]};
+}
+
+// The mask as bytes of its own shape.
+kernels::Scores4<const uint8_t> keep_bytes(const OpCall& c, const attn_view& mask) {
+  const attn_view f = four_axes(mask, true);
+  const int64_t rows = f.shape[0] * f.shape[1] * f.shape[2], n = f.shape[3];
+  auto* bytes = parallel(c).scratch_array<uint8_t>(static_cast<size_t>(rows * n) + 1);
+  parallel(c).loop(rows, std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1)),
+                   [&](int64_t begin, int64_t end, int) {
+                     for (int64_t r = begin; r < end; ++r) {
+                       const int64_t q = r % f.shape[2], h = r / f.shape[2] % f.shape[1],
+                                     b = r / f.shape[2] / f.shape[1];
+                       read_keep(f, b * f.stride[0] + h * f.stride[1] + q * f.stride[2],
+                                 f.stride[3], n, bytes + r * n);
+                     }
+                   });
+  const auto step = [&](int axis, int64_t stride) { return f.shape[axis] == 1 ? 0 : stride; };
+  return {bytes, step(0, f.shape[1] * f.shape[2] * n), step(1, f.shape[2] * n), step(2, n),
+          step(3, 1)};
+}
+
+const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
+  auto* out = parallel(c).scratch_array<int64_t>(static_cast<size_t>(v.shape[0]) + 1);
+  for (int64_t i = 0; i < v.shape[0]; ++i)
+    out[i] =
+        v.dtype == ATTN_I64 ? data<int64_t>(v)[i * v.stride[0]] : data<int32_t>(v)[i * v.stride[0]];
+  return out;
+}
+
+// What forward and gradient have in common.
+template <class T>
+kernels::AttentionArgs<T> arguments(const OpCall& c) {
+  const Extents e = extents(c);
+  kernels::AttentionArgs<T> a;
+  a.batch = e.b, a.heads = e.h, a.kv_heads = e.g, a.queries = e.q, a.keys = e.k;
+  a.head_dim = e.d, a.value_dim = e.dv;
+  a.q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
+  a.k = view4<const T>(contiguous<T>(c, *c.in(kKey)));
+  a.v = view4<const T>(contiguous<T>(c, *c.in(kValue)));
+  a.scale = static_cast<T>(c.real(kScale));
+  a.causal = c.flag(kCausal);
+  a.offset = c.integer(kOffset);
+  a.window = c.integer(kWindow);
+  a.block = c.integer(kBlock);
+  if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m);
+  if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
+  if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
+  a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
+  a.kind = static_cast<kernels::Probability>(c.integer(kKind));
+  if (const attn_view* s = c.in(kSlope)) a.slope = *data<const T>(*s);
+  a.epsilon = a.eps = static_cast<T>(c.real(kEpsilon));
+  a.min_temp = static_cast<T>(c.real(kMinTemp));
+  a.max_temp = static_cast<T>(c.real(kMaxTemp));
+  a.threshold = static_cast<T>(c.real(kThreshold));
+  const auto coefficients = c.reals(kCoefficients);
+  a.polynomial_size = static_cast<int>(coefficients.size());
+  for (size_t i = 0; i < coefficients.size(); ++i)
+    a.polynomial[i] = static_cast<T>(coefficients[i]);
+  a.dropout = c.real(kDropout);
+  a.seed = c.seed();
+  a.stream = c.stream();
+  if (c.saved(0)) a.saved = data<T>(*c.saved(0));
+  return a;
+}
+
+// Where a gradient is added: the slot itself, or zeros that are added to it afterwards.
+template <class T>
+class Target {
+ public:
+  Target(const OpCall& c, const attn_view* slot) : slot_(slot) {
+    if (!slot) return;
+    direct_ = slot->stride[3] == 1 || slot->shape[3] == 1;
+    to_ = *slot;
+    if (direct_) return;
+    const auto n = static_cast<size_t>(size_of(*slot));
+    to_ = dense_like(*slot, parallel(c).scratch_array<T>(n + 1));
+    std::fill_n(data<T>(to_), n, T(0));
+  }
+  [[nodiscard]] kernels::View4<T> view() const {
+    return slot_ ? view4<T>(to_) : kernels::View4<T>{};
+  }
+  void finish() const {
+    if (slot_ && !direct_) engine::add_strided(to_, *slot_);
+  }
+
+ private:
+  const attn_view* slot_;
+  attn_view to_{};
+  bool direct_ = true;
+};
+
+struct attention {
+  static constexpr const char* name = "attention";
+  static constexpr const char* doc =
+      "probability(scale q k^T + bias, masked) v; q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv)";
+  static constexpr uint32_t version = 1, inputs = 7, outputs = 2, saved = 1, required = 0b111;
+  static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths, flags = ATTN_OP_RANDOM;
+  static constexpr int map_output = 1;
+  static constexpr attn_param attributes[] = {
+      int_attribute("kind", 0),        ints_attribute("axes"),
+      real_attribute("epsilon", 1e-7), real_attribute("min_temp", 0.1),
+      real_attribute("max_temp", 1.0), real_attribute("entropy_threshold", 0.5),
+      coefficients_attribute(),        real_attribute("scale", 1.0),
+      bool_attribute("causal", false), int_attribute("offset", 0),
+      int_attribute("window", 0),      int_attribute("block", 0),
+      int_attribute("empty_rows", 0),  real_attribute("dropout", 0.0)};
+
+  static void shape(OpCall c) {
+    const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
+    check_number(c, kQuery, "q");
+    check_number(c, kKey, "k");
+    check_number(c, kValue, "v");
+    if (q.rank != 4 || k.rank != 4 || v.rank != 4)
+      fail("q, k and v must be (batch, head, position, size)");
+    const Extents e = extents(c);
+    if (k.shape[0] != e.b || v.shape[0] != e.b || v.shape[1] != e.g || v.shape[2] != e.k ||
+        k.shape[3] != e.d)
+      fail("q %s, k %s and v %s do not belong together", shape_text(q).c_str(),
+           shape_text(k).c_str(), shape_text(v).c_str());
+    if (e.g < 1 || e.h % e.g != 0)
+      fail("%lld query heads are no multiple of %lld key heads", static_cast<long long>(e.h),
+           static_cast<long long>(e.g));
+    if (const attn_view* m = c.in(kKeep)) check_scores(*m, e, true);
+    if (const attn_view* b = c.in(kBias)) {
+      check_number(c, kBias, "bias");
+      check_scores(*b, e, false);
+    }
+    if (const attn_view* s = c.in(kSlope)) {
+      check_number(c, kSlope, "slope");
+      if (size_of(*s) != 1) fail("slope has shape %s; expected one number", shape_text(*s).c_str());
+    }
+    if (const attn_view* n = c.in(kLengths))
+      if (n->rank != 1 || n->shape[0] != e.b || (n->dtype != ATTN_I32 && n->dtype != ATTN_I64))
+        fail("lengths must be (%lld) int32 or int64, got shape %s", static_cast<long long>(e.b),
+             shape_text(*n).c_str());
+    check_attributes(c);
+    c.out_shape(0, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
+    c.out_shape(1, q.dtype, {e.b, e.h, e.q, e.k});
+    const auto kind = static_cast<kernels::Probability>(c.integer(kKind));
+    c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(kind)});
+  }
+
+  template <class T>
+  static void forward(OpCall c) {
+    kernels::AttentionArgs<T> a = arguments<T>(c);
+    a.o = c.out(0) ? view4<T>(*c.out(0)) : unwanted<T>(c);
+    if (c.out(1)) a.map = scores4<T>(*c.out(1));
+    kernels::attention(a, parallel(c));
+  }
+
+  template <class T>
+  static void vjp(OpCall c) {
+    kernels::AttentionArgs<T> a = arguments<T>(c);
+    a.o = c.out(0) ? view4<T>(*c.out(0)) : unwanted<T>(c);
+    if (!c.out(0)) kernels::attention(a, parallel(c));
+    kernels::AttentionGrads<T> g;
+    if (c.dout(0)) g.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
+    if (c.dout(1)) g.dmap = scores4<const T>(*c.dout(1));
+    const Target<T> dq(c, c.din(kQuery)), dk(c, c.din(kKey)), dv(c, c.din(kValue));
+    g.dq = dq.view(), g.dk = dk.view(), g.dv = dv.view();
+    if (c.din(kBias)) g.dbias = scores4<T>(four_axes(*c.din(kBias), false));
+    if (c.din(kSlope)) g.dslope = data<T>(*c.din(kSlope));
+    kernels::attention_backward(a, g, parallel(c));
+    dq.finish();
+    dk.finish();
+    dv.finish();
+  }
+
+  static attn_cost cost(OpCall c) {
+    const Extents e = extents(c);
+    // Exact number of (query, key) pairs that the structure leaves.
+    kernels::AttentionArgs<float> a;
+    a.keys = e.k, a.causal = c.flag(kCausal), a.offset = c.integer(kOffset);
+    a.window = c.integer(kWindow), a.block = c.integer(kBlock);
+    double pairs = 0;
+    for (int64_t i = 0; i < e.q; ++i) {
+      const kernels::KeyRange r = kernels::visible_keys(a, i);
+      pairs += static_cast<double>(r.end - r.begin);
+    }
+    const auto n = static_cast<double>(e.b * e.h);
+    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    return {
+        sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
+        element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};
+  }
+
+ private:
+  // Memory for a result that nobody asked for.
+  template <class T>
+  static kernels::View4<T> unwanted(const OpCall& c) {
+    const Extents e = extents(c);
+    T* memory = parallel(c).scratch_array<T>(static_cast<size_t>(e.b * e.q * e.h * e.dv) + 1);
+    return {memory, e.q * e.h * e.dv, e.dv, e.h * e.dv};
+  }
+  static void check_attributes(const OpCall& c) {
+    const int64_t kind = c.integer(kKind);
+    if (kind < 0 || kind > 3)
+      fail("probability kind %lld is unknown", static_cast<long long>(kind));
+    const auto axes = c.integers(kAxes);
+    if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
+      fail("this operator normalises the key axis only");
+    if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0)
+      fail("window and block must not be negative");
+    if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
+    if (c.reals(kCoefficients).size() > static_cast<size_t>(kernels::kMaxPolynomial))
+      fail("at most %d polynomial coefficients", kernels::kMaxPolynomial);
+    if (kind == static_cast<int64_t>(ProbabilityKind::threshmax) && !c.in(kSlope))
+      fail("threshmax needs its slope");
+  }
+};
+
+}  // namespace
+
+const attn_op& op_attention() { return operator_table<attention>; }
+
+}  // namespace attn::ops
