@@ -77,6 +77,11 @@ class Validation {
     ErrorDetails details = error.details();
     details.type = type_.id;
     const bool inside = !details.parameter.empty();
+    // The options of an initializer or regularizer lie one level deeper than its class_name.
+    const std::uint32_t kind = type_.params[i]->kind;
+    const bool named = kind == ATTN_PARAM_INITIALIZER || kind == ATTN_PARAM_REGULARIZER;
+    if (inside && named && !values_[i].contains(details.parameter))
+      details.parameter.insert(0, "config.");
     details.parameter = given_name_[i] + (inside ? "." + details.parameter : "");
     if (!inside) details.value = values_[i].brief();
     throw InvalidArgument(error.what(), std::move(details));

@@ -136,8 +136,8 @@ Adaptive resolve_adaptive(const Options& options) {
   adaptive.entropy_threshold = options.real("entropy_threshold");
   const Json eps = options.value("eps");
   if (!eps.is_null()) adaptive.epsilon = eps.to_double();
-  for (const Json& c : options.value("polynomial_coeffs").as_list())
-    adaptive.coefficients.push_back(c.to_double());
+  const Json coefficients = options.value("polynomial_coeffs");
+  for (const Json& c : coefficients.as_list()) adaptive.coefficients.push_back(c.to_double());
   if (adaptive.coefficients.empty()) adaptive.coefficients = {-1.791, 4.917, -2.3, 0.481, -0.037};
   return adaptive;
 }

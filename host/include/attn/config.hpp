@@ -45,7 +45,7 @@ class LoadedConfig {
   [[nodiscard]] std::optional<Position> locate(std::string_view path) const;
   [[nodiscard]] std::optional<Position> locate_key(std::string_view path) const;
 
-  // "file:line:column" of that value, or of the section when there is no such value.
+  // "file:line:column" of that value, or of the nearest one around it that exists.
   [[nodiscard]] std::string where(std::string_view path) const;
 
   // The same error with details().where set to the place of the parameter concerned.

@@ -185,6 +185,9 @@ TEST_CASE("config: sections") {
   const InvalidArgument error = implied.located(InvalidArgument("text", details));
   CHECK(std::string(error.what()) == "text");
   CHECK(error.details().where == "m.json:5:30");
+  details.parameter = "dim.1.none";
+  CHECK(implied.located(InvalidArgument("text", details)).details().where == "m.json:5:34");
+  details.parameter = "dim";
   details.value = "";
   CHECK(implied.located(InvalidArgument("text", details)).details().where == "m.json:5:23");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Files, sections and places.
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -120,19 +121,25 @@ std::optional<Position> LoadedConfig::locate_key(std::string_view path) const {
 }
 
 std::string LoadedConfig::where(std::string_view path) const {
-  auto place = config::find_place(text_, absolute(section_, path));
-  if (!place) place = config::find_place(text_, section_);
+  std::string pointer = absolute(section_, path);
+  auto place = config::find_place(text_, pointer);
+  while (!place && pointer.size() > section_.size()) {
+    pointer.resize(pointer.rfind('/'));
+    place = config::find_place(text_, pointer);
+  }
   return at(origin_, text_, place ? place->value : 0);
 }
 
 InvalidArgument LoadedConfig::located(const InvalidArgument& error) const {
   ErrorDetails details = error.details();
+  // "probability_config.slope" is an option inside a parameter, unless a key is really called so.
+  std::string path = absolute("", details.parameter);
+  if (!value_.contains(details.parameter)) std::replace(path.begin(), path.end(), '.', '/');
   // A parameter that should not be there at all is shown by its key, a wrong value by the value.
-  const std::optional<Position> key =
-      details.value.empty() ? locate_key(details.parameter) : std::nullopt;
+  const std::optional<Position> key = details.value.empty() ? locate_key(path) : std::nullopt;
   details.where =
       key ? origin_ + ":" + std::to_string(key->line) + ":" + std::to_string(key->column)
-          : where(details.parameter);
+          : where(path);
   return InvalidArgument(error.what(), std::move(details));
 }
 
