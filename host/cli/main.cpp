@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program `attn`: reads the command line, runs one command, turns its outcome into an exit code.
+#include <attn/error.hpp>
 #include <attn/plugins.hpp>
 #include <attn/threads.hpp>
 
@@ -65,7 +66,7 @@ int run(int argc, char** argv) {
   add_globals(app, globals);
   bool show_version = false;
   app.add_flag("--version", show_version, "Version, commit, ABI, compiler and CPU level");
-  add_examples(app, {"attn list", "attn info multi_head",
+  add_examples(app, {"attn list", "attn info TYPE",
                      "attn run layer.json --input inputs=x.npy --output y.npy"});
 
   std::vector<Command> commands;

@@ -2,7 +2,6 @@
 #include "host/cli/types.hpp"
 
 #include <attn/factory.hpp>
-#include <attn/plugins.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -11,6 +10,7 @@
 #include "core/schema/text.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/program.hpp"
+#include "host/library/loader/registry.hpp"
 
 namespace attn::cli {
 
@@ -60,8 +60,8 @@ Json guess(const attn_param& p, int64_t number) {
 }  // namespace
 
 TypeEntry find_type(const std::string& name) {
-  const LoadedType found = attention_type(name);
-  return {found.type, found.library};
+  const loader::RegisteredType found = loader::process_registry().type(name);
+  return {found.type, found.library->path()};
 }
 
 bool type_is_loaded(const std::string& name) {

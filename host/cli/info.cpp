@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn info: everything about one type; with a configuration also weights, states and costs.
+#include <fmt/format.h>
+#include <attn/factory.hpp>
+
+#include <memory>
+
+#include "host/cli/config_file.hpp"
+#include "host/cli/log_sink.hpp"
+#include "host/cli/param_text.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/profile.hpp"
+#include "host/cli/program.hpp"
+#include "host/cli/tensors.hpp"
+#include "host/cli/types.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+struct Options {
+  std::string type, config, section;
+  std::vector<std::string> shapes;
+};
+
+Json schema_facts(const TypeEntry& entry) {
+  const attn_type& t = *entry.type;
+  const Json info = get_attention_requirements(t.id);
+  const Json& defaults = info.at("optional_params");
+  Json inputs = Json::list({}), params = Json::list({}), args = Json::list({}),
+       outputs = Json::list({}), rules = Json::list({});
+  for (uint32_t i = 0; i < t.n_inputs; ++i) {
+    const attn_input& in = *t.inputs[i];
+    Json shapes = Json::list({});
+    for (uint32_t k = 0; k < in.n_shapes; ++k)
+      shapes.push_back("(" + std::string(in.shapes[k]) + ")");
+    inputs.push_back({{"name", in.name},
+                      {"optional", (in.flags & ATTN_INPUT_OPTIONAL) != 0},
+                      {"mask", (in.flags & ATTN_INPUT_MASK) != 0},
+                      {"shapes", shapes},
+                      {"doc", in.doc ? in.doc : ""}});
+  }
+  for (uint32_t i = 0; i < t.n_params; ++i) {
+    const Json* def = defaults.find(t.params[i]->name);
+    params.push_back(param_json(*t.params[i], def ? *def : Json()));
+  }
+  for (uint32_t i = 0; i < t.n_args; ++i)
+    args.push_back(param_json(*t.args[i], value_json(t.args[i]->def)));
+  for (uint32_t i = 0; i < t.n_outputs; ++i) {
+    const attn_output& o = *t.outputs[i];
+    outputs.push_back({{"name", o.name},
+                       {"shape", "(" + std::string(o.shape ? o.shape : "") + ")"},
+                       {"argument", o.argument ? Json(o.argument) : Json()},
+                       {"doc", o.doc ? o.doc : ""}});
+  }
+  for (uint32_t i = 0; i < t.n_rules; ++i) rules.push_back(t.rules[i]->text);
+  return {{"type", t.id},
+          {"class", t.class_name},
+          {"description", t.description},
+          {"use_case", t.use_case},
+          {"input_shape", t.input_shape},
+          {"complexity", t.complexity},
+          {"paper", t.paper},
+          {"library", entry.library},
+          {"inputs", inputs},
+          {"parameters", params},
+          {"rules", rules},
+          {"arguments", args},
+          {"outputs", outputs}};
+}
+
+// What a built layer tells: weights, state, and the cost of one call on random inputs.
+Json layer_facts(Attention& layer, const NamedShapes& given) {
+  const auto shapes = input_shapes(layer.type(), layer.config(), given);
+  layer.build(shapes, {.seed = 0});
+  Json weights = Json::list({});
+  int64_t all = 0, trained = 0;
+  for (const WeightInfo& w : layer.weights()) {
+    if (w.derived) continue;
+    all += w.shape.elements();
+    if (w.trainable) trained += w.shape.elements();
+    weights.push_back({{"name", w.name},
+                       {"shape", w.shape.to_vector()},
+                       {"count", w.shape.elements()},
+                       {"trainable", w.trainable},
+                       {"statistic", w.statistic}});
+  }
+  Json facts = {{"weights", weights},
+                {"parameter_count", all},
+                {"trainable_count", trained},
+                {"state", nullptr}};
+  if (layer.has_state()) {
+    const auto state = layer.make_state(1);
+    facts.set("state", {{"capacity", state->capacity()}, {"bytes_per_example", state->bytes()}});
+  }
+  return facts;
+}
+
+Json cost_facts(Attention& layer, const NamedShapes& given) {
+  const auto shapes = input_shapes(layer.type(), layer.config(), given);
+  std::vector<Array> arrays;
+  std::vector<Input> inputs;
+  Json used = Json::object();
+  arrays.reserve(shapes.size());
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    if (!shapes[i]) continue;
+    arrays.push_back(normal_array(*shapes[i], i));
+    inputs.emplace_back(layer.type().inputs[i]->name, arrays.back().view());
+    used.set(layer.type().inputs[i]->name, shapes[i]->to_vector());
+  }
+  Context ctx;
+  ctx.keep_profile(true);
+  layer.forward(ctx, inputs, CallOptions{.seed = 0});
+  const Cost cost = total(ctx.profile());
+  Json outputs = Json::object();
+  for (uint32_t i = 0; i < layer.type().n_outputs; ++i)
+    if (const auto view = ctx.output(layer.type().outputs[i]->name))
+      outputs.set(layer.type().outputs[i]->name, view->shape.to_vector());
+  return {{"inputs", used},
+          {"outputs", outputs},
+          {"flops", cost.flops},
+          {"bytes", cost.bytes},
+          {"workspace_bytes", ctx.peak_bytes()}};
+}
+
+void title(const std::string& text) { print_line("\n" + paint(Colour::bold, text)); }
+std::string text(const Json& j, const char* key) { return j.at(key).as_string(); }
+
+void print_params(const Json& list, bool with_default) {
+  Table table({"  NAME", "KIND", "RANGE", "DEFAULT", "MEANING"});
+  for (const Json& p : list.as_list()) {
+    std::string aliases;
+    for (const Json& a : p.at("aliases").as_list()) aliases += "; alias " + a.as_string();
+    table.add({"  " + text(p, "name"), text(p, "kind"),
+               text(p, "range").empty() ? "-" : text(p, "range"),
+               p.at("required").as_bool() ? "required"
+               : with_default             ? p.at("default").dump()
+                                          : "-",
+               text(p, "doc") + aliases});
+  }
+  print(table.text());
+}
+
+void print_schema(const Json& f) {
+  print_line(paint(Colour::bold, text(f, "type")) + "  " + text(f, "class"));
+  print_line(wrapped(text(f, "description"), 0));
+  print_line("use         " + wrapped(text(f, "use_case"), 12));
+  print_line("input       " + text(f, "input_shape"));
+  print_line("complexity  " + text(f, "complexity"));
+  print_line("paper       " + wrapped(text(f, "paper"), 12));
+  print_line("library     " + text(f, "library"));
+  title("Parameters");
+  print_params(f.at("parameters"), true);
+  for (const Json& r : f.at("rules").as_list()) print_line("  rule: " + r.as_string());
+  title("Inputs");
+  for (const Json& in : f.at("inputs").as_list()) {
+    std::string shapes;
+    for (const Json& s : in.at("shapes").as_list())
+      shapes += (shapes.empty() ? "" : " or ") + s.as_string();
+    print_line("  " + text(in, "name") + "  " + shapes +
+               (in.at("optional").as_bool() ? "  optional" : "") +
+               (in.at("mask").as_bool() ? "  mask" : "") + "  " + text(in, "doc"));
+  }
+  title("Arguments of a call");
+  print_line("  training  bool  default false");
+  if (!f.at("arguments").empty()) print_params(f.at("arguments"), true);
+  title("Outputs");
+  for (const Json& o : f.at("outputs").as_list())
+    print_line("  " + text(o, "name") + "  " + text(o, "shape") +
+               (o.at("argument").is_null() ? "" : "  when " + text(o, "argument") + " is true") +
+               "  " + text(o, "doc"));
+}
+
+void print_layer(const Json& f) {
+  title("Weights");
+  Table table({"  NAME", "SHAPE", "COUNT", ""}, "llrl");
+  for (const Json& w : f.at("weights").as_list())
+    table.add({"  " + text(w, "name"), w.at("shape").dump(), grouped(*w.at("count").to_int64()),
+               w.at("trainable").as_bool()   ? ""
+               : w.at("statistic").as_bool() ? "statistic"
+                                             : "not trained"});
+  print(table.text());
+  print_line("  " + grouped(*f.at("parameter_count").to_int64()) + " numbers, " +
+             grouped(*f.at("trainable_count").to_int64()) + " of them trained");
+  title("State");
+  const Json& state = f.at("state");
+  if (state.is_null())
+    print_line("  none: every call stands alone");
+  else
+    print_line("  up to " + state.at("capacity").dump() + " positions, " +
+               human_bytes(state.at("bytes_per_example").to_double()) + " for one example");
+}
+
+void print_cost(const Json& c) {
+  title("Cost of one call");
+  print_line("  inputs     " + c.at("inputs").dump());
+  print_line("  outputs    " + c.at("outputs").dump());
+  print_line("  flops      " + human_count(c.at("flops").to_double()));
+  print_line("  bytes      " + human_bytes(c.at("bytes").to_double()));
+  print_line("  workspace  " + human_bytes(c.at("workspace_bytes").to_double()));
+}
+
+int run(const Globals& globals, const Options& options) {
+  const TypeEntry entry = find_type(options.type);
+  const NamedShapes shapes = parse_shapes(*entry.type, options.shapes);
+  std::unique_ptr<Attention> layer;
+  bool sampled = false;
+  if (!options.config.empty()) {
+    const ConfigFile config(options.config, options.section);
+    if (config.type() != options.type)
+      throw InvalidArgument(
+          options.config + ": is of type '" + config.type() + "', not '" + options.type + "'",
+          {.where = options.config, .expected = "a configuration of type '" + options.type + "'"});
+    const QuietLog quiet;
+    layer = config.create();
+  } else if (!shapes.empty()) {
+    throw InvalidArgument("--shape needs --config: costs depend on the configuration",
+                          {.where = "--shape"});
+  } else {
+    layer = sample_layer(options.type);
+    sampled = true;
+  }
+  Json facts = schema_facts(entry);
+  if (layer && !sampled) {
+    const Json built = layer_facts(*layer, shapes);
+    for (const auto& [key, value] : built.as_object()) facts.set(key, value);
+    facts.set("config", layer->config());
+    if (!shapes.empty()) facts.set("cost", cost_facts(*layer, shapes));
+  } else if (layer) {
+    facts.set("keeps_state", layer->has_state());
+  }
+  if (globals.json) {
+    print_line(facts.dump(1));
+    return kDone;
+  }
+  print_schema(facts);
+  if (facts.contains("weights"))
+    print_layer(facts);
+  else if (facts.contains("keeps_state"))
+    print_line("\n" + paint(Colour::bold, "State") + "\n  " +
+               (facts.at("keeps_state").as_bool() ? "kept from call to call when one is attached"
+                                                  : "none: every call stands alone"));
+  if (facts.contains("cost")) print_cost(facts.at("cost"));
+  return kDone;
+}
+
+}  // namespace
+
+Command info_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app = program.add_subcommand(
+      "info", "One type: parameters, inputs, arguments, outputs; weights and cost of a layer");
+  auto o = std::make_shared<Options>();
+  app->add_option("TYPE", o->type, "Name of the type; attn list shows them")->required();
+  app->add_option("--config", o->config, "Configuration: also weights and states")
+      ->type_name("FILE");
+  app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
+  app->add_option("--shape", o->shapes,
+                  "With --config: also the cost for such an input; repeatable")
+      ->type_name("INPUT=2,16,64")
+      ->allow_extra_args(false);
+  add_examples(*app, {"attn info TYPE", "attn info multi_head --json",
+                      "attn info TYPE --config layer.json --shape inputs=2,16,64"});
+  return {app, [&globals, o] { return run(globals, *o); }};
+}
+
+}  // namespace attn::cli

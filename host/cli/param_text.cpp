@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/cli/param_text.hpp"
+
+#include <attn/config.hpp>
+
+namespace attn::cli {
+
+std::string kind_text(const attn_param& p) {
+  constexpr const char* kNames[] = {"?",           "bool",        "int",     "number",
+                                    "text",        "ints",        "numbers", "int or pair",
+                                    "seed",        "probability", "norm",    "activation",
+                                    "initializer", "regularizer", "object"};
+  const size_t kind = p.kind < std::size(kNames) ? p.kind : 0;
+  return std::string(kNames[kind]) + (p.flags & ATTN_PARAM_NULLABLE ? " or null" : "");
+}
+
+Json value_json(const attn_value& v) {
+  switch (v.kind) {
+    case ATTN_VALUE_BOOL:
+      return v.u.i != 0;
+    case ATTN_VALUE_I64:
+      return v.u.i;
+    case ATTN_VALUE_F64:
+      return v.u.f;
+    case ATTN_VALUE_STR:
+      return v.u.s;
+    case ATTN_VALUE_I64S:
+      return std::vector<int64_t>(v.u.is, v.u.is + v.count);
+    case ATTN_VALUE_F64S:
+      return std::vector<double>(v.u.fs, v.u.fs + v.count);
+    case ATTN_VALUE_OBJECT:
+      return parse_config(v.u.s, "default");
+    default:
+      return nullptr;
+  }
+}
+
+std::string range_text(const attn_param& p) {
+  std::string text;
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (p.flags & ATTN_PARAM_HAS_MIN)
+    add((p.flags & ATTN_PARAM_EXCLUSIVE_MIN ? "> " : ">= ") + value_json(p.min).dump());
+  if (p.flags & ATTN_PARAM_HAS_MAX)
+    add((p.flags & ATTN_PARAM_EXCLUSIVE_MAX ? "< " : "<= ") + value_json(p.max).dump());
+  if (p.flags & ATTN_PARAM_ODD) add("odd");
+  for (uint32_t i = 0; i < p.n_choices; ++i) add("'" + std::string(p.choices[i]) + "'");
+  if (p.of) add("options of " + std::string(p.of));
+  return text;
+}
+
+Json param_json(const attn_param& p, const Json& def) {
+  Json choices = Json::list({}), aliases = Json::list({});
+  for (uint32_t i = 0; i < p.n_choices; ++i) choices.push_back(p.choices[i]);
+  for (uint32_t i = 0; i < p.n_aliases; ++i) aliases.push_back(p.aliases[i]);
+  return {{"name", p.name},
+          {"kind", kind_text(p)},
+          {"required", (p.flags & ATTN_PARAM_REQUIRED) != 0},
+          {"nullable", (p.flags & ATTN_PARAM_NULLABLE) != 0},
+          {"range", range_text(p)},
+          {"choices", choices},
+          {"default", def},
+          {"aliases", aliases},
+          {"doc", p.doc ? p.doc : ""}};
+}
+
+}  // namespace attn::cli

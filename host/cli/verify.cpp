@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn verify: golden cases against this library.
+#include "host/cli/verify.hpp"
+
+#include <fmt/format.h>
+#include <attn/error.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include "host/cli/print.hpp"
+
+namespace attn::cli {
+
+void VerifyReport::fail(const std::string& title, const std::string& file,
+                        const std::vector<Difference>& all) {
+  ++failed;
+  for (const Difference& d : all) failures.push_back({title, file, d.text, d});
+}
+void VerifyReport::fail(const std::string& title, const std::string& file,
+                        const std::string& text) {
+  ++failed;
+  failures.push_back({title, file, text, std::nullopt});
+}
+
+namespace {
+
+struct Options {
+  std::vector<std::string> paths;
+  bool gradients = false, require_all = false;
+  std::string dtype = "float32";
+};
+
+bool is_factory(const std::filesystem::path& p) {
+  return p.extension() == ".json" && p.filename().string().starts_with("factory");
+}
+bool is_golden(const std::filesystem::path& p) { return p.extension() == ".safetensors"; }
+
+// Every case below the paths, in byte order of the names.
+std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> out;
+  for (const std::string& path : paths) {
+    std::error_code ec;
+    const fs::file_status status = fs::status(path, ec);
+    if (!fs::exists(status))
+      throw InvalidArgument(path + ": no such file or directory", {.where = path});
+    const size_t before = out.size();
+    if (!fs::is_directory(status)) {
+      out.push_back(path);
+    } else {
+      for (fs::recursive_directory_iterator it(path, ec), end; !ec && it != end; it.increment(ec))
+        if (it->is_regular_file(ec) && (is_factory(it->path()) || is_golden(it->path())))
+          out.push_back(it->path().string());
+      if (ec)
+        throw InvalidArgument(path + ": cannot be read (" + ec.message() + ")", {.where = path});
+      std::sort(out.begin() + static_cast<std::ptrdiff_t>(before), out.end());
+    }
+    if (out.size() == before)
+      throw InvalidArgument(path + ": no golden cases below it",
+                            {.where = path, .expected = ".safetensors or factory*.json files"});
+  }
+  return out;
+}
+
+Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
+
+void print_json(const VerifyReport& report, size_t skipped) {
+  Json failures = Json::list({}), types = Json::object();
+  for (const CaseFailure& f : report.failures) {
+    Json entry = {{"case", f.title}, {"file", f.file}, {"message", f.text}};
+    if (f.difference) {
+      entry.set("tensor", f.difference->tensor);
+      entry.set("index", f.difference->index);
+      entry.set("got", number(f.difference->got));
+      entry.set("expected", number(f.difference->expected));
+      entry.set("error", number(f.difference->error));
+      entry.set("tolerance", number(f.difference->tolerance));
+    }
+    failures.push_back(entry);
+  }
+  for (const auto& [type, n] : report.skipped) types.set(type, n);
+  print_line(Json{
+      {"passed", report.passed},
+      {"failed", report.failed},
+      {"skipped", skipped},
+      {"skipped_types", types},
+      {"failures",
+       failures}}.dump(1));
+}
+
+int run(const Globals& globals, const Options& o) {
+  const VerifyOptions options{.gradients = o.gradients,
+                              .dtype = o.dtype == "float64" ? ATTN_F64 : ATTN_F32};
+  const std::vector<std::string> files = find_cases(o.paths);
+  Progress progress(!globals.json && globals.quiet == 0);
+  VerifyReport report;
+  for (size_t i = 0; i < files.size(); ++i) {
+    progress.say("verifying " + files[i], i + 1, files.size());
+    if (std::filesystem::path(files[i]).extension() == ".json")
+      verify_factory(files[i], globals, report);
+    else
+      verify_golden(GoldenCase(files[i]), options, report);
+  }
+  size_t skipped = 0;
+  for (const auto& [type, n] : report.skipped) skipped += n;
+  if (globals.json) {
+    print_json(report, skipped);
+  } else {
+    for (const CaseFailure& f : report.failures)
+      print_line(paint(Colour::red, "FAIL") + " " + f.title + ": " + f.text);
+    for (const auto& [type, n] : report.skipped)
+      print_line(fmt::format("{} {}: {} cases, the type is not loaded",
+                             paint(Colour::yellow, o.require_all ? "FAIL" : "SKIP"), type, n));
+    print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped",
+                           report.passed + report.failed + skipped, report.passed, report.failed,
+                           skipped));
+  }
+  return report.failed || (o.require_all && skipped) ? kCheckFailed : kDone;
+}
+
+}  // namespace
+
+Command verify_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app = program.add_subcommand(
+      "verify", "Compares layers with golden cases: outputs, gradients, decoding, factory texts");
+  auto o = std::make_shared<Options>();
+  app->add_option("PATH", o->paths, "Files, or directories with .safetensors and factory*.json")
+      ->required();
+  app->add_flag("--grad", o->gradients, "Also gradients of inputs and weights");
+  app->add_option("--dtype", o->dtype, "What the layers compute in: float32 (default) or float64")
+      ->check(CLI::IsMember({"float32", "float64"}));
+  app->add_flag("--require-all", o->require_all, "Cases of types that are not loaded are failures");
+  add_examples(*app,
+               {"attn verify tests/goldens", "attn verify tests/goldens --grad --dtype float64",
+                "attn verify case.safetensors --json"});
+  return {app, [&globals, o] { return run(globals, *o); }};
+}
+
+}  // namespace attn::cli
