@@ -15,12 +15,14 @@ namespace {
 
 attn::Array filled(const attn::Shape& shape) {
   attn::Array a(ATTN_F32, shape);
-  for (int64_t i = 0; i < a.size(); ++i) a.data<float>()[i] = static_cast<float>((i * 37 % 101) - 50) / 50.0f;
+  for (int64_t i = 0; i < a.size(); ++i)
+    a.data<float>()[i] = static_cast<float>((i * 37 % 101) - 50) / 50.0f;
   return a;
 }
 
 // Calls through the view door; returns how many requests the calls after the second made.
-long requests_of_calls(attn::Attention& layer, attn::Context& ctx, const attn::Array& x, int calls) {
+long requests_of_calls(attn::Attention& layer, attn::Context& ctx, const attn::Array& x,
+                       int calls) {
   const attn::Input in(x.view());
   const auto shapes = layer.output_shapes({&in, 1});
   attn::Array y(ATTN_F32, shapes.front().second);
@@ -53,9 +55,18 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
   };
   const Case cases[] = {
       {"multi_head", {{"dim", 64}, {"num_heads", 4}}, {4, 65, 64}, {2, 33, 64}},
-      {"multi_head", {{"dim", 64}, {"num_heads", 4}, {"probability_type", "adaptive"}}, {2, 65, 64}, {1, 9, 64}},
-      {"multi_head", {{"dim", 64}, {"num_heads", 4}, {"qk_norm_type", "rms_norm"}}, {2, 300, 64}, {1, 299, 64}},
-      {"group_query", {{"dim", 64}, {"num_heads", 4}, {"num_kv_heads", 2}}, {2, 70, 64}, {1, 50, 64}},
+      {"multi_head",
+       {{"dim", 64}, {"num_heads", 4}, {"probability_type", "adaptive"}},
+       {2, 65, 64},
+       {1, 9, 64}},
+      {"multi_head",
+       {{"dim", 64}, {"num_heads", 4}, {"qk_norm_type", "rms_norm"}},
+       {2, 300, 64},
+       {1, 299, 64}},
+      {"group_query",
+       {{"dim", 64}, {"num_heads", 4}, {"num_kv_heads", 2}},
+       {2, 70, 64},
+       {1, 50, 64}},
       {"non_local", {{"attention_channels", 16}, {"kernel_size", 3}}, {2, 9, 8, 12}, {1, 7, 8, 12}},
   };
   for (const Case& c : cases) {
@@ -76,8 +87,8 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
 
 TEST_CASE("steady: 1,000 decode steps inside the capacity ask for no memory") {
   attn::set_threads(GENERATE(1, 2));
-  const auto layer =
-      attn::create_attention_layer("group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}});
+  const auto layer = attn::create_attention_layer(
+      "group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}});
   const attn::Array token = filled({2, 1, 32});
   attn::Context ctx;
   layer->build({attn::Shape{2, 1, 32}});
