@@ -132,7 +132,7 @@ TEST_CASE("elf_note: damaged tables never crash the reader") {
   std::memcpy(&header, whole.data(), sizeof header);
   std::mt19937_64 random(7);
   int refused = 0;
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 600; ++i) {
     std::string copy = whole;
     // The ELF header, the program headers or the section table, where offsets and sizes are.
     const std::size_t starts[] = {0, header.e_phoff, header.e_shoff};
@@ -146,7 +146,7 @@ TEST_CASE("elf_note: damaged tables never crash the reader") {
     write_file(dir / "damaged.so", copy);
     refused += verdict(dir / "damaged.so") != "good";
   }
-  CHECK(refused > 500);
+  CHECK(refused > 150);
 }
 
 TEST_CASE("elf_note: the hash finds one changed byte anywhere") {

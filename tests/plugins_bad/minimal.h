@@ -7,7 +7,7 @@
  *   FIXTURE_NAME    name of the plugin           FIXTURE_NOTE_NAME   name in the metadata
  *   FIXTURE_PARAMS  the parameters, an array     FIXTURE_NO_ENTRY    do not define the entry function
  *   FIXTURE_INIT    init function                FIXTURE_USES        array of operators that it uses
- *   FIXTURE_OPS     array of own operators
+ *   FIXTURE_OPS     array of own operators       FIXTURE_DEINIT  deinit function
  */
 #ifndef ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
 #define ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
@@ -37,6 +37,9 @@
 #endif
 #ifndef FIXTURE_INIT
 #define FIXTURE_INIT 0
+#endif
+#ifndef FIXTURE_DEINIT
+#define FIXTURE_DEINIT 0
 #endif
 #ifndef FIXTURE_FORWARD
 #define FIXTURE_FORWARD forward
@@ -126,7 +129,8 @@ static const attn_plugin plugin = {.struct_size = sizeof(attn_plugin),
                                    .version = "1.0.0",
                                    .license = "Apache-2.0",
                                    .types = types,
-                                   .init = FIXTURE_INIT};
+                                   .init = FIXTURE_INIT,
+                                   .deinit = FIXTURE_DEINIT};
 
 __attribute__((section(ATTN_NOTE_SECTION), used))
 const attn_note fixture_note = {{'A', 'T', 'T', 'N', 'O', 'T', 'E', '1'},
