@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn bench: how long calls take, and which share of the machine's arithmetic they use.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <attn/config.hpp>
+#include <attn/error.hpp>
+#include <attn/threads.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "core/cpu/level.hpp"
+#include "core/kernels/peak.hpp"
+#include "core/schema/text.hpp"
+#include "host/cli/config_file.hpp"
+#include "host/cli/errors.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/program.hpp"
+#include "host/cli/types.hpp"
+#include "host/cli/workload.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string config, section, workloads, mode = "inference";
+  std::vector<std::string> only, shapes, arguments;
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// One measurement at a time on this machine: the same file as tests/bench/harness.py locks.
+class BenchLock {
+ public:
+  BenchLock() {
+    std::string directory = "/tmp";
+    for (const char* name : {"TMP", "TEMP", "TMPDIR"})
+      if (const char* value = std::getenv(name); value && *value && access(value, W_OK) == 0)
+        directory = value;
+    file_ = open((directory + "/attn-bench.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    // A lock that cannot be had is no reason not to measure.
+    if (file_ >= 0) static_cast<void>(flock(file_, LOCK_EX));
+  }
+  ~BenchLock() {
+    if (file_ >= 0) close(file_);
+  }
+  BenchLock(const BenchLock&) = delete;
+  BenchLock& operator=(const BenchLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+struct Timing {
+  double first = 0, least = 0, median = 0;
+  size_t repetitions = 0;
+};
+
+// As harness.py: once, once more to warm up, then about a second and at least three times.
+Timing measure(PreparedWorkload& workload) {
+  constexpr double kBudget = 1.0, kMost = 8.0;
+  const BenchLock lock;
+  Timing t;
+  Clock::time_point start = Clock::now();
+  workload.step();
+  t.first = seconds_since(start);
+  if (t.first < 3) workload.step();
+  std::vector<double> times;
+  const Clock::time_point begin = Clock::now();
+  for (;;) {
+    start = Clock::now();
+    workload.step();
+    times.push_back(seconds_since(start));
+    const double all = seconds_since(begin);
+    if ((all > kBudget && times.size() >= 3) || times.size() >= 400 || all > kMost) break;
+  }
+  std::sort(times.begin(), times.end());
+  const size_t n = times.size();
+  t.least = times.front();
+  t.median = n % 2 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2;
+  t.repetitions = n;
+  return t;
+}
+
+std::string default_workloads() {
+  std::error_code ec;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  const std::string installed =
+      (program.parent_path().parent_path() / "share/attn/workloads.json").string();
+  for (const std::string& path : {std::string(ATTN_WORKLOADS), installed})
+    if (std::filesystem::exists(path, ec)) return path;
+  throw InvalidArgument("no workloads found beside the program",
+                        {.expected = installed, .hint = "give a file by --workloads FILE"});
+}
+
+Workload from_config(const Options& o) {
+  const ConfigFile config(o.config, o.section);
+  config.validate();
+  Workload w;
+  w.id = std::filesystem::path(o.config).stem();
+  w.type = config.type();
+  w.config = config.parameters();
+  w.mode = bench_mode(o.mode);
+  const attn_type& type = *find_type(w.type).type;
+  const auto shapes = input_shapes(type, w.config, parse_shapes(type, o.shapes));
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (shapes[i]) w.inputs.emplace_back(type.inputs[i]->name, *shapes[i]);
+  for (const std::string& text : o.arguments) {
+    const NameAndText part = split_assignment("--arg", text, "NAME=JSON");
+    w.call.set(part.name, parse_config(part.text, "--arg " + part.name));
+  }
+  return w;
+}
+
+std::vector<Workload> chosen(const Options& o) {
+  if (!o.config.empty() && !o.workloads.empty())
+    throw InvalidArgument("CONFIG and --workloads exclude each other", {.where = "--workloads"});
+  if (!o.config.empty()) return {from_config(o)};
+  if (!o.shapes.empty() || !o.arguments.empty())
+    throw InvalidArgument("--shape and --arg need a CONFIG", {.where = "bench"});
+  const std::string path = o.workloads.empty() ? default_workloads() : o.workloads;
+  std::vector<Workload> all = read_workloads(path);
+  schema::Names ids;
+  for (const Workload& w : all) ids.push_back(w.id);
+  for (const std::string& id : o.only)
+    if (std::find(ids.begin(), ids.end(), id) == ids.end())
+      throw InvalidArgument(
+          "--only: " + path + " has no workload '" + id + "'",
+          {.where = "--only", .parameter = id, .hint = schema::did_you_mean(id, ids)});
+  if (!o.only.empty())
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [&](const Workload& w) {
+                               return std::find(o.only.begin(), o.only.end(), w.id) == o.only.end();
+                             }),
+              all.end());
+  return all;
+}
+
+double rounded(double x) { return std::strtod(fmt::format("{:.6g}", x).c_str(), nullptr); }
+
+int run(const Globals& globals, const Options& o) {
+  const std::vector<Workload> workloads = chosen(o);
+  const int threads = thread_count();
+  const char* level = cpu::name(cpu::level());
+  double peak = 0;
+  {
+    const BenchLock lock;
+    peak = kernels::fma_peak(threads);
+  }
+  constexpr const char* kRow = "{:<22} {:<22} {:>11} {:>11} {:>11} {:>9} {:>7}";
+  if (!globals.json) {
+    print_line(fmt::format("{} threads, {}, FMA peak {:.1f} GFLOP/s", threads, level, peak));
+    print_line(paint(Colour::bold, fmt::format(kRow, "WORKLOAD", "TYPE", "MIN MS", "MEDIAN MS",
+                                               "FIRST MS", "GFLOP/S", "SHARE")));
+  }
+  bool failed = false;
+  Progress progress(!globals.json && globals.quiet == 0);
+  for (size_t i = 0; i < workloads.size(); ++i) {
+    const Workload& w = workloads[i];
+    progress.say(w.id, i + 1, workloads.size());
+    try {
+      PreparedWorkload ready(w);
+      const Timing t = measure(ready);
+      const double gflops = ready.flops() / t.least / 1e9;
+      if (globals.json) {
+        Json row = {{"workload", w.id},
+                    {"type", w.type},
+                    {"mode", name(w.mode)},
+                    {"ms_min", rounded(t.least * 1e3)},
+                    {"ms_median", rounded(t.median * 1e3)},
+                    {"ms_first", rounded(t.first * 1e3)},
+                    {"share", rounded(gflops / peak)},
+                    {"threads", threads},
+                    {"isa", level},
+                    {"gflops", rounded(gflops)},
+                    {"peak_gflops", rounded(peak)},
+                    {"reps", t.repetitions}};
+        if (w.roofline_ms) row.set("roofline_share", rounded(*w.roofline_ms / (t.least * 1e3)));
+        print_line(row.dump());
+      } else {
+        print_line(fmt::format(kRow, w.id, w.type, fmt::format("{:.4g}", t.least * 1e3),
+                               fmt::format("{:.4g}", t.median * 1e3),
+                               fmt::format("{:.4g}", t.first * 1e3), fmt::format("{:.1f}", gflops),
+                               fmt::format("{:.1f} %", 100 * gflops / peak)));
+      }
+    } catch (const std::exception& e) {
+      // The others are still measured; with one configuration there are no others.
+      if (!o.config.empty()) throw;
+      failed = true;
+      if (globals.json)
+        print_line(Json{{"workload", w.id}, {"error", e.what()}}.dump());
+      else
+        print_line(fmt::format("{:<22} {}", w.id, paint(Colour::red, e.what())));
+    }
+    std::fflush(stdout);
+  }
+  return failed ? kCheckFailed : kDone;
+}
+
+}  // namespace
+
+Command bench_command(CLI::App& program, const Globals& globals) {
+  CLI::App* app =
+      program.add_subcommand("bench", "Times layers and tells their share of the FMA peak");
+  auto o = std::make_shared<Options>();
+  app->add_option("CONFIG", o->config, "Configuration of one layer instead of workloads");
+  app->add_option("--workloads", o->workloads,
+                  "JSON file of workloads (default: those that come along)")
+      ->type_name("FILE");
+  app->add_option("--only", o->only, "Ids of workloads, separated by commas")
+      ->type_name("IDS")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app->add_option("--section", o->section,
+                  "With CONFIG: where the layer stands in the file: a.b.c");
+  app->add_option("--shape", o->shapes, "With CONFIG: shape of an input; repeatable")
+      ->type_name("INPUT=2,16,64")
+      ->allow_extra_args(false);
+  app->add_option("--arg", o->arguments,
+                  "With CONFIG: argument of the call, or cache_len and steps; repeatable")
+      ->type_name("NAME=JSON")
+      ->allow_extra_args(false);
+  app->add_option("--mode", o->mode, "With CONFIG: inference (default), decode or training-step")
+      ->check(CLI::IsMember({"inference", "decode", "training-step"}));
+  add_examples(*app, {"attn bench", "attn bench --only WORKLOAD,WORKLOAD --threads 1 --json",
+                      "attn bench layer.json --shape inputs=8,512,768",
+                      "attn bench layer.json --mode decode --shape inputs=1,1,1024 --arg "
+                      "cache_len=4096 --arg steps=16"});
+  return {app, [&globals, o] { return run(globals, *o); }};
+}
+
+}  // namespace attn::cli

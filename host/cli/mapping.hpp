@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights of a layer out of tensors with other names, orders and layouts: what a mapping file says.
+//
+// A mapping is an object {weight of the layer: recipe}. A recipe is a name in the source file, or an object:
+//   {"from": recipe, steps}            one tensor
+//   {"concat": [recipe, ...], "axis": N, steps}   several, each put through the steps, then joined along N
+// Steps, in this order whatever the order of the keys: "slice": [begin, end] along "axis"; "reshape": [...],
+// one extent may be -1; "permute": [...]; "transpose": true, the last two axes; "rope_pairs": {"heads": H,
+// "dims": R}, the last axis holds H heads whose first R components (default: all) are turned from half-split
+// to interleaved pairs: new[2i] = old[i], new[2i+1] = old[i + R/2].
+// {name} in names, and "{name}" in place of a number, stand for variables.
+// host/docs/convert.md tells users the same. Errors: InvalidArgument that names the mapping file and weight.
+#pragma once
+
+#include <attn/json.hpp>
+#include <attn/safetensors.hpp>
+
+#include <map>
+#include <set>
+#include <string>
+
+namespace attn::cli {
+
+class Mapping {
+ public:
+  // `text`: the file's content; `path`: for messages.
+  Mapping(const std::string& text, std::string path, std::map<std::string, std::string> variables);
+
+  // Weights that have a recipe.
+  [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
+  // float32, dense. Notes which source tensors were read.
+  [[nodiscard]] Array make(const std::string& target, const SafetensorsFile& source);
+  [[nodiscard]] const std::set<std::string>& used() const { return used_; }
+
+ private:
+  [[noreturn]] void refuse(const std::string& text, const std::string& hint = "") const;
+  [[nodiscard]] std::string substituted(const std::string& text) const;
+  [[nodiscard]] int64_t integer(const Json& value, const char* key) const;
+  [[nodiscard]] std::vector<int64_t> integers(const Json& value, const char* key) const;
+  [[nodiscard]] size_t axis(const Json& value, const Shape& shape) const;
+  [[nodiscard]] Array load(const std::string& name, const SafetensorsFile& source);
+  [[nodiscard]] Array cook(const Json& recipe, const SafetensorsFile& source);
+  [[nodiscard]] Array apply(const Json& recipe, Array a) const;
+
+  Json content_;
+  std::string path_;
+  std::map<std::string, std::string> variables_;
+  std::vector<std::string> targets_;
+  std::set<std::string> used_;
+  std::string target_;  // the one being made
+};
+
+}  // namespace attn::cli

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/cli/workload.hpp"
+
+#include <attn/config.hpp>
+#include <attn/factory.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+#include "host/cli/log_sink.hpp"
+#include "host/cli/profile.hpp"
+#include "host/cli/tensors.hpp"
+#include "host/cli/types.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+const Json& need(const Json& object, const char* key, const std::string& where) {
+  const Json* value = object.is_object() ? object.find(key) : nullptr;
+  if (!value) throw InvalidArgument(where + ": a workload without '" + key + "'", {.where = where});
+  return *value;
+}
+
+Shape shape_of(const Json& list, const std::string& where) {
+  Shape shape;
+  for (const Json& n : list.as_list()) {
+    shape.push_back(n.to_int64().value_or(0));
+    if (shape[shape.size() - 1] < 1)
+      throw InvalidArgument(where + ": an extent must be a positive integer, got " + n.brief(),
+                            {.where = where});
+  }
+  return shape;
+}
+
+Workload read_one(const Json& j, const std::string& path) {
+  Workload w;
+  w.id = need(j, "id", path).as_string();
+  const std::string where = path + ": workload '" + w.id + "'";
+  w.type = need(j, "type", where).as_string();
+  w.config = need(j, "config", where);
+  for (const auto& [name, input] : need(j, "inputs", where).as_object())
+    w.inputs.emplace_back(name, shape_of(need(input, "shape", where), where));
+  if (const Json* mask = j.find("mask")) w.mask = *mask;
+  if (const Json* call = j.find("call")) w.call = *call;
+  w.mode = bench_mode(need(j, "mode", where).as_string());
+  if (const Json* flops = j.find("flops")) w.flops = flops->to_double();
+  if (const Json* roofline = j.find("roofline_ms")) w.roofline_ms = roofline->to_double();
+  return w;
+}
+
+int64_t integer(const Json& call, const char* key) {
+  const Json* value = call.find(key);
+  const int64_t n = value ? value->to_int64().value_or(0) : 0;
+  if (n < 1)
+    throw InvalidArgument(
+        std::string("decoding needs a positive '") + key + "' in 'call'",
+        {.parameter = key, .hint = "for example --arg cache_len=1024 --arg steps=16"});
+  return n;
+}
+
+}  // namespace
+
+BenchMode bench_mode(const std::string& mode) {
+  for (const BenchMode m : {BenchMode::inference, BenchMode::decode, BenchMode::training_step})
+    if (mode == name(m)) return m;
+  throw InvalidArgument("unknown mode '" + mode + "'",
+                        {.value = mode, .expected = "inference, decode or training-step"});
+}
+
+const char* name(BenchMode mode) {
+  switch (mode) {
+    case BenchMode::inference:
+      return "inference";
+    case BenchMode::decode:
+      return "decode";
+    case BenchMode::training_step:
+      return "training-step";
+  }
+  return "?";
+}
+
+std::vector<Workload> read_workloads(const std::string& path) {
+  const Json file = parse_config(read_text_file(path, "a file of workloads"), path);
+  std::vector<Workload> out;
+  for (const Json& j : need(file, "workloads", path).as_list()) out.push_back(read_one(j, path));
+  return out;
+}
+
+PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
+  const QuietLog quiet;
+  layer_ = create_attention_layer(w.type, w.config);
+  for (const auto& [key, value] : w.call.as_object())
+    if (w.mode != BenchMode::decode || (key != "cache_len" && key != "steps"))
+      arguments_.add(key, value);
+  std::vector<std::optional<Shape>> shapes(layer_->type().n_inputs);
+  check_input_names(layer_->type(), w.inputs);
+  for (size_t i = 0; i < w.inputs.size(); ++i) {
+    names_.push_back(w.inputs[i].first);
+    arrays_.push_back(normal_array(w.inputs[i].second, i + 1));
+    for (uint32_t k = 0; k < layer_->type().n_inputs; ++k)
+      if (names_.back() == layer_->type().inputs[k]->name) shapes[k] = w.inputs[i].second;
+  }
+  add_mask(w);
+  layer_->build(shapes, {.seed = 1});
+  for (size_t i = 0; i < arrays_.size(); ++i) inputs_.emplace_back(names_[i], arrays_[i].view());
+  if (w.mode == BenchMode::decode) prepare_decoding(w);
+  if (w.mode == BenchMode::training_step) prepare_training();
+}
+
+void PreparedWorkload::add_mask(const Workload& w) {
+  if (w.mask.is_null()) return;
+  const attn_type& type = layer_->type();
+  const std::string where = "workload '" + w.id + "'";
+  const std::string kind = need(w.mask, "kind", where).as_string();
+  const Shape shape = shape_of(need(w.mask, "shape", where), where);
+  if (kind == "causal") {
+    for (uint32_t i = 0; i < type.n_args; ++i)
+      if (std::string_view(type.args[i]->name) == "use_causal_mask")
+        return arguments_.add("use_causal_mask", true);
+  }
+  std::string input;
+  for (uint32_t i = 0; i < type.n_inputs && input.empty(); ++i)
+    if (type.inputs[i]->flags & ATTN_INPUT_MASK) input = type.inputs[i]->name;
+  if (input.empty())
+    throw InvalidArgument(where + ": type '" + w.type + "' takes no mask", {.where = where});
+  Array mask(ATTN_BOOL, shape);
+  bool* keep = mask.data<bool>();
+  if (kind == "causal") {
+    if (shape.rank() != 3) throw InvalidArgument(where + ": a causal mask has shape (1, N, N)");
+    for (int64_t i = 0; i < mask.size(); ++i) keep[i] = i % shape[2] <= i / shape[2] % shape[1];
+  } else if (kind == "key_padding") {
+    const Json& lengths = need(w.mask, "lengths", where);
+    if (shape.rank() != 2 || static_cast<int64_t>(lengths.size()) != shape[0])
+      throw InvalidArgument(where + ": a key_padding mask has shape (B, N) and B lengths");
+    for (int64_t b = 0; b < shape[0]; ++b) {
+      const int64_t length = lengths.at(static_cast<size_t>(b)).to_int64().value_or(0);
+      for (int64_t k = 0; k < shape[1]; ++k) keep[b * shape[1] + k] = k < length;
+    }
+  } else {
+    throw InvalidArgument(where + ": unknown mask kind '" + kind + "'",
+                          {.where = where, .expected = "causal or key_padding"});
+  }
+  names_.push_back(input);
+  arrays_.push_back(std::move(mask));
+}
+
+void PreparedWorkload::prepare_decoding(const Workload& w) {
+  constexpr int64_t kPiece = 512;  // of the prompt, so that filling the cache needs little memory
+  cache_length_ = integer(w.call, "cache_len");
+  steps_ = integer(w.call, "steps");
+  const Shape one = arrays_.front().shape();
+  if (one.rank() != 3 || one[1] != 1)
+    throw InvalidArgument("decoding takes one token a call: inputs (B, 1, dim), got " +
+                          one.to_string());
+  state_ = layer_->make_state(one[0], cache_length_ + steps_);
+  for (int64_t at = 0; at < cache_length_; at += kPiece) {
+    const Shape shape{one[0], std::min(kPiece, cache_length_ - at), one[2]};
+    const Array prompt = normal_array(shape, 100 + static_cast<uint64_t>(at));
+    const Input input(names_.front(), prompt.view());
+    layer_->forward(ctx_, {&input, 1},
+                    CallOptions{.seed = 0, .arguments = arguments_.view(), .state = state_.get()});
+  }
+}
+
+void PreparedWorkload::prepare_training() {
+  gradients_ = std::make_unique<Gradients>(*layer_);
+  // Outputs that are always given get a gradient.
+  const auto shapes = layer_->output_shapes(inputs_, CallOptions{.arguments = arguments_.view()});
+  cotangents_.push_back(normal_array(shapes.front().second, 7));
+}
+
+void PreparedWorkload::step() {
+  CallOptions options{.seed = 0, .arguments = arguments_.view()};
+  switch (workload_.mode) {
+    case BenchMode::inference:
+      layer_->forward(ctx_, inputs_, options);
+      break;
+    case BenchMode::decode:
+      options.state = state_.get();
+      state_->truncate(cache_length_);
+      for (int64_t i = 0; i < steps_; ++i) layer_->forward(ctx_, inputs_, options);
+      break;
+    case BenchMode::training_step: {
+      options.training = options.record = true;
+      gradients_->zero();
+      layer_->forward(ctx_, inputs_, options);
+      const Input cotangent(cotangents_.front().view());
+      layer_->backward(ctx_, {&cotangent, 1}, *gradients_);
+      break;
+    }
+  }
+}
+
+double PreparedWorkload::flops() {
+  if (workload_.flops) return *workload_.flops;
+  CallOptions options{.seed = 0, .arguments = arguments_.view(), .state = state_.get()};
+  if (state_) state_->truncate(cache_length_);
+  ctx_.keep_profile(true);
+  layer_->forward(ctx_, inputs_, options);
+  ctx_.keep_profile(false);
+  const double once = total(ctx_.profile()).flops;
+  if (workload_.mode == BenchMode::decode) return once * static_cast<double>(steps_);
+  // A backward pass makes two products for each of the forward's.
+  return workload_.mode == BenchMode::training_step ? 3 * once : once;
+}
+
+}  // namespace attn::cli

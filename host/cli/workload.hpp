@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One thing to time: a layer, its inputs and what is done with it. tests/bench/README.md has the meaning.
+// Errors: InvalidArgument.
+#pragma once
+
+#include <attn/attention.hpp>
+#include <attn/json.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/cli/call_arguments.hpp"
+
+namespace attn::cli {
+
+enum class BenchMode { inference, decode, training_step };
+
+struct Workload {
+  std::string id, type;
+  Json config = Json::object();  // parameters of the layer
+  std::vector<std::pair<std::string, Shape>> inputs{};
+  Json mask{};                 // null, or {kind, shape, lengths}
+  Json call = Json::object();  // arguments; for decoding also cache_len and steps
+  BenchMode mode = BenchMode::inference;
+  std::optional<double> flops{}, roofline_ms{};
+};
+
+[[nodiscard]] BenchMode bench_mode(const std::string& name);
+[[nodiscard]] const char* name(BenchMode mode);
+[[nodiscard]] std::vector<Workload> read_workloads(const std::string& path);
+
+// A workload made ready: everything allocated, layer built, cache filled. step() does once what is timed.
+class PreparedWorkload {
+ public:
+  explicit PreparedWorkload(const Workload& workload);
+  void step();
+  // Of one step: what the workload says, else what the operators say.
+  [[nodiscard]] double flops();
+
+ private:
+  void add_mask(const Workload& w);
+  void prepare_decoding(const Workload& w);
+  void prepare_training();
+
+  const Workload& workload_;
+  std::unique_ptr<Attention> layer_;
+  CallArguments arguments_;
+  std::vector<std::string> names_;
+  std::vector<Array> arrays_;
+  std::vector<Input> inputs_;
+  Context ctx_;
+  std::unique_ptr<State> state_;
+  int64_t cache_length_ = 0, steps_ = 0;
+  std::vector<Array> cotangents_;
+  std::unique_ptr<Gradients> gradients_;
+};
+
+}  // namespace attn::cli
