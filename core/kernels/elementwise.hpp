@@ -3,7 +3,6 @@
 // Lines of elements.
 //
 // binary        y[i] = f(a[i * a_step], b[i * b_step]) for n elements; steps are 0 or 1
-// add_line      y[i] += x[i]
 // transpose     y[c * y_row + r] = x[r * x_row + c] for a rows x cols block of 4-byte elements
 // y may not overlap the inputs. [any-thread]
 #pragma once

@@ -47,9 +47,16 @@ void binary(BinaryKind kind, int64_t n, const float* a, int64_t a_step, const fl
   }
 }
 
+// Eight rows of x at a time: every line of y gets eight neighbours.
 template <class Arch>
-void add_line(int64_t n, const float* __restrict x, float* __restrict y) {
-  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+void transpose(int64_t rows, int64_t columns, const float* __restrict x, int64_t x_row,
+               float* __restrict y, int64_t y_row) {
+  int64_t r = 0;
+  for (; r + 8 <= rows; r += 8)
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t k = 0; k < 8; ++k) y[c * y_row + r + k] = x[(r + k) * x_row + c];
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) y[c * y_row + r] = x[r * x_row + c];
 }
 
 }  // namespace attn::kernels::simd

@@ -4,18 +4,15 @@
 // expected; the engine adds the operator's name and the shapes of all inputs. [any-thread]
 #pragma once
 
-#include <array>
 #include <string>
 
 #include "core/ops/op.hpp"
+#include "core/tensor/dtype.hpp"
 
 namespace attn::ops {
 
 inline const char* dtype_name(int32_t d) {
-  static constexpr std::array<const char*, 10> kNames = {
-      "?",     "float32", "float64", "float16", "bfloat16",
-      "int32", "int64",   "uint32",  "uint8",   "bool"};
-  return d >= 1 && d <= 9 ? kNames[static_cast<size_t>(d)] : kNames[0];
+  return attn::dtype_name(static_cast<attn_dtype>(d)).data();
 }
 
 // Input n is there with a kind of number that operators compute in, the same as the first such input.

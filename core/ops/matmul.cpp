@@ -108,14 +108,12 @@ struct matmul {
     check_number(c, 1, "b");
     for (const int i : {0, 1})
       if (c.in(i)->rank < 2)
-        fail("%s has shape %s; expected a matrix in its last two axes", i ? "b" : "a",
+        fail("%s has shape %s; expected at least two axes", i ? "b" : "a",
              shape_text(*c.in(i)).c_str());
     const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1));
     if (a.columns() != b.rows())
-      fail("inner extents %lld of a and %lld of b differ (a %s%s, b %s%s)",
-           static_cast<long long>(a.columns()), static_cast<long long>(b.rows()),
-           shape_text(*c.in(0)).c_str(), c.flag(0) ? " transposed" : "",
-           shape_text(*c.in(1)).c_str(), c.flag(1) ? " transposed" : "");
+      fail("a sums over %lld elements, b over %lld; expected as many",
+           static_cast<long long>(a.columns()), static_cast<long long>(b.rows()));
     attn_view p = a.view, q = b.view;
     p.rank -= 2, q.rank -= 2;
     int64_t extents[ATTN_MAX_RANK];

@@ -21,6 +21,7 @@ class RowAxes {
   [[nodiscard]] bool side_by_side() const {
     return length() <= 1 || (grid_.line() == length() && grid_.strides()[0] == 1);
   }
+  [[nodiscard]] int64_t offset(int64_t element) const { return grid_.offsets(element)[0]; }
   // f(offset) for every element, in order.
   template <class F>
   void each(F&& f) const {

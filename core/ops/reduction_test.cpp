@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/ops/op_test.hpp"
+
+using namespace attn::ops;
+using namespace attn::ops::testing;
+
+TEST_CASE("reduction: sum, mean and max over every choice of axes") {
+  const attn_op& op = *GENERATE(&op_sum(), &op_mean(), &op_max());
+  const bool keep = GENERATE(false, true);
+  const Axes axes =
+      GENERATE(Axes{}, Axes{0}, Axes{-1}, Axes{1}, Axes{0, 2}, Axes{-1, 1}, Axes{1, 0});
+  Trial t{op};
+  t.attrs = {axes, keep};
+  t.in = {uniform({4, 3, 17})};
+  t.examine();
+  if (keep) return;
+  t.in = {uniform({90, 2, 211})};  // several chunks
+  t.examine();
+}
+
+TEST_CASE("reduction: scalars, no elements, and the first of equals") {
+  Trial sum{op_sum()};
+  sum.in = {uniform({})};
+  sum.examine();
+  sum.in = {uniform({0, 3})};
+  sum.attrs = {Axes{0}};
+  CHECK(sum.run({}).out[0].x == std::vector<double>{0, 0, 0});
+  Trial mean{op_mean()};
+  mean.in = sum.in;
+  mean.attrs = sum.attrs;
+  CHECK(mean.refusal() ==
+        "mean of no elements: x has shape (0, 3); expected extents above 0 on the axes");
+  mean.attrs = {Axes{2}};
+  CHECK(mean.refusal() == "axis 2 is out of range for rank 2; expected -2..1");
+  mean.attrs = {Axes{1, -1}};
+  CHECK(mean.refusal() == "axis -1 is listed twice");
+  Trial max{op_max()};
+  max.in = {Values{{2, 4}, {1, 7, 7, 2, 3, NAN, 9, NAN}}};
+  max.attrs = {Axes{1}};
+  const std::vector<double> dout{1, 1};
+  const Outcome o = max.run({}, &dout);
+  CHECK(o.out[0].x[0] == 7);
+  CHECK(std::isnan(o.out[0].x[1]));
+  CHECK(o.din[0] == std::vector<double>{0, 1, 0, 0, 0, 1, 0, 0});
+}
