@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/kernels/attention.hpp"
+
+#include <algorithm>
+
+#include "core/kernels/attention_driver.hpp"
+#include "core/kernels/reference/attention.hpp"
+
+namespace attn::kernels {
+namespace {
+
+using namespace driver;
+
+constexpr int64_t kFewRows = 16;          // of a key/value head: below, keys are not packed
+constexpr int64_t kSplitKeys = 256;       // keys of a part when few rows read many keys
+constexpr int64_t kWholeFloats = 196608;  // scores of a tile that keeps whole rows: 768 KB
+constexpr double kSerialWork =
+    1e5;  // multiply-adds below which a second thread is not worth waking
+
+struct Call {
+  const AttentionArgs<float>& a;
+  const KernelTable& table;
+  AttentionRule rule;
+  int64_t panel, group, rows, units;  // rows: of a unit, that is one key/value head of one example
+  bool whole;
+};
+
+AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
+  AttentionTile t{};
+  t.rule = &c.rule;
+  t.head_dim = c.a.head_dim;
+  t.value_dim = c.a.value_dim;
+  t.keys = c.a.keys;
+  t.k = c.a.k.at(b, g, 0);
+  t.k_row = c.a.k.row;
+  t.v = c.a.v.at(b, g, 0);
+  t.v_row = c.a.v.row;
+  t.step = block_keys(t.head_dim, t.value_dim);
+  t.first = 0;
+  t.last = t.keys;
+  return t;
+}
+
+// Rows [begin, end) of a unit, at most kTileRowsMax.
+void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
+  AttentionRow row[kTileRowsMax];
+  fill_rows(c.a, b, g, begin, end, row);
+  t.rows = end - begin;
+  t.row = row;
+  if (c.whole) {
+    c.table.attention_whole(t);
+  } else {
+    c.table.attention_online(t);
+  }
+}
+
+int64_t scratch_of_tile(const Call& c, int64_t rows) {
+  const int64_t step = block_keys(c.a.head_dim, c.a.value_dim);
+  return pad16(c.whole ? whole_scratch(rows, c.a.head_dim, c.a.value_dim, c.a.keys)
+                       : online_scratch(rows, c.a.head_dim, c.a.value_dim, step));
+}
+
+int64_t most_rows(const Call& c) {
+  if (!c.whole) return kTileRowsMax;
+  return std::clamp<int64_t>(kWholeFloats / tile_stride(c.a.keys) / 6 * 6, 6, kTileRowsMax);
+}
+
+// The panels of a unit's keys that some query sees.
+struct PackedRange {
+  int64_t first, last;
+};
+PackedRange packed_range(const Call& c, int64_t b) {
+  const KeyRange seen = all_visible_keys(c.a, b);
+  return {seen.begin / c.panel * c.panel, seen.end};
+}
+
+// Enough units: each packs its own keys and does all its rows.
+void run_units(const Call& c, Parallel& parallel) {
+  const int64_t pack = pad16(round_up(c.a.keys, c.panel) * c.a.head_dim);
+  const int64_t rows = tile_rows(c.rows, most_rows(c), 1);
+  const int64_t each = pack + scratch_of_tile(c, rows);
+  float* scratch =
+      parallel.scratch_array<float>(static_cast<size_t>(each * parallel.concurrency()));
+  const double work = 2.0 * static_cast<double>(c.rows * c.a.keys) *
+                      static_cast<double>(c.a.head_dim + c.a.value_dim);
+  const auto grain = static_cast<int64_t>(std::max(1.0, 4 * kSerialWork / std::max(work, 1.0)));
+  parallel.loop(c.units, grain, [&](int64_t begin, int64_t end, int worker) {
+    float* own = scratch + worker * each;
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
+      const PackedRange range = packed_range(c, b);
+      AttentionTile t = make_tile(c, b, g);
+      float* panels = own - range.first * c.a.head_dim;
+      pack_panels(c.table, c.panel, t.k, t.k_row, t.head_dim, range.first, range.last, panels);
+      t.k_panels = panels;
+      t.scratch = own + pack;
+      for (int64_t r = 0; r < c.rows; r += rows)
+        run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
+    }
+  });
+}
+
+// Few units: keys are packed together, then tiles of all units are tasks, those with most keys first.
+void run_tiles(const Call& c, Parallel& parallel) {
+  const int64_t threads = parallel.concurrency();
+  const int64_t pack = pad16(round_up(c.a.keys, c.panel) * c.a.head_dim);
+  const int64_t rows = tile_rows(c.rows, most_rows(c), divide_up(4 * threads, c.units));
+  const int64_t tiles = divide_up(c.rows, rows);
+  const int64_t each = scratch_of_tile(c, rows);
+  float* packed = parallel.scratch_array<float>(static_cast<size_t>(pack * c.units));
+  float* scratch = parallel.scratch_array<float>(static_cast<size_t>(each * threads));
+  const int64_t panels = divide_up(c.a.keys, c.panel);
+  parallel.loop(c.units * panels, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t unit = i / panels, first = i % panels * c.panel;
+      const int64_t b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
+      const PackedRange range = packed_range(c, b);
+      if (first < range.first || first >= range.last) continue;
+      pack_panels(c.table, c.panel, c.a.k.at(b, g, 0), c.a.k.row, c.a.head_dim, first,
+                  std::min(range.last, first + c.panel), packed + unit * pack);
+    }
+  });
+  parallel.loop(c.units * tiles, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t unit = task % c.units, r = (tiles - 1 - task / c.units) * rows;
+      const int64_t b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
+      AttentionTile t = make_tile(c, b, g);
+      t.k_panels = packed + unit * pack;
+      t.scratch = scratch + worker * each;
+      run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
+    }
+  });
+}
+
+// Few rows read many keys (decoding): keys are not packed, every key and value is read once for all rows of the unit.
+// The keys are cut at fixed places into parts that are merged in order.
+void run_split(const Call& c, Parallel& parallel) {
+  KeyRange seen = all_visible_keys(c.a, 0);
+  for (int64_t b = 1; b < c.a.batch; ++b) {
+    const KeyRange next = all_visible_keys(c.a, b);
+    seen = {std::min(seen.begin, next.begin), std::max(seen.end, next.end)};
+  }
+  const int64_t first = seen.begin / kSplitKeys * kSplitKeys;
+  const int64_t parts = std::max<int64_t>(divide_up(seen.end - first, kSplitKeys), 1);
+  const int64_t part = 2 + c.a.value_dim, dv = c.a.value_dim;
+  const int64_t each = pad16(online_scratch(c.rows, c.a.head_dim, c.a.value_dim, kSplitKeys));
+  float* scratch =
+      parallel.scratch_array<float>(static_cast<size_t>(each * parallel.concurrency()));
+  float* partial =
+      parts == 1
+          ? nullptr
+          : parallel.scratch_array<float>(static_cast<size_t>(c.units * parts * c.rows * part));
+  const double work = 2.0 * static_cast<double>(c.rows * std::min(kSplitKeys, c.a.keys)) *
+                      static_cast<double>(c.a.head_dim + c.a.value_dim);
+  const auto grain = static_cast<int64_t>(std::max(1.0, kSerialWork / std::max(work, 1.0)));
+  parallel.loop(c.units * parts, grain, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t unit = task / parts, b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
+      AttentionTile t = make_tile(c, b, g);
+      t.step = kSplitKeys;
+      t.scratch = scratch + worker * each;
+      if (partial != nullptr) {
+        t.first = first + task % parts * kSplitKeys;
+        t.last = std::min(t.keys, t.first + kSplitKeys);
+        t.partial = partial + task * c.rows * part;
+      }
+      run_tile(c, t, b, g, 0, c.rows);
+    }
+  });
+  if (partial == nullptr) return;
+  parallel.loop(c.units * c.rows, 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t unit = i / c.rows, r = i % c.rows;
+      const int64_t b = unit / c.a.kv_heads, h = unit % c.a.kv_heads * c.group + r / c.a.queries;
+      const int64_t q = r % c.a.queries;
+      const int64_t index = (b * c.a.heads + h) * c.a.queries + q;
+      c.table.attention_merge(parts, partial + (unit * parts * c.rows + r) * part, c.rows * part,
+                              dv, c.rule.unit, c.a.o.at(b, h, q),
+                              c.a.saved == nullptr ? nullptr : c.a.saved + index * 2);
+    }
+  });
+}
+
+template <class T>
+void run_reference(const AttentionArgs<T>& a, Parallel& parallel) {
+  const auto each = static_cast<size_t>(reference::kRowArrays * (a.keys + 8));
+  T* scratch = parallel.scratch_array<T>(each * static_cast<size_t>(parallel.concurrency()));
+  parallel.loop(a.batch * a.heads * a.queries, 4, [&](int64_t begin, int64_t end, int worker) {
+    reference::attention_rows(a, begin, end, scratch + static_cast<size_t>(worker) * each);
+  });
+}
+
+}  // namespace
+
+void attention(const AttentionArgs<double>& args, Parallel& parallel) {
+  run_reference(args, parallel);
+}
+
+void attention(const AttentionArgs<float>& args, Parallel& parallel) {
+  if (args.batch * args.heads * args.queries == 0) return;
+  if (!use_kernels()) return run_reference(args, parallel);
+  const AttentionArgs<float> a = with_contiguous_masks(args, parallel);
+  const KernelTable& t = table();
+  Call c{
+      a,    t, make_rule(a), t.gemm_layout().panel, a.heads / a.kv_heads, 0, a.batch * a.kv_heads,
+      false};
+  c.rows = c.group * a.queries;
+  c.whole = a.kind != Probability::softmax || a.map.data != nullptr;
+  const int64_t threads = parallel.concurrency();
+  if (c.rows <= kFewRows && !c.whole) return run_split(c, parallel);
+  const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
+                      static_cast<double>(a.head_dim + a.value_dim);
+  if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {
+    run_units(c, parallel);
+  } else {
+    run_tiles(c, parallel);
+  }
+}
+
+}  // namespace attn::kernels

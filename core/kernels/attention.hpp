@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fused attention: o = dropout(probability(scale * q k^T + bias, masks)) v, and its gradient. The scores exist
+// only for a tile of rows at a time.
+//
+// Shapes  q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), o (B, H, Q, Dv); G divides H, query head h uses key/value
+//         head h / (H/G). Any strides except the last axis, which must be contiguous. Q, K may be 0.
+// Order   score -> structure and masks -> probability -> dropout -> values. common-masks.md and
+//         common-probability.md are normative.
+// Rows    A key is VISIBLE to a query when causal, window and block allow it; invisible keys do not exist. A
+//         visible key is KEPT when the mask and the length of its example keep it. A row that keeps no key: `rescue`
+//         keeps all visible ones, `zero` gives an output of 0. A row that sees no key gives 0. A row whose bias is
+//         -infinity on every key it keeps behaves as if its bias were 0.
+// Counts  Masked keys still count in N of threshmax and in the entropy of adaptive; invisible keys do not: N is the
+//         number of visible keys.
+// Memory  Linear in Q and K: packed keys, and tiles for each worker, from the Parallel.
+// Bits    Results depend on the arguments and the level, not on the number of threads.
+// Double and the level `reference` run core/kernels/reference/attention.hpp, which the functions here choose for
+// float by themselves. No shape is checked here: that is the operator's task. [call-thread]
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/threads/parallel.hpp"
+
+namespace attn::kernels {
+
+enum class Probability { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+enum class DeadRows { rescue = 0, zero = 1 };
+
+// A view of four axes (batch, head, row, element); strides in elements, the last is 1.
+template <class T>
+struct View4 {
+  T* data = nullptr;
+  int64_t b = 0, h = 0, row = 0;
+  [[nodiscard]] T* at(int64_t ib, int64_t ih, int64_t i) const {
+    return data + ib * b + ih * h + i * row;
+  }
+};
+
+// Anything that broadcasts to (B, H, Q, K): stride 0 where the extent is 1. data nullptr: absent.
+template <class T>
+struct Scores4 {
+  T* data = nullptr;
+  int64_t b = 0, h = 0, q = 0, k = 0;
+  [[nodiscard]] T* at(int64_t ib, int64_t ih, int64_t i) const {
+    return data + ib * b + ih * h + i * q;
+  }
+};
+
+inline constexpr int kMaxPolynomial = 16;
+
+template <class T>
+struct AttentionArgs {
+  int64_t batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
+  View4<const T> q{}, k{}, v{};
+  View4<T> o{};
+  T scale = 1;
+
+  // Structure, by p = i + offset, the position of query i among the keys.
+  bool causal = false;  // j <= p
+  int64_t offset = 0;
+  int64_t window = 0;  // 0: none. With causal j > p - window, without |p - j| < window
+  int64_t block = 0;   // 0: none. floor(p / block) == floor(j / block)
+
+  Scores4<const uint8_t> mask{};     // 1 keeps, 0 masks; nothing else
+  const int64_t* lengths = nullptr;  // (B): keys j < lengths[b] are kept
+  Scores4<const T> bias{};           // added to the scaled scores
+  DeadRows dead = DeadRows::rescue;
+
+  Probability kind = Probability::softmax;
+  T slope = 10, epsilon = T(1e-12);                                      // threshmax
+  T min_temp = T(0.1), max_temp = 1, threshold = T(0.5), eps = T(1e-7);  // adaptive
+  int polynomial_size = 0;                                               // highest degree first
+  T polynomial[kMaxPolynomial] = {};
+
+  double dropout =
+      0;  // rate in [0, 1]; element ((b H + h) Q + i) K + j of the Philox sequence decides
+  uint64_t seed = 0, stream = 0;
+
+  Scores4<T> map{};    // optional output: the weights after dropout, (B, H, Q, K), stride k = 1
+  T* saved = nullptr;  // optional output for the gradient: (B, H, Q, saved_per_row(kind)), dense
+};
+
+// What the forward pass keeps of each row. softmax: maximum (of score * log2 e), sum. sparsemax: maximum, tau.
+// threshmax: maximum, sum, sum of gated weights + epsilon. adaptive: maximum, sum, temperature, entropy, sum of the
+// second softmax. Private to the level that wrote it; the reference writes nothing and recomputes.
+[[nodiscard]] constexpr int saved_per_row(Probability kind) {
+  constexpr int kCount[] = {2, 2, 3, 5};
+  return kCount[static_cast<int>(kind)];
+}
+
+// Gradients are added to what is there. data nullptr: not wanted.
+template <class T>
+struct AttentionGrads {
+  View4<const T> dout{};    // of o; data nullptr: zero
+  Scores4<const T> dmap{};  // of the map; optional
+  View4<T> dq{}, dk{}, dv{};
+  Scores4<T> dbias{};  // the strides of bias; broadcast axes are summed
+  T* dslope = nullptr;
+};
+
+void attention(const AttentionArgs<float>& args, Parallel& parallel);
+// args: those of the forward pass, with o and saved as it left them; map is ignored.
+void attention_backward(const AttentionArgs<float>& args, const AttentionGrads<float>& grads,
+                        Parallel& parallel);
+
+void attention(const AttentionArgs<double>& args, Parallel& parallel);
+void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<double>& grads,
+                        Parallel& parallel);
+
+// Keys [begin, end) that query i sees.
+struct KeyRange {
+  int64_t begin, end;
+};
+template <class T>
+[[nodiscard]] KeyRange visible_keys(const AttentionArgs<T>& a, int64_t i) {
+  const int64_t p = i + a.offset;
+  int64_t begin = 0, end = a.keys;
+  if (a.causal && p + 1 < end) end = p + 1;
+  if (a.window > 0) {
+    if (p - a.window + 1 > begin) begin = p - a.window + 1;
+    if (!a.causal && p + a.window < end) end = p + a.window;
+  }
+  if (a.block > 0) {
+    const int64_t c = (p >= 0 ? p : p - a.block + 1) / a.block * a.block;
+    if (c > begin) begin = c;
+    if (c + a.block < end) end = c + a.block;
+  }
+  return {begin, end < begin ? begin : end};
+}
+
+}  // namespace attn::kernels

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Forward kernels of attention. Lanes are keys. A group of 6 rows goes through scores, softmax and values while its
+// scores are in L1. Two forms: `online` for softmax (running maximum and sum over blocks of keys; Milakov, Gimelshein
+// 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135), and `whole` for everything that needs the row's
+// normaliser before the values.
+#pragma once
+
+#include "core/kernels/attention_probability.inl.hpp"
+#include "core/kernels/attention_scores.inl.hpp"
+
+namespace attn::kernels::simd {
+
+// Where the values of a group go: out = (before ? acc * alpha : 0) + p v, times finish.
+struct ValueSink {
+  float* const* out;  // a pointer for each row, written
+  const float* const*
+      before;           // a pointer for each row, padded to whole vectors; nullptr: nothing yet
+  const float* alpha;   // for each row
+  const float* finish;  // for each row
+};
+
+template <class Arch, int MR, int NV, bool kLast>
+ATTN_INLINE void values_tile(int64_t keys, const float* p, int64_t ld, const float* v,
+                             int64_t v_row, int64_t last, const ValueSink& sink, int64_t column) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
+  Accumulator<Arch, MR, NV> acc;
+  multiply<Arch, MR, NV, kLast>(acc, keys, p, ld, 1, v + column, v_row, last);
+  ATTN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    const V finish(sink.finish[i]);
+    float* out = sink.out[i] + column;
+    if (sink.before != nullptr) {
+      const V alpha(sink.alpha[i]);
+      const float* before = sink.before[i] + column;
+      ATTN_UNROLL
+      for (int j = 0; j < NV; ++j)
+        acc.c[i][j] = fma<Arch>(load<Arch>(before + j * W), alpha, acc.c[i][j]);
+    }
+    ATTN_UNROLL
+    for (int j = 0; j < NV; ++j) {
+      if (kLast && j == NV - 1) {
+        store_first<Arch>(out + j * W, acc.c[i][j] * finish, last);
+      } else {
+        store<Arch>(out + j * W, acc.c[i][j] * finish);
+      }
+    }
+  }
+}
+
+// sum over keys of p[r, key] v[key, :] for a group of rows. The columns are cut into equal tiles.
+template <class Arch>
+ATTN_INLINE void values(int64_t rows, int64_t keys, const float* p, int64_t ld, const float* v,
+                        int64_t v_row, int64_t value_dim, const ValueSink& sink) {
+  constexpr int64_t W = kWidth<Arch>;
+  const int64_t vectors = (value_dim + W - 1) / W;
+  const int64_t tiles = (vectors + kTileVectors<Arch> - 1) / kTileVectors<Arch>;
+  const int64_t last = value_dim - (vectors - 1) * W;
+  int64_t vector = 0;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t count = vectors / tiles + (t < vectors % tiles ? 1 : 0);
+    const bool partial = vector + count == vectors && last < W;
+    with_rows<Arch>(rows, [&](auto mr) {
+      with_vectors<Arch>(count, [&](auto nv) {
+        if (partial) {
+          values_tile<Arch, mr.value, nv.value, true>(keys, p, ld, v, v_row, last, sink,
+                                                      vector * W);
+        } else {
+          values_tile<Arch, mr.value, nv.value, false>(keys, p, ld, v, v_row, W, sink, vector * W);
+        }
+      });
+    });
+    vector += count;
+  }
+}
+
+template <class Arch>
+__attribute__((noinline)) void group_scores(const AttentionTile& t, int64_t rows, const float* q,
+                                            int64_t q_row, int64_t base, const Span& span, float* s,
+                                            int64_t ld) {
+  if (t.k_panels != nullptr) {
+    panel_scores<Arch>(rows, q, q_row, t.head_dim, t.k_panels, base, span, s, ld);
+  } else {
+    dot_scores<Arch>(rows, q, q_row, t.head_dim, t.k + base * t.k_row, t.k_row, span, s, ld);
+  }
+}
+
+template <class Arch>
+__attribute__((noinline)) void group_values(const AttentionTile& t, int64_t rows, int64_t base,
+                                            const Span& span, const float* s, int64_t ld,
+                                            const ValueSink& sink) {
+  values<Arch>(rows, span.end - span.begin, s + span.begin, ld, t.v + (base + span.begin) * t.v_row,
+               t.v_row, t.value_dim, sink);
+}
+
+ATTN_INLINE void write_dead_row(const AttentionTile& t, const AttentionRow& row) {
+  fill(row.o, 0, t.value_dim, 0.0f);
+  if (t.rule->has_map) fill(row.map, 0, t.keys, 0.0f);
+  if (row.saved != nullptr) {
+    fill(row.saved, 0, saved_per_row(t.rule->kind), 0.0f);
+  }
+}
+
+// Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with.
+template <class Arch>
+__attribute__((noinline)) void online_softmax(const AttentionTile& t, const AttentionRow* row,
+                                              int64_t rows, int64_t base, const Span& span,
+                                              float* s, int64_t ld, float* max, float* sum,
+                                              float* alpha) {
+  const AttentionRule& rule = *t.rule;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* line = s + r * ld;
+    const float m = mask_and_max<Arch>(rule, row[r], base, span, line, max[r]);
+    const float l = exp_and_sum<Arch>(span, line, m, rule.unit);
+    if (m == max[r]) {
+      alpha[r] = 1.0f;
+      sum[r] += l;
+    } else {
+      alignas(64) float a[kWidth<Arch>];
+      store<Arch>(a, exp2_softmax<Arch>(Vec<Arch>((max[r] - m) * rule.unit)));
+      alpha[r] = a[0];
+      sum[r] = sum[r] * a[0] + l;
+      max[r] = m;
+    }
+    if (rule.drop)
+      drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), span.begin, span.end, line,
+                 nullptr);
+  }
+}
+
+// A tile of rows, softmax.
+template <class Arch>
+void attention_online(const AttentionTile& t) {
+  const AttentionRule& rule = *t.rule;
+  const int64_t q_row = pad16(t.head_dim), o_row = pad16(t.value_dim), ld = tile_stride(t.step);
+  float* q = t.scratch;
+  float* o = q + t.rows * q_row;
+  float* s = o + t.rows * o_row;
+  float* max = s + 6 * ld;
+  float* sum = max + pad16(t.rows);
+  const Groups cut = groups<Arch>(t.rows);
+  int64_t begin = t.last, end = t.first;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, rule.scale, q + r * q_row);
+    max[r] = kLowest;
+    sum[r] = 0;
+    const AttentionRow& row = t.row[r];
+    if (row.begin >= row.end) {
+      if (t.partial == nullptr) write_dead_row(t, row);
+      continue;
+    }
+    begin = row.begin < begin ? row.begin : begin;
+    end = row.end > end ? row.end : end;
+  }
+  begin = begin < t.first ? t.first : begin;
+  end = end > t.last ? t.last : end;
+  if (t.partial != nullptr) {
+    for (int64_t r = 0; r < t.rows; ++r)
+      fill(t.partial + r * (2 + t.value_dim), 0, 2 + t.value_dim, 0.0f);
+  }
+  for (int64_t base = begin / t.step * t.step; base < end; base += t.step) {
+    const int64_t limit = base + t.step < t.last ? base + t.step : t.last;
+    const int64_t from = base < t.first ? t.first : base;
+    int64_t first_row = 0;
+    for (int64_t i = 0; i < cut.count; ++i) {
+      const int64_t rows = cut.small + (i < cut.big ? 1 : 0), r0 = first_row;
+      first_row += rows;
+      const AttentionRow* row = t.row + r0;
+      const Span span = group_span<Arch>(row, rows, from, limit);
+      if (span.empty()) continue;
+      group_scores<Arch>(t, rows, q + r0 * q_row, q_row, from, span, s, ld);
+      float alpha[kTileRows], finish[kTileRows];
+      // The first and the last block of a group; in between its sums stay in o.
+      const Span all = group_span<Arch>(row, rows, t.first, t.last);
+      const bool starts = t.first + all.begin >= from, ends = t.first + all.end <= limit;
+      online_softmax<Arch>(t, row, rows, from, span, s, ld, max + r0, sum + r0, alpha);
+      float* out[kTileRows];
+      const float* before[kTileRows];
+      for (int64_t r = 0; r < rows; ++r) {
+        const bool to_output = ends && t.partial == nullptr && row[r].begin < row[r].end;
+        before[r] = o + (r0 + r) * o_row;
+        out[r] = to_output ? row[r].o : o + (r0 + r) * o_row;
+        finish[r] = to_output ? 1.0f / sum[r0 + r] : 1.0f;
+        if (to_output && row[r].saved != nullptr) {
+          row[r].saved[0] = max[r0 + r];
+          row[r].saved[1] = sum[r0 + r];
+        }
+      }
+      const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
+      group_values<Arch>(t, rows, from, span, s, ld, sink);
+      if (ends && t.partial != nullptr) {
+        for (int64_t r = 0; r < rows; ++r) {
+          float* p = t.partial + (r0 + r) * (2 + t.value_dim);
+          p[0] = max[r0 + r];
+          p[1] = sum[r0 + r];
+          for (int64_t d = 0; d < t.value_dim; ++d) p[2 + d] = o[(r0 + r) * o_row + d];
+        }
+      }
+    }
+  }
+}
+
+// One row from the parts that attention_online left for ranges of keys: parts[i * stride] is part i.
+template <class Arch>
+void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t value_dim,
+                     float unit, float* o, float* saved) {
+  constexpr int64_t W = kWidth<Arch>;
+  float max = kLowest, sum = 0;
+  for (int64_t i = 0; i < parts; ++i) {
+    const float* p = part + i * stride;
+    if (p[1] != 0 && (p[0] > max)) max = p[0];
+  }
+  fill(o, 0, value_dim, 0.0f);
+  for (int64_t i = 0; i < parts; ++i) {
+    const float* p = part + i * stride;
+    if (p[1] == 0) continue;
+    alignas(64) float a[W];
+    store<Arch>(a, exp2_softmax<Arch>(Vec<Arch>((p[0] - max) * unit)));
+    sum += p[1] * a[0];
+    for (int64_t d = 0; d < value_dim; ++d) o[d] += p[2 + d] * a[0];
+  }
+  if (saved != nullptr) {
+    saved[0] = max;
+    saved[1] = sum;
+  }
+  if (sum == 0) return;
+  const float finish = 1.0f / sum;
+  for (int64_t d = 0; d < value_dim; ++d) o[d] *= finish;
+}
+
+// Scores of all rows of a tile over all keys.
+template <class Arch>
+ATTN_INLINE void whole_scores(const AttentionTile& t, const Groups& cut, const float* q,
+                              int64_t q_row, float* s, int64_t ld) {
+  for (int64_t base = 0; base < t.keys; base += t.step) {
+    const int64_t limit = base + t.step < t.keys ? base + t.step : t.keys;
+    int64_t r0 = 0;
+    for (int64_t i = 0; i < cut.count; ++i) {
+      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const Span span = group_span<Arch>(t.row + r0, rows, base, limit);
+      if (!span.empty()) {
+        group_scores<Arch>(t, rows, q + r0 * q_row, q_row, base, span, s + r0 * ld + base, ld);
+      }
+      r0 += rows;
+    }
+  }
+}
+
+// Weights of all rows times values. o: sums of the rows, pad16(value_dim) apart.
+template <class Arch>
+ATTN_INLINE void whole_values(const AttentionTile& t, const Groups& cut, const float* s, int64_t ld,
+                              float* o) {
+  const float ones[kTileRows] = {1, 1, 1, 1, 1, 1};
+  const int64_t o_row = pad16(t.value_dim);
+  for (int64_t base = 0; base < t.keys; base += t.step) {
+    const int64_t limit = base + t.step < t.keys ? base + t.step : t.keys;
+    int64_t r0 = 0;
+    for (int64_t i = 0; i < cut.count; ++i) {
+      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const AttentionRow* row = t.row + r0;
+      const Span span = group_span<Arch>(row, rows, base, limit);
+      const Span all = group_span<Arch>(row, rows, 0, t.keys);
+      if (!span.empty()) {
+        float* out[kTileRows];
+        const float* before[kTileRows];
+        for (int64_t r = 0; r < rows; ++r) {
+          before[r] = o + (r0 + r) * o_row;
+          const bool to_output = all.end <= limit && row[r].begin < row[r].end;
+          out[r] = to_output ? row[r].o : o + (r0 + r) * o_row;
+        }
+        const ValueSink sink{out, all.begin >= base ? nullptr : before, ones, ones};
+        group_values<Arch>(t, rows, base, span, s + r0 * ld + base, ld, sink);
+      }
+      r0 += rows;
+    }
+  }
+}
+
+// A tile of rows, any kind of probability, with or without the map: the scores of whole rows are kept.
+template <class Arch>
+void attention_whole(const AttentionTile& t) {
+  const AttentionRule& rule = *t.rule;
+  const int64_t q_row = pad16(t.head_dim), ld = tile_stride(t.keys);
+  float* q = t.scratch;
+  float* o = q + t.rows * q_row;
+  float* s = o + t.rows * pad16(t.value_dim);
+  for (int64_t r = 0; r < t.rows; ++r) {
+    copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, rule.scale, q + r * q_row);
+    if (t.row[r].begin >= t.row[r].end) write_dead_row(t, t.row[r]);
+  }
+  const Groups cut = groups<Arch>(t.rows);
+  whole_scores<Arch>(t, cut, q, q_row, s, ld);
+  int64_t r0 = 0;
+  for (int64_t i = 0; i < cut.count; ++i) {
+    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const Span span = group_span<Arch>(t.row + r0, rows, 0, t.keys);
+    for (int64_t r = r0; r < r0 + rows; ++r) {
+      const AttentionRow& row = t.row[r];
+      float* line = s + r * ld;
+      if (row.begin >= row.end) {
+        fill(line, span.first, span.last, 0.0f);
+        continue;
+      }
+      row_forward<Arch>(rule, row, span, line);
+      if (rule.drop) drop<Arch>(rule, row.index, span.begin, span.end, line, nullptr);
+      if (rule.has_map) {
+        fill(row.map, 0, span.begin, 0.0f);
+        for (int64_t j = span.begin; j < span.end; ++j) row.map[j] = line[j];
+        fill(row.map, span.end, t.keys, 0.0f);
+      }
+    }
+    r0 += rows;
+  }
+  whole_values<Arch>(t, cut, s, ld, o);
+}
+
+}  // namespace attn::kernels::simd

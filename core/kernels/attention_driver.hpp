@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the drivers of the forward and the backward pass share: the rule of a call, the facts about each row, packed
+// keys, the way rows are cut into tiles. Private to attention*.cpp. [any-thread]
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/kernels/attention.hpp"
+#include "core/kernels/attention_tile.hpp"
+#include "core/kernels/table.hpp"
+
+namespace attn::kernels::driver {
+
+[[nodiscard]] inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+[[nodiscard]] inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+// args.polynomial must outlive the rule.
+[[nodiscard]] AttentionRule make_rule(const AttentionArgs<float>& args);
+
+// Arguments whose masks and biases have contiguous keys: copies into scratch those that have not. The bias is dropped
+// where it cannot matter, that is with stride 0 along the keys.
+[[nodiscard]] AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args,
+                                                         Parallel& parallel);
+
+// All keys that some query sees.
+[[nodiscard]] KeyRange all_visible_keys(const AttentionArgs<float>& args, int64_t b);
+
+// Rows r of key/value head g of example b, r = (head inside the group) * Q + query: fills row[0 .. end - begin).
+void fill_rows(const AttentionArgs<float>& args, int64_t b, int64_t g, int64_t begin, int64_t end,
+               AttentionRow* row);
+
+// Transposed panels of rows [first, last) of x (rows `stride` apart, depth elements); first is a multiple of the panel.
+// Panel p goes to dst + p * panel * depth: dst is where the panel of row 0 would be.
+void pack_panels(const KernelTable& table, int64_t panel, const float* x, int64_t stride,
+                 int64_t depth, int64_t first, int64_t last, float* dst);
+
+// Keys of a block of the online softmax: keys and values of a block fill about half of a small L2.
+[[nodiscard]] inline int64_t block_keys(int64_t head_dim, int64_t value_dim) {
+  const int64_t depth = std::max<int64_t>(pad16(std::max(head_dim, value_dim)), 16);
+  return std::clamp<int64_t>(32768 / depth / 128 * 128, 128, 1024);
+}
+
+// Rows of a tile when `rows` are cut into equal tiles of at most `most` and at least `wanted` tiles, if there are
+// so many rows; whole groups of 6.
+[[nodiscard]] inline int64_t tile_rows(int64_t rows, int64_t most, int64_t wanted) {
+  const int64_t tiles = std::max(divide_up(rows, most), std::min(wanted, divide_up(rows, 6)));
+  return round_up(divide_up(rows, std::max<int64_t>(tiles, 1)), 6);
+}
+
+}  // namespace attn::kernels::driver

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/kernels/attention_driver.hpp"
+
+namespace attn::kernels::driver {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+// What masks leave of the visible keys of one row.
+struct Facts {
+  int64_t begin = 0, end = 0;
+  bool mask = false, bias = false;
+};
+
+Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const uint8_t* mask,
+            const float* bias) {
+  Facts f{visible.begin, visible.end, false, bias != nullptr};
+  if (f.begin >= f.end) return {};
+  int64_t end = f.end;
+  if (a.lengths != nullptr) end = std::min(end, a.lengths[b]);
+  int64_t begin = f.begin;
+  if (mask != nullptr && begin < end) {
+    const auto* found =
+        static_cast<const uint8_t*>(std::memchr(mask + begin, 1, static_cast<size_t>(end - begin)));
+    begin = found == nullptr ? end : found - mask;
+    while (end > begin && mask[end - 1] == 0) --end;
+  }
+  if (begin < end) {
+    f.begin = begin;
+    f.end = end;
+    f.mask = mask != nullptr &&
+             std::memchr(mask + begin, 0, static_cast<size_t>(end - begin)) != nullptr;
+  } else if (a.dead == DeadRows::zero) {
+    return {};
+  }
+  if (bias == nullptr) return f;
+  // Keys at the ends that the bias removes are not looked at; when it removes all, there is no bias.
+  const auto removed = [&](int64_t j) { return (f.mask && mask[j] == 0) || bias[j] == kNever; };
+  begin = f.begin;
+  end = f.end;
+  while (begin < end && removed(begin)) ++begin;
+  while (end > begin && removed(end - 1)) --end;
+  if (begin == end) {
+    f.bias = false;
+  } else {
+    f.begin = begin;
+    f.end = end;
+  }
+  return f;
+}
+
+// A copy (extents of broadcast axes are 1) whose keys are contiguous.
+template <class T, class C>
+void make_contiguous(Scores4<C>& x, const AttentionArgs<float>& a, Parallel& parallel) {
+  const int64_t nb = x.b != 0 ? a.batch : 1, nh = x.h != 0 ? a.heads : 1,
+                nq = x.q != 0 ? a.queries : 1;
+  T* copy = parallel.scratch_array<T>(static_cast<size_t>(nb * nh * nq * a.keys));
+  const Scores4<C> from = x;
+  parallel.loop(nb * nh * nq, 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const C* src = from.at(r / nq / nh, r / nq % nh, r % nq);
+      for (int64_t j = 0; j < a.keys; ++j) copy[r * a.keys + j] = src[j * from.k];
+    }
+  });
+  x.data = copy;
+  x.b = nb > 1 ? nh * nq * a.keys : 0;
+  x.h = nh > 1 ? nq * a.keys : 0;
+  x.q = nq > 1 ? a.keys : 0;
+  x.k = 1;
+}
+
+}  // namespace
+
+AttentionRule make_rule(const AttentionArgs<float>& a) {
+  constexpr float kLog2e = 1.4426950408889634f;
+  const bool softmax = a.kind == Probability::softmax;
+  AttentionRule rule{};
+  rule.kind = a.kind;
+  rule.scale = softmax ? a.scale * kLog2e : a.scale;
+  rule.bias_scale = softmax ? kLog2e : 1.0f;
+  rule.unit = softmax ? 1.0f : kLog2e;
+  rule.slope = a.slope;
+  rule.epsilon = a.epsilon;
+  rule.min_temp = a.min_temp;
+  rule.max_temp = a.max_temp;
+  rule.threshold = a.threshold;
+  rule.eps = a.eps;
+  rule.polynomial_size = a.polynomial_size;
+  rule.polynomial = a.polynomial;
+  rule.has_bias = a.bias.data != nullptr;
+  rule.has_map = a.map.data != nullptr;
+  rule.drop = a.dropout > 0;
+  rule.drop_threshold = static_cast<uint64_t>(std::ceil(std::min(a.dropout, 1.0) * 4294967296.0));
+  rule.drop_scale = a.dropout < 1 ? static_cast<float>(1 / (1 - a.dropout)) : 0.0f;
+  rule.seed = a.seed;
+  rule.stream = a.stream;
+  return rule;
+}
+
+AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args, Parallel& parallel) {
+  AttentionArgs<float> a = args;
+  if (a.mask.data != nullptr && a.mask.k != 1) make_contiguous<uint8_t>(a.mask, args, parallel);
+  if (a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1) {
+    a.bias.data = nullptr;
+  } else if (a.bias.data != nullptr && a.bias.k != 1) {
+    make_contiguous<float>(a.bias, args, parallel);
+  }
+  return a;
+}
+
+KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
+  if (a.queries == 0) return {0, 0};
+  // Both ends grow with the query.
+  KeyRange range{visible_keys(a, 0).begin, visible_keys(a, a.queries - 1).end};
+  const bool structure = a.causal || a.window > 0 || a.block > 0;
+  if (a.lengths != nullptr && a.mask.data == nullptr && !structure) {
+    const int64_t length = a.lengths[b];
+    if (length > 0 || a.dead == DeadRows::zero)
+      range.end = std::clamp<int64_t>(length, 0, range.end);
+  }
+  range.end = std::max(range.begin, range.end);
+  return range;
+}
+
+void fill_rows(const AttentionArgs<float>& a, int64_t b, int64_t g, int64_t begin, int64_t end,
+               AttentionRow* row) {
+  const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.kind);
+  int64_t h = g * group + begin / a.queries, i = begin % a.queries;
+  KeyRange last_visible{-1, -1};
+  const uint8_t* last_mask = nullptr;
+  Facts f;
+  for (int64_t r = begin; r < end; ++r, ++row) {
+    const KeyRange visible = visible_keys(a, i);
+    const uint8_t* mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
+    const float* bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
+    // Neighbouring rows often have the same masks.
+    if (bias != nullptr || mask != last_mask || visible.begin != last_visible.begin ||
+        visible.end != last_visible.end) {
+      f = facts(a, b, visible, mask, bias);
+      last_mask = mask;
+      last_visible = visible;
+    }
+    const int64_t index = (b * a.heads + h) * a.queries + i;
+    row->q = a.q.at(b, h, i);
+    row->o = a.o.at(b, h, i);
+    row->begin = f.begin;
+    row->end = f.end;
+    row->visible = visible.end - visible.begin;
+    row->mask = f.mask ? mask : nullptr;
+    row->bias = f.bias ? bias : nullptr;
+    row->index = static_cast<uint64_t>(index * a.keys);
+    row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
+    row->saved = a.saved == nullptr ? nullptr : a.saved + index * saved;
+    if (++i == a.queries) {
+      i = 0;
+      ++h;
+    }
+  }
+}
+
+void pack_panels(const KernelTable& table, int64_t panel, const float* x, int64_t stride,
+                 int64_t depth, int64_t first, int64_t last, float* dst) {
+  for (int64_t j = first; j < last; j += panel) {
+    table.gemm_pack_panel(depth, std::min(panel, last - j), panel, x + j * stride, 1, stride,
+                          dst + j * depth);
+  }
+}
+
+}  // namespace attn::kernels::driver

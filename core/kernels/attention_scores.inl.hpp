@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scores of a group of at most 6 rows, and what the forward and the backward pass do to them alike: edges, masks,
+// bias, dropout.
+#pragma once
+
+#include "core/kernels/attention_tile.hpp"
+#include "core/kernels/micro.inl.hpp"
+
+namespace attn::kernels::simd {
+
+inline constexpr float kLog2e = 1.4426950408889634f;
+inline constexpr float kLn2 = 0.6931471805599453f;
+inline constexpr float kNever = -__builtin_inff();
+// Stands for the maximum of nothing: below every score, and finite, so that differences are never NaN.
+inline constexpr float kLowest = -1e30f;
+
+// Keys [begin, end) of a group inside a block that starts at `base`, rounded out to whole vectors, relative to base.
+struct Span {
+  int64_t begin, end;   // exact
+  int64_t first, last;  // multiples of the vector
+  [[nodiscard]] bool empty() const { return begin >= end; }
+};
+
+template <class Arch>
+ATTN_INLINE Span group_span(const AttentionRow* row, int64_t rows, int64_t base, int64_t limit) {
+  constexpr int64_t W = kWidth<Arch>;
+  int64_t begin = limit, end = base;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (row[r].begin >= row[r].end) continue;
+    begin = row[r].begin < begin ? row[r].begin : begin;
+    end = row[r].end > end ? row[r].end : end;
+  }
+  begin = begin < base ? base : begin;
+  end = end > limit ? limit : end;
+  if (begin >= end) return {0, 0, 0, 0};
+  return {begin - base, end - base, (begin - base) / W * W, (end - base + W - 1) / W * W};
+}
+
+// s[r * ld + j - shift] = a_row(r) . key(base + j) for j in [span.first, span.last), from panels of transposed keys.
+template <class Arch>
+ATTN_INLINE void panel_scores(int64_t rows, const float* a, int64_t a_row, int64_t depth,
+                              const float* panels, int64_t base, const Span& span, float* s,
+                              int64_t ld) {
+  constexpr int64_t W = kWidth<Arch>, P = kPanel<Arch>;
+  with_rows<Arch>(rows, [&](auto mr) {
+    int64_t j = span.first;
+    while (j < span.last) {
+      const int64_t column = (base + j) % P;
+      const float* b = panels + (base + j) / P * P * depth + column;
+      const int64_t room = (P - column) / W, want = (span.last - j) / W;
+      const int64_t vectors = want < room ? want : room;
+      with_vectors<Arch>(vectors, [&](auto nv) {
+        Accumulator<Arch, mr.value, nv.value> acc;
+        multiply<Arch, mr.value, nv.value>(acc, depth, a, a_row, 1, b, P);
+        ATTN_UNROLL
+        for (int i = 0; i < mr.value; ++i) {
+          ATTN_UNROLL
+          for (int v = 0; v < nv.value; ++v) store<Arch>(s + i * ld + j + v * W, acc.c[i][v]);
+        }
+      });
+      j += vectors * W;
+    }
+  });
+}
+
+// Lane i: the sum of the lanes of v[i]. (xsimd 8.1's haddp is wrong for AVX-512.)
+template <class Arch>
+ATTN_INLINE Vec<Arch> sums_of(const Vec<Arch>* v) {
+  if constexpr (kIsAvx512<Arch>) {
+    __m512 quad[4];  // in each 128-bit lane: the sums of that lane of four vectors
+    ATTN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const __m512 a = v[4 * i], b = v[4 * i + 1], c = v[4 * i + 2], d = v[4 * i + 3];
+      const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+      const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+      const __m512 low = _mm512_shuffle_ps(ab, cd, 0x44), high = _mm512_shuffle_ps(ab, cd, 0xEE);
+      quad[i] = _mm512_add_ps(low, high);
+    }
+    const auto fold = [](__m512 x, __m512 y) {
+      return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
+    };
+    return fold(fold(quad[0], quad[1]), fold(quad[2], quad[3]));
+  } else {
+    return xsimd::haddp(v);
+  }
+}
+
+// RB rows times W / RB keys at a time: all lanes of the sums end up in one vector.
+template <class Arch, int RB>
+ATTN_INLINE void dot_block(const float* q, int64_t q_row, int64_t depth, const float* const* key,
+                           float* out) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
+  constexpr int KB = static_cast<int>(W) / RB;
+  V acc[W];
+  ATTN_UNROLL
+  for (int i = 0; i < W; ++i) acc[i] = V(0.0f);
+  int64_t d = 0;
+  for (; d + W <= depth; d += W) {
+    V x[RB];
+    ATTN_UNROLL
+    for (int r = 0; r < RB; ++r) x[r] = load<Arch>(q + r * q_row + d);
+    ATTN_UNROLL
+    for (int j = 0; j < KB; ++j) {
+      const V y = load<Arch>(key[j] + d);
+      ATTN_UNROLL
+      for (int r = 0; r < RB; ++r) acc[r * KB + j] = fma<Arch>(x[r], y, acc[r * KB + j]);
+    }
+  }
+  if (d < depth) {
+    ATTN_UNROLL
+    for (int j = 0; j < KB; ++j) {
+      const V y = load_first<Arch>(key[j] + d, depth - d);
+      ATTN_UNROLL
+      for (int r = 0; r < RB; ++r) {
+        acc[r * KB + j] = fma<Arch>(load<Arch>(q + r * q_row + d), y, acc[r * KB + j]);
+      }
+    }
+  }
+  store<Arch>(out, sums_of<Arch>(acc));
+}
+
+// The same as panel_scores from keys in their natural order: for few rows, where packing would not pay. a is padded
+// with zeros to whole vectors.
+template <class Arch, int RB>
+__attribute__((noinline)) void dot_scores_rows(const float* a, int64_t a_row, int64_t depth,
+                                               const float* k, int64_t k_row, const Span& span,
+                                               float* s, int64_t ld) {
+  constexpr int KB = static_cast<int>(kWidth<Arch>) / RB;
+  for (int64_t j = span.begin; j < span.end; j += KB) {
+    const float* key[KB];
+    for (int i = 0; i < KB; ++i) key[i] = k + (j + i < span.end ? j + i : span.end - 1) * k_row;
+    alignas(64) float out[kWidth<Arch>];
+    dot_block<Arch, RB>(a, a_row, depth, key, out);
+    const int64_t count = span.end - j < KB ? span.end - j : KB;
+    for (int r = 0; r < RB; ++r) {
+      for (int64_t i = 0; i < count; ++i) s[r * ld + j + i] = out[r * KB + i];
+    }
+  }
+}
+
+template <class Arch>
+ATTN_INLINE void dot_scores(int64_t rows, const float* a, int64_t a_row, int64_t depth,
+                            const float* k, int64_t k_row, const Span& span, float* s, int64_t ld) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    dot_scores_rows<Arch, 4>(a + r * a_row, a_row, depth, k, k_row, span, s + r * ld, ld);
+  }
+  for (; r + 2 <= rows; r += 2) {
+    dot_scores_rows<Arch, 2>(a + r * a_row, a_row, depth, k, k_row, span, s + r * ld, ld);
+  }
+  if (r < rows)
+    dot_scores_rows<Arch, 1>(a + r * a_row, a_row, depth, k, k_row, span, s + r * ld, ld);
+}
+
+// Part of a row's keys inside a block, relative to base, clipped to the span of its group.
+struct Piece {
+  int64_t begin, end;
+};
+ATTN_INLINE Piece row_piece(const AttentionRow& row, int64_t base, const Span& span) {
+  int64_t b = row.begin - base < span.begin ? span.begin : row.begin - base;
+  b = b > span.end ? span.end : b;
+  const int64_t e = row.end - base > span.end ? span.end : row.end - base;
+  return {b, e < b ? b : e};
+}
+
+ATTN_INLINE void fill(float* s, int64_t begin, int64_t end, float value) {
+  for (int64_t j = begin; j < end; ++j) s[j] = value;
+}
+
+// Adds the bias, removes masked keys and everything outside the row's own keys (value -infinity), all in place, and
+// returns the maximum over the span, at least `max`.
+template <class Arch>
+ATTN_INLINE float mask_and_max(const AttentionRule& rule, const AttentionRow& row, int64_t base,
+                               const Span& span, float* s, float max) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
+  const Piece piece = row_piece(row, base, span);
+  fill(s, span.first, piece.begin, kNever);
+  fill(s, piece.end, span.last, kNever);
+  const bool biased = rule.has_bias && row.bias != nullptr;
+  if (biased || row.mask != nullptr) {
+    const V never(kNever), bias_scale(rule.bias_scale);
+    int64_t j = piece.begin;
+    for (; j + W <= piece.end; j += W) {
+      V x = load<Arch>(s + j);
+      if (biased) x = fma<Arch>(load<Arch>(row.bias + base + j), bias_scale, x);
+      if (row.mask != nullptr) x = select_bytes<Arch>(row.mask + base + j, x, never);
+      store<Arch>(s + j, x);
+    }
+    for (; j < piece.end; ++j) {
+      if (biased) s[j] += row.bias[base + j] * rule.bias_scale;
+      if (row.mask != nullptr && row.mask[base + j] == 0) s[j] = kNever;
+    }
+  }
+  // maxps gives its second operand when one is NaN: a NaN score does not become the maximum, but its exponential
+  // reaches the sum.
+  V m0(max), m1(max);
+  int64_t j = span.first;
+  for (; j + 2 * W <= span.last; j += 2 * W) {
+    m0 = xsimd::max(load<Arch>(s + j), m0);
+    m1 = xsimd::max(load<Arch>(s + j + W), m1);
+  }
+  if (j < span.last) m0 = xsimd::max(load<Arch>(s + j), m0);
+  return max_lanes<Arch>(xsimd::max(m0, m1));
+}
+
+// s = 2^((s - max) * unit) over the span; returns the sum.
+template <class Arch>
+ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
+  V s0(0.0f), s1(0.0f);
+  const V m(max), u(unit);
+  int64_t j = span.first;
+  for (; j + 2 * W <= span.last; j += 2 * W) {
+    const V a = exp2_softmax<Arch>((load<Arch>(s + j) - m) * u);
+    const V b = exp2_softmax<Arch>((load<Arch>(s + j + W) - m) * u);
+    store<Arch>(s + j, a);
+    store<Arch>(s + j + W, b);
+    s0 += a;
+    s1 += b;
+  }
+  if (j < span.last) {
+    const V a = exp2_softmax<Arch>((load<Arch>(s + j) - m) * u);
+    store<Arch>(s + j, a);
+    s0 += a;
+  }
+  return sum_lanes<Arch>(s0 + s1);
+}
+
+// out[4 * i + w] = word w of block first + i of the Philox sequence, for i < blocks (a multiple of 16).
+template <class Arch>
+__attribute__((noinline)) void philox_words(uint64_t seed, uint64_t stream, uint64_t first,
+                                            int64_t blocks, uint32_t* out) {
+  constexpr int L = 16;
+  for (int64_t at = 0; at < blocks; at += L) {
+    uint32_t x0[L], x1[L], x2[L], x3[L];
+    for (int i = 0; i < L; ++i) {
+      const uint64_t counter = first + static_cast<uint64_t>(at + i);
+      x0[i] = static_cast<uint32_t>(counter);
+      x1[i] = static_cast<uint32_t>(counter >> 32);
+      x2[i] = static_cast<uint32_t>(stream);
+      x3[i] = static_cast<uint32_t>(stream >> 32);
+    }
+    uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      for (int i = 0; i < L; ++i) {
+        const uint64_t p0 = uint64_t{0xD2511F53u} * x0[i];
+        const uint64_t p1 = uint64_t{0xCD9E8D57u} * x2[i];
+        x0[i] = static_cast<uint32_t>(p1 >> 32) ^ x1[i] ^ key0;
+        x1[i] = static_cast<uint32_t>(p1);
+        x2[i] = static_cast<uint32_t>(p0 >> 32) ^ x3[i] ^ key1;
+        x3[i] = static_cast<uint32_t>(p0);
+      }
+      key0 += 0x9E3779B9u;
+      key1 += 0xBB67AE85u;
+    }
+    for (int i = 0; i < L; ++i) {
+      out[4 * (at + i)] = x0[i];
+      out[4 * (at + i) + 1] = x1[i];
+      out[4 * (at + i) + 2] = x2[i];
+      out[4 * (at + i) + 3] = x3[i];
+    }
+  }
+}
+
+// s[j] and, when given, t[j] are multiplied by 0 or drop_scale for j in [begin, end); index: of s[0].
+template <class Arch>
+__attribute__((noinline)) void drop(const AttentionRule& rule, uint64_t index, int64_t begin,
+                                    int64_t end, float* s, float* t) {
+  constexpr int64_t kWords = 256;
+  uint32_t word[kWords];
+  int64_t j = begin;
+  while (j < end) {
+    const uint64_t at = index + static_cast<uint64_t>(j);
+    const auto skip = static_cast<int64_t>(at % 4);
+    philox_words<Arch>(rule.seed, rule.stream, at / 4, kWords / 4, word);
+    const int64_t count = end - j < kWords - skip ? end - j : kWords - skip;
+    for (int64_t i = 0; i < count; ++i) {
+      const float factor = word[i + skip] < rule.drop_threshold ? 0.0f : rule.drop_scale;
+      s[j + i] *= factor;
+      if (t != nullptr) t[j + i] *= factor;
+    }
+    j += count;
+  }
+}
+
+// q rows times `scale`, padded with zeros to `padded` floats.
+template <class Arch>
+ATTN_INLINE void copy_scaled(const float* src, int64_t n, int64_t padded, float scale, float* dst) {
+  constexpr int64_t W = kWidth<Arch>;
+  const Vec<Arch> x(scale);
+  int64_t d = 0;
+  for (; d + W <= n; d += W) store<Arch>(dst + d, load<Arch>(src + d) * x);
+  for (; d < padded; d += W) {
+    store<Arch>(dst + d, d < n ? load_first<Arch>(src + d, n - d) * x : Vec<Arch>(0.0f));
+  }
+}
+
+}  // namespace attn::kernels::simd

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/kernels/attention.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "core/kernels/attention_test.hpp"
+
+using namespace attn;
+using namespace attn::kernels;
+using namespace attn::kernels::test;
+
+namespace {
+
+// Scores of magnitude z carry an error of z times some roundings; a weight turns that into a relative error of its
+// own, which threshmax multiplies with its slope and adaptive with 1 / temperature. Values and weights are at most 1
+// (1 / (1 - rate) with dropout).
+double tolerance(const Problem& p) {
+  const double z = 2 + p.amplitude * p.amplitude * std::sqrt(static_cast<double>(p.head_dim)) / 2;
+  const double sharpness = p.kind == Probability::threshmax  ? 8
+                           : p.kind == Probability::adaptive ? 10
+                                                             : 1;
+  return 16 * 1.2e-7 * z * sharpness;
+}
+
+void check(const Problem& p, Parallel& parallel) {
+  auto f = make<float>(p);
+  auto d = make<double>(p);
+  attention(f.a, parallel);
+  attention(d.a, parallel);
+  INFO(p.text());
+  REQUIRE(worst_difference(f.o, d.o) <= tolerance(p));
+  if (p.map) REQUIRE(worst_difference(f.map, d.map) <= tolerance(p));
+}
+
+}  // namespace
+
+TEST_CASE("attention: every shape with every option and every probability") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    for (const Problem& shape : shapes()) {
+      for (const Problem& option : options()) {
+        for (int kind = 0; kind < 4; ++kind) {
+          check(combine(shape, option, static_cast<Probability>(kind)), parallel);
+          parallel.release();
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("attention: many keys, several blocks, decoding") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    if (cpu::level() == cpu::Level::reference) return;
+    for (const Problem& option : options()) {
+      for (const int64_t queries : {1, 3, 40}) {
+        Problem shape;
+        shape.heads = 4, shape.kv_heads = 2, shape.queries = queries, shape.keys = 1100,
+        shape.head_dim = 64;
+        shape.value_dim = 40;
+        Problem p = combine(shape, option, Probability::softmax);
+        if (p.causal) p.offset += 1090;  // the last queries of a long sequence
+        check(p, parallel);
+        parallel.release();
+      }
+    }
+  });
+}
+
+TEST_CASE("attention: nothing to do, and no keys") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    Problem p;
+    p.queries = 0;
+    check(p, parallel);
+    p.queries = 5, p.keys = 0, p.heads = 3;
+    check(p, parallel);
+    p.kind = Probability::adaptive;
+    check(p, parallel);
+  });
+}
+
+TEST_CASE("attention: bits do not depend on the number of threads") {
+  at_each_level([&] {
+    for (const Problem& option : options()) {
+      for (int kind = 0; kind < 4; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
+        for (const int64_t queries : {2, 90}) {
+          Problem shape;
+          shape.batch = 2, shape.heads = 4, shape.kv_heads = 2, shape.queries = queries,
+          shape.keys = 310;
+          shape.head_dim = 24, shape.value_dim = 16;
+          const Problem p = combine(shape, option, static_cast<Probability>(kind));
+          std::vector<float> first;
+          for (const int n_threads : {1, 2, 7}) {
+            threads::ThreadPool pool(n_threads);
+            threads::PoolParallel parallel(pool);
+            auto f = make<float>(p);
+            attention(f.a, parallel);
+            if (first.empty()) first = f.o;
+            INFO(p.text() << " threads " << n_threads);
+            REQUIRE(f.o == first);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("attention: a NaN among the scores reaches its row and no other") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    for (const int64_t queries : {1, 20}) {
+      Problem p;
+      p.queries = queries, p.keys = 40;
+      auto f = make<float>(p);
+      f.q[static_cast<size_t>((queries - 1) * (8 + kRoom))] =
+          std::numeric_limits<float>::quiet_NaN();
+      attention(f.a, parallel);
+      for (int64_t i = 0; i < queries; ++i) {
+        const bool nan = std::isnan(f.o[static_cast<size_t>(i * (8 + kRoom))]);
+        INFO(cpu::name(cpu::level()) << " row " << i);
+        CHECK(nan == (i == queries - 1));
+      }
+    }
+  });
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// For attention_test.cpp and attention_backward_test.cpp: one attention problem with random operands in float and in
+// double, every option switchable, with room between rows that must stay untouched.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/cpu/level.hpp"
+#include "core/kernels/attention.hpp"
+#include "core/threads/pool.hpp"
+
+namespace attn::kernels::test {
+
+enum class Mask { none, key, query, head, dead };  // dead: some rows keep nothing
+enum class Bias {
+  none,
+  full,
+  shared,
+  key,
+  infinite,
+  head
+};  // infinite: some -inf, some rows all -inf
+
+struct Problem {
+  int64_t batch = 1, heads = 1, kv_heads = 1, queries = 1, keys = 1, head_dim = 8, value_dim = 8;
+  Probability kind = Probability::softmax;
+  bool causal = false;
+  int64_t offset = 0, window = 0, block = 0;
+  Mask mask = Mask::none;
+  Bias bias = Bias::none;
+  bool lengths = false, zero = false, map = false, dmap = false;
+  double dropout = 0, amplitude = 1;
+
+  [[nodiscard]] std::string text() const {
+    std::ostringstream s;
+    s << "level " << cpu::name(cpu::level()) << " B" << batch << " H" << heads << " G" << kv_heads
+      << " Q" << queries << " K" << keys << " D" << head_dim << " Dv" << value_dim << " kind "
+      << static_cast<int>(kind) << " causal " << causal << " offset " << offset << " window "
+      << window << " block " << block << " mask " << static_cast<int>(mask) << " bias "
+      << static_cast<int>(bias) << " lengths " << lengths << " zero " << zero << " map " << map
+      << " dropout " << dropout;
+    return s.str();
+  }
+};
+
+template <class T>
+struct Data {
+  std::vector<T> q, k, v, o, bias, map, saved, dout, dmap, dq, dk, dv, dbias;
+  std::vector<uint8_t> mask;
+  std::vector<int64_t> lengths;
+  T dslope = T(0.25);
+  AttentionArgs<T> a;
+  AttentionGrads<T> g;
+};
+
+inline constexpr int64_t kRoom = 3;  // unused elements behind each row
+
+template <class T>
+View4<T> rows_of(T* data, int64_t heads, int64_t rows, int64_t depth) {
+  // (batch, row, head, depth): heads side by side, as projections leave them
+  return {data, rows * heads * (depth + kRoom), depth + kRoom, heads * (depth + kRoom)};
+}
+
+template <class T>
+Data<T> make(const Problem& p) {
+  std::mt19937 engine(7);
+  const auto random = [&](int64_t n, double amplitude) {
+    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+    std::vector<T> x(static_cast<size_t>(std::max<int64_t>(n, 1)));
+    for (T& e : x) e = static_cast<T>(static_cast<float>(uniform(engine) * amplitude));
+    return x;
+  };
+  Data<T> d;
+  const int64_t B = p.batch, H = p.heads, G = p.kv_heads, Q = p.queries, K = p.keys;
+  const int64_t D = p.head_dim + kRoom, V = p.value_dim + kRoom;
+  d.q = random(B * H * Q * D, p.amplitude), d.k = random(B * G * K * D, p.amplitude);
+  d.v = random(B * G * K * V, 1), d.o = random(B * H * Q * V, 1), d.dout = random(B * H * Q * V, 1);
+  d.dq = random(B * H * Q * D, 1), d.dk = random(B * G * K * D, 1), d.dv = random(B * G * K * V, 1);
+  AttentionArgs<T>& a = d.a;
+  a.batch = B, a.heads = H, a.kv_heads = G, a.queries = Q, a.keys = K;
+  a.head_dim = p.head_dim, a.value_dim = p.value_dim, a.kind = p.kind;
+  a.q = rows_of<const T>(d.q.data(), H, Q, p.head_dim),
+  a.k = rows_of<const T>(d.k.data(), G, K, p.head_dim);
+  a.v = rows_of<const T>(d.v.data(), G, K, p.value_dim),
+  a.o = rows_of<T>(d.o.data(), H, Q, p.value_dim);
+  a.scale = static_cast<T>(static_cast<float>(1 / std::sqrt(static_cast<double>(p.head_dim))));
+  a.causal = p.causal, a.offset = p.offset, a.window = p.window, a.block = p.block;
+  a.dead = p.zero ? DeadRows::zero : DeadRows::rescue;
+  a.dropout = p.dropout, a.seed = 99, a.stream = 3;
+  a.slope = T(7.5), a.threshold = T(0.25f);
+  const float coefficients[5] = {-0.25f, 1.25f, -1.5f, 0.25f, 0.75f};
+  a.polynomial_size = 5;
+  for (int i = 0; i < 5; ++i) a.polynomial[i] = static_cast<T>(coefficients[i]);
+  a.eps = static_cast<T>(1e-7f), a.epsilon = static_cast<T>(1e-12f),
+  a.min_temp = static_cast<T>(0.1f);
+  if (p.mask != Mask::none) {
+    const int64_t mh = p.mask == Mask::head ? H : 1, mq = p.mask == Mask::key ? 1 : Q;
+    d.mask.resize(static_cast<size_t>(std::max<int64_t>(B * mh * mq * K, 1)));
+    for (uint8_t& m : d.mask) m = engine() % 4 != 0;
+    for (int64_t r = 0; r < B * mh * mq; ++r) {
+      const auto row = d.mask.begin() + r * K;
+      if (r % 3 == 1) std::fill(row, row + K / 2, uint8_t{0});            // a gap in front
+      if (r % 3 == 2) std::fill(row + (K + 1) / 2, row + K, uint8_t{0});  // and behind
+      if (p.mask == Mask::dead && r % 2 == 0) std::fill(row, row + K, uint8_t{0});
+    }
+    a.mask = {d.mask.data(), mh * mq * K, mh > 1 ? mq * K : 0, mq > 1 ? K : 0, 1};
+  }
+  if (p.lengths) {
+    for (int64_t b = 0; b < B; ++b) d.lengths.push_back(b % 3 == 2 ? 0 : K - (b + 1) * K / 4);
+    a.lengths = d.lengths.data();
+  }
+  if (p.bias != Bias::none) {
+    const int64_t bb = p.bias == Bias::shared || p.bias == Bias::head ? 1 : B;
+    const int64_t bh = p.bias == Bias::key || p.bias == Bias::infinite ? 1 : H;
+    const int64_t bq = p.bias == Bias::key || p.bias == Bias::head ? 1 : Q;
+    d.bias = random(bb * bh * bq * K, 2);
+    if (p.bias == Bias::infinite) {
+      for (T& x : d.bias) x = engine() % 3 == 0 ? -std::numeric_limits<T>::infinity() : x;
+      for (int64_t r = 0; r < bb * bh * bq; r += 3) {
+        std::fill(d.bias.begin() + r * K, d.bias.begin() + (r + 1) * K,
+                  -std::numeric_limits<T>::infinity());
+      }
+    }
+    a.bias = {d.bias.data(), bb > 1 ? bh * bq * K : 0, bh > 1 ? bq * K : 0, bq > 1 ? K : 0, 1};
+    d.dbias = random(bb * bh * bq * K, 1);
+    d.g.dbias = {d.dbias.data(), a.bias.b, a.bias.h, a.bias.q, 1};
+  }
+  if (p.map) {
+    d.map = random(B * H * Q * K, 1);
+    a.map = {d.map.data(), H * Q * K, Q * K, K, 1};
+  }
+  d.saved.assign(static_cast<size_t>(B * H * Q * saved_per_row(p.kind)) + 1, T(-7));
+  a.saved = d.saved.data();
+  d.g.dout = rows_of<const T>(d.dout.data(), H, Q, p.value_dim);
+  d.g.dq = rows_of<T>(d.dq.data(), H, Q, p.head_dim),
+  d.g.dk = rows_of<T>(d.dk.data(), G, K, p.head_dim);
+  d.g.dv = rows_of<T>(d.dv.data(), G, K, p.value_dim);
+  if (p.kind == Probability::threshmax) d.g.dslope = &d.dslope;
+  if (p.dmap) {
+    d.dmap = random(B * H * Q * K, 1);
+    d.g.dmap = {d.dmap.data(), H * Q * K, Q * K, K, 1};
+  }
+  return d;
+}
+
+inline double worst_difference(const std::vector<float>& x, const std::vector<double>& y) {
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(x[i]) - y[i]);
+    if (!(difference <= worst)) worst = difference;  // NaN too
+  }
+  return worst;
+}
+
+template <class F>
+void at_each_level(F&& f) {
+  const auto before = cpu::level();
+  for (const auto level : cpu::available()) {
+    cpu::set_level(level);
+    f();
+  }
+  cpu::set_level(before);
+}
+
+// Shapes that meet every tail and every path; each is combined with every option set.
+inline std::vector<Problem> shapes() {
+  const auto shape = [](int64_t b, int64_t h, int64_t g, int64_t q, int64_t k, int64_t d,
+                        int64_t v) {
+    Problem p;
+    p.batch = b, p.heads = h, p.kv_heads = g, p.queries = q, p.keys = k, p.head_dim = d,
+    p.value_dim = v;
+    return p;
+  };
+  return {shape(1, 1, 1, 1, 1, 8, 8),     shape(2, 2, 2, 49, 49, 32, 32),
+          shape(3, 4, 2, 7, 19, 5, 9),    shape(1, 2, 1, 65, 300, 16, 24),
+          shape(2, 6, 2, 1, 70, 64, 64),  shape(3, 2, 2, 33, 31, 72, 17),
+          shape(1, 1, 1, 200, 130, 40, 1)};
+}
+
+inline std::vector<Problem> options() {
+  std::vector<Problem> all(1);
+  const auto add = [&](auto&& change) {
+    Problem p;
+    change(p);
+    all.push_back(p);
+  };
+  add([](Problem& p) { p.causal = true; });
+  add([](Problem& p) { p.causal = true, p.offset = 11, p.window = 5; });
+  add([](Problem& p) { p.offset = -3, p.window = 4, p.zero = true; });
+  add([](Problem& p) { p.block = 7, p.offset = 2; });
+  add([](Problem& p) { p.causal = true, p.offset = -4, p.mask = Mask::dead; });
+  add([](Problem& p) { p.mask = Mask::key; });
+  add([](Problem& p) { p.mask = Mask::query, p.bias = Bias::full; });
+  add([](Problem& p) { p.mask = Mask::head, p.lengths = true; });
+  add([](Problem& p) { p.mask = Mask::dead; });
+  add([](Problem& p) { p.mask = Mask::dead, p.zero = true, p.map = true; });
+  add([](Problem& p) { p.lengths = true; });
+  add([](Problem& p) { p.lengths = true, p.zero = true, p.causal = true; });
+  add([](Problem& p) { p.bias = Bias::shared; });
+  add([](Problem& p) { p.bias = Bias::key, p.causal = true; });
+  add([](Problem& p) { p.bias = Bias::infinite; });
+  add([](Problem& p) { p.bias = Bias::head, p.dropout = 0.2; });
+  add([](Problem& p) { p.map = true, p.dropout = 0.3; });
+  add([](Problem& p) { p.dropout = 1.0; });
+  add([](Problem& p) { p.amplitude = 6; });
+  return all;
+}
+
+inline Problem combine(Problem shape, const Problem& option, Probability kind) {
+  const Problem s = shape;
+  shape = option;
+  shape.batch = s.batch, shape.heads = s.heads, shape.kv_heads = s.kv_heads;
+  shape.queries = s.queries, shape.keys = s.keys;
+  shape.head_dim = s.head_dim, shape.value_dim = s.value_dim;
+  shape.kind = kind;
+  return shape;
+}
+
+}  // namespace attn::kernels::test

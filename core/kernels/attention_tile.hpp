@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the drivers of attention give to the kernels of one instruction set. Plain structs; the kernels see no
+// shapes of batch and heads, only rows that share one key/value head.
+//
+// Panels: the transposed keys (or values), kPanel columns a panel, as gemm_pack_panel leaves them: panel p begins at
+// p * panel * depth, rows of all panels are `panel` apart, zeros up to a whole vector behind the last key.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernels/attention.hpp"
+
+namespace attn::kernels {
+
+// One query of one head. Pointers to things that the tile does not use are undefined.
+struct AttentionRow {
+  const float* q;
+  float* o;
+  int64_t begin, end;   // keys that can have a weight; begin == end: the output is 0
+  int64_t visible;      // N: keys that exist for this query
+  const uint8_t* mask;  // nullptr: all of [begin, end) is kept
+  const float* bias;    // nullptr: none
+  uint64_t index;       // of weight (row, key 0) in the dropout sequence
+  float* map;
+  float* saved;
+  // Backward.
+  const float* dout;
+  const float* dmap;
+  float* dq;
+  float* dbias;
+};
+
+// How scores become weights; the same for every tile of a call.
+struct AttentionRule {
+  Probability kind;
+  float scale;  // of q; for softmax times log2 e, so that 2^x serves
+  float bias_scale;
+  float unit;  // what turns a difference of scores into a power of two: 1 for softmax, else log2 e
+  float slope, epsilon;
+  float min_temp, max_temp, threshold, eps;
+  int polynomial_size;
+  const float* polynomial;
+  bool has_bias, has_map, has_dmap;
+  bool drop;
+  uint64_t drop_threshold;  // words below it drop; 2^32: all
+  float drop_scale;
+  uint64_t seed, stream;
+};
+
+struct AttentionTile {
+  const AttentionRule* rule;
+  int64_t rows;
+  const AttentionRow* row;
+  int64_t head_dim, value_dim;
+  int64_t keys;           // of the whole head
+  const float* k_panels;  // of the keys, or nullptr: few rows, scores by dot products with k
+  const float* k;
+  int64_t k_row;
+  const float* v;
+  int64_t v_row;
+  int64_t step;    // keys of a block of the online softmax; a multiple of the panel
+  float* scratch;  // attention_scratch(...) floats
+  // Split keys: only [first, last) of the keys, and maximum, sum and unnormalised output go to partial instead of o:
+  // for each row 2 + value_dim floats.
+  int64_t first, last;
+  float* partial;
+};
+
+// Backward: rows of one tile, all keys. Adds to dk and dv (natural order, rows dk_row and dv_row floats apart, padded
+// to 16 with zeros) of the whole key/value head; dk still lacks rule.scale.
+struct AttentionBackTile {
+  const AttentionRule* rule;
+  int64_t rows;
+  const AttentionRow* row;
+  int64_t head_dim, value_dim, keys;
+  const float* k_panels;
+  const float* v_panels;
+  const float* k;
+  int64_t k_row;
+  int64_t step;  // keys treated at once: a block for softmax, all of them for the rest
+  float* dk;     // scratch sums, nullptr: not wanted
+  float* dv;
+  int64_t dk_row, dv_row;
+  int64_t dbias_k;  // stride of dbias along the keys
+  float dq_scale;
+  double* dslope;  // nullptr: not wanted
+  float* scratch;
+};
+
+// Floats per key row of tiles: room behind `n` keys so that successive rows fall into different cache sets.
+[[nodiscard]] constexpr int64_t tile_stride(int64_t n) { return (n + 15) / 16 * 16 + 16; }
+[[nodiscard]] constexpr int64_t pad16(int64_t n) { return (n + 15) / 16 * 16; }
+
+inline constexpr int64_t kTileRowsMax = 96;
+
+// Scratch of attention_online: q and o of the tile, scores of one group of rows.
+[[nodiscard]] constexpr int64_t online_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
+                                               int64_t step) {
+  return rows * (pad16(head_dim) + pad16(value_dim)) + 6 * tile_stride(step) + 3 * pad16(rows) + 64;
+}
+// Scratch of attention_whole: q and o of the tile, scores of all its rows.
+[[nodiscard]] constexpr int64_t whole_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
+                                              int64_t keys) {
+  return rows * (pad16(head_dim) + pad16(value_dim) + tile_stride(keys)) + 64;
+}
+// Scratch of attention_back.
+[[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
+                                             int64_t step) {
+  return rows * (2 * pad16(head_dim) + pad16(value_dim) + 2 * tile_stride(step)) + 4 * pad16(rows) +
+         64;
+}
+
+}  // namespace attn::kernels

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention and its gradient, row by row, as the formulas of common-masks.md and common-probability.md say. The
+// oracle of core/kernels/attention.hpp (whose arguments it shares), the float64 path and ATTN_ISA=reference.
+// Scratch: kRowArrays arrays of K elements. [any-thread]
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "core/kernels/attention.hpp"
+#include "core/kernels/philox.hpp"
+#include "core/kernels/reference/probability.hpp"
+
+namespace attn::kernels::reference {
+
+inline constexpr int kRowArrays = 6;
+
+// What multiplies weight number `index` of the (B, H, Q, K) weights: 0, or 1 / (1 - rate).
+inline double dropout_factor(double rate, uint64_t seed, uint64_t stream, uint64_t index) {
+  if (rate <= 0) return 1;
+  if (rate >= 1) return 0;
+  const uint32_t word = philox4x32(seed, stream, index / 4)[index % 4];
+  return static_cast<double>(word) < rate * 4294967296.0 ? 0 : 1 / (1 - rate);
+}
+
+// One row (b, h, i): which keys take part, their scores, their weights.
+template <class T>
+struct AttentionRowState {
+  int64_t b, h, g, i;
+  KeyRange visible;
+  bool zero;      // nothing kept, and `zero` rules
+  bool use_bias;  // false also when the bias removes every key
+  ProbabilityRow<T> row;
+};
+
+// Fills z with the scores of [visible.begin, visible.end), -infinity where masked, and w with the weights before
+// dropout.
+template <class T>
+AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, T* z,
+                                   T* w) {
+  constexpr T kNever = -std::numeric_limits<T>::infinity();
+  AttentionRowState<T> s{};
+  s.b = b, s.h = h, s.i = i, s.g = h / (a.heads / a.kv_heads);
+  s.visible = visible_keys(a, i);
+  const int64_t begin = s.visible.begin, end = s.visible.end;
+  const auto kept = [&](int64_t j) {
+    if (a.lengths != nullptr && j >= a.lengths[b]) return false;
+    return a.mask.data == nullptr || a.mask.at(b, h, i)[j * a.mask.k] != 0;
+  };
+  bool any = false;
+  for (int64_t j = begin; j < end; ++j) any = any || kept(j);
+  s.zero = begin == end || (!any && a.dead == DeadRows::zero);
+  if (s.zero) return s;
+  for (int64_t j = begin; j < end; ++j) z[j] = any && !kept(j) ? kNever : T(0);
+  if (a.bias.data != nullptr) {
+    for (int64_t j = begin; j < end; ++j) {
+      if (z[j] == 0 && !(a.bias.at(b, h, i)[j * a.bias.k] == kNever)) s.use_bias = true;
+    }
+  }
+  for (int64_t j = begin; j < end; ++j) {
+    if (z[j] == kNever) continue;
+    T dot = 0;
+    for (int64_t d = 0; d < a.head_dim; ++d) dot += a.q.at(b, h, i)[d] * a.k.at(b, s.g, j)[d];
+    z[j] = a.scale * dot;
+    if (s.use_bias) z[j] += a.bias.at(b, h, i)[j * a.bias.k];
+  }
+  s.row = probability(a, end - begin, z + begin, w + begin);
+  return s;
+}
+
+template <class T>
+uint64_t weight_index(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j) {
+  return static_cast<uint64_t>(((b * a.heads + h) * a.queries + i) * a.keys + j);
+}
+
+// Rows [begin, end) of the B * H * Q rows.
+template <class T>
+void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* scratch) {
+  T* z = scratch;
+  T* w = scratch + a.keys;
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t i = r % a.queries, h = r / a.queries % a.heads, b = r / a.queries / a.heads;
+    const auto s = attention_row(a, b, h, i, z, w);
+    T* o = a.o.at(b, h, i);
+    for (int64_t d = 0; d < a.value_dim; ++d) o[d] = 0;
+    if (a.map.data != nullptr) {
+      for (int64_t j = 0; j < a.keys; ++j) a.map.at(b, h, i)[j] = 0;
+    }
+    if (s.zero) continue;
+    for (int64_t j = s.visible.begin; j < s.visible.end; ++j) {
+      const T x = w[j] * static_cast<T>(dropout_factor(a.dropout, a.seed, a.stream,
+                                                       weight_index(a, b, h, i, j)));
+      if (a.map.data != nullptr) a.map.at(b, h, i)[j] = x;
+      if (x == 0) continue;
+      for (int64_t d = 0; d < a.value_dim; ++d) o[d] += x * a.v.at(b, s.g, j)[d];
+    }
+  }
+}
+
+// The gradient of every row of key/value head g of example b, in order: dk and dv of that head belong to the caller
+// alone, and so do the rows of dq. dbias and dslope are added to where the caller says.
+template <class T>
+void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>& grads, int64_t b,
+                             int64_t g, T* scratch) {
+  T* z = scratch;
+  T* w = scratch + a.keys;
+  T* dw = scratch + 2 * a.keys;
+  T* dz = scratch + 3 * a.keys;
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+    for (int64_t i = 0; i < a.queries; ++i) {
+      const auto s = attention_row(a, b, h, i, z, w);
+      if (s.zero) continue;
+      const int64_t begin = s.visible.begin, end = s.visible.end;
+      for (int64_t j = begin; j < end; ++j) {
+        const T keep = static_cast<T>(
+            dropout_factor(a.dropout, a.seed, a.stream, weight_index(a, b, h, i, j)));
+        T sum = grads.dmap.data == nullptr ? T(0) : grads.dmap.at(b, h, i)[j * grads.dmap.k];
+        if (grads.dout.data != nullptr) {
+          const T* dout = grads.dout.at(b, h, i);
+          for (int64_t d = 0; d < a.value_dim; ++d) sum += dout[d] * a.v.at(b, g, j)[d];
+          if (grads.dv.data != nullptr) {
+            for (int64_t d = 0; d < a.value_dim; ++d) {
+              grads.dv.at(b, g, j)[d] += keep * w[j] * dout[d];
+            }
+          }
+        }
+        dw[j] = keep * sum;
+      }
+      const T dslope = probability_backward(a, s.row, end - begin, z + begin, w + begin, dw + begin,
+                                            dz + begin, scratch + 4 * a.keys);
+      if (grads.dslope != nullptr) *grads.dslope += dslope;
+      for (int64_t j = begin; j < end; ++j) {
+        if (dz[j] == 0) continue;
+        for (int64_t d = 0; d < a.head_dim; ++d) {
+          if (grads.dq.data != nullptr)
+            grads.dq.at(b, h, i)[d] += a.scale * dz[j] * a.k.at(b, g, j)[d];
+          if (grads.dk.data != nullptr)
+            grads.dk.at(b, g, j)[d] += a.scale * dz[j] * a.q.at(b, h, i)[d];
+        }
+        if (grads.dbias.data != nullptr && s.use_bias)
+          grads.dbias.at(b, h, i)[j * grads.dbias.k] += dz[j];
+      }
+    }
+  }
+}
+
+}  // namespace attn::kernels::reference

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scores to weights for one row, and back: common-probability.md sections 4 and 5. Part of the scalar reference of
+// attention; z may hold -infinity (masked), but not only that. [any-thread]
+//
+// Sparsemax: Martins, Astudillo 2016 (arXiv 1602.02068), algorithm 1. Adaptive temperature: Velickovic et al. 2024.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/kernels/attention.hpp"
+
+namespace attn::kernels::reference {
+
+// What the backward pass needs beside z and w.
+template <class T>
+struct ProbabilityRow {
+  T max, sum;  // of exp(z - max)
+  T tau;       // sparsemax
+  T gated;     // threshmax: sum of y, plus epsilon
+  T temperature, entropy, polynomial;
+};
+
+template <class T>
+T row_max(int64_t n, const T* z) {
+  T max = z[0];
+  for (int64_t j = 1; j < n; ++j) max = z[j] > max ? z[j] : max;
+  return max;
+}
+
+// tau with sum of max(z - max - tau, 0) = 1: the set of entries above tau shrinks from all of them until it is stable.
+template <class T>
+T sparsemax_tau(int64_t n, const T* z, T max) {
+  T tau = -1;
+  for (;;) {
+    T sum = 0;
+    int64_t count = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      if (z[j] - max > tau) {
+        sum += z[j] - max;
+        ++count;
+      }
+    }
+    const T next = (sum - 1) / static_cast<T>(count);
+    if (!(next > tau)) return tau;
+    tau = next;
+  }
+}
+
+// One step of Horner's rule more for each coefficient; *slope is the derivative.
+template <class T>
+T polynomial(const AttentionArgs<T>& a, T x, T* slope) {
+  T value = 0;
+  *slope = 0;
+  for (int i = 0; i < a.polynomial_size; ++i) {
+    *slope = *slope * x + value;
+    value = value * x + a.polynomial[i];
+  }
+  return value;
+}
+
+template <class T>
+T clipped(T p, T eps) {
+  return p < eps ? eps : p > 1 - eps ? 1 - eps : p;
+}
+
+template <class T>
+ProbabilityRow<T> probability(const AttentionArgs<T>& a, int64_t n, const T* z, T* w) {
+  ProbabilityRow<T> row{};
+  row.max = row_max(n, z);
+  if (a.kind == Probability::sparsemax) {
+    row.tau = sparsemax_tau(n, z, row.max);
+    for (int64_t j = 0; j < n; ++j)
+      w[j] = z[j] - row.max > row.tau ? z[j] - row.max - row.tau : T(0);
+    return row;
+  }
+  for (int64_t j = 0; j < n; ++j) {
+    w[j] = std::exp(z[j] - row.max);
+    row.sum += w[j];
+  }
+  for (int64_t j = 0; j < n; ++j) w[j] /= row.sum;
+  if (a.kind == Probability::threshmax) {
+    row.gated = a.epsilon;
+    for (int64_t j = 0; j < n; ++j) {
+      w[j] *= (std::tanh(a.slope * (w[j] - 1 / static_cast<T>(n))) + 1) / 2;
+      row.gated += w[j];
+    }
+    for (int64_t j = 0; j < n; ++j) w[j] /= row.gated;
+  }
+  if (a.kind == Probability::adaptive) {
+    for (int64_t j = 0; j < n; ++j)
+      row.entropy -= clipped(w[j], a.eps) * std::log(clipped(w[j], a.eps));
+    T slope = 0;
+    row.polynomial = polynomial(a, row.entropy, &slope);
+    row.temperature = 1;
+    if (row.entropy > a.threshold) {
+      const T v = row.polynomial < 0 ? T(0) : row.polynomial > 1 ? T(1) : row.polynomial;
+      row.temperature = a.min_temp + (a.max_temp - a.min_temp) * v;
+    }
+    if (row.temperature < a.eps) row.temperature = a.eps;
+    T sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      w[j] = std::exp((z[j] - row.max) / row.temperature);
+      sum += w[j];
+    }
+    for (int64_t j = 0; j < n; ++j) w[j] /= sum;
+  }
+  return row;
+}
+
+// dz from dw = the gradient of the weights. Returns the gradient of the slope. scratch: n elements.
+template <class T>
+T probability_backward(const AttentionArgs<T>& a, const ProbabilityRow<T>& row, int64_t n,
+                       const T* z, const T* w, const T* dw, T* dz, T* scratch) {
+  T dot = 0;
+  for (int64_t j = 0; j < n; ++j) dot += dw[j] * w[j];
+  switch (a.kind) {
+    case Probability::softmax: {
+      for (int64_t j = 0; j < n; ++j) dz[j] = w[j] * (dw[j] - dot);
+      return 0;
+    }
+    case Probability::sparsemax: {
+      T sum = 0;
+      int64_t count = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        if (w[j] > 0) {
+          sum += dw[j];
+          ++count;
+        }
+      }
+      for (int64_t j = 0; j < n; ++j) dz[j] = w[j] > 0 ? dw[j] - sum / static_cast<T>(count) : T(0);
+      return 0;
+    }
+    case Probability::threshmax: {
+      T* dp = scratch;
+      T dslope = 0, mean = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const T p = std::exp(z[j] - row.max) / row.sum;
+        const T d = p - 1 / static_cast<T>(n);
+        const T t = std::tanh(a.slope * d);
+        const T dy = (dw[j] - dot) / row.gated;
+        dp[j] = dy * ((t + 1) / 2 + p * a.slope * (1 - t * t) / 2);
+        dslope += dy * p * d * (1 - t * t) / 2;
+        mean += p * dp[j];
+      }
+      for (int64_t j = 0; j < n; ++j) dz[j] = std::exp(z[j] - row.max) / row.sum * (dp[j] - mean);
+      return dslope;
+    }
+    case Probability::adaptive: {
+      T* dp = scratch;
+      const T temperature = row.temperature;
+      T dtemperature = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const T du = w[j] * (dw[j] - dot);
+        if (w[j] > 0) dtemperature -= du * (z[j] - row.max) / (temperature * temperature);
+        dz[j] = du / temperature;
+      }
+      T slope = 0;
+      const T v = polynomial(a, row.entropy, &slope);
+      const bool moves = row.entropy > a.threshold && v >= 0 && v <= 1 &&
+                         a.min_temp + (a.max_temp - a.min_temp) * v >= a.eps;
+      if (!moves) return 0;
+      const T dentropy = dtemperature * (a.max_temp - a.min_temp) * slope;
+      T mean = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const T p = std::exp(z[j] - row.max) / row.sum;
+        dp[j] = p >= a.eps && p <= 1 - a.eps ? -dentropy * (std::log(p) + 1) : T(0);
+        mean += p * dp[j];
+      }
+      for (int64_t j = 0; j < n; ++j) dz[j] += std::exp(z[j] - row.max) / row.sum * (dp[j] - mean);
+      return 0;
+    }
+  }
+  return 0;
+}
+
+}  // namespace attn::kernels::reference
