@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and both commands
+# of README.md in it. Sourced by tests/run.
+[ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
+attn_install_packages debootstrap || cannot "debootstrap is missing"
+[ -e .git ] || cannot "needs a git clone to clone from"
+
+mirror=${ATTN_DEBIAN_MIRROR:-$(sed -n 's/^deb [^h]*\(http[^ ]*\) bookworm main.*/\1/p; s/^URIs: *\([^ ]*\).*/\1/p' \
+  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1)}
+root=$(mktemp -d /tmp/attn-fresh.XXXXXX)
+leave() {
+  umount "$root/proc" "$root/dev" 2>/dev/null
+  mountpoint -q "$root/dev" || rm -rf --one-file-system "$root"
+}
+trap leave EXIT
+
+echo "== fresh: debootstrap from ${mirror:=http://deb.debian.org/debian}"
+debootstrap --variant=minbase --include=git,ca-certificates bookworm "$root" "$mirror" \
+  >"$root.log" 2>&1 || { tail -n 20 "$root.log"; cannot "debootstrap failed"; }
+rm -f "$root.log"
+# How packages are fetched here (proxy, certificates) is a property of the machine, not of the project.
+cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null
+cp -r /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" 2>/dev/null
+cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2>/dev/null &&
+  chroot "$root" update-ca-certificates >/dev/null 2>&1
+mount -t proc proc "$root/proc" || cannot "cannot mount /proc"
+mount --bind /dev "$root/dev" || cannot "cannot mount /dev"
+git clone -q --no-hardlinks . "$root/root/attn" || cannot "cannot clone"
+
+passed=0
+failed=0
+for command in host/quickstart tests/run; do
+  echo "== fresh: $command"
+  if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+    sh -c "cd /root/attn && $command"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $command"
+  fi
+done
+finish $passed $failed
