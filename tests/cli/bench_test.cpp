@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn bench: one line a workload, in every mode; bad workloads leave the others alone.
+#include <sstream>
+
+#include "tests/cli/program.hpp"
+
+namespace attn::test {
+
+TEST_CASE("cli: bench times workloads") {
+  const Folder folder;
+  const std::string file = folder.write("workloads.json", R"({"workloads": [
+    {"id": "a", "type": "multi_head", "config": {"dim": 16, "num_heads": 2},
+     "inputs": {"inputs": {"shape": [2, 8, 16]}}, "mode": "inference", "flops": 1e6, "roofline_ms": 0.001,
+     "mask": {"kind": "key_padding", "shape": [2, 8], "lengths": [8, 5]}, "call": {}},
+    {"id": "b", "type": "group_query", "config": {"dim": 16, "num_heads": 2, "num_kv_heads": 1},
+     "inputs": {"inputs": {"shape": [1, 1, 16]}}, "mode": "decode", "mask": null,
+     "call": {"cache_len": 20, "steps": 3}},
+    {"id": "c", "type": "group_query", "config": {"dim": 16, "num_heads": 2, "num_kv_heads": 1},
+     "inputs": {"inputs": {"shape": [1, 8, 16]}}, "mode": "training-step",
+     "mask": {"kind": "causal", "shape": [1, 8, 8]}},
+    {"id": "d", "type": "no_such_type", "config": {}, "inputs": {}, "mode": "inference"},
+    {"id": "e", "type": "multi_head", "config": {"dim": 16},
+     "inputs": {"inputs": {"shape": [1, 8, 16]}}, "mode": "inference",
+     "mask": {"kind": "causal", "shape": [1, 8, 8]}}]})");
+  const Finished f = attn_run({"bench", "--workloads", file, "--json", "--threads", "1"});
+  INFO(f.err);
+  CHECK(f.code == 1);  // because of d
+  std::istringstream stream(f.out);
+  std::vector<Json> rows;
+  for (std::string line; std::getline(stream, line);) rows.push_back(parsed(line));
+  REQUIRE(rows.size() == 5);
+  for (const size_t i : {0u, 1u, 2u, 4u}) {
+    INFO(rows[i].dump());
+    for (const char* key : {"ms_min", "ms_median", "ms_first", "share", "gflops", "peak_gflops"})
+      CHECK(rows[i].at(key).to_double() > 0);
+    CHECK(rows[i].at("ms_min").to_double() <= rows[i].at("ms_median").to_double());
+    CHECK(rows[i].at("threads") == Json(1));
+    CHECK(rows[i].at("share").to_double() ==
+          Approx(rows[i].at("gflops").to_double() / rows[i].at("peak_gflops").to_double())
+              .epsilon(1e-3));
+  }
+  CHECK_THAT(rows[3].at("error").as_string(), Catch::Matchers::Contains("no_such_type"));
+
+  const Finished some = attn_run({"bench", "--workloads", file, "--only", "a"});
+  check_done(some);
+  CHECK_THAT(some.out, Catch::Matchers::Contains("FMA peak") && Catch::Matchers::Contains("SHARE"));
+  check_refused(attn_run({"bench", "--workloads", file, "--only", "a,z"}), {"'z'"});
+  check_refused(attn_run({"bench", "--workloads", folder.write("w.json", "{}")}), {"workloads"});
+}
+
+TEST_CASE("cli: bench times one configuration") {
+  const Folder folder;
+  const std::string layer = layer_file(folder);
+  const Finished f = attn_run({"bench", layer, "--shape", "inputs=2,4,8", "--json"});
+  check_done(f);
+  CHECK(parsed(f.out).at("workload") == Json("layer"));
+  check_refused(attn_run({"bench", layer, "--mode", "sideways"}), {"--mode"});
+  check_refused(attn_run({"bench", "--shape", "inputs=2,4,8"}), {"CONFIG"});
+}
+
+}  // namespace attn::test

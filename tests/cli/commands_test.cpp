@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// list, info, plugins, doctor and run at work.
+#include "tests/cli/program.hpp"
+
+namespace attn::test {
+
+TEST_CASE("cli: list") {
+  const Finished text = attn_run({"list"});
+  check_done(text);
+  CHECK(text.err.empty());
+  const Json types = parsed(attn_run({"list", "--json"}).out);
+  REQUIRE(types.size() >= 1);
+  CHECK(lines(text.out) == types.size() + 1);  // and the head
+  for (const Json& t : types.as_list()) {
+    CHECK_THAT(text.out, Catch::Matchers::Contains(t.at("type").as_string()));
+    CHECK(std::filesystem::exists(t.at("library").as_string()));
+    CHECK(t.at("state").is_bool());  // a small layer could be made of every type
+    CHECK_FALSE(t.at("masks").as_string().empty());
+  }
+}
+
+TEST_CASE("cli: info") {
+  const Folder folder;
+  const Finished text = attn_run({"info", "multi_head"});
+  check_done(text);
+  for (const char* part : {"MultiHeadAttention", "num_heads", "required", "dropout_rate",
+                           "attention_mask", "divisible", "training"})
+    CHECK_THAT(text.out, Catch::Matchers::Contains(part));
+  // Every type tells about itself in both forms.
+  for (const Json& t : parsed(attn_run({"list", "--json"}).out).as_list()) {
+    const std::string name = t.at("type").as_string();
+    check_done(attn_run({"info", name}));
+    const Json facts = parsed(attn_run({"info", name, "--json"}).out);
+    CHECK(facts.at("type") == Json(name));
+    for (const Json& p : facts.at("parameters").as_list())
+      CHECK_FALSE(p.at("doc").as_string().empty());
+  }
+  const std::string layer = layer_file(folder);
+  const Finished with =
+      attn_run({"info", "multi_head", "--config", layer, "--shape", "inputs=2,16,8", "--json"});
+  check_done(with);
+  const Json facts = parsed(with.out);
+  CHECK(facts.at("parameter_count") == Json(8 * 24 + 8 * 8));
+  CHECK(facts.at("weights").size() == 2);
+  CHECK(facts.at("cost").at("flops").to_double() > 2.0 * 2 * 16 * 8 * 32);
+  CHECK(facts.at("cost").at("outputs").at("output") == Json(std::vector<int>{2, 16, 8}));
+  check_done(attn_run({"info", "multi_head", "--config", layer}));
+
+  check_refused(attn_run({"info", "multi_haed"}), {"multi_haed", "did you mean 'multi_head'?"});
+  check_refused(attn_run({"info", "multi_head", "--shape", "inputs=2,16,8"}), {"--config"});
+  check_refused(attn_run({"info", "multi_head", "--config", layer, "--shape", "inputs=2,x"}),
+                {"2,x", "shape"});
+  check_refused(attn_run({"info", "multi_head", "--config", layer, "--shape", "input=2,16,8"}),
+                {"'input'", "did you mean 'inputs'?"});
+  check_refused(attn_run({"info", "group_query", "--config", layer}), {"'multi_head'"});
+}
+
+TEST_CASE("cli: plugins and doctor") {
+  const Folder folder;
+  folder.write("broken.so", "this is no library");
+  std::filesystem::copy_file(ATTN_BINARY_DIR "/lib/attn/plugins/multi_head.so",
+                             folder / "multi_head.so");
+  const std::string path = folder / "";
+  const Finished text = attn_run({"plugins", "--plugin-path", path});
+  check_done(text);
+  CHECK_THAT(text.out, Catch::Matchers::Contains("broken.so") &&
+                           Catch::Matchers::Contains("refused") &&
+                           Catch::Matchers::Contains("loaded"));
+  const Json files = parsed(attn_run({"plugins", "--plugin-path", path, "--json"}).out);
+  REQUIRE(files.size() == 2);
+  CHECK(files.at(0).at("code") == Json("not_elf"));
+  CHECK_FALSE(files.at(0).at("hint").as_string().empty());
+  CHECK(files.at(1).at("types").at(0) == Json("multi_head"));
+
+  const Finished doctor = attn_run({"doctor", "--plugin-path", path});
+  check_done(doctor);
+  for (const char* part : {"CPU", "threads", "huge pages", "broken.so", "--plugin-path", "2 files"})
+    CHECK_THAT(doctor.out, Catch::Matchers::Contains(part));
+  const Json facts =
+      parsed(attn_run({"doctor", "--json", "--plugin-path", path, "--threads", "1"}).out);
+  CHECK(facts.at("threads").at("threads") == Json(1));
+  CHECK(facts.at("files").size() == 2);
+  CHECK(facts.at("directories").size() == 1);
+  // A bad file is in nobody's way.
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {1, 3, 8});
+  check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
+}
+
+TEST_CASE("cli: run writes what it computed") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
+  const std::string y = folder / "y.npy", all = folder / "all.safetensors";
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> command{"run", layer, "-q", "--input", "inputs=" + x};
+    command.insert(command.end(), more.begin(), more.end());
+    const Finished f = attn_run(command);
+    check_done(f);
+    return f;
+  };
+  const Finished first = run({"--output", y, "--output", "output=" + all});
+  CHECK_THAT(first.out, Catch::Matchers::Contains("output (2, 5, 8) float32"));
+  const Array a = read_npy(y);
+  CHECK(a.shape() == Shape{2, 5, 8});
+  const Array b = SafetensorsFile(all).read("output");
+  CHECK(a.to_vector<float>() == b.to_vector<float>());
+  // The seed decides the weights; nothing else does.
+  run({"--output", folder / "again.npy", "--threads", "1"});
+  CHECK(read_file(folder / "again.npy") == read_file(y));
+  run({"--output", folder / "other.npy", "--seed", "1"});
+  CHECK(read_file(folder / "other.npy") != read_file(y));
+  // One of several tensors of a file.
+  const Array tensor = Folder::numbers({2, 5, 8});
+  save_safetensors(folder / "in.safetensors", {{"a:b", tensor.view()}, {"c", a.view()}});
+  const Finished named =
+      attn_run({"run", layer, "-q", "--input", "inputs=" + (folder / "in.safetensors") + ":a:b",
+                "--output", folder / "named.npy"});
+  check_done(named);
+  CHECK(read_file(folder / "named.npy") == read_file(y));
+
+  const Json result = parsed(run({"--json", "--profile"}).out);
+  CHECK(result.at("outputs").at(0).at("shape") == Json(std::vector<int>{2, 5, 8}));
+  REQUIRE(result.at("profile").size() >= 3);
+  double share = 0;
+  for (const Json& op : result.at("profile").as_list()) share += op.at("share").to_double();
+  CHECK(share == Approx(1.0));
+  CHECK_THAT(run({"--profile"}).out, Catch::Matchers::Contains("OPERATOR") &&
+                                         Catch::Matchers::Contains("linear") &&
+                                         Catch::Matchers::Contains("working memory"));
+}
+
+TEST_CASE("cli: run passes arguments of the call") {
+  const Folder folder;
+  const std::string layer =
+      folder.write("gqa.json", R"({"attention": {"type": "group_query", "dim": 8, "num_heads": 2,
+                                    "num_kv_heads": 1}})");
+  const std::string x = folder.write_npy("x.npy", {1, 4, 8});
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> command{"run", layer, "-q", "--json", "--input", "inputs=" + x};
+    command.insert(command.end(), more.begin(), more.end());
+    const Finished f = attn_run(command);
+    check_done(f);
+    return parsed(f.out);
+  };
+  const Json one = run({"--output", folder / "a.npy"});
+  CHECK(one.at("outputs").size() == 1);
+  const Json two =
+      run({"--arg", "return_attention_weights=true", "--arg", "use_causal_mask=true", "--output",
+           folder / "b.safetensors", "--output", "attention_weights=" + (folder / "w.npy")});
+  CHECK(two.at("outputs").size() == 2);
+  const Array w = read_npy(folder / "w.npy");
+  REQUIRE(w.shape() == Shape{1, 2, 4, 4});
+  CHECK(w.at<float>({0, 0, 0, 1}) == 0.0F);
+  CHECK(w.at<float>({0, 0, 0, 0}) == Approx(1.0F));
+  CHECK(SafetensorsFile(folder / "b.safetensors").entries().size() == 2);
+  check_refused(
+      attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--arg", "position_offset=-1"}),
+      {"position_offset", "negative"});
+  check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--output",
+                          "attention_weights=" + (folder / "none.npy")}),
+                {"attention_weights"});
+}
+
+}  // namespace attn::test

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Bad input of every kind: exit code 2, one clear line, nothing on standard output.
+#include "tests/cli/program.hpp"
+
+namespace attn::test {
+
+namespace {
+
+Finished validate(const Folder& folder, const std::string& text) {
+  return attn_run({"validate", folder.write("config.json", text)});
+}
+
+struct Tensor {
+  std::string name;
+  Shape shape;
+  attn_dtype dtype = ATTN_F32;
+};
+
+std::string write_tensors(const Folder& folder, const std::string& name,
+                          const std::vector<Tensor>& tensors) {
+  std::vector<Array> values;
+  std::vector<NamedView> views;
+  values.reserve(tensors.size());
+  for (const Tensor& t : tensors) {
+    values.push_back(t.dtype == ATTN_F32 ? Folder::numbers(t.shape) : Array(t.dtype, t.shape));
+    views.push_back({t.name, values.back().view()});
+  }
+  save_safetensors(folder / name, views);
+  return folder / name;
+}
+
+}  // namespace
+
+TEST_CASE("cli: bad configurations are refused with their place") {
+  const Folder folder;
+  const auto refused = [&](const std::string& text, std::vector<std::string> parts) {
+    check_refused(validate(folder, text), parts);
+  };
+  refused(R"({"type": "no_such_type"})", {"config.json:1:10", "Unknown attention type"});
+  refused(R"({"type": "multi_haed", "dim": 8})", {"multi_haed", "did you mean 'multi_head'?"});
+  refused(
+      "{\"type\": \"multi_head\",\n  \"dim\": 8,\n  \"num_head\": 2}",
+      {"config.json:3:3", "unsupported parameter(s) ['num_head']", "did you mean 'num_heads'?"});
+  refused(R"({"type": "multi_head"})", {"are missing: ['dim']"});
+  refused("{\"type\": \"multi_head\",\n \"dim\": -8}",
+          {"config.json:2:9", "Parameter 'dim' must be positive"});
+  refused(R"({"type": "multi_head", "dim": 8, "dropout_rate": 1.5})",
+          {"config.json:1:50", "must be between 0.0 and 1.0"});
+  refused(R"({"type": "multi_head", "dim": "8"})", {"must be an integer"});
+  refused(R"({"type": "multi_head", "dim": 8, "use_bias": 1})", {"must be true or false"});
+  refused(R"({"type": "multi_head", "dim": 8, "num_heads": 3})", {"must be divisible by"});
+  refused(R"({"type": "multi_head", "dim": 8, "name": "a/b"})", {"Layer name", "1:42"});
+  refused(R"({"type": 7})", {"'type' must be a string"});
+  refused("[1, 2]", {"must be a dictionary"});
+  refused("{\"type\": \"multi_head\",\n \"dim\": }", {"config.json:2:9"});
+  refused(R"({"type": "multi_head", "dim": 8, "dim": 8})", {"config.json:1:34", "dim"});
+  refused(R"({"model": {}})", {"'type'"});
+}
+
+TEST_CASE("cli: validate") {
+  const Folder folder;
+  const std::string good = layer_file(folder);
+  const std::string model = folder.write(
+      "model.json", R"({"encoder": {"attention": {"type": "multi_head", "dim": 8}}, "x": 1})");
+  const std::string bad = folder.write("bad.json", R"({"type": "multi_head"})");
+  const Finished f = attn_run({"validate", good});
+  check_done(f);
+  CHECK_THAT(f.out, Catch::Matchers::Contains("layer.json: ok"));
+  check_done(attn_run({"validate", model, "--section", "encoder.attention"}));
+  check_refused(attn_run({"validate", model, "--section", "decoder"}), {"decoder", "encoder"});
+  check_refused(attn_run({"validate", folder / "none.json"}), {"none.json"});
+  check_refused(attn_run({"validate", "/"}), {"directory"});
+  // Of several files every bad one is told.
+  const Finished two = attn_run({"validate", bad, good, folder / "none.json"});
+  CHECK(two.code == 2);
+  CHECK(two.out.empty());
+  CHECK(lines(two.err) == 2);
+  CHECK(parsed(attn_run({"validate", good, "--json"}).out).at(0).at("ok") == Json(true));
+}
+
+TEST_CASE("cli: bad tensors for run are refused") {
+  const Folder folder;
+  const std::string layer = layer_file(folder);
+  const auto refused = [&](const std::vector<std::string>& more, std::vector<std::string> parts) {
+    std::vector<std::string> command{"run", layer, "-q"};
+    command.insert(command.end(), more.begin(), more.end());
+    check_refused(attn_run(command), parts);
+  };
+  const std::string x = folder.write_npy("x.npy", {1, 3, 8});
+  const std::string good = "inputs=" + x;
+  refused({"--input", "inputs=" + folder.write_npy("rank2.npy", {3, 8})}, {"(3, 8)"});
+  refused({"--input", "inputs=" + folder.write_npy("wide.npy", {1, 3, 9})}, {"9"});
+  refused(
+      {"--input", good, "--input", "attention_mask=" + folder.write_npy("m.npy", {1, 2, 3, 4, 5})},
+      {"mask", "5"});
+  refused({"--input", good, "--input", "attention_mask=" + folder.write_npy("m2.npy", {1, 4})},
+          {"(1, 4)"});
+  refused({"--input", "input=" + x}, {"'input'", "did you mean 'inputs'?"});
+  refused({"--input", x}, {"--input", "NAME=FILE"});
+  refused({"--input", "inputs=" + (folder / "none.npy")}, {"none.npy", "no such file"});
+  refused({"--input", good, "--arg", "no_such_argument=1"}, {"no_such_argument", "'training'"});
+  refused({"--input", good, "--arg", "training=maybe"}, {"--arg training", "JSON"});
+  refused({"--input", good, "--arg", "training=3"}, {"'training'", "true or false"});
+  refused({"--input", good, "--output", "y.txt"}, {"y.txt", ".npy"});
+  refused({"--input", good, "--output", "no_such_output=y.npy"}, {"no_such_output", "'output'"});
+  refused({"--input", good, "--section", "attention"}, {"attention", "type"});
+
+  // Headers that lie about the file, and files that end early.
+  std::string bytes = read_file(x);
+  refused({"--input", "inputs=" + folder.write("short.npy", bytes.substr(0, bytes.size() - 4))},
+          {"short.npy"});
+  refused({"--input", "inputs=" + folder.write("header.npy", bytes.substr(0, 20))}, {"header.npy"});
+  std::string lying = bytes;
+  lying.replace(lying.find("(1, 3, 8)"), 9, "(9, 3, 8)");
+  refused({"--input", "inputs=" + folder.write("lying.npy", lying)}, {"lying.npy"});
+
+  const std::string st =
+      write_tensors(folder, "x.safetensors", {{"x", {1, 3, 8}}, {"y", {1, 3, 8}}});
+  refused({"--input", "inputs=" + st}, {"x.safetensors", "FILE:TENSOR", "'x', 'y'"});
+  refused({"--input", "inputs=" + st + ":z"}, {"'z'"});
+  bytes = read_file(st);
+  refused({"--input",
+           "inputs=" + folder.write("s.safetensors", bytes.substr(0, bytes.size() - 8)) + ":x"},
+          {"s.safetensors"});
+  lying = bytes;
+  lying.replace(lying.find("[1,3,8]"), 7, "[7,3,8]");
+  refused({"--input", "inputs=" + folder.write("l.safetensors", lying) + ":x"}, {"l.safetensors"});
+  refused({"--input",
+           "inputs=" + folder.write("t.safetensors", "\xff\xff\xff\xff\xff\xff\xff\x7f{}") + ":x"},
+          {"t.safetensors"});
+  refused({"--input", "inputs=" + folder.write("empty", "")}, {"empty"});
+}
+
+TEST_CASE("cli: bad weight files are refused") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {1, 3, 8});
+  const auto refused = [&](const std::string& weights, std::vector<std::string> parts) {
+    check_refused(attn_run({"run", layer, "--input", "inputs=" + x, "--weights", weights}), parts);
+  };
+  const std::string qkv = "cross_attention/qkv/kernel", proj = "cross_attention/proj/kernel";
+  const auto file = [&](const std::string& name, const std::vector<Tensor>& tensors) {
+    return write_tensors(folder, name + ".safetensors", tensors);
+  };
+  const Tensor q{qkv, {8, 24}}, p{proj, {8, 8}};
+  const std::string sound = file("good", {q, p});
+  check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--weights", sound}));
+  refused(file("missing", {q}), {proj, "missing"});
+  refused(file("extra", {q, p, {"no/such/weight", {2}}}), {"no/such/weight"});
+  refused(file("misshapen", {{qkv, {24, 8}}, p}), {qkv, "(24, 8)", "(8, 24)"});
+  refused(file("integers", {q, {proj, {8, 8}, ATTN_I32}}), {proj, "I32"});
+  refused(folder / "none.safetensors", {"none.safetensors"});
+  refused(x, {"x.npy"});
+}
+
+TEST_CASE("cli: a plugin path that does not exist is refused") {
+  check_refused(attn_run({"list", "--plugin-path", "/no/such/directory"}), {"/no/such/directory"});
+  check_refused(attn_run({"--plugin-path", "/no/such/directory", "doctor"}),
+                {"/no/such/directory"});
+  const Folder empty;
+  const Finished f = attn_run({"list", "--json", "--plugin-path", empty / ""});
+  check_done(f);
+  CHECK(parsed(f.out).empty());
+}
+
+}  // namespace attn::test
