@@ -77,7 +77,7 @@ TEST_CASE("registry: bad files are never in the way of good ones") {
   fs::create_directory(dir / "directory.so");
   dir.add("good");
   RegistryOptions chosen = options({dir.path()});
-  chosen.probe.deadline = std::chrono::milliseconds(1500);
+  chosen.probe.deadline = std::chrono::milliseconds(3000);
   const Lines lines;
   Registry registry(chosen, hooks());
   CHECK(type_ids(registry) == std::vector<std::string>{"fixture.good"});

@@ -3,11 +3,15 @@
 // The registry of the process and the public functions about plugins.
 #include <attn/plugins.hpp>
 
+#include "core/engine/context.hpp"
 #include "core/engine/op_ref.hpp"
 #include "host/library/loader/registry.hpp"
+#include "host/library/loader/table_check.hpp"
 
 namespace attn {
 namespace loader {
+
+static_assert(kMaxOpPorts == engine::kMaxPorts && kMaxOpAttributes == engine::kMaxAttributes);
 
 Registry& process_registry() {
   static Registry* const registry = new Registry(

@@ -145,8 +145,9 @@ void check_op(const attn_op& op, Problems& problems) {
   }
   if (op.version == 0) problems.push_back(where + ": its version is 0");
   if (!is_text(op.doc)) problems.push_back(where + ": its doc is not a text");
-  if (op.n_in > 32 || op.n_out == 0 || op.n_out > 32 || op.n_saved > 32) {
-    problems.push_back(where + ": 0 to 32 inputs, 1 to 32 outputs and 0 to 32 saved are possible");
+  if (op.n_in > kMaxOpPorts || op.n_out == 0 || op.n_out > kMaxOpPorts ||
+      op.n_saved > kMaxOpPorts) {
+    problems.push_back(where + ": 0 to 16 inputs, 1 to 16 outputs and 0 to 16 saved are possible");
   } else {
     const uint64_t beyond = ~((uint64_t{1} << op.n_in) - 1);
     if (((op.in_required | op.in_const) & beyond) != 0) {
@@ -158,6 +159,9 @@ void check_op(const attn_op& op, Problems& problems) {
   }
   if (op.shape == nullptr || op.forward == nullptr) {
     problems.push_back(where + ": shape or forward is NULL");
+  }
+  if (op.n_attrs > kMaxOpAttributes) {
+    problems.push_back(where + ": more than 32 attributes are not possible");
   }
   check_params(where, op.attrs, op.n_attrs, ParamsOf::op, problems);
 }

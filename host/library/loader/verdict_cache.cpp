@@ -16,7 +16,9 @@
 namespace attn::loader {
 namespace {
 
-constexpr int64_t kDay = 24 * 60 * 60;
+// Seconds for which a bad verdict counts. A machine under heavy load makes good files look as if they hung.
+int64_t lifetime(RefusalKind kind) { return kind == RefusalKind::hung ? 10 * 60 : 24 * 60 * 60; }
+
 constexpr off_t kMaxFile = 1 << 22;
 
 std::string first_line() { return std::string("attn plugin verdicts, ") + kProbeGreeting; }
@@ -94,7 +96,7 @@ VerdictCache::VerdictCache(std::string path, int64_t now) : path_(std::move(path
       if (!kind_from_name(parts[3], &kind) || !lasting(kind)) continue;
       entry.refusal =
           Refusal{kind, unescape_line(parts[4]), unescape_line(parts[5]), unescape_line(parts[6])};
-      if (entry.time > now_ || now_ - entry.time > kDay) continue;
+      if (entry.time > now_ || now_ - entry.time > lifetime(kind)) continue;
     }
     entries_[unescape_line(parts[0])] = std::move(entry);
   }
@@ -107,7 +109,7 @@ std::optional<VerdictCache::Verdict> VerdictCache::find(const std::string& file,
   Verdict verdict{found->second.refusal};
   if (verdict.refusal) {
     verdict.refusal->hint +=
-        "; known from an earlier try, which is repeated after a day, when the "
+        "; known from an earlier try, which is repeated after a while, when the "
         "file changes, or when " +
         path_ + " is removed";
   }
