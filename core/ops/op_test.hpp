@@ -222,7 +222,7 @@ struct Conditions {
 
 class Trial {
  public:
-  explicit Trial(const attn_op& op) : op_(op) {}
+  explicit Trial(const attn_op& op) : op_(&op) {}
 
   std::vector<Attribute> attrs{};
   std::vector<std::optional<Values>> in{};
@@ -241,19 +241,19 @@ class Trial {
     } ctx;
     ctx.parallel = &par;
     std::vector<attn_value> values = attribute_values();
-    std::vector<std::unique_ptr<Block>> inputs(op_.n_in), outputs(op_.n_out), grads(op_.n_in);
-    std::vector<const attn_tensor*> in_p(op_.n_in, nullptr);
-    std::vector<attn_tensor*> out_p(op_.n_out, nullptr);
+    std::vector<std::unique_ptr<Block>> inputs(op_->n_in), outputs(op_->n_out), grads(op_->n_in);
+    std::vector<const attn_tensor*> in_p(op_->n_in, nullptr);
+    std::vector<attn_tensor*> out_p(op_->n_out, nullptr);
     for (size_t i = 0; i < in.size(); ++i) {
       if (!in[i]) continue;
       inputs[i] = std::make_unique<Block>(*in[i], how.dtype, how.layout);
       in_p[i] = &inputs[i]->tensor;
     }
-    std::vector<attn_tensor> prototypes(op_.n_out);
-    std::vector<attn_view> saved(op_.n_saved);
+    std::vector<attn_tensor> prototypes(op_->n_out);
+    std::vector<attn_view> saved(op_->n_saved);
     std::vector<attn_view*> saved_p;
     for (attn_view& v : saved) saved_p.push_back(&v);
-    for (size_t i = 0; i < op_.n_out; ++i) {
+    for (size_t i = 0; i < op_->n_out; ++i) {
       prototypes[i].view.stride[0] = ATTN_DENSE;
       out_p[i] = &prototypes[i];
     }
@@ -261,7 +261,7 @@ class Trial {
     c.struct_size = sizeof c;
     c.flags =
         (training ? uint32_t{ATTN_OP_TRAINING} : 0u) | (dout ? uint32_t{ATTN_OP_RECORDING} : 0u);
-    c.n_in = op_.n_in, c.n_out = op_.n_out, c.n_saved = op_.n_saved, c.n_attrs = op_.n_attrs;
+    c.n_in = op_->n_in, c.n_out = op_->n_out, c.n_saved = op_->n_saved, c.n_attrs = op_->n_attrs;
     c.attrs = values.data();
     c.in = in_p.data();
     c.out = out_p.data();
@@ -269,9 +269,9 @@ class Trial {
     c.seed = seed, c.stream = 3;
     c.engine = nullptr;
     c.ctx = &ctx;
-    check(op_.shape, c);
+    check(op_->shape, c);
     Outcome result;
-    for (size_t i = 0; i < op_.n_out; ++i) {
+    for (size_t i = 0; i < op_->n_out; ++i) {
       const attn_view& v = prototypes[i].view;
       outputs[i] = std::make_unique<Block>(Shape(v.shape, v.shape + v.rank), v.dtype, how.layout);
       out_p[i] = wanted >> i & 1u ? &outputs[i]->tensor : nullptr;
@@ -281,8 +281,8 @@ class Trial {
       saved_memory[i].resize(static_cast<size_t>(size_of(saved[i])) * 8 + 8);
       saved[i].data = saved_memory[i].data();
     }
-    check(op_.forward, c);
-    for (size_t i = 0; i < op_.n_out; ++i) {
+    check(op_->forward, c);
+    for (size_t i = 0; i < op_->n_out; ++i) {
       if (!out_p[i]) {
         result.out.push_back({});
         continue;
@@ -291,13 +291,13 @@ class Trial {
       result.out.push_back({Shape(v.shape, v.shape + v.rank), outputs[i]->all(), v.dtype});
       result.clean = result.clean && outputs[i]->gaps_untouched();
     }
-    result.din.resize(op_.n_in);
+    result.din.resize(op_->n_in);
     if (!dout) return result;
-    REQUIRE(op_.vjp != nullptr);
+    REQUIRE(op_->vjp != nullptr);
     const Block g(Values{result.out[0].shape, *dout}, how.dtype, how.layout);
-    std::vector<const attn_view*> dout_p(op_.n_out, nullptr);
+    std::vector<const attn_view*> dout_p(op_->n_out, nullptr);
     dout_p[0] = &g.tensor.view;
-    std::vector<attn_view*> din_p(op_.n_in, nullptr);
+    std::vector<attn_view*> din_p(op_->n_in, nullptr);
     constexpr double kBefore = 0.5;  // gradients are added to this
     for (size_t i = 0; i < in.size(); ++i) {
       if (!differentiable(i)) continue;
@@ -306,7 +306,7 @@ class Trial {
     }
     c.dout = dout_p.data();
     c.din = din_p.data();
-    check(op_.vjp, c);
+    check(op_->vjp, c);
     for (size_t i = 0; i < grads.size(); ++i) {
       if (!grads[i]) continue;
       result.din[i] = grads[i]->all();
@@ -327,7 +327,8 @@ class Trial {
   }
 
   [[nodiscard]] bool differentiable(size_t i) const {
-    return i < in.size() && in[i] && !(op_.in_const >> i & 1u) && !(op_.flags & ATTN_OP_NO_GRAD) &&
+    return i < in.size() && in[i] && !(op_->in_const >> i & 1u) &&
+           !(op_->flags & ATTN_OP_NO_GRAD) &&
            (in[i]->dtype == 0 || in[i]->dtype == ATTN_F32 || in[i]->dtype == ATTN_F64);
   }
 
@@ -335,7 +336,7 @@ class Trial {
     const cpu::Level before = cpu::level();
     cpu::set_level(cpu::Level::reference);
     const Outcome forward = run({});
-    const bool grad = op_.vjp != nullptr;
+    const bool grad = op_->vjp != nullptr;
     const std::vector<double> weights =
         uniform({static_cast<int64_t>(forward.out[0].x.size())}, -1, 1, 99).x;
     const std::vector<double>* dout = grad ? &weights : nullptr;
@@ -381,7 +382,7 @@ class Trial {
 
   void same(const Outcome& a, const Outcome& b, double tol, double grad_tol,
             const std::string& what) const {
-    INFO(op_.name << ": " << what);
+    INFO(op_->name << ": " << what);
     CHECK(b.clean);
     for (size_t i = 0; i < a.out.size(); ++i) {
       REQUIRE(a.out[i].shape == b.out[i].shape);
@@ -421,7 +422,7 @@ class Trial {
         worst = std::max(worst, std::abs(d - ref.din[i][k]));
         largest = std::max(largest, std::abs(d));
       }
-      INFO(op_.name << ": gradient of input " << i << " against central differences");
+      INFO(op_->name << ": gradient of input " << i << " against central differences");
       const double difference_error = worst / largest;
       CHECK(difference_error <= difference_tolerance);
     }
@@ -434,8 +435,8 @@ class Trial {
 
   std::vector<attn_value> attribute_values() const {
     std::vector<attn_value> v;
-    for (size_t i = 0; i < op_.n_attrs; ++i) {
-      attn_value x = op_.attrs[i]->def;
+    for (size_t i = 0; i < op_->n_attrs; ++i) {
+      attn_value x = op_->attrs[i]->def;
       if (i < attrs.size()) {
         const Attribute& a = attrs[i];
         if (const auto* b = std::get_if<bool>(&a)) x = sdk::detail::bool_value(*b);
@@ -451,7 +452,7 @@ class Trial {
     return v;
   }
 
-  const attn_op& op_;
+  const attn_op* op_;
 };
 
 }  // namespace attn::ops::testing
