@@ -3,6 +3,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
