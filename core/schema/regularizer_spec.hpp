@@ -20,7 +20,8 @@ enum class RegularizerKind {
 
 enum class OrthogonalMode { kRows, kColumns };
 
-// The factors are finite and >= 0.
+// The factors are finite; a user gives them >= 0, but penalties that the library itself attaches may
+// reward (the slope of threshmax: l2 = -1e-4).
 struct RegularizerSpec {
   RegularizerKind kind = RegularizerKind::kNone;
   double l1 = 0.01;

@@ -4,7 +4,6 @@
 
 #include "core/error/error.hpp"
 #include "core/schema/families/activation.hpp"
-#include "core/schema/families/component.hpp"
 #include "core/schema/families/constraint.hpp"
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
@@ -408,45 +407,6 @@ TEST_CASE("families: regularizers") {
   const Json range = {{"class_name", "ValueRangeConstraint"},
                       {"config", {{"min_value", 1}, {"max_value", 3}}}};
   CHECK(resolve_constraint(range) == std::make_pair(1.0, 3.0));
-}
-
-TEST_CASE("families: components over the border") {
-  attn_component_spec spec{};
-  spec.struct_size = sizeof(spec);
-  spec.family = "norm";
-  spec.name = "rms_norm";
-  spec.options = R"({"epsilon": 0.5})";
-  spec.site = "q_norm";
-  spec.input = shape({-1, 4});
-  const Component c = make_component(spec);
-  CHECK(c.attributes[2].u.f == 0.5);
-  CHECK(weights(c) == Lines{"0 scale (4)"});
-  spec.options = "{";
-  CHECK_THROWS_AS(make_component(spec), InvalidArgument);
-  spec.options = nullptr;
-  spec.family = "activation";
-  spec.name = nullptr;
-  CHECK(make_component(spec).flags == ATTN_COMPONENT_NONE);
-  spec.family = "regularizer";
-  spec.name = R"({"class_name": "L2", "config": {"l2": 0.5}})";
-  CHECK(make_component(spec).attributes[2].u.f == 0.5);
-  spec.family = "probability";
-  spec.name = nullptr;
-  CHECK_THROWS_AS(make_component(spec), InvalidArgument);
-  spec.family = "none";
-  CHECK_THROWS_AS(make_component(spec), InvalidArgument);
-
-  attn_value value{ATTN_VALUE_F64, 0, {}};
-  value.u.f = 0.8;
-  CHECK(initializer_of(value).value == 0.8);
-  value.kind = ATTN_VALUE_STR;
-  value.u.s = "ones";
-  CHECK(initializer_of(value).kind == InitializerKind::kOnes);
-  value.kind = ATTN_VALUE_OBJECT;
-  value.u.s = R"({"class_name": "L1"})";
-  CHECK(regularizer_of(value).kind == RegularizerKind::kL1);
-  value.kind = ATTN_VALUE_BOOL;
-  CHECK_THROWS_AS(initializer_of(value), InvalidArgument);
 }
 
 }  // namespace attn::schema
