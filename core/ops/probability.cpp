@@ -1,233 +1,215 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scores to weights along any axes, for layers that need the weights themselves; attention() does it fused
-// along the keys. A slice whose mask keeps nothing ignores its mask (rescue), or gives zeros.
-#include "core/kernels/reference/probability.hpp"
-
-#include <limits>
+// Scores to weights along axes. Attributes 0..6 as core/schema/kinds.hpp, then empty_rows: what a row gives
+// whose mask keeps nothing: 0 as if it had no mask, 1 zeros. Masked entries get weight 0; they still
+// count in N of threshmax and in the entropy of adaptive.
+#include "core/ops/probability_row.hpp"
 
 #include "core/ops/check.hpp"
 #include "core/ops/keep.hpp"
 #include "core/ops/ops.hpp"
 #include "core/ops/rows.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::ops {
 namespace {
 
-enum Attribute {
-  kKind,
-  kAxes,
-  kEpsilon,
-  kMinTemp,
-  kMaxTemp,
-  kThreshold,
-  kCoefficients,
-  kEmptyRows
-};
-enum Port { kScores, kSlope, kKeep };
+constexpr int kScores = 0, kSlope = 1, kKeep = 2;  // inputs
 
-constexpr double kDefaultCoefficients[] = {-1.791, 4.917, -2.3, 0.481, -0.037};
-constexpr int64_t kLastAxis[] = {-1};
-
-constexpr attn_param list_attribute(attn_param p, attn_value def) {
-  p.def = def;
-  return p;
-}
+uint32_t axes(const OpCall& c) { return check_axes(c.integers(1), c.in(kScores)->rank, false); }
 
 template <class T>
-kernels::AttentionArgs<T> constants(const OpCall& c) {
-  kernels::AttentionArgs<T> a;
-  a.kind = static_cast<kernels::Probability>(c.integer(kKind));
-  if (const attn_view* s = c.in(kSlope)) a.slope = *data<const T>(*s);
-  a.epsilon = a.eps = static_cast<T>(c.real(kEpsilon));
-  a.min_temp = static_cast<T>(c.real(kMinTemp));
-  a.max_temp = static_cast<T>(c.real(kMaxTemp));
-  a.threshold = static_cast<T>(c.real(kThreshold));
-  const auto coefficients = c.reals(kCoefficients);
-  a.polynomial_size = static_cast<int>(coefficients.size());
-  for (size_t i = 0; i < coefficients.size(); ++i)
-    a.polynomial[i] = static_cast<T>(coefficients[i]);
-  return a;
+ProbabilityRule rule(const OpCall& c) {
+  ProbabilityRule r;
+  r.kind = static_cast<ProbabilityKind>(c.integer(0));
+  r.epsilon = r.floor = c.real(2);
+  r.min_temp = c.real(3);
+  r.max_temp = c.real(4);
+  r.threshold = c.real(5);
+  r.polynomial = c.reals(6);
+  if (c.in(kSlope)) r.slope = static_cast<double>(*data<T>(*c.in(kSlope)));
+  return r;
 }
 
-// A mask as broadcast over the scores: of rank 4 scores (K), (B, K), (B, Q, K) or (B, H, Q, K), else by
-// trailing axes.
-attn_view aligned_mask(const attn_view& mask, const attn_view& scores) {
-  static constexpr int kAxesOfRank[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
-  if (scores.rank != 4) return broadcast_to(mask, scores);
-  attn_view out = scores;
-  out.data = mask.data;
-  out.dtype = mask.dtype;
-  for (int i = 0; i < 4; ++i) out.stride[i] = 0;
-  for (int i = 0; i < mask.rank; ++i)
-    out.stride[kAxesOfRank[mask.rank][i]] = mask.shape[i] == 1 ? 0 : mask.stride[i];
-  return out;
+// The mask with the rank of the scores: (K) and (B, K) and (B, Q, K) get ones in between (scores of
+// rank 4); for other ranks ones in front. Refused when it does not broadcast.
+attn_view ranked_keep(const OpCall& c) {
+  const attn_view &z = *c.in(kScores), &keep = *c.in(kKeep);
+  attn_view v = keep;
+  v.rank = z.rank;
+  // Which axis of the scores each axis of the mask stands for.
+  int place[ATTN_MAX_RANK];
+  const bool fits_rank = keep.rank >= 1 && keep.rank <= z.rank;
+  for (int i = 0; i < keep.rank && fits_rank; ++i) place[i] = i + z.rank - keep.rank;
+  if (z.rank == 4 && fits_rank && keep.rank < 4 && keep.rank > 1) place[0] = 0;
+  for (int a = 0; a < z.rank; ++a) v.shape[a] = 1, v.stride[a] = 0;
+  bool fits = fits_rank;
+  for (int i = 0; i < keep.rank && fits; ++i) {
+    v.shape[place[i]] = keep.shape[i];
+    v.stride[place[i]] = keep.stride[i];
+    fits = keep.shape[i] == 1 || keep.shape[i] == z.shape[place[i]];
+  }
+  if (!fits)
+    fail("mask %s does not broadcast to the scores %s%s", shape_text(keep).c_str(),
+         shape_text(z).c_str(),
+         z.rank == 4 ? "; expected (K), (B, K), (B, Q, K) or (B, H, Q, K)" : "");
+  return v;
 }
-
-void check_mask(const attn_view& mask, const attn_view& scores, uint32_t normalised) {
-  if (mask.rank < 1 || mask.rank > scores.rank)
-    fail("mask of shape %s has rank %d; expected 1 to %d, broadcasting to %s",
-         shape_text(mask).c_str(), mask.rank, scores.rank, shape_text(scores).c_str());
-  static constexpr int kAxesOfRank[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
-  uint32_t present = 0;
-  for (int i = 0; i < mask.rank; ++i) {
-    const int axis = scores.rank == 4 ? kAxesOfRank[mask.rank][i] : scores.rank - mask.rank + i;
-    if (mask.shape[i] != 1 && mask.shape[i] != scores.shape[axis])
-      fail("mask of shape %s does not broadcast to (batch, head, query, key) = %s",
-           shape_text(mask).c_str(), shape_text(scores).c_str());
-    if (mask.shape[i] != 1) present |= 1u << axis;
-  }
-  int64_t length = 1;
-  for (int axis = 0; axis < scores.rank; ++axis)
-    if (normalised >> axis & 1u) length *= scores.shape[axis];
-  if (length > 1 && !(present & normalised))
-    fail("mask of shape %s is constant along the normalised axis of %s: it cannot mask anything",
-         shape_text(mask).c_str(), shape_text(scores).c_str());
-}
-
-// One slice of scores, read, masked and turned into weights.
-template <class T>
-class Slice {
- public:
-  Slice(const OpCall& c, const RowAxes& scores, const RowAxes& mask)
-      : a_(constants<T>(c)),
-        scores_(scores),
-        mask_axes_(mask),
-        mask_(c.in(kKeep)),
-        zero_(c.integer(kEmptyRows) != 0) {}
-
-  // Weights into w; false: all zeros. row: position of the scores, mask_offset of the mask.
-  bool weights(const T* row, int64_t mask_offset, T* z, T* w) {
-    const int64_t n = scores_.length();
-    int64_t i = 0;
-    scores_.each([&](int64_t o) { z[i++] = row[o]; });
-    if (mask_) {
-      bool any = false;
-      mask_axes_.each([&](int64_t o) { any = any || kept(mask_offset + o); });
-      if (!any && zero_) {
-        std::fill(w, w + n, T(0));
-        return false;
-      }
-      i = 0;
-      mask_axes_.each([&](int64_t o) {
-        if (any && !kept(mask_offset + o)) z[i] = -std::numeric_limits<T>::infinity();
-        ++i;
-      });
-    }
-    state_ = kernels::reference::probability(a_, n, z, w);
-    return true;
-  }
-  // dz from the gradient of the weights; returns that of the slope.
-  T gradient(const T* z, const T* w, const T* dw, T* dz, T* scratch) const {
-    return kernels::reference::probability_backward(a_, state_, scores_.length(), z, w, dw, dz,
-                                                    scratch);
-  }
-
- private:
-  [[nodiscard]] bool kept(int64_t offset) const {
-    uint8_t k = 0;
-    read_keep(*mask_, offset, 1, 1, &k);
-    return k != 0;
-  }
-
-  kernels::AttentionArgs<T> a_;
-  const RowAxes &scores_, &mask_axes_;
-  const attn_view* mask_;
-  bool zero_;
-  kernels::reference::ProbabilityRow<T> state_{};
-};
 
 struct probability {
   static constexpr const char* name = "probability";
-  static constexpr const char* doc =
-      "scores to weights along given axes: softmax and its relatives";
-  static constexpr uint32_t version = 1, inputs = 3, outputs = 1, required = 0b001;
-  static constexpr uint32_t constants = 1u << kKeep;
+  static constexpr const char* doc = "scores to weights that sum to 1 along axes";
+  static constexpr uint32_t version = 1, inputs = 3, outputs = 1, required = 1,
+                            constants = 1u << kKeep;
   static constexpr attn_param attributes[] = {
-      int_attribute("kind", 0),
-      list_attribute(ints_attribute("axes"), sdk::detail::ints_value(kLastAxis, 1)),
-      real_attribute("epsilon", 1e-7),
-      real_attribute("min_temp", 0.1),
-      real_attribute("max_temp", 1.0),
-      real_attribute("entropy_threshold", 0.5),
-      list_attribute(
-          reals_attribute("coefficients"),
-          sdk::detail::reals_value(kDefaultCoefficients, std::size(kDefaultCoefficients))),
-      int_attribute("empty_rows", 0)};
+      int_attribute("kind", 0),         ints_attribute("axes"),
+      real_attribute("epsilon", 1e-12), real_attribute("min_temp", 0.1),
+      real_attribute("max_temp", 1.0),  real_attribute("entropy_threshold", 0.5),
+      reals_attribute("coefficients"),  int_attribute("empty_rows", 0)};
 
   static void shape(OpCall c) {
-    const attn_view& x = *c.in(kScores);
     check_number(c, kScores, "scores");
-    if (x.rank < 1) fail("scores are a single number; expected at least one axis");
-    const int64_t kind = c.integer(kKind);
-    if (kind < 0 || kind > 3)
-      fail("probability kind %lld is unknown", static_cast<long long>(kind));
-    const uint32_t mask = axes(c, x);
-    if (kind != 0 && (mask & (mask - 1))) fail("several axes; only softmax takes more than one");
-    if (const attn_view* m = c.in(kKeep)) check_mask(*m, x, mask);
-    if (const attn_view* s = c.in(kSlope)) {
+    const attn_view& z = *c.in(kScores);
+    const int64_t kind = c.integer(0);
+    if (kind < 0 || kind > static_cast<int64_t>(ProbabilityKind::adaptive))
+      fail("probability number %lld is not known", static_cast<long long>(kind));
+    const uint32_t mask = axes(c);
+    if (kind != 0 && (mask & (mask - 1)) != 0)
+      fail("%zu axes are given; only softmax takes several", c.integers(1).size());
+    if (kind == static_cast<int64_t>(ProbabilityKind::adaptive)) check_polynomial(c.reals(6));
+    if (kind == static_cast<int64_t>(ProbabilityKind::threshmax)) {
+      if (!c.in(kSlope)) fail("slope is missing; threshmax needs it");
       check_number(c, kSlope, "slope");
-      if (size_of(*s) != 1) fail("slope has shape %s; expected one number", shape_text(*s).c_str());
+      if (size_of(*c.in(kSlope)) != 1)
+        fail("slope has shape %s; expected one element", shape_text(*c.in(kSlope)).c_str());
     }
-    if (kind == static_cast<int64_t>(ProbabilityKind::threshmax) && !c.in(kSlope))
-      fail("threshmax needs its slope");
-    if (c.reals(kCoefficients).size() > static_cast<size_t>(kernels::kMaxPolynomial))
-      fail("at most %d polynomial coefficients", kernels::kMaxPolynomial);
-    c.out_like(0, x);
+    if (c.integer(7) != 0 && c.integer(7) != 1)
+      fail("empty_rows is %lld; expected 0 (as without a mask) or 1 (zeros)",
+           static_cast<long long>(c.integer(7)));
+    if (c.in(kKeep)) check_useful(c, ranked_keep(c), mask);
+    c.out_like(0, z);
   }
-
   template <class T>
   static void forward(OpCall c) {
-    const attn_view& x = *c.in(kScores);
-    const attn_view mask = c.in(kKeep) ? aligned_mask(*c.in(kKeep), x) : x;
-    const Rows<3> rows({c.out(0), &x, &mask}, axes(c, x));
+    const attn_view &z = *c.in(kScores), &w = *c.out(0);
+    const ProbabilityRow<T> row(rule<T>(c));
+    const Masked<T> in(c);
+    const Rows<3> rows({&z, &w, in.keep()}, axes(c));
     if (rows.length() == 0) return;
     const Buffers<T> buffers(parallel(c), rows.length(), 2);
-    rows.each(parallel(c), [&](auto o, int64_t, int worker) {
-      T *z = buffers.get(worker, 0), *w = buffers.get(worker, 1);
-      Slice<T> slice(c, rows.inner(1), rows.inner(2));
-      slice.weights(data<const T>(x) + o[1], o[2], z, w);
-      T* y = data<T>(*c.out(0)) + o[0];
-      int64_t i = 0;
-      rows.inner(0).each([&](int64_t at) { y[at] = w[i++]; });
+    const Buffers<uint8_t> flags(parallel(c), rows.length());
+    const RowAxes& to = rows.inner(1);
+    rows.run(parallel(c), [&](auto o, int64_t count, auto s, int64_t, int worker) {
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (row.vectors() && !in.masked() && to.side_by_side() && rows.inner(0).side_by_side()) {
+          kernels::table().softmax_rows(count, rows.length(), data<T>(z) + o[0], s[0],
+                                        data<T>(w) + o[1], s[1]);
+          return;
+        }
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        T* target = data<T>(w) + o[1] + i * s[1];
+        T* out = to.target(target, buffers.get(worker, 1));
+        const T* scores = in.read(rows, 0, 2, o[0] + i * s[0], o[2] + i * s[2], buffers.get(worker),
+                                  flags.get(worker));
+        if (scores)
+          row.forward(rows.length(), scores, out);
+        else
+          std::fill_n(out, rows.length(), T(0));
+        to.write(target, out);
+      }
     });
   }
-
   template <class T>
   static void vjp(OpCall c) {
-    const attn_view& x = *c.in(kScores);
-    const attn_view mask = c.in(kKeep) ? aligned_mask(*c.in(kKeep), x) : x;
-    const attn_view* dx = c.din(kScores);
-    const Rows<4> rows({c.dout(0), &x, &mask, dx ? dx : &x}, axes(c, x));
-    if (rows.length() == 0 || rows.count() == 0) return;
-    const Buffers<T> buffers(parallel(c), rows.length(), 5);
-    const double* dslope = chunked_sums(
-        parallel(c), rows.count(), rows.length(), 1,
-        [&](int64_t begin, int64_t end, double* sum, int worker) {
-          T *z = buffers.get(worker, 0), *w = buffers.get(worker, 1), *g = buffers.get(worker, 2),
-            *dz = buffers.get(worker, 3), *scratch = buffers.get(worker, 4);
+    if (!c.dout(0) || (!c.din(kScores) && !c.din(kSlope))) return;
+    const attn_view &z = *c.in(kScores), &dw = *c.dout(0);
+    const ProbabilityRow<T> row(rule<T>(c));
+    const Masked<T> in(c);
+    const Rows<4> rows({&z, &dw, in.keep(), c.din(kScores)}, axes(c));
+    const int64_t n = rows.length();
+    if (n == 0) return;
+    const Buffers<T> buffers(parallel(c), n, 6);
+    const Buffers<uint8_t> flags(parallel(c), n);
+    const double* slope = chunked_sums(
+        parallel(c), rows.count(), n, 1, [&](int64_t begin, int64_t end, double* sum, int worker) {
           rows.each_of(begin, end, [&](auto o, int64_t) {
-            Slice<T> slice(c, rows.inner(1), rows.inner(2));
-            if (!slice.weights(data<const T>(x) + o[1], o[2], z, w)) return;
-            int64_t i = 0;
-            rows.inner(0).each([&](int64_t at) { g[i++] = data<const T>(*c.dout(0))[o[0] + at]; });
-            *sum += static_cast<double>(slice.gradient(z, w, g, dz, scratch));
-            if (dx) rows.inner(3).add(data<T>(*dx) + o[3], dz);
+            const T* scores =
+                in.read(rows, 0, 2, o[0], o[2], buffers.get(worker), flags.get(worker));
+            if (!scores) return;
+            const T* g = rows.inner(1).read(data<T>(dw) + o[1], buffers.get(worker, 1));
+            T* dz = buffers.get(worker, 2);
+            *sum += row.backward(n, scores, g, dz, buffers.get(worker, 3));
+            if (c.din(kScores)) rows.inner(3).add(data<T>(*c.din(kScores)) + o[3], dz);
           });
         });
-    if (c.din(kSlope)) *data<T>(*c.din(kSlope)) += static_cast<T>(*dslope);
+    if (c.din(kSlope)) add_to<T>(*c.din(kSlope), slope);
   }
-
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(kScores)));
-    return {sizeof(attn_cost), 0, 4 * n, 2 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+    return {sizeof(attn_cost), 0, 8 * n, 2 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
   }
 
  private:
-  static uint32_t axes(const OpCall& c, const attn_view& x) {
-    return check_axes(c.integers(kAxes), x.rank, false);
+  // A mask that is the same all along a row cannot mask anything: the caller means something else.
+  static void check_useful(const OpCall& c, const attn_view& keep, uint32_t mask) {
+    const attn_view& z = *c.in(kScores);
+    bool longer = false;
+    for (int a = 0; a < z.rank; ++a) {
+      if (!(mask >> a & 1u)) continue;
+      if (keep.shape[a] != 1) return;
+      longer = longer || z.shape[a] > 1;
+    }
+    if (longer)
+      fail(
+          "mask %s has extent 1 along the normalised axis of the scores %s: it cannot mask "
+          "anything; expected the extent of that axis",
+          shape_text(*c.in(kKeep)).c_str(), shape_text(z).c_str());
   }
+
+  // Scores of a row with -infinity where the mask does not keep.
+  template <class T>
+  class Masked {
+   public:
+    explicit Masked(const OpCall& c) : z_(c.in(kScores)), zero_(c.integer(7) == 1) {
+      if (c.in(kKeep)) {
+        keep_ = broadcast_to(ranked_keep(c), *z_);
+        masked_ = true;
+      }
+    }
+    [[nodiscard]] bool masked() const { return masked_; }
+    [[nodiscard]] const attn_view* keep() const { return masked_ ? &keep_ : nullptr; }
+    // nullptr: the row gives zeros.
+    template <class R>
+    const T* read(const R& rows, int scores, int keep, int64_t z, int64_t k, T* buffer,
+                  uint8_t* flags) const {
+      const T* row = rows.inner(scores).read(data<T>(*z_) + z, buffer);
+      if (!masked_) return row;
+      uint8_t* to = flags;
+      rows.inner(keep).lines([&](int64_t offset, int64_t step, int64_t n) {
+        read_keep(keep_, k + offset, step, n, to);
+        to += n;
+      });
+      const int64_t n = rows.length();
+      int64_t kept = 0;
+      for (int64_t i = 0; i < n; ++i) kept += flags[i];
+      if (kept == 0 && zero_) return nullptr;
+      if (kept == 0 || kept == n) return row;
+      constexpr T kNone = -std::numeric_limits<T>::infinity();
+      bool dead = true;  // all that is kept is -infinity: as if it were 0
+      for (int64_t i = 0; i < n; ++i) {
+        dead = dead && !(flags[i] && row[i] != kNone);
+        buffer[i] = flags[i] ? row[i] : kNone;
+      }
+      for (int64_t i = 0; i < n && dead; ++i)
+        if (flags[i]) buffer[i] = 0;
+      return buffer;
+    }
+
+   private:
+    const attn_view* z_;
+    attn_view keep_{};
+    bool masked_ = false, zero_;
+  };
 };
 
 }  // namespace

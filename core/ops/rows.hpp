@@ -31,6 +31,12 @@ class RowAxes {
       for (int64_t i = 0; i < n; ++i, o += s) f(o);
     }
   }
+  // f(offset, step, count) for stretches of even steps, in order.
+  template <class F>
+  void lines(F&& f) const {
+    const int64_t n = grid_.line(), s = grid_.strides()[0];
+    for (int64_t first = 0; first < length(); first += n) f(grid_.offsets(first)[0], s, n);
+  }
   // The row as it lies, or copied to buffer.
   template <class T>
   const T* read(const T* row, T* buffer) const {
