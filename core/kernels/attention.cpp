@@ -44,7 +44,7 @@ AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
 // Rows [begin, end) of a unit, at most kTileRowsMax.
 void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
   AttentionRow row[kTileRowsMax];
-  fill_rows(c.a, b, g, begin, end, row);
+  fill_rows(c.a, nullptr, b, g, begin, end, row);
   t.rows = end - begin;
   t.row = row;
   if (c.whole) {

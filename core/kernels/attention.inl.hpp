@@ -109,23 +109,30 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
                                               float* s, int64_t ld, float* max, float* sum,
                                               float* alpha) {
   const AttentionRule& rule = *t.rule;
+  float now[kTileRows];  // all maxima before all exponentials: their latencies overlap
+  for (int64_t r = 0; r < rows; ++r) {
+    apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
+    now[r] = span_max<Arch>(span, s + r * ld, max[r]);
+  }
   for (int64_t r = 0; r < rows; ++r) {
     float* line = s + r * ld;
-    const float m = mask_and_max<Arch>(rule, row[r], base, span, line, max[r]);
+    const float m = now[r];
     const float l = exp_and_sum<Arch>(span, line, m, rule.unit);
-    if (m == max[r]) {
-      alpha[r] = 1.0f;
+    alpha[r] = 1.0f;
+    if (max[r] == kLowest) {
+      sum[r] = l;
+      max[r] = m;
+    } else if (m == max[r]) {
       sum[r] += l;
     } else {
-      alignas(64) float a[kWidth<Arch>];
-      store<Arch>(a, exp2_softmax<Arch>(Vec<Arch>((max[r] - m) * rule.unit)));
-      alpha[r] = a[0];
-      sum[r] = sum[r] * a[0] + l;
+      alpha[r] = power_of_two<Arch>((max[r] - m) * rule.unit);
+      sum[r] = sum[r] * alpha[r] + l;
       max[r] = m;
     }
-    if (rule.drop)
+    if (rule.drop) {
       drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), span.begin, span.end, line,
                  nullptr);
+    }
   }
 }
 
@@ -205,7 +212,6 @@ void attention_online(const AttentionTile& t) {
 template <class Arch>
 void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t value_dim,
                      float unit, float* o, float* saved) {
-  constexpr int64_t W = kWidth<Arch>;
   float max = kLowest, sum = 0;
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
@@ -215,10 +221,9 @@ void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t v
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
     if (p[1] == 0) continue;
-    alignas(64) float a[W];
-    store<Arch>(a, exp2_softmax<Arch>(Vec<Arch>((p[0] - max) * unit)));
-    sum += p[1] * a[0];
-    for (int64_t d = 0; d < value_dim; ++d) o[d] += p[2 + d] * a[0];
+    const float a = power_of_two<Arch>((p[0] - max) * unit);
+    sum += p[1] * a;
+    for (int64_t d = 0; d < value_dim; ++d) o[d] += p[2 + d] * a;
   }
   if (saved != nullptr) {
     saved[0] = max;

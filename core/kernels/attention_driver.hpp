@@ -28,8 +28,9 @@ namespace attn::kernels::driver {
 [[nodiscard]] KeyRange all_visible_keys(const AttentionArgs<float>& args, int64_t b);
 
 // Rows r of key/value head g of example b, r = (head inside the group) * Q + query: fills row[0 .. end - begin).
-void fill_rows(const AttentionArgs<float>& args, int64_t b, int64_t g, int64_t begin, int64_t end,
-               AttentionRow* row);
+// Backward: grads too, but not dbias.
+void fill_rows(const AttentionArgs<float>& args, const AttentionGrads<float>* grads, int64_t b,
+               int64_t g, int64_t begin, int64_t end, AttentionRow* row);
 
 // Transposed panels of rows [first, last) of x (rows `stride` apart, depth elements); first is a multiple of the panel.
 // Panel p goes to dst + p * panel * depth: dst is where the panel of row 0 would be.
@@ -40,6 +41,11 @@ void pack_panels(const KernelTable& table, int64_t panel, const float* x, int64_
 [[nodiscard]] inline int64_t block_keys(int64_t head_dim, int64_t value_dim) {
   const int64_t depth = std::max<int64_t>(pad16(std::max(head_dim, value_dim)), 16);
   return std::clamp<int64_t>(32768 / depth / 128 * 128, 128, 1024);
+}
+
+// Of the backward pass, which has more to keep: scores and their gradients of a tile and four blocks.
+[[nodiscard]] inline int64_t block_keys_backward(int64_t head_dim, int64_t value_dim) {
+  return std::max<int64_t>(block_keys(head_dim, value_dim) / 2 / 128 * 128, 128);
 }
 
 // Rows of a tile when `rows` are cut into equal tiles of at most `most` and at least `wanted` tiles, if there are

@@ -104,7 +104,8 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
                                            const Span& span, float* s) {
   using V = Vec<Arch>;
   float kept[5] = {};
-  kept[0] = mask_and_max<Arch>(rule, row, 0, span, s, kLowest);
+  apply_masks<Arch>(rule, row, 0, span, s);
+  kept[0] = span_max<Arch>(span, s, kLowest);
   const float max = kept[0];
   switch (rule.kind) {
     case Probability::softmax: {
@@ -156,7 +157,7 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
   using V = Vec<Arch>;
   const float* kept = row.saved;
   const V m(kept[0]), u(rule.unit), zero(0.0f);
-  (void)mask_and_max<Arch>(rule, row, 0, span, w, kLowest);
+  apply_masks<Arch>(rule, row, 0, span, w);
   const auto probability = [&](int64_t j, V inverse) {
     return exp2_softmax<Arch>((load<Arch>(w + j) - m) * u) * inverse;
   };

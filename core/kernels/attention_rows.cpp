@@ -126,8 +126,8 @@ KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
   return range;
 }
 
-void fill_rows(const AttentionArgs<float>& a, int64_t b, int64_t g, int64_t begin, int64_t end,
-               AttentionRow* row) {
+void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads, int64_t b,
+               int64_t g, int64_t begin, int64_t end, AttentionRow* row) {
   const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.kind);
   int64_t h = g * group + begin / a.queries, i = begin % a.queries;
   KeyRange last_visible{-1, -1};
@@ -155,6 +155,12 @@ void fill_rows(const AttentionArgs<float>& a, int64_t b, int64_t g, int64_t begi
     row->index = static_cast<uint64_t>(index * a.keys);
     row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
     row->saved = a.saved == nullptr ? nullptr : a.saved + index * saved;
+    row->dbias = nullptr;
+    if (grads != nullptr) {
+      row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);
+      row->dmap = grads->dmap.data == nullptr ? nullptr : grads->dmap.at(b, h, i);
+      row->dq = grads->dq.data == nullptr ? nullptr : grads->dq.at(b, h, i);
+    }
     if (++i == a.queries) {
       i = 0;
       ++h;

@@ -169,31 +169,36 @@ ATTN_INLINE void fill(float* s, int64_t begin, int64_t end, float value) {
   for (int64_t j = begin; j < end; ++j) s[j] = value;
 }
 
-// Adds the bias, removes masked keys and everything outside the row's own keys (value -infinity), all in place, and
-// returns the maximum over the span, at least `max`.
+// Adds the bias, removes masked keys and everything outside the row's own keys (value -infinity), all in place.
 template <class Arch>
-ATTN_INLINE float mask_and_max(const AttentionRule& rule, const AttentionRow& row, int64_t base,
-                               const Span& span, float* s, float max) {
+ATTN_INLINE void apply_masks(const AttentionRule& rule, const AttentionRow& row, int64_t base,
+                             const Span& span, float* s) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
   const Piece piece = row_piece(row, base, span);
   fill(s, span.first, piece.begin, kNever);
   fill(s, piece.end, span.last, kNever);
   const bool biased = rule.has_bias && row.bias != nullptr;
-  if (biased || row.mask != nullptr) {
-    const V never(kNever), bias_scale(rule.bias_scale);
-    int64_t j = piece.begin;
-    for (; j + W <= piece.end; j += W) {
-      V x = load<Arch>(s + j);
-      if (biased) x = fma<Arch>(load<Arch>(row.bias + base + j), bias_scale, x);
-      if (row.mask != nullptr) x = select_bytes<Arch>(row.mask + base + j, x, never);
-      store<Arch>(s + j, x);
-    }
-    for (; j < piece.end; ++j) {
-      if (biased) s[j] += row.bias[base + j] * rule.bias_scale;
-      if (row.mask != nullptr && row.mask[base + j] == 0) s[j] = kNever;
-    }
+  if (!biased && row.mask == nullptr) return;
+  const V never(kNever), bias_scale(rule.bias_scale);
+  int64_t j = piece.begin;
+  for (; j + W <= piece.end; j += W) {
+    V x = load<Arch>(s + j);
+    if (biased) x = fma<Arch>(load<Arch>(row.bias + base + j), bias_scale, x);
+    if (row.mask != nullptr) x = select_bytes<Arch>(row.mask + base + j, x, never);
+    store<Arch>(s + j, x);
   }
+  for (; j < piece.end; ++j) {
+    if (biased) s[j] += row.bias[base + j] * rule.bias_scale;
+    if (row.mask != nullptr && row.mask[base + j] == 0) s[j] = kNever;
+  }
+}
+
+// Maximum over the span, at least `max`.
+template <class Arch>
+ATTN_INLINE float span_max(const Span& span, const float* s, float max) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
   // maxps gives its second operand when one is NaN: a NaN score does not become the maximum, but its exponential
   // reaches the sum.
   V m0(max), m1(max);
@@ -206,24 +211,24 @@ ATTN_INLINE float mask_and_max(const AttentionRule& rule, const AttentionRow& ro
   return max_lanes<Arch>(xsimd::max(m0, m1));
 }
 
-// s = 2^((s - max) * unit) over the span; returns the sum.
+// s = 2^((s - max) * unit) over the span; returns the sum. The rounding of max * unit is common to the row: no matter.
 template <class Arch>
 ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
   V s0(0.0f), s1(0.0f);
-  const V m(max), u(unit);
+  const V shift(-max * unit), u(unit);
   int64_t j = span.first;
   for (; j + 2 * W <= span.last; j += 2 * W) {
-    const V a = exp2_softmax<Arch>((load<Arch>(s + j) - m) * u);
-    const V b = exp2_softmax<Arch>((load<Arch>(s + j + W) - m) * u);
+    const V a = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j), u, shift));
+    const V b = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j + W), u, shift));
     store<Arch>(s + j, a);
     store<Arch>(s + j + W, b);
     s0 += a;
     s1 += b;
   }
   if (j < span.last) {
-    const V a = exp2_softmax<Arch>((load<Arch>(s + j) - m) * u);
+    const V a = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j), u, shift));
     store<Arch>(s + j, a);
     s0 += a;
   }

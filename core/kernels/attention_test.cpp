@@ -67,6 +67,19 @@ TEST_CASE("attention: many keys, several blocks, decoding") {
   });
 }
 
+TEST_CASE("attention: scratch is neither overrun nor read before it is written") {
+  at_each_level([&] {
+    for (const Problem& shape : shapes()) {
+      for (Problem option : options()) {
+        option.dmap = option.map;
+        GuardedParallel parallel;
+        check(combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 4)),
+              parallel);
+      }
+    }
+  });
+}
+
 TEST_CASE("attention: nothing to do, and no keys") {
   threads::PoolParallel parallel;
   at_each_level([&] {

@@ -4,8 +4,11 @@
 // double, every option switchable, with room between rows that must stay untouched.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <sstream>
@@ -168,6 +171,37 @@ void at_each_level(F&& f) {
   }
   cpu::set_level(before);
 }
+
+// One thread, scratch that ends where no memory is and is full of NaN: writing or reading past its end, and using what
+// was never written, show at once.
+class GuardedParallel final : public Parallel {
+ public:
+  GuardedParallel() = default;
+  GuardedParallel(const GuardedParallel&) = delete;
+  GuardedParallel& operator=(const GuardedParallel&) = delete;
+  ~GuardedParallel() override {
+    for (const Block& b : blocks_) munmap(b.data, b.size);
+  }
+  [[nodiscard]] int concurrency() const noexcept override { return 1; }
+  void run(int64_t n, int64_t, Body body, void* user) override {
+    if (n > 0) body(user, 0, n, 0);
+  }
+  [[nodiscard]] void* scratch(size_t bytes) override {
+    const size_t need = (bytes + 63) / 64 * 64, size = (need + 4095) / 4096 * 4096 + 4096;
+    void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    blocks_.push_back({p, size});
+    std::memset(p, 0xFF, size);
+    mprotect(static_cast<char*>(p) + size - 4096, 4096, PROT_NONE);
+    return static_cast<char*>(p) + size - 4096 - need;
+  }
+
+ private:
+  struct Block {
+    void* data;
+    size_t size;
+  };
+  std::vector<Block> blocks_{};
+};
 
 // Shapes that meet every tail and every path; each is combined with every option set.
 inline std::vector<Problem> shapes() {

@@ -107,8 +107,8 @@ inline constexpr int64_t kTileRowsMax = 96;
 // Scratch of attention_back.
 [[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                              int64_t step) {
-  return rows * (2 * pad16(head_dim) + pad16(value_dim) + 2 * tile_stride(step)) + 4 * pad16(rows) +
-         64;
+  return rows * (2 * pad16(head_dim) + pad16(value_dim) + 2 * tile_stride(step)) +
+         tile_stride(step) + pad16(rows) + 64;
 }
 
 }  // namespace attn::kernels

@@ -136,6 +136,14 @@ ATTN_INLINE Vec<Arch> exp2_softmax(Vec<Arch> x) {
   }
 }
 
+// exp2_softmax of one number.
+template <class Arch>
+ATTN_INLINE float power_of_two(float x) {
+  alignas(64) float lanes[kWidth<Arch>];
+  exp2_softmax<Arch>(Vec<Arch>(x)).store_aligned(lanes);
+  return lanes[0];
+}
+
 // Sum and maximum over the lanes.
 template <class Arch>
 ATTN_INLINE float sum_lanes(Vec<Arch> x) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For developers: what the kernels reach, as GFLOP/s and as a share of the multiply-add peak measured beside
-// them. kernels_bench [gemm|attention|decode|backward] [threads]; the level comes from ATTN_ISA. Best of repeats;
+// them. kernels_bench [gemm|attention|small|decode|backward] [threads]; the level comes from ATTN_ISA. Best of repeats;
 // the peak is measured again before each line, because the clock and the neighbours change.
 #include <sys/mman.h>
 
@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "core/cpu/level.hpp"
+#include "core/kernels/attention.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/peak.hpp"
 #include "core/threads/pool.hpp"
@@ -69,7 +70,7 @@ double best_seconds(const threads::PoolParallel& p, F&& f) {
   f();
   f();
   double best = 1e9, total = 0;
-  for (int i = 0; i < 400 && (i < 5 || total < 0.6); ++i) {
+  for (int i = 0; i < 4000 && (i < 5 || total < 0.6); ++i) {
     const double begin = now(one);
     f();
     const double time = now(one) - begin;
@@ -130,6 +131,107 @@ void bench_gemm(threads::PoolParallel& p) {
   }
 }
 
+struct AttentionShape {
+  const char* name;
+  int64_t b, h, g, q, k, d;
+  bool causal;
+  kernels::Probability kind;
+  int64_t
+      capacity;  // rows of the cache that keys and values lie in; 0: (B, K, G, D), as projections leave them
+  double dropout;
+};
+
+constexpr auto kSoftmax = kernels::Probability::softmax;
+constexpr AttentionShape kPrefill[] = {
+    {"B8 H12 N512 D64", 8, 12, 12, 512, 512, 64, false, kSoftmax, 0, 0},
+    {"B8 H12 N197 D64", 8, 12, 12, 197, 197, 64, false, kSoftmax, 0, 0},
+    {"B1 H16 N2048 D64 causal", 1, 16, 16, 2048, 2048, 64, true, kSoftmax, 0, 0},
+    {"B1 H16 kv4 N2048 D64 causal", 1, 16, 4, 2048, 2048, 64, true, kSoftmax, 0, 0},
+    {"B1 H8 N8192 D64", 1, 8, 8, 8192, 8192, 64, false, kSoftmax, 0, 0},
+    {"B2 H8 N512 D128", 2, 8, 8, 512, 512, 128, false, kSoftmax, 0, 0},
+    {"B4 H12 N512 D80", 4, 12, 12, 512, 512, 80, false, kSoftmax, 0, 0},
+    {"B4 H8 N512 D32", 4, 8, 8, 512, 512, 32, false, kSoftmax, 0, 0},
+    {"B64 H3 N49 D32 windows", 64, 3, 3, 49, 49, 32, false, kSoftmax, 0, 0},
+    {"B64 H12 N16 D64", 64, 12, 12, 16, 16, 64, false, kSoftmax, 0, 0},
+    {"B4 H12 N512 D64 dropout", 4, 12, 12, 512, 512, 64, false, kSoftmax, 0, 0.1},
+    {"B4 H12 N512 D64 threshmax", 4, 12, 12, 512, 512, 64, false, kernels::Probability::threshmax,
+     0, 0},
+    {"B4 H12 N512 D64 sparsemax", 4, 12, 12, 512, 512, 64, false, kernels::Probability::sparsemax,
+     0, 0},
+    {"B4 H12 N512 D64 adaptive", 4, 12, 12, 512, 512, 64, false, kernels::Probability::adaptive, 0,
+     0},
+};
+// One head: short enough to be measured between two neighbours.
+constexpr AttentionShape kSmall[] = {
+    {"B1 H1 N512 D64", 1, 1, 1, 512, 512, 64, false, kSoftmax, 0, 0},
+    {"B1 H4 N512 D64 (strided)", 1, 4, 4, 512, 512, 64, false, kSoftmax, 0, 0},
+    {"B1 H4 N197 D64", 1, 4, 4, 197, 197, 64, false, kSoftmax, 0, 0},
+    {"B1 H1 N1024 D64 causal", 1, 1, 1, 1024, 1024, 64, true, kSoftmax, 0, 0},
+    {"B1 H1 N512 D32", 1, 1, 1, 512, 512, 32, false, kSoftmax, 0, 0},
+    {"B1 H1 N512 D128", 1, 1, 1, 512, 512, 128, false, kSoftmax, 0, 0},
+    {"B16 H3 N49 D32 windows", 16, 3, 3, 49, 49, 32, false, kSoftmax, 0, 0},
+    {"B16 H4 N16 D64", 16, 4, 4, 16, 16, 64, false, kSoftmax, 0, 0},
+    {"B1 H1 N512 D64 dropout", 1, 1, 1, 512, 512, 64, false, kSoftmax, 0, 0.1},
+    {"B1 H1 N512 D64 threshmax", 1, 1, 1, 512, 512, 64, false, kernels::Probability::threshmax, 0,
+     0},
+    {"B1 H1 N512 D64 sparsemax", 1, 1, 1, 512, 512, 64, false, kernels::Probability::sparsemax, 0,
+     0},
+    {"B1 H1 N512 D64 adaptive", 1, 1, 1, 512, 512, 64, false, kernels::Probability::adaptive, 0, 0},
+};
+constexpr AttentionShape kDecode[] = {
+    {"decode B1 H16 kv4 K4096 D64", 1, 16, 4, 1, 4096, 64, false, kSoftmax, 8192, 0},
+    {"decode B1 H16 K4096 D64", 1, 16, 16, 1, 4096, 64, false, kSoftmax, 8192, 0},
+    {"decode B8 H16 kv4 K4096 D64", 8, 16, 4, 1, 4096, 64, false, kSoftmax, 8192, 0},
+};
+
+struct AttentionData {
+  explicit AttentionData(const AttentionShape& s)
+      : q(random_floats(s.b * s.h * s.q * s.d)),
+        k(random_floats(s.b * s.g * std::max(s.k, s.capacity) * s.d)),
+        v(random_floats(s.b * s.g * std::max(s.k, s.capacity) * s.d)),
+        o(s.b * s.h * s.q * s.d),
+        saved(s.b * s.h * s.q * 5) {
+    a.batch = s.b, a.heads = s.h, a.kv_heads = s.g, a.queries = s.q, a.keys = s.k;
+    a.head_dim = a.value_dim = s.d;
+    a.q = {q.data(), s.q * s.h * s.d, s.d, s.h * s.d};
+    a.o = {o.data(), s.q * s.h * s.d, s.d, s.h * s.d};
+    if (s.capacity > 0) {
+      a.k = {k.data(), s.g * s.capacity * s.d, s.capacity * s.d, s.d};
+    } else {
+      a.k = {k.data(), s.k * s.g * s.d, s.d, s.g * s.d};
+    }
+    a.v = a.k;
+    a.v.data = v.data();
+    a.scale = 0.125f;
+    a.causal = s.causal;
+    a.kind = s.kind;
+    a.dropout = s.dropout;
+    const float c[5] = {-1.791f, 4.917f, -2.3f, 0.481f, -0.037f};
+    a.polynomial_size = 5;
+    std::copy(c, c + 5, a.polynomial);
+  }
+  Floats q, k, v, o, saved;
+  kernels::AttentionArgs<float> a{};
+};
+
+double pairs(const AttentionShape& s) {
+  const auto q = static_cast<double>(s.q), k = static_cast<double>(s.k);
+  return static_cast<double>(s.b * s.h) * (s.causal ? q * (q + 1) / 2 : q * k);
+}
+
+template <size_t N>
+void bench_attention(const AttentionShape (&shapes)[N], threads::PoolParallel& p) {
+  for (const AttentionShape& s : shapes) {
+    AttentionData data(s);
+    const double seconds = best_seconds(p, [&] {
+      kernels::attention(data.a, p);
+      p.release();
+    });
+    report(s.name, 4.0 * pairs(s) * static_cast<double>(s.d),
+           s.capacity > 0 ? 8.0 * static_cast<double>(s.b * s.g * s.k * s.d) : 0, seconds, p);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -142,5 +244,8 @@ int main(int argc, char** argv) {
   std::printf("%s, level %s, %d thread(s)\n", cpu::describe().c_str(), cpu::name(cpu::level()),
               p.concurrency());
   if (wanted("gemm")) bench_gemm(p);
+  if (wanted("attention")) bench_attention(kPrefill, p);
+  if (wanted("small")) bench_attention(kSmall, p);
+  if (wanted("decode")) bench_attention(kDecode, p);
   return 0;
 }

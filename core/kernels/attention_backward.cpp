@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "core/kernels/attention.hpp"
+#include "core/kernels/attention_driver.hpp"
+#include "core/kernels/reference/attention.hpp"
+
+namespace attn::kernels {
+namespace {
+
+using namespace driver;
+
+constexpr int64_t kWholeFloats =
+    131072;                    // scores, and gradients of weights, of a tile that keeps whole rows
+constexpr int64_t kTasks = 8;  // so many at least, if the shape has them: it alone decides
+
+// Tasks are (slice of examples, key/value head, slice of rows). A task owns the rows of dq it works on. dk and dv of a
+// head are shared by the slices of rows, which therefore have copies that are added in order. dbias is shared along
+// the axes that it broadcasts; where that makes two tasks meet they have copies too.
+struct Plan {
+  const AttentionArgs<float>& a;
+  const AttentionGrads<float>& grads;
+  const KernelTable& table;
+  AttentionRule rule;
+  int64_t panel, group, rows, units;
+  int64_t step, tile_rows, tiles, slices, examples;  // examples: slices of the batch
+  int64_t q_pad, v_pad, key_sums;          // key_sums: floats of one copy of dk and dv of a head
+  int64_t bias_b, bias_h, bias_q, bias_k;  // strides of a copy of dbias
+  int64_t bias_size, bias_copies;          // 0 copies: straight into grads.dbias
+  [[nodiscard]] int64_t tasks() const { return examples * a.kv_heads * slices; }
+};
+
+void plan_bias(Plan& p) {
+  const auto& d = p.grads.dbias;
+  const AttentionArgs<float>& a = p.a;
+  p.bias_k = d.k != 0 ? 1 : 0;
+  const int64_t row = d.k != 0 ? a.keys : 1;
+  p.bias_q = d.q != 0 ? row : 0;
+  const int64_t head = d.q != 0 ? row * a.queries : row;
+  p.bias_h = d.h != 0 ? head : 0;
+  const int64_t example = d.h != 0 ? head * a.heads : head;
+  p.bias_b = d.b != 0 ? example : 0;
+  p.bias_size = pad16(d.b != 0 ? example * a.batch : example);
+  p.bias_copies = 1;
+  if (d.b == 0) p.bias_copies *= p.examples;
+  if (d.h == 0) p.bias_copies *= a.kv_heads;
+  if (d.q == 0) p.bias_copies *= p.slices;
+  if (p.bias_copies == 1) p.bias_copies = 0;
+}
+
+Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads) {
+  const KernelTable& t = table();
+  Plan p{a,
+         grads,
+         t,
+         make_rule(a),
+         t.gemm_layout().panel,
+         a.heads / a.kv_heads,
+         0,
+         0,
+         0,
+         0,
+         0,
+         1,
+         a.batch,
+         0,
+         0,
+         0,
+         0,
+         0,
+         0,
+         0,
+         0,
+         0};
+  p.rule.has_map = false;
+  p.rule.has_dmap = grads.dmap.data != nullptr;
+  p.rows = p.group * a.queries;
+  p.units = a.batch * a.kv_heads;
+  const bool by_blocks = a.kind == Probability::softmax && !p.rule.has_dmap;
+  int64_t most = kTileRowsMax;
+  if (by_blocks) {
+    p.step = std::min(block_keys_backward(a.head_dim, a.value_dim), round_up(a.keys, p.panel));
+  } else {
+    p.step = round_up(a.keys, p.panel);
+    most = std::clamp<int64_t>(kWholeFloats / tile_stride(p.step) / 6 * 6, 6, kTileRowsMax);
+  }
+  p.tile_rows = tile_rows(p.rows, most, 1);
+  p.tiles = divide_up(p.rows, p.tile_rows);
+  if (grads.dbias.data != nullptr && grads.dbias.b == 0)
+    p.examples = std::min<int64_t>(a.batch, kTasks);
+  p.slices = std::clamp<int64_t>(kTasks / (p.examples * a.kv_heads), 1, p.tiles);
+  p.q_pad = pad16(a.head_dim);
+  p.v_pad = pad16(a.value_dim);
+  p.key_sums = a.keys * (p.q_pad + p.v_pad);
+  if (grads.dbias.data != nullptr) plan_bias(p);
+  return p;
+}
+
+// dk and dv of one head from `copies` copies, keys [begin, end).
+void add_keys(const Plan& p, int64_t b, int64_t g, const float* sums, int64_t copies, int64_t begin,
+              int64_t end) {
+  const float k_scale = p.a.scale / p.rule.scale;
+  for (int64_t j = begin; j < end; ++j) {
+    for (int64_t c = 0; c < copies; ++c) {
+      const float* dk = sums + c * p.key_sums + j * p.q_pad;
+      const float* dv = sums + c * p.key_sums + p.a.keys * p.q_pad + j * p.v_pad;
+      if (p.grads.dk.data != nullptr) {
+        float* out = p.grads.dk.at(b, g, j);
+        for (int64_t d = 0; d < p.a.head_dim; ++d) out[d] += k_scale * dk[d];
+      }
+      if (p.grads.dv.data != nullptr) {
+        float* out = p.grads.dv.at(b, g, j);
+        for (int64_t d = 0; d < p.a.value_dim; ++d) out[d] += dv[d];
+      }
+    }
+  }
+}
+
+struct Task {
+  int64_t example, g, slice;
+};
+
+float* bias_copy(const Plan& p, const Task& task, float* copies) {
+  int64_t index = 0;
+  if (p.grads.dbias.b == 0) index = task.example;
+  if (p.grads.dbias.h == 0) index = index * p.a.kv_heads + task.g;
+  if (p.grads.dbias.q == 0) index = index * p.slices + task.slice;
+  return copies + index * p.bias_size;
+}
+
+void fill_dbias(const Plan& p, const Task& task, float* copies, int64_t b, int64_t begin,
+                int64_t end, AttentionRow* row) {
+  if (p.grads.dbias.data == nullptr) return;
+  Scores4<float> to = p.grads.dbias;
+  if (p.bias_copies > 0) to = {bias_copy(p, task, copies), p.bias_b, p.bias_h, p.bias_q, p.bias_k};
+  for (int64_t r = begin; r < end; ++r) {
+    AttentionRow& x = row[r - begin];
+    // No gradient where the bias was set aside because it removes every key.
+    const bool used = p.a.bias.data == nullptr || x.bias != nullptr;
+    if (used) x.dbias = to.at(b, task.g * p.group + r / p.a.queries, r % p.a.queries);
+  }
+}
+
+// One head of one example, the tiles of one slice.
+void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* sums,
+              float* scratch, float* bias_copies, double* dslope) {
+  AttentionBackTile t{};
+  t.rule = &p.rule;
+  t.head_dim = p.a.head_dim;
+  t.value_dim = p.a.value_dim;
+  t.keys = p.a.keys;
+  t.k = p.a.k.at(b, task.g, 0);
+  t.k_row = p.a.k.row;
+  t.step = p.step;
+  float* v_panels = panels + round_up(p.a.keys, p.panel) * p.a.head_dim;
+  pack_panels(p.table, p.panel, t.k, t.k_row, t.head_dim, 0, t.keys, panels);
+  pack_panels(p.table, p.panel, p.a.v.at(b, task.g, 0), p.a.v.row, t.value_dim, 0, t.keys,
+              v_panels);
+  t.k_panels = panels;
+  t.v_panels = v_panels;
+  std::fill(sums, sums + p.key_sums, 0.0f);
+  t.dk = p.grads.dk.data == nullptr ? nullptr : sums;
+  t.dv = p.grads.dv.data == nullptr || p.grads.dout.data == nullptr ? nullptr
+                                                                    : sums + t.keys * p.q_pad;
+  t.dk_row = p.q_pad;
+  t.dv_row = p.v_pad;
+  t.dbias_k = p.bias_copies > 0 ? p.bias_k : p.grads.dbias.k;
+  t.dq_scale = p.a.scale;
+  t.dslope = dslope;
+  t.scratch = scratch;
+  AttentionRow row[kTileRowsMax];
+  for (int64_t tile = task.slice; tile < p.tiles; tile += p.slices) {
+    const int64_t begin = tile * p.tile_rows, end = std::min(p.rows, begin + p.tile_rows);
+    fill_rows(p.a, &p.grads, b, task.g, begin, end, row);
+    fill_dbias(p, task, bias_copies, b, begin, end, row);
+    t.rows = end - begin;
+    t.row = row;
+    p.table.attention_back(t);
+  }
+}
+
+// Adds the copies of dbias, in order.
+void add_bias(const Plan& p, const float* copies, Parallel& parallel) {
+  const auto& d = p.grads.dbias;
+  const int64_t nb = d.b != 0 ? p.a.batch : 1, nh = d.h != 0 ? p.a.heads : 1,
+                nq = d.q != 0 ? p.a.queries : 1;
+  const int64_t nk = d.k != 0 ? p.a.keys : 1;
+  parallel.loop(nb * nh * nq, 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t b = r / nq / nh, h = r / nq % nh, q = r % nq;
+      float* out = d.at(b, h, q);
+      for (int64_t c = 0; c < p.bias_copies; ++c) {
+        const float* in = copies + c * p.bias_size + b * p.bias_b + h * p.bias_h + q * p.bias_q;
+        for (int64_t j = 0; j < nk; ++j) out[j * d.k] += in[j];
+      }
+    }
+  });
+}
+
+void run(const Plan& p, Parallel& parallel) {
+  const auto threads = static_cast<int64_t>(parallel.concurrency());
+  const int64_t pack = round_up(p.a.keys, p.panel) * (p.a.head_dim + p.a.value_dim);
+  const int64_t tile = back_scratch(p.tile_rows, p.a.head_dim, p.a.value_dim, p.step);
+  const int64_t pack_pad = pad16(pack), sums_pad = pad16(p.key_sums);
+  const int64_t each = pack_pad + pad16(tile) + (p.slices == 1 ? sums_pad : 0);
+  float* scratch = parallel.scratch_array<float>(static_cast<size_t>(each * threads));
+  float* shared =
+      p.slices == 1
+          ? nullptr
+          : parallel.scratch_array<float>(static_cast<size_t>(p.units * p.slices * p.key_sums));
+  const int64_t bias_floats = p.bias_copies * p.bias_size;
+  float* bias =
+      bias_floats == 0 ? nullptr : parallel.scratch_array<float>(static_cast<size_t>(bias_floats));
+  std::fill(bias, bias + bias_floats, 0.0f);
+  double* dslope = parallel.scratch_array<double>(static_cast<size_t>(p.tasks()));
+  std::fill(dslope, dslope + p.tasks(), 0.0);
+  parallel.loop(p.tasks(), 1, [&](int64_t begin, int64_t end, int worker) {
+    float* own = scratch + worker * each;
+    for (int64_t i = begin; i < end; ++i) {
+      const Task task{i / p.slices / p.a.kv_heads, i / p.slices % p.a.kv_heads, i % p.slices};
+      const int64_t b0 = task.example * p.a.batch / p.examples;
+      const int64_t b1 = (task.example + 1) * p.a.batch / p.examples;
+      for (int64_t b = b0; b < b1; ++b) {
+        float* sums =
+            shared == nullptr
+                ? own + pack_pad + pad16(tile)
+                : shared + ((b * p.a.kv_heads + task.g) * p.slices + task.slice) * p.key_sums;
+        run_unit(p, task, b, own, sums, own + pack_pad, bias, dslope + i);
+        if (shared == nullptr) add_keys(p, b, task.g, sums, 1, 0, p.a.keys);
+      }
+    }
+  });
+  if (shared != nullptr) {
+    const int64_t pieces = divide_up(p.a.keys, 64);
+    parallel.loop(p.units * pieces, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t unit = i / pieces, j = i % pieces * 64;
+        add_keys(p, unit / p.a.kv_heads, unit % p.a.kv_heads, shared + unit * p.slices * p.key_sums,
+                 p.slices, j, std::min(p.a.keys, j + 64));
+      }
+    });
+  }
+  if (bias != nullptr) add_bias(p, bias, parallel);
+  if (p.grads.dslope != nullptr) {
+    double sum = 0;
+    for (int64_t i = 0; i < p.tasks(); ++i) sum += dslope[i];
+    *p.grads.dslope += static_cast<float>(sum);
+  }
+}
+
+template <class T>
+void run_reference(const AttentionArgs<T>& a, const AttentionGrads<T>& grads, Parallel& parallel) {
+  const auto each = static_cast<size_t>(reference::kRowArrays * (a.keys + 8));
+  T* scratch = parallel.scratch_array<T>(each * static_cast<size_t>(parallel.concurrency()));
+  // dbias and dslope belong to all units: then one after another.
+  const int64_t units = a.batch * a.kv_heads;
+  const bool serial = grads.dbias.data != nullptr || grads.dslope != nullptr;
+  parallel.loop(units, serial ? units : 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      reference::attention_backward_unit(a, grads, unit / a.kv_heads, unit % a.kv_heads,
+                                         scratch + static_cast<size_t>(worker) * each);
+    }
+  });
+}
+
+bool empty(int64_t batch, int64_t heads, int64_t queries, int64_t keys) {
+  return batch * heads * queries * keys == 0;
+}
+
+}  // namespace
+
+void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<double>& grads,
+                        Parallel& parallel) {
+  if (empty(args.batch, args.heads, args.queries, args.keys)) return;
+  run_reference(args, grads, parallel);
+}
+
+void attention_backward(const AttentionArgs<float>& args, const AttentionGrads<float>& grads,
+                        Parallel& parallel) {
+  if (empty(args.batch, args.heads, args.queries, args.keys)) return;
+  if (grads.dout.data == nullptr && grads.dmap.data == nullptr) return;
+  if (!use_kernels()) return run_reference(args, grads, parallel);
+  AttentionArgs<float> a = with_contiguous_masks(args, parallel);
+  a.map = {};
+  run(make_plan(a, grads), parallel);
+}
+
+}  // namespace attn::kernels
