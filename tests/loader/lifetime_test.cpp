@@ -11,6 +11,12 @@ using namespace attn::loader::test;
 
 namespace {
 
+// Destroyed later than anything that deinit() could wait for.
+RegisteredType& kept() {
+  static auto* const type = new RegisteredType;
+  return *type;
+}
+
 // What the fixture writes while a process that loads it twice lives and ends normally.
 std::string life(bool keep_a_type) {
   const TempDir dir;
@@ -23,7 +29,7 @@ std::string life(bool keep_a_type) {
       Registry one(options({dir.path()}), hooks()), two(options({dir.path()}), hooks());
       const RegisteredType type = one.type("fixture.deinit");
       if (two.type("fixture.deinit").type != type.type) ::_exit(1);
-      if (keep_a_type) new RegisteredType(type);  // never released
+      if (keep_a_type) kept() = type;
     }
     std::exit(0);
   }
