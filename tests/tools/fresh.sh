@@ -8,7 +8,7 @@ attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
 
 mirror=${ATTN_DEBIAN_MIRROR:-$(sed -n 's/^deb [^h]*\(http[^ ]*\) bookworm main.*/\1/p; s/^URIs: *\([^ ]*\).*/\1/p' \
-  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1)}
+  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -E '/debian/?$' | head -n 1)}
 root=$(mktemp -d /tmp/attn-fresh.XXXXXX)
 leave() {
   umount "$root/proc" "$root/dev" 2>/dev/null
@@ -22,7 +22,7 @@ debootstrap --variant=minbase --include=git,ca-certificates bookworm "$root" "$m
 rm -f "$root.log"
 # How packages are fetched here (proxy, certificates) is a property of the machine, not of the project.
 cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null
-cp -r /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" 2>/dev/null
+grep -lisE 'Acquire::|cainfo' /etc/apt/apt.conf.d/* | xargs -r cp -t "$root/etc/apt/apt.conf.d/"
 cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2>/dev/null &&
   chroot "$root" update-ca-certificates >/dev/null 2>&1
 mount -t proc proc "$root/proc" || cannot "cannot mount /proc"
