@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "core/cpu/level.hpp"
+#include "host/cli/log_sink.hpp"
 #include "host/cli/plugin_json.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/program.hpp"
@@ -150,6 +151,7 @@ int run(const Globals& globals) {
   } catch (const InvalidArgument&) {
     program = short_version_facts();
   }
+  const QuietLog quiet;  // the report tells the refusals
   const PluginReport report = plugin_report();
   Json facts = {{"program", program},
                 {"cpu", cpu_part},

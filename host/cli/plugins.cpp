@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attn plugins: the files that were found, loaded or refused.
+#include "host/cli/log_sink.hpp"
 #include "host/cli/plugin_json.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/program.hpp"
@@ -49,6 +50,7 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 int run(const Globals& globals) {
+  const QuietLog quiet;  // the report tells the refusals
   const PluginReport report = plugin_report();
   if (globals.json) {
     Json files = Json::list({});

@@ -28,7 +28,8 @@ TEST_CASE("cli: info") {
                            "attention_mask", "divisible", "training"})
     CHECK_THAT(text.out, Catch::Matchers::Contains(part));
   // Every type tells about itself in both forms.
-  for (const Json& t : parsed(attn_run({"list", "--json"}).out).as_list()) {
+  const Json types = parsed(attn_run({"list", "--json"}).out);
+  for (const Json& t : types.as_list()) {
     const std::string name = t.at("type").as_string();
     check_done(attn_run({"info", name}));
     const Json facts = parsed(attn_run({"info", name, "--json"}).out);

@@ -105,12 +105,12 @@ TEST_CASE("cli: verify sees one changed letter") {
   CHECK(l.code == 1);
   CHECK_THAT(l.out, Catch::Matchers::Contains("FAIL factory log"));
   std::string info = read_file(kGoldens + "/factory_info.json");
-  const std::string value = "\"max_seq_len\": 4096";
+  const std::string value = "\"max_seq_len\": 2048";
   REQUIRE(info.find(value) != std::string::npos);
-  info.replace(info.find(value), value.size(), "\"max_seq_len\": 4097");
+  info.replace(info.find(value), value.size(), "\"max_seq_len\": 2049");
   const Finished i = attn_run({"verify", folder.write("factory_info.json", info)});
   CHECK(i.code == 1);
-  CHECK_THAT(i.out, Catch::Matchers::Contains("4097"));
+  CHECK_THAT(i.out, Catch::Matchers::Contains("2049"));
 }
 
 TEST_CASE("cli: verify skips types that are not loaded") {
