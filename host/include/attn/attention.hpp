@@ -2,7 +2,7 @@
 //
 // The abstract attention layer, the same for every type: build, forward, backward, states, weights, files.
 //
-//   auto layer = attn::create_attention_layer("multi_head", {{"dim", 64}, {"num_heads", 4}});
+//   auto layer = attn::create_attention_layer(type, {{"dim", 64}, {"num_heads", 4}});
 //   attn::Array y = layer->forward(x);                     // x: Array or View (batch, seq, dim), float32
 //
 // Doors     forward(inputs...)    owns its results; simplest. Keeps contexts of its own.

@@ -448,8 +448,8 @@ typedef struct attn_call {
 typedef struct attn_type {
   uint32_t struct_size;
   uint32_t flags;
-  const char* id;         /* "multi_head"; names without a dot are reserved for what comes with the library */
-  const char* class_name; /* "MultiHeadAttention": an identifier */
+  const char* id;         /* "example.my_type"; names without a dot are reserved for what comes with the library */
+  const char* class_name; /* "MyAttention": an identifier */
   const char* description;
   const char* use_case;
   const char* input_shape; /* "(batch, seq_len, dim)" */
