@@ -35,7 +35,7 @@ TEST_CASE("verdict_cache: remembers good and bad, for the same file only") {
   REQUIRE(verdict);
   CHECK(verdict->kind == RefusalKind::crashed);
   CHECK(verdict->problem == "what\twas\nwrong");
-  CHECK(verdict->hint.find("earlier try") != std::string::npos);
+  CHECK(verdict->hint.find("remembered; remove " + file) != std::string::npos);
 
   PluginNote other = note_of(good);
   other.identity.mtime_ns += 1;

@@ -220,8 +220,8 @@ std::optional<Refusal> Registry::Scan::reserved(const File& file,
     if (id.find('.') == std::string::npos) plain.push_back("'" + id + "'");
   }
   for (uint32_t i = 0; library != nullptr && i < library->table().n_ops; ++i) {
-    const char* op = library->table().ops[i]->name;
-    if (std::strchr(op, '.') == nullptr) plain.push_back("operator '" + std::string(op) + "'");
+    const attn_op& op = *library->table().ops[i];
+    if (std::strchr(op.name, '.') == nullptr) plain.push_back("operator " + op_text(op));
   }
   if (plain.empty()) return std::nullopt;
   std::string why =

@@ -109,10 +109,7 @@ std::optional<VerdictCache::Verdict> VerdictCache::find(const std::string& file,
   if (found == entries_.end() || found->second.key != key_of(note)) return std::nullopt;
   Verdict verdict{found->second.refusal};
   if (verdict.refusal) {
-    verdict.refusal->hint +=
-        "; known from an earlier try, which is repeated after a while, when the "
-        "file changes, or when " +
-        path_ + " is removed";
+    verdict.refusal->hint += " (remembered; remove " + path_ + " to have it tried again)";
   }
   return verdict;
 }
