@@ -109,7 +109,9 @@ int main(int argc, char** argv) {
   }
   try {
     const auto layer = attn::create_attention_from_config(attn::load_config(argv[1]).value());
-    const int64_t dim = *layer->config().at("dim").to_int64();
+    // A type without a width of its own takes any.
+    const attn::Json config = layer->config();
+    const int64_t dim = config.contains("dim") ? *config.at("dim").to_int64() : 8;
     std::mt19937 engine(7);
     attn::Array x = random_array({2, 7, dim}, engine);
     attn::write_npy(argv[2], x.astype(ATTN_F32));
