@@ -50,9 +50,9 @@ Factors check(const RegularizerSpec& s, const ConstView& x, const std::string& w
   }
   const Factors f = factors(s);
   for (const double v : {f.l1, f.l2, f.orthogonal}) {
-    if (!std::isfinite(v) || v < 0.0) {
+    if (!std::isfinite(v)) {
       refuse(where, "a factor of the regularizer is " + std::to_string(v),
-             "a finite number from 0 on", "correct it");
+             "a finite number", "correct it");
     }
   }
   if (s.kind == RegularizerKind::kOrthogonal && x.shape.rank() != 2) {
@@ -159,7 +159,7 @@ double penalty(const RegularizerSpec& spec, const ConstView& x, const std::strin
     square += p[i] * p[i];
   }
   // A factor of 0 means not at all, also where the sum is infinite.
-  return (f.l1 > 0.0 ? f.l1 * absolute : 0.0) + (f.l2 > 0.0 ? f.l2 * square : 0.0);
+  return (f.l1 != 0.0 ? f.l1 * absolute : 0.0) + (f.l2 != 0.0 ? f.l2 * square : 0.0);
 }
 
 void add_penalty_gradient(const RegularizerSpec& spec, const ConstView& x, double scale,
@@ -188,7 +188,7 @@ void add_penalty_gradient(const RegularizerSpec& spec, const ConstView& x, doubl
     }
   } else {
     for (size_t i = 0; i < slope.size(); ++i) {
-      slope[i] = f.l1 * sign(p[i]) + (f.l2 > 0.0 ? 2.0 * f.l2 * p[i] : 0.0);
+      slope[i] = f.l1 * sign(p[i]) + (f.l2 != 0.0 ? 2.0 * f.l2 * p[i] : 0.0);
     }
   }
   for (size_t i = 0; i < slope.size(); ++i) {

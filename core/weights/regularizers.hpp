@@ -6,9 +6,11 @@
 // G their Gram matrix of m rows, factor * 0.5 * sum |G off the diagonal| / (m (m - 1) / 2); 0 for m < 2, and a
 // row of zeros stays one. Computed in double. An activity penalty is this divided by the batch size: pass
 // that as `scale` and multiply the value by it.
+// What users give is >= 0 (the schema checks that); the penalties that a step or a threshold brings along are
+// negative: they reward a steeper slope.
 // Gradients: d|x|/dx = sign(x), 0 at 0.
 // Errors: InvalidArgument that names `where`: a kind that is not floating, an orthogonal penalty of another
-// rank, factors that are negative or not finite, a gradient that is not dense float32 or float64 of the
+// rank, factors that are not finite, a gradient that is not dense float32 or float64 of the
 // shape of x. [any-thread]
 #pragma once
 
