@@ -6,6 +6,7 @@
 
 #include <new>
 
+#include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
 
 namespace attn::cli {
@@ -17,8 +18,9 @@ ErrorReport from_details(const char* code, const std::exception& error, const Er
   return {code, details.where, error.what(), details.expected, details.hint, exit_code};
 }
 
+// Letter case aside: a message may end with its hint as a sentence of its own.
 bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+  return schema::lower_case(text).find(schema::lower_case(part)) != std::string::npos;
 }
 
 }  // namespace

@@ -259,7 +259,7 @@ Command info_command(CLI::App& program, const Globals& globals) {
                   "With --config: also the cost for such an input; repeatable")
       ->type_name("INPUT=2,16,64")
       ->allow_extra_args(false);
-  add_examples(*app, {"attn info TYPE", "attn info multi_head --json",
+  add_examples(*app, {"attn info TYPE", "attn info TYPE --json",
                       "attn info TYPE --config layer.json --shape inputs=2,16,64"});
   return {app, [&globals, o] { return run(globals, *o); }};
 }

@@ -47,7 +47,10 @@ void apply(const Globals& g, bool diagnostic) {
   install_log_sink(g);
   if (g.threads) set_threads(*g.threads);
   if (!g.plugin_path.empty()) set_plugin_options({.paths = g.plugin_path});
-  if (!diagnostic) static_cast<void>(cpu::level());  // an unusable ATTN_ISA is told before any work
+  if (diagnostic) return;
+  // Unusable values of ATTN_ISA and ATTN_THREADS are told before any work.
+  static_cast<void>(cpu::level());
+  static_cast<void>(thread_count());
 }
 
 std::string command_name(const CLI::App& app) {

@@ -44,7 +44,12 @@ std::string paint(Colour colour, std::string_view text) {
   return fmt::format("\033[{}m{}\033[0m", kCodes[static_cast<int>(colour)], text);
 }
 
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(std::string_view text) {
+  const std::lock_guard lock(error_mutex);
+  if (progress_shown) std::fputs("\r\033[K", stderr);
+  progress_shown = false;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
 void print_line(std::string_view text) {
   print(text);
   print("\n");

@@ -109,6 +109,13 @@ TEST_CASE("cli: levels of the CPU") {
   if (!has_avx512) check_refused(attn_run({"list"}, {{"ATTN_ISA", "avx512"}}), {"avx512", "sse2"});
 }
 
+TEST_CASE("cli: unusable ATTN_THREADS") {
+  for (const char* value : {"abc", "0", "-1", "99999999999999999999"}) {
+    check_refused(attn_run({"list"}, {{"ATTN_THREADS", value}}), {"ATTN_THREADS", value});
+    CHECK(attn_run({"doctor"}, {{"ATTN_THREADS", value}}).code == 1);
+  }
+}
+
 TEST_CASE("cli: output that cannot be written is a failure") {
   // A shell is not needed: the program's own standard output is a full device.
   posix_spawn_file_actions_t actions;
