@@ -265,8 +265,13 @@ TEST_CASE("group_query: norms and axes that mix positions cannot be cached") {
   for (const char* norm :
        {"global_response_norm", "adaptive_band_rms", "zero_centered_adaptive_band_rms_norm"})
     CHECK_THAT(cached({{"qk_norm_type", norm}}), says(norm));
-  CHECK_THAT(cached({{"qk_norm_type", "rms_norm"}, {"qk_norm_kwargs", Json{{"axis", 1}}}}),
+  CHECK_THAT(cached({{"qk_norm_type", "rms_norm"},
+                     {"qk_norm_kwargs", Json{{"axis", 2}, {"use_scale", false}}}}),
              says("rms_norm"));
+  // Over the heads of one position: nothing mixes.
+  CHECK(cached({{"qk_norm_type", "rms_norm"},
+                {"qk_norm_kwargs", Json{{"axis", 1}, {"use_scale", false}}}})
+            .empty());
   CHECK(cached({{"qk_norm_type", "batch_norm"}}).empty());
   CHECK(cached({{"qk_norm_type", "layer_norm"}}).empty());
   CHECK_THAT(cached({{"probability_config", Json{{"axis", -2}}}}), says("axis"));
