@@ -92,7 +92,7 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
                 {"state", nullptr}};
   if (layer.has_state()) {
     const auto state = layer.make_state(1);
-    facts.set("state", {{"capacity", state->capacity()}, {"bytes_per_example", state->bytes()}});
+    facts.set("state", {{"capacity", state->capacity()}});
   }
   return facts;
 }
@@ -188,8 +188,8 @@ void print_layer(const Json& f) {
   if (state.is_null())
     print_line("  none: every call stands alone");
   else
-    print_line("  up to " + state.at("capacity").dump() + " positions, " +
-               human_bytes(state.at("bytes_per_example").to_double()) + " for one example");
+    print_line("  kept from call to call when one is attached; up to " +
+               state.at("capacity").dump() + " positions");
 }
 
 void print_cost(const Json& c) {
