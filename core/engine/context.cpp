@@ -22,6 +22,7 @@ Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument("a context computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
+  (void)threads::concurrency();  // an unusable ATTN_THREADS is refused here, where it can be told
   parallel = &parallel_;
   nodes_.reserve(64);
   statistics_.reserve(8);
