@@ -12,6 +12,22 @@
 
 namespace attn::host {
 
+namespace {
+
+// Throws what is wrong with a view; puts its name together only then, because calls must not allocate.
+template <class Where>
+void check_view(const ConstView& v, Where&& where) {
+  static const std::string unnamed;
+  try {
+    v.check(unnamed);
+  } catch (const InvalidArgument&) {
+    v.check(where());
+    throw;
+  }
+}
+
+}  // namespace
+
 struct PluginLayer::Ports {
   attn_view views[engine::kMaxPorts];
   const attn_view* given[engine::kMaxPorts] = {};
@@ -50,7 +66,7 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
     }
     const attn_input& port = *t.inputs[i];
     if (ports.given[i]) refuse(std::string("input '") + port.name + "' is given twice", port.name);
-    in.view.check(name_ + ": input '" + port.name + "'");
+    check_view(in.view, [&] { return name_ + ": input '" + port.name + "'"; });
     const bool floating = dtype_is_floating(in.view.dtype);
     const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
                                       : floating || (port.flags & ATTN_INPUT_MASK);
@@ -102,7 +118,8 @@ void PluginLayer::forward(Context& context, std::span<const Input> inputs,
   assign_inputs(inputs, ports);
   build_from(ports);
   const attn_type& t = type();
-  for (const OutputMemory& m : outputs) m.view.check(name_ + ": output memory");
+  for (const OutputMemory& m : outputs)
+    check_view(m.view, [&] { return name_ + ": memory for output '" + std::string(m.name) + "'"; });
   run(context.impl(), ports, options, false);
   for (const OutputMemory& m : outputs) {
     uint32_t i = 0;
@@ -193,7 +210,7 @@ void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Grad
     if (i >= t.n_outputs)
       throw InvalidArgument(name_ + ": no output '" + std::string(c.name) + "'",
                             {.where = name_, .type = t.id});
-    c.view.check(name_ + ": gradient of output '" + t.outputs[i]->name + "'");
+    check_view(c.view, [&] { return name_ + ": gradient of output '" + t.outputs[i]->name + "'"; });
     if (!dtype_is_floating(c.view.dtype))
       throw InvalidArgument(
           name_ + ": the gradient of output '" + t.outputs[i]->name + "' must be floating",
