@@ -11,7 +11,8 @@ namespace {
 
 using namespace driver;
 
-constexpr int64_t kFewRows = 16;          // of a key/value head: below, keys are not packed
+constexpr int64_t kFewRows = 16;  // of a key/value head: up to here long histories are not packed,
+constexpr int64_t kVeryFewRows = 4;       // nor short ones up to here
 constexpr int64_t kSplitKeys = 256;       // keys of a part when few rows read many keys
 constexpr int64_t kWholeFloats = 196608;  // scores of a tile that keeps whole rows: 768 KB
 constexpr double kSerialWork =
@@ -23,6 +24,11 @@ struct Call {
   AttentionRule rule;
   int64_t panel, group, rows, units;  // rows: of a unit, that is one key/value head of one example
   bool whole;
+  bool copy_values;
+
+  // Packed keys of a unit, and the copy of its values behind them.
+  [[nodiscard]] int64_t pack_size() const { return pad16(round_up(a.keys, panel) * a.head_dim); }
+  [[nodiscard]] int64_t copy_size() const { return copy_values ? a.keys * pad16(a.value_dim) : 0; }
 };
 
 AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
@@ -65,6 +71,23 @@ int64_t most_rows(const Call& c) {
   return std::clamp<int64_t>(kWholeFloats / tile_stride(c.a.keys) / 6 * 6, 6, kTileRowsMax);
 }
 
+// Packs keys [first, last) of a unit and copies their values; panels and values: where those of key 0 would be.
+void pack(const Call& c, int64_t b, int64_t g, int64_t first, int64_t last, float* panels,
+          float* values) {
+  pack_panels(c.table, c.panel, c.a.k.at(b, g, 0), c.a.k.row, c.a.head_dim, first, last, panels);
+  if (c.copy_values) {
+    copy_rows(c.table, c.a.v.at(b, g, 0), c.a.v.row, c.a.value_dim, first, last, values);
+  }
+}
+
+void use_packed(const Call& c, AttentionTile& t, const float* panels, const float* values) {
+  t.k_panels = panels;
+  if (c.copy_values) {
+    t.v = values;
+    t.v_row = pad16(c.a.value_dim);
+  }
+}
+
 // The panels of a unit's keys that some query sees.
 struct PackedRange {
   int64_t first, last;
@@ -76,9 +99,9 @@ PackedRange packed_range(const Call& c, int64_t b) {
 
 // Enough units: each packs its own keys and does all its rows.
 void run_units(const Call& c, Parallel& parallel) {
-  const int64_t pack = pad16(round_up(c.a.keys, c.panel) * c.a.head_dim);
+  const int64_t packed = c.pack_size() + c.copy_size();
   const int64_t rows = tile_rows(c.rows, most_rows(c), 1);
-  const int64_t each = pack + scratch_of_tile(c, rows);
+  const int64_t each = packed + scratch_of_tile(c, rows);
   float* scratch =
       parallel.scratch_array<float>(static_cast<size_t>(each * parallel.concurrency()));
   const double work = 2.0 * static_cast<double>(c.rows * c.a.keys) *
@@ -91,9 +114,10 @@ void run_units(const Call& c, Parallel& parallel) {
       const PackedRange range = packed_range(c, b);
       AttentionTile t = make_tile(c, b, g);
       float* panels = own - range.first * c.a.head_dim;
-      pack_panels(c.table, c.panel, t.k, t.k_row, t.head_dim, range.first, range.last, panels);
-      t.k_panels = panels;
-      t.scratch = own + pack;
+      float* values = own + c.pack_size() - range.first * pad16(c.a.value_dim);
+      pack(c, b, g, range.first, range.last, panels, values);
+      use_packed(c, t, panels, values);
+      t.scratch = own + packed;
       for (int64_t r = 0; r < c.rows; r += rows)
         run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
     }
@@ -103,11 +127,11 @@ void run_units(const Call& c, Parallel& parallel) {
 // Few units: keys are packed together, then tiles of all units are tasks, those with most keys first.
 void run_tiles(const Call& c, Parallel& parallel) {
   const int64_t threads = parallel.concurrency();
-  const int64_t pack = pad16(round_up(c.a.keys, c.panel) * c.a.head_dim);
+  const int64_t size = c.pack_size() + c.copy_size();
   const int64_t rows = tile_rows(c.rows, most_rows(c), divide_up(4 * threads, c.units));
   const int64_t tiles = divide_up(c.rows, rows);
   const int64_t each = scratch_of_tile(c, rows);
-  float* packed = parallel.scratch_array<float>(static_cast<size_t>(pack * c.units));
+  float* packed = parallel.scratch_array<float>(static_cast<size_t>(size * c.units));
   float* scratch = parallel.scratch_array<float>(static_cast<size_t>(each * threads));
   const int64_t panels = divide_up(c.a.keys, c.panel);
   parallel.loop(c.units * panels, 4, [&](int64_t begin, int64_t end, int) {
@@ -116,8 +140,8 @@ void run_tiles(const Call& c, Parallel& parallel) {
       const int64_t b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
       const PackedRange range = packed_range(c, b);
       if (first < range.first || first >= range.last) continue;
-      pack_panels(c.table, c.panel, c.a.k.at(b, g, 0), c.a.k.row, c.a.head_dim, first,
-                  std::min(range.last, first + c.panel), packed + unit * pack);
+      float* own = packed + unit * size;
+      pack(c, b, g, first, std::min(range.last, first + c.panel), own, own + c.pack_size());
     }
   });
   parallel.loop(c.units * tiles, 1, [&](int64_t begin, int64_t end, int worker) {
@@ -125,7 +149,7 @@ void run_tiles(const Call& c, Parallel& parallel) {
       const int64_t unit = task % c.units, r = (tiles - 1 - task / c.units) * rows;
       const int64_t b = unit / c.a.kv_heads, g = unit % c.a.kv_heads;
       AttentionTile t = make_tile(c, b, g);
-      t.k_panels = packed + unit * pack;
+      use_packed(c, t, packed + unit * size, packed + unit * size + c.pack_size());
       t.scratch = scratch + worker * each;
       run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
     }
@@ -201,13 +225,21 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
   if (!use_kernels()) return run_reference(args, parallel);
   const AttentionArgs<float> a = with_contiguous_masks(args, parallel);
   const KernelTable& t = table();
-  Call c{
-      a,    t, make_rule(a), t.gemm_layout().panel, a.heads / a.kv_heads, 0, a.batch * a.kv_heads,
-      false};
+  Call c{a,
+         t,
+         make_rule(a),
+         t.gemm_layout().panel,
+         a.heads / a.kv_heads,
+         0,
+         a.batch * a.kv_heads,
+         false,
+         false};
   c.rows = c.group * a.queries;
+  c.copy_values = copy_pays(a.v.row, a.value_dim, c.rows);
   c.whole = a.kind != Probability::softmax || a.map.data != nullptr;
   const int64_t threads = parallel.concurrency();
-  if (c.rows <= kFewRows && !c.whole) return run_split(c, parallel);
+  const bool few = c.rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows);
+  if (few && !c.whole) return run_split(c, parallel);
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
   if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {

@@ -130,10 +130,36 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
       max[r] = m;
     }
     if (rule.drop) {
-      drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), span.begin, span.end, line,
-                 nullptr);
+      drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), span.begin, span.end, line);
     }
   }
+}
+
+// Keys that some row of a group can have, clipped to [first, last). Empty: begin >= end.
+struct GroupKeys {
+  int64_t begin, end;
+};
+ATTN_INLINE GroupKeys group_keys(const AttentionRow* row, int64_t rows, int64_t first,
+                                 int64_t last) {
+  GroupKeys keys{last, first};
+  for (int64_t r = 0; r < rows; ++r) {
+    if (row[r].begin >= row[r].end) continue;
+    keys.begin = row[r].begin < keys.begin ? row[r].begin : keys.begin;
+    keys.end = row[r].end > keys.end ? row[r].end : keys.end;
+  }
+  keys.begin = keys.begin < first ? first : keys.begin;
+  keys.end = keys.end > last ? last : keys.end;
+  return keys;
+}
+
+// The part of them in a block, relative to its base.
+template <class Arch>
+ATTN_INLINE Span block_span(const GroupKeys& keys, int64_t base, int64_t limit) {
+  constexpr int64_t W = kWidth<Arch>;
+  const int64_t begin = keys.begin < base ? base : keys.begin,
+                end = keys.end > limit ? limit : keys.end;
+  if (begin >= end) return {0, 0, 0, 0};
+  return {begin - base, end - base, (begin - base) / W * W, (end - base + W - 1) / W * W};
 }
 
 // A tile of rows, softmax.
@@ -147,21 +173,22 @@ void attention_online(const AttentionTile& t) {
   float* max = s + 6 * ld;
   float* sum = max + pad16(t.rows);
   const Groups cut = groups<Arch>(t.rows);
-  int64_t begin = t.last, end = t.first;
   for (int64_t r = 0; r < t.rows; ++r) {
+    if (r + kFar < t.rows) prefetch_row(t.row[r + kFar].q, t.head_dim);
     copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, rule.scale, q + r * q_row);
     max[r] = kLowest;
     sum[r] = 0;
-    const AttentionRow& row = t.row[r];
-    if (row.begin >= row.end) {
-      if (t.partial == nullptr) write_dead_row(t, row);
-      continue;
-    }
-    begin = row.begin < begin ? row.begin : begin;
-    end = row.end > end ? row.end : end;
+    if (t.row[r].begin >= t.row[r].end && t.partial == nullptr) write_dead_row(t, t.row[r]);
   }
-  begin = begin < t.first ? t.first : begin;
-  end = end > t.last ? t.last : end;
+  GroupKeys keys[kTileRowsMax / kTileRows + 1];
+  int64_t begin = t.last, end = t.first;
+  for (int64_t i = 0, r0 = 0; i < cut.count; ++i) {
+    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    keys[i] = group_keys(t.row + r0, rows, t.first, t.last);
+    begin = keys[i].begin < begin ? keys[i].begin : begin;
+    end = keys[i].end > end ? keys[i].end : end;
+    r0 += rows;
+  }
   if (t.partial != nullptr) {
     for (int64_t r = 0; r < t.rows; ++r)
       fill(t.partial + r * (2 + t.value_dim), 0, 2 + t.value_dim, 0.0f);
@@ -174,13 +201,15 @@ void attention_online(const AttentionTile& t) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0), r0 = first_row;
       first_row += rows;
       const AttentionRow* row = t.row + r0;
-      const Span span = group_span<Arch>(row, rows, from, limit);
+      const Span span = block_span<Arch>(keys[i], from, limit);
       if (span.empty()) continue;
+      const bool starts = keys[i].begin >= from, ends = keys[i].end <= limit;
+      if (ends && t.partial == nullptr) {
+        for (int64_t r = 0; r < rows; ++r) prefetch_row_to_write(row[r].o, t.value_dim);
+      }
       group_scores<Arch>(t, rows, q + r0 * q_row, q_row, from, span, s, ld);
       float alpha[kTileRows], finish[kTileRows];
       // The first and the last block of a group; in between its sums stay in o.
-      const Span all = group_span<Arch>(row, rows, t.first, t.last);
-      const bool starts = t.first + all.begin >= from, ends = t.first + all.end <= limit;
       online_softmax<Arch>(t, row, rows, from, span, s, ld, max + r0, sum + r0, alpha);
       float* out[kTileRows];
       const float* before[kTileRows];
@@ -308,7 +337,7 @@ void attention_whole(const AttentionTile& t) {
         continue;
       }
       row_forward<Arch>(rule, row, span, line);
-      if (rule.drop) drop<Arch>(rule, row.index, span.begin, span.end, line, nullptr);
+      if (rule.drop) drop<Arch>(rule, row.index, span.begin, span.end, line);
       if (rule.has_map) {
         fill(row.map, 0, span.begin, 0.0f);
         for (int64_t j = span.begin; j < span.end; ++j) row.map[j] = line[j];

@@ -30,6 +30,11 @@ struct Plan {
   [[nodiscard]] int64_t tasks() const { return examples * a.kv_heads * slices; }
 };
 
+// Rows of one slice and of another may have the same bias: the same query of two heads, or two queries.
+bool slices_share_bias(const Plan& p) {
+  return p.grads.dbias.q == 0 || (p.grads.dbias.h == 0 && p.group > 1);
+}
+
 void plan_bias(Plan& p) {
   const auto& d = p.grads.dbias;
   const AttentionArgs<float>& a = p.a;
@@ -44,7 +49,7 @@ void plan_bias(Plan& p) {
   p.bias_copies = 1;
   if (d.b == 0) p.bias_copies *= p.examples;
   if (d.h == 0) p.bias_copies *= a.kv_heads;
-  if (d.q == 0) p.bias_copies *= p.slices;
+  if (slices_share_bias(p)) p.bias_copies *= p.slices;
   if (p.bias_copies == 1) p.bias_copies = 0;
 }
 
@@ -124,7 +129,7 @@ float* bias_copy(const Plan& p, const Task& task, float* copies) {
   int64_t index = 0;
   if (p.grads.dbias.b == 0) index = task.example;
   if (p.grads.dbias.h == 0) index = index * p.a.kv_heads + task.g;
-  if (p.grads.dbias.q == 0) index = index * p.slices + task.slice;
+  if (slices_share_bias(p)) index = index * p.slices + task.slice;
   return copies + index * p.bias_size;
 }
 
@@ -156,6 +161,12 @@ void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* 
   pack_panels(p.table, p.panel, t.k, t.k_row, t.head_dim, 0, t.keys, panels);
   pack_panels(p.table, p.panel, p.a.v.at(b, task.g, 0), p.a.v.row, t.value_dim, 0, t.keys,
               v_panels);
+  if (copy_pays(t.k_row, t.head_dim, p.rows)) {
+    float* copy = v_panels + round_up(p.a.keys, p.panel) * p.a.value_dim;
+    copy_rows(p.table, t.k, t.k_row, t.head_dim, 0, t.keys, copy);
+    t.k = copy;
+    t.k_row = p.q_pad;
+  }
   t.k_panels = panels;
   t.v_panels = v_panels;
   std::fill(sums, sums + p.key_sums, 0.0f);
@@ -199,7 +210,8 @@ void add_bias(const Plan& p, const float* copies, Parallel& parallel) {
 
 void run(const Plan& p, Parallel& parallel) {
   const auto threads = static_cast<int64_t>(parallel.concurrency());
-  const int64_t pack = round_up(p.a.keys, p.panel) * (p.a.head_dim + p.a.value_dim);
+  const int64_t pack =
+      round_up(p.a.keys, p.panel) * (p.a.head_dim + p.a.value_dim) + p.a.keys * p.q_pad;
   const int64_t tile = back_scratch(p.tile_rows, p.a.head_dim, p.a.value_dim, p.step);
   const int64_t pack_pad = pad16(pack), sums_pad = pad16(p.key_sums);
   const int64_t each = pack_pad + pad16(tile) + (p.slices == 1 ? sums_pad : 0);

@@ -83,8 +83,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   }
   if (rule.drop) {
     fill(s.factor, span.first, span.last, 1.0f);
-    drop<Arch>(rule, row.index + static_cast<uint64_t>(base), span.begin, span.end, s.factor,
-               nullptr);
+    drop<Arch>(rule, row.index + static_cast<uint64_t>(base), span.begin, span.end, s.factor);
     for_span<Arch>(span, [&](int64_t j) {
       store<Arch>(dw + j, load<Arch>(dw + j) * load<Arch>(s.factor + j));
     });

@@ -94,7 +94,9 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   rule.has_bias = a.bias.data != nullptr;
   rule.has_map = a.map.data != nullptr;
   rule.drop = a.dropout > 0;
-  rule.drop_threshold = static_cast<uint64_t>(std::ceil(std::min(a.dropout, 1.0) * 4294967296.0));
+  // At rate 1 the scale is 0 too, so that the last word makes no difference.
+  rule.drop_threshold =
+      static_cast<uint32_t>(std::min(std::ceil(a.dropout * 4294967296.0), 4294967295.0));
   rule.drop_scale = a.dropout < 1 ? static_cast<float>(1 / (1 - a.dropout)) : 0.0f;
   rule.seed = a.seed;
   rule.stream = a.stream;
@@ -130,41 +132,40 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
                int64_t g, int64_t begin, int64_t end, AttentionRow* row) {
   const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.kind);
   int64_t h = g * group + begin / a.queries, i = begin % a.queries;
-  KeyRange last_visible{-1, -1};
-  const uint8_t* last_mask = nullptr;
-  Facts f;
-  for (int64_t r = begin; r < end; ++r, ++row) {
-    const KeyRange visible = visible_keys(a, i);
-    const uint8_t* mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
-    const float* bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
-    // Neighbouring rows often have the same masks.
-    if (bias != nullptr || mask != last_mask || visible.begin != last_visible.begin ||
-        visible.end != last_visible.end) {
-      f = facts(a, b, visible, mask, bias);
-      last_mask = mask;
-      last_visible = visible;
+  const bool same =
+      a.bias.data == nullptr && a.mask.q == 0 && !a.causal && a.window == 0 && a.block == 0;
+  while (begin < end) {  // the rows of one head after another
+    const int64_t count = std::min(a.queries - i, end - begin);
+    const int64_t first = (b * a.heads + h) * a.queries + i;
+    Facts f;
+    KeyRange visible{};
+    for (int64_t r = 0; r < count; ++r, ++row, ++i) {
+      const uint8_t* mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
+      const float* bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
+      if (r == 0 || !same) {
+        visible = visible_keys(a, i);
+        f = facts(a, b, visible, mask, bias);
+      }
+      row->q = a.q.at(b, h, i);
+      row->o = a.o.at(b, h, i);
+      row->begin = f.begin;
+      row->end = f.end;
+      row->visible = visible.end - visible.begin;
+      row->mask = f.mask ? mask : nullptr;
+      row->bias = f.bias ? bias : nullptr;
+      row->index = static_cast<uint64_t>((first + r) * a.keys);
+      row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
+      row->saved = a.saved == nullptr ? nullptr : a.saved + (first + r) * saved;
+      row->dbias = nullptr;
+      if (grads != nullptr) {
+        row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);
+        row->dmap = grads->dmap.data == nullptr ? nullptr : grads->dmap.at(b, h, i);
+        row->dq = grads->dq.data == nullptr ? nullptr : grads->dq.at(b, h, i);
+      }
     }
-    const int64_t index = (b * a.heads + h) * a.queries + i;
-    row->q = a.q.at(b, h, i);
-    row->o = a.o.at(b, h, i);
-    row->begin = f.begin;
-    row->end = f.end;
-    row->visible = visible.end - visible.begin;
-    row->mask = f.mask ? mask : nullptr;
-    row->bias = f.bias ? bias : nullptr;
-    row->index = static_cast<uint64_t>(index * a.keys);
-    row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
-    row->saved = a.saved == nullptr ? nullptr : a.saved + index * saved;
-    row->dbias = nullptr;
-    if (grads != nullptr) {
-      row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);
-      row->dmap = grads->dmap.data == nullptr ? nullptr : grads->dmap.at(b, h, i);
-      row->dq = grads->dq.data == nullptr ? nullptr : grads->dq.at(b, h, i);
-    }
-    if (++i == a.queries) {
-      i = 0;
-      ++h;
-    }
+    begin += count;
+    i = 0;
+    ++h;
   }
 }
 

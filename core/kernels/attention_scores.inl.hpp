@@ -6,6 +6,7 @@
 
 #include "core/kernels/attention_tile.hpp"
 #include "core/kernels/micro.inl.hpp"
+#include "core/kernels/philox.inl.hpp"
 
 namespace attn::kernels::simd {
 
@@ -235,59 +236,21 @@ ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit)
   return sum_lanes<Arch>(s0 + s1);
 }
 
-// out[4 * i + w] = word w of block first + i of the Philox sequence, for i < blocks (a multiple of 16).
-template <class Arch>
-__attribute__((noinline)) void philox_words(uint64_t seed, uint64_t stream, uint64_t first,
-                                            int64_t blocks, uint32_t* out) {
-  constexpr int L = 16;
-  for (int64_t at = 0; at < blocks; at += L) {
-    uint32_t x0[L], x1[L], x2[L], x3[L];
-    for (int i = 0; i < L; ++i) {
-      const uint64_t counter = first + static_cast<uint64_t>(at + i);
-      x0[i] = static_cast<uint32_t>(counter);
-      x1[i] = static_cast<uint32_t>(counter >> 32);
-      x2[i] = static_cast<uint32_t>(stream);
-      x3[i] = static_cast<uint32_t>(stream >> 32);
-    }
-    uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      for (int i = 0; i < L; ++i) {
-        const uint64_t p0 = uint64_t{0xD2511F53u} * x0[i];
-        const uint64_t p1 = uint64_t{0xCD9E8D57u} * x2[i];
-        x0[i] = static_cast<uint32_t>(p1 >> 32) ^ x1[i] ^ key0;
-        x1[i] = static_cast<uint32_t>(p1);
-        x2[i] = static_cast<uint32_t>(p0 >> 32) ^ x3[i] ^ key1;
-        x3[i] = static_cast<uint32_t>(p0);
-      }
-      key0 += 0x9E3779B9u;
-      key1 += 0xBB67AE85u;
-    }
-    for (int i = 0; i < L; ++i) {
-      out[4 * (at + i)] = x0[i];
-      out[4 * (at + i) + 1] = x1[i];
-      out[4 * (at + i) + 2] = x2[i];
-      out[4 * (at + i) + 3] = x3[i];
-    }
-  }
-}
-
-// s[j] and, when given, t[j] are multiplied by 0 or drop_scale for j in [begin, end); index: of s[0].
+// s[j] is multiplied by 0 or drop_scale for j in [begin, end); index: of s[0].
 template <class Arch>
 __attribute__((noinline)) void drop(const AttentionRule& rule, uint64_t index, int64_t begin,
-                                    int64_t end, float* s, float* t) {
+                                    int64_t end, float* s) {
   constexpr int64_t kWords = 256;
   uint32_t word[kWords];
   int64_t j = begin;
   while (j < end) {
     const uint64_t at = index + static_cast<uint64_t>(j);
     const auto skip = static_cast<int64_t>(at % 4);
-    philox_words<Arch>(rule.seed, rule.stream, at / 4, kWords / 4, word);
     const int64_t count = end - j < kWords - skip ? end - j : kWords - skip;
-    for (int64_t i = 0; i < count; ++i) {
-      const float factor = word[i + skip] < rule.drop_threshold ? 0.0f : rule.drop_scale;
-      s[j + i] *= factor;
-      if (t != nullptr) t[j + i] *= factor;
-    }
+    philox_words<Arch>(rule.seed, rule.stream, at / 4, (skip + count + 3) / 4, word);
+    const uint32_t threshold = rule.drop_threshold;
+    const float scale = rule.drop_scale;
+    for (int64_t i = 0; i < count; ++i) s[j + i] *= word[i + skip] < threshold ? 0.0f : scale;
     j += count;
   }
 }

@@ -22,75 +22,65 @@ double tolerance(const Problem& p) {
   return 16 * 1.2e-7 * z * sharpness;
 }
 
-void check(const Problem& p, Parallel& parallel) {
-  auto f = make<float>(p);
+// The oracle once, then every level against it.
+template <class P>
+void check(const Problem& p, bool reference = true) {
+  threads::PoolParallel oracle;
   auto d = make<double>(p);
-  attention(f.a, parallel);
-  attention(d.a, parallel);
-  INFO(p.text());
-  REQUIRE(worst_difference(f.o, d.o) <= tolerance(p));
-  if (p.map) REQUIRE(worst_difference(f.map, d.map) <= tolerance(p));
+  attention(d.a, oracle);
+  at_each_level([&] {
+    if (!reference && cpu::level() == cpu::Level::reference) return;
+    P parallel;
+    auto f = make<float>(p);
+    attention(f.a, parallel);
+    INFO(p.text());
+    REQUIRE(worst_difference(f.o, d.o) <= tolerance(p));
+    if (p.map) REQUIRE(worst_difference(f.map, d.map) <= tolerance(p));
+  });
 }
 
 }  // namespace
 
 TEST_CASE("attention: every shape with every option and every probability") {
-  threads::PoolParallel parallel;
-  at_each_level([&] {
-    for (const Problem& shape : shapes()) {
-      for (const Problem& option : options()) {
-        for (int kind = 0; kind < 4; ++kind) {
-          check(combine(shape, option, static_cast<Probability>(kind)), parallel);
-          parallel.release();
-        }
+  for (const Problem& shape : shapes()) {
+    for (const Problem& option : options()) {
+      for (int kind = 0; kind < 4; ++kind) {
+        check<threads::PoolParallel>(combine(shape, option, static_cast<Probability>(kind)));
       }
     }
-  });
+  }
 }
 
 TEST_CASE("attention: many keys, several blocks, decoding") {
-  threads::PoolParallel parallel;
-  at_each_level([&] {
-    if (cpu::level() == cpu::Level::reference) return;
-    for (const Problem& option : options()) {
-      for (const int64_t queries : {1, 3, 40}) {
-        Problem shape;
-        shape.heads = 4, shape.kv_heads = 2, shape.queries = queries, shape.keys = 1100,
-        shape.head_dim = 64;
-        shape.value_dim = 40;
-        Problem p = combine(shape, option, Probability::softmax);
-        if (p.causal) p.offset += 1090;  // the last queries of a long sequence
-        check(p, parallel);
-        parallel.release();
-      }
+  for (const Problem& option : options()) {
+    for (const int64_t queries : {1, 3, 40}) {
+      Problem shape;
+      shape.heads = 4, shape.kv_heads = 2, shape.queries = queries, shape.keys = 1100;
+      shape.head_dim = 64, shape.value_dim = 40;
+      Problem p = combine(shape, option, Probability::softmax);
+      if (p.causal) p.offset += 1090;  // the last queries of a long sequence
+      check<threads::PoolParallel>(p, false);
     }
-  });
+  }
 }
 
 TEST_CASE("attention: scratch is neither overrun nor read before it is written") {
-  at_each_level([&] {
-    for (const Problem& shape : shapes()) {
-      for (Problem option : options()) {
-        option.dmap = option.map;
-        GuardedParallel parallel;
-        check(combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 4)),
-              parallel);
-      }
+  for (const Problem& shape : shapes()) {
+    for (const Problem& option : options()) {
+      check<GuardedParallel>(
+          combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 4)));
     }
-  });
+  }
 }
 
 TEST_CASE("attention: nothing to do, and no keys") {
-  threads::PoolParallel parallel;
-  at_each_level([&] {
-    Problem p;
-    p.queries = 0;
-    check(p, parallel);
-    p.queries = 5, p.keys = 0, p.heads = 3;
-    check(p, parallel);
-    p.kind = Probability::adaptive;
-    check(p, parallel);
-  });
+  Problem p;
+  p.queries = 0;
+  check<GuardedParallel>(p);
+  p.queries = 5, p.keys = 0, p.heads = 3;
+  check<GuardedParallel>(p);
+  p.kind = Probability::adaptive;
+  check<GuardedParallel>(p);
 }
 
 TEST_CASE("attention: bits do not depend on the number of threads") {
@@ -111,7 +101,8 @@ TEST_CASE("attention: bits do not depend on the number of threads") {
             attention(f.a, parallel);
             if (first.empty()) first = f.o;
             INFO(p.text() << " threads " << n_threads);
-            REQUIRE(f.o == first);
+            const bool equal = f.o == first;
+            REQUIRE(equal);
           }
         }
       }

@@ -43,7 +43,7 @@ struct AttentionRule {
   const float* polynomial;
   bool has_bias, has_map, has_dmap;
   bool drop;
-  uint64_t drop_threshold;  // words below it drop; 2^32: all
+  uint32_t drop_threshold;  // words below it drop
   float drop_scale;
   uint64_t seed, stream;
 };

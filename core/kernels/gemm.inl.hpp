@@ -75,19 +75,20 @@ void gemm_block(const GemmBlock& g) {
   }
 }
 
-// Panel `first` columns wide of B: dst rows are `padded` apart, columns beyond `columns` are zero.
+// One panel of B: rows of dst are `padded` floats apart; behind the columns zeros up to a whole vector at least.
 template <class Arch>
 void gemm_pack_panel(int64_t k, int64_t columns, int64_t padded, const float* b, int64_t b_row,
                      int64_t b_col, float* dst) {
   constexpr int64_t W = kWidth<Arch>;
   if (b_row == 1 && b_col != 1) {
-    return transpose_into<Arch>(columns, padded, k, b, b_col, dst, padded);
+    return transpose_into<Arch>(columns, k, b, b_col, dst, padded);
   }
   for (int64_t p = 0; p < k; ++p) {
     const float* src = b + p * b_row;
     float* out = dst + p * padded;
     int64_t j = 0;
     if (b_col == 1) {
+      if (p + kFar < k) prefetch_row(src + kFar * b_row, columns);
       for (; j + W <= columns; j += W) store<Arch>(out + j, load<Arch>(src + j));
       if (j < columns) store<Arch>(out + j, load_first<Arch>(src + j, columns - j));
     } else {

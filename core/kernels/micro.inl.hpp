@@ -139,13 +139,28 @@ ATTN_INLINE Groups groups(int64_t rows) {
   return {count, rows / count, rows % count};
 }
 
-// dst[p * ld + j] = src[j * stride + p] for j < columns, p < k; zeros for columns <= j < padded (a multiple of
-// 4, as padded must be). 4 x 4 blocks transposed in registers.
+// Rows that lie far apart are not foreseen by the hardware, which stops at the end of a page: they are asked for so
+// many rows ahead.
+inline constexpr int64_t kFar = 16;
+ATTN_INLINE void prefetch_row(const float* row, int64_t n) {
+  for (int64_t d = 0; d < n; d += 16) __builtin_prefetch(row + d);
+}
+ATTN_INLINE void prefetch_row_to_write(const float* row, int64_t n) {
+  for (int64_t d = 0; d < n; d += 16) __builtin_prefetch(row + d, 1);
+}
+
+// dst[p * ld + j] = src[j * stride + p] for j < columns, p < k; zeros behind them up to a whole vector, which must lie
+// within ld. 4 x 4 blocks transposed in registers.
 template <class Arch>
-ATTN_INLINE void transpose_into(int64_t columns, int64_t padded, int64_t k, const float* src,
-                                int64_t stride, float* dst, int64_t ld) {
+ATTN_INLINE void transpose_into(int64_t columns, int64_t k, const float* src, int64_t stride,
+                                float* dst, int64_t ld) {
+  if (const int64_t rest = columns / kWidth<Arch> * kWidth<Arch>; rest < columns) {
+    for (int64_t p = 0; p < k; ++p) store<Arch>(dst + p * ld + rest, Vec<Arch>(0.0f));
+  }
   int64_t j = 0;
   for (; j + 4 <= columns; j += 4) {
+    for (int64_t i = j + kFar; i < j + kFar + 4 && i < columns; ++i)
+      prefetch_row(src + i * stride, k);
     const float* s0 = src + j * stride;
     const float* s1 = s0 + stride;
     const float* s2 = s1 + stride;
@@ -171,9 +186,6 @@ ATTN_INLINE void transpose_into(int64_t columns, int64_t padded, int64_t k, cons
   }
   for (; j < columns; ++j) {
     for (int64_t p = 0; p < k; ++p) dst[p * ld + j] = src[j * stride + p];
-  }
-  for (; j < padded; ++j) {
-    for (int64_t p = 0; p < k; ++p) dst[p * ld + j] = 0.0f;
   }
 }
 
