@@ -232,6 +232,39 @@ void bench_attention(const AttentionShape (&shapes)[N], threads::PoolParallel& p
   }
 }
 
+constexpr AttentionShape kBackward[] = {
+    {"backward B1 H2 N512 D64", 1, 2, 2, 512, 512, 64, false, kSoftmax, 0, 0},
+    {"backward B4 H12 N512 D64", 4, 12, 12, 512, 512, 64, false, kSoftmax, 0, 0},
+    {"backward B4 H12 N200 D64", 4, 12, 12, 200, 200, 64, false, kSoftmax, 0, 0},
+    {"backward B1 H8 N2048 D64", 1, 8, 8, 2048, 2048, 64, false, kSoftmax, 0, 0},
+    {"backward B1 H16 kv4 N1024 D64 causal", 1, 16, 4, 1024, 1024, 64, true, kSoftmax, 0, 0},
+    {"backward B64 H3 N49 D32", 64, 3, 3, 49, 49, 32, false, kSoftmax, 0, 0},
+    {"backward B4 H12 N512 D64 dropout", 4, 12, 12, 512, 512, 64, false, kSoftmax, 0, 0.1},
+    {"backward B4 H12 N512 D64 adaptive", 4, 12, 12, 512, 512, 64, false,
+     kernels::Probability::adaptive, 0, 0},
+};
+
+// Recomputed scores, gradients of weights, dq, dk, dv: 5 products.
+void bench_backward(threads::PoolParallel& p) {
+  for (const AttentionShape& s : kBackward) {
+    AttentionData data(s);
+    const Floats dout = random_floats(s.b * s.h * s.q * s.d);
+    Floats dq(s.b * s.h * s.q * s.d), dk(s.b * s.g * s.k * s.d), dv(s.b * s.g * s.k * s.d);
+    data.a.saved = data.saved.data();
+    kernels::attention(data.a, p);
+    kernels::AttentionGrads<float> g;
+    g.dout = {dout.data(), data.a.o.b, data.a.o.h, data.a.o.row};
+    g.dq = {dq.data(), data.a.o.b, data.a.o.h, data.a.o.row};
+    g.dk = {dk.data(), data.a.k.b, data.a.k.h, data.a.k.row};
+    g.dv = {dv.data(), data.a.k.b, data.a.k.h, data.a.k.row};
+    const double seconds = best_seconds(p, [&] {
+      kernels::attention_backward(data.a, g, p);
+      p.release();
+    });
+    report(s.name, 10.0 * pairs(s) * static_cast<double>(s.d), 0, seconds, p);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -247,5 +280,6 @@ int main(int argc, char** argv) {
   if (wanted("attention")) bench_attention(kPrefill, p);
   if (wanted("small")) bench_attention(kSmall, p);
   if (wanted("decode")) bench_attention(kDecode, p);
+  if (wanted("backward")) bench_backward(p);
   return 0;
 }
