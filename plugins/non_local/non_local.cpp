@@ -6,7 +6,6 @@
 #include <attn/sdk/plugin.hpp>
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 
 using namespace attn::sdk;
@@ -33,37 +32,6 @@ struct Params {
   Setting kernel_initializer = "glorot_normal", bias_initializer = "zeros";
   Setting kernel_regularizer, bias_regularizer, activity_regularizer;
 };
-
-// Bias rows that are -infinity everywhere mean "no bias": softmax of them would be undefined.
-// Looking is cheap, since a row is left at its first other value; without such a row the bias is
-// used as it is.
-template <class T>
-bool has_dead_row(const attn_view& v) {
-  const T* const p = static_cast<const T*>(v.data);
-  for (int64_t b = 0; b < v.shape[0]; ++b)
-    for (int64_t q = 0; q < v.shape[2]; ++q) {
-      const T* const row = p + b * v.stride[0] + q * v.stride[2];
-      int64_t k = 0;
-      while (k < v.shape[3] && std::isinf(row[k * v.stride[3]]) && row[k * v.stride[3]] < 0) ++k;
-      if (k == v.shape[3]) return true;
-    }
-  return false;
-}
-
-// bias (batch or 1, 1, query or 1, key or 1) with zeros in place of the rows that are all -infinity.
-Tensor rescue_rows(Call& c, const Tensor& bias) {
-  if (c.shapes_only()) return bias;
-  const attn_view v = bias.read();
-  if (v.dtype != ATTN_F32 && v.dtype != ATTN_F64) return bias;
-  const bool is_double = v.dtype == ATTN_F64;
-  if (!(is_double ? has_dead_row<double>(v) : has_dead_row<float>(v))) return bias;
-  const double zero = 0.0;  // all bits are zero in both kinds of number
-  const std::array<int64_t, 1> one{1};
-  const double largest = is_double ? DBL_MAX : static_cast<double>(FLT_MAX);
-  // > 0 for every finite row maximum, the lowest number included.
-  const Tensor alive = scale(max(bias, {3}, true), 0.5, largest);
-  return select(alive, bias, c.constant(v.dtype, one, &zero));
-}
 
 struct NonLocalAttention : Layer<Params> {
   static constexpr TypeInfo info{
@@ -206,7 +174,7 @@ struct NonLocalAttention : Layer<Params> {
     const int64_t batch = x.dim(0), pixels = x.dim(1) * x.dim(2);
     const double rate = c.training() ? p.dropout_rate : 0.0;
     Tensor keep, bias;
-    read_mask(c, c.input(1), x.dtype(), batch, pixels, keep, bias);
+    read_mask(c.input(1), x.dtype(), batch, pixels, keep, bias);
 
     // 1. Depthwise convolution and activation; 2. norm.
     Tensor u = depthwise_conv2d(x, c[depthwise], c[depthwise_bias]);
@@ -240,8 +208,8 @@ struct NonLocalAttention : Layer<Params> {
   }
 
   // A mask of whole numbers keeps keys; a floating one is added to the scores, aligned at its last
-  // axis.
-  static void read_mask(Call& c, const Tensor& mask, int32_t dtype, int64_t batch, int64_t pixels,
+  // axis. Its rows of nothing but -infinity are the operator's to ignore.
+  static void read_mask(const Tensor& mask, int32_t dtype, int64_t batch, int64_t pixels,
                         Tensor& keep, Tensor& bias) {
     if (!mask) return;
     if (!mask.is_floating()) {
@@ -264,7 +232,7 @@ struct NonLocalAttention : Layer<Params> {
           static_cast<long long>(batch), static_cast<long long>(pixels),
           static_cast<long long>(pixels), mask.shape_text().c_str());
     const Tensor same = mask.dtype() == dtype ? mask : convert(mask, dtype);
-    bias = rescue_rows(c, same.reshape({shape[0], 1, shape[1], shape[2]}));
+    bias = same.reshape({shape[0], 1, shape[1], shape[2]});
   }
 };
 

@@ -21,7 +21,9 @@ Array image(uint64_t seed) { return random({2, 3, 4, 8}, seed); }
 }  // namespace
 
 TEST_CASE("non_local: a bias row of -infinity alone counts as zeros") {
-  const Layer layer = small();
+  const char* const probability = GENERATE("softmax", "sparsemax", "threshmax", "adaptive");
+  INFO(probability);
+  const Layer layer = small({{"probability_type", probability}});
   const Array x = image(1);
   Array bias = random({12, 12}, 2, 3);
   for (int64_t k = 0; k < 12; ++k) bias.at<float>({5, k}) = 0;

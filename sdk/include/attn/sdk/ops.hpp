@@ -252,7 +252,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
 // probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
 // strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
 // broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
-// gradient. lengths (B): the first n keys.
+// gradient; a row of nothing but -infinity counts as zeros. lengths (B): the first n keys.
 template <class = void>
 Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                    const Probability& probability, const AttentionOptions& o,
