@@ -110,7 +110,7 @@ void attention(const AttentionArgs<double>& args, Parallel& parallel);
 void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<double>& grads,
                         Parallel& parallel);
 
-// Keys [begin, end) that query i sees.
+// Keys [begin, end) that query i sees, within [0, keys]. Both ends grow with i.
 struct KeyRange {
   int64_t begin, end;
 };
@@ -128,6 +128,7 @@ template <class T>
     if (c > begin) begin = c;
     if (c + a.block < end) end = c + a.block;
   }
+  if (begin > a.keys) begin = a.keys;
   return {begin, end < begin ? begin : end};
 }
 

@@ -73,6 +73,28 @@ TEST_CASE("attention: scratch is neither overrun nor read before it is written")
   }
 }
 
+TEST_CASE("attention: visible keys lie within the keys and move forward with the query") {
+  for (const int64_t offset : {-9, 0, 3, 20, 100}) {
+    for (const int64_t window : {0, 1, 5}) {
+      for (const int64_t block : {0, 4}) {
+        for (const bool causal : {false, true}) {
+          AttentionArgs<float> a;
+          a.keys = 17, a.queries = 30;
+          a.causal = causal, a.offset = offset, a.window = window, a.block = block;
+          KeyRange last{0, 0};
+          for (int64_t i = 0; i < a.queries; ++i) {
+            const KeyRange range = visible_keys(a, i);
+            INFO("offset " << offset << " window " << window << " block " << block << " row " << i);
+            REQUIRE((0 <= range.begin && range.begin <= range.end && range.end <= a.keys));
+            REQUIRE((range.begin >= last.begin && range.end >= last.end));
+            last = range;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("attention: nothing to do, and no keys") {
   Problem p;
   p.queries = 0;

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "core/kernels/philox.hpp"
+#include "core/kernels/table.hpp"
 
 namespace attn::kernels {
 
@@ -24,11 +25,22 @@ class Dropout {
   // factors[k] = 0 or 1 / (1 - rate) for elements first .. first + n - 1.
   template <class T>
   void factors(int64_t first, int64_t n, T* out) const {
+    constexpr int64_t kBlocks = 64;
     const T kept = static_cast<T>(scale_);
+    const bool vectors = cpu::level() != cpu::Level::reference;
+    uint32_t words[4 * kBlocks];
     for (int64_t i = first; i < first + n;) {
-      const auto words = philox4x32(seed_, stream_, static_cast<uint64_t>(i) / 4);
-      const int64_t stop = std::min(first + n, (i / 4 + 1) * 4);
-      for (; i < stop; ++i) *out++ = words[static_cast<size_t>(i % 4)] < threshold_ ? T(0) : kept;
+      const int64_t block = i / 4, blocks = std::min(kBlocks, (first + n - 1) / 4 - block + 1);
+      if (vectors) {
+        table().philox_words(seed_, stream_, static_cast<uint64_t>(block), blocks, words);
+      } else {
+        for (int64_t b = 0; b < blocks; ++b) {
+          const auto four = philox4x32(seed_, stream_, static_cast<uint64_t>(block + b));
+          std::copy(four.begin(), four.end(), words + 4 * b);
+        }
+      }
+      const int64_t stop = std::min(first + n, (block + blocks) * 4);
+      for (; i < stop; ++i) *out++ = words[i - 4 * block] < threshold_ ? T(0) : kept;
     }
   }
 

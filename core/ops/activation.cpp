@@ -64,6 +64,13 @@ AxisRow<T> axis_row(const OpCall& c) {
 // ---- element by element ------------------------------------------------------------------------
 
 template <class T>
+const T* gather(const T* x, int64_t step, int64_t n, T* buffer) {
+  if (step == 1) return x;
+  for (int64_t i = 0; i < n; ++i) buffer[i] = x[i * step];
+  return buffer;
+}
+
+template <class T>
 void element_forward(const OpCall& c) {
   const attn_view &x = *c.in(kX), &y = *c.out(0);
   const kernels::ActivationArgs args = element_args<T>(c);
@@ -97,18 +104,18 @@ void element_vjp(const OpCall& c) {
     const attn_view& dx = *c.din(kX);
     Grid<3>::of({&dx, &dy, &x})
         .run(parallel(c), kPiece, [&](auto o, int64_t n, auto s, int64_t, int) {
-          T in[kPiece], g[kPiece], out[kPiece];
-          for (int64_t i = 0; i < n; ++i) {
-            g[i] = data<T>(dy)[o[1] + i * s[1]];
-            in[i] = data<T>(x)[o[2] + i * s[2]];
-          }
+          T x_buffer[kPiece], g_buffer[kPiece], out[kPiece];
+          const T* in = gather(data<T>(x) + o[2], s[2], n, x_buffer);
+          const T* g = gather(data<T>(dy) + o[1], s[1], n, g_buffer);
           bool done = false;
           if constexpr (sizeof(T) == sizeof(float)) {
             if (fast) kernels::table().activation_vjp(args, n, in, g, out);
             done = fast;
           }
           if (!done) kernels::reference::activation_vjp(args, n, in, g, out);
-          for (int64_t i = 0; i < n; ++i) data<T>(dx)[o[0] + i * s[0]] += out[i];
+          T* to = data<T>(dx) + o[0];
+          for_line(n, std::array<int64_t, 2>{s[0], 1},
+                   [&](int64_t i, int64_t j) { to[i] += out[j]; });
         });
   }
   if (has_alpha(args.kind) && c.din(kW0)) {

@@ -2,6 +2,7 @@
 //
 // One filter a channel over a feature map: y[h, w, c] = b[c] + sum over i, j of K[i, j, c] x[h s + i - top,
 // w s + j - left, c], zeros outside; 'same' padding, which puts the odd one of an uneven total behind.
+#include "core/kernels/table.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
 #include "core/ops/rows.hpp"
@@ -87,6 +88,18 @@ struct depthwise_conv2d {
     const T* kernel = dense<T>(parallel(c), *c.in(1));
     const T* bias = c.in(2) ? dense<T>(parallel(c), *c.in(2)) : nullptr;
     const attn_view& y = *c.out(0);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (use_kernels<T>() && (y.stride[3] == 1 || g.channels == 1)) {
+        parallel(c).loop(g.batch * g.h.out, 1, [&](int64_t begin, int64_t end, int) {
+          for (int64_t row = begin; row < end; ++row)
+            kernels::table().depthwise_row(
+                kernel_row(g, x, kernel, bias, row / g.h.out, row % g.h.out),
+                data<T>(y) + row / g.h.out * y.stride[0] + row % g.h.out * y.stride[1],
+                y.stride[2]);
+        });
+        return;
+      }
+    }
     parallel(c).loop(g.batch * g.h.out, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t b = row / g.h.out, h = row % g.h.out;
@@ -106,8 +119,15 @@ struct depthwise_conv2d {
     const Geometry g = geometry(c);
     Parallel& p = parallel(c);
     const attn_view x = channels_last<T>(c, *c.in(0)), dy = channels_last<T>(c, *c.dout(0));
-    if (c.din(0)) input_gradient<T>(p, g, dy, dense<T>(p, *c.in(1)), *c.din(0));
-    if (c.din(1)) kernel_gradient<T>(p, g, x, dy, *c.din(1));
+    const bool fast = use_kernels<T>();
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (fast && c.din(0) && g.h.stride == 1 && g.w.stride == 1)
+        fast_input_gradient(p, g, dy, dense<T>(p, *c.in(1)), *c.din(0));
+      if (fast && c.din(1)) fast_kernel_gradient(p, g, x, dy, *c.din(1));
+    }
+    if (c.din(0) && !(fast && g.h.stride == 1 && g.w.stride == 1))
+      input_gradient<T>(p, g, dy, dense<T>(p, *c.in(1)), *c.din(0));
+    if (c.din(1) && !fast) kernel_gradient<T>(p, g, x, dy, *c.din(1));
     if (!c.din(2)) return;
     const attn_view& db = *c.din(2);
     p.loop(g.channels, kChannels, [&](int64_t begin, int64_t end, int) {
@@ -129,6 +149,77 @@ struct depthwise_conv2d {
   }
 
  private:
+  // Output row h of image b: the kernel rows that meet the image.
+  static kernels::DepthwiseRow kernel_row(const Geometry& g, const attn_view& x,
+                                          const float* kernel, const float* bias, int64_t b,
+                                          int64_t h) {
+    const int64_t i = g.h.first(h);
+    kernels::DepthwiseRow r{};
+    r.channels = g.channels;
+    r.rows = std::max<int64_t>(0, g.h.last(h) - i);
+    r.kw = g.w.kernel, r.in_width = g.w.in, r.out_width = g.w.out;
+    r.step = g.w.stride, r.before = g.w.before;
+    r.x = data<const float>(x) + b * x.stride[0] + g.h.source(h, i) * x.stride[1];
+    r.x_row = x.stride[1], r.x_pixel = x.stride[2];
+    r.kernel = kernel ? kernel + i * g.w.kernel * g.channels : nullptr;
+    r.bias = bias;
+    return r;
+  }
+
+  // With stride 1 the gradient is the convolution of dy with the kernel turned around.
+  static void fast_input_gradient(Parallel& p, const Geometry& g, const attn_view& dy,
+                                  const float* kernel, const attn_view& dx) {
+    const int64_t taps = g.h.kernel * g.w.kernel;
+    float* turned = p.scratch_array<float>(static_cast<size_t>(taps * g.channels) + 1);
+    for (int64_t t = 0; t < taps; ++t)
+      std::copy_n(kernel + (taps - 1 - t) * g.channels, g.channels, turned + t * g.channels);
+    Geometry back = g;
+    back.h.before = g.h.kernel - 1 - g.h.before;
+    back.w.before = g.w.kernel - 1 - g.w.before;
+    const Buffers<float> buffers(p, g.w.in * g.channels);
+    p.loop(g.batch * g.h.in, 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t b = row / g.h.in, h = row % g.h.in;
+        float* line = buffers.get(worker);
+        kernels::table().depthwise_row(kernel_row(back, dy, turned, nullptr, b, h), line,
+                                       g.channels);
+        float* to = data<float>(dx) + b * dx.stride[0] + h * dx.stride[1];
+        for (int64_t w = 0; w < g.w.in; ++w)
+          for (int64_t q = 0; q < g.channels; ++q)
+            to[w * dx.stride[2] + q * dx.stride[3]] += line[w * g.channels + q];
+      }
+    });
+  }
+
+  // Output rows in chunks, each with sums of its own in float.
+  static void fast_kernel_gradient(Parallel& p, const Geometry& g, const attn_view& x,
+                                   const attn_view& dy, const attn_view& dk) {
+    const int64_t size = g.h.kernel * g.w.kernel * g.channels, rows = g.batch * g.h.out;
+    const int64_t chunks = std::clamp<int64_t>(rows / 8, 1, 32),
+                  each = (rows + chunks - 1) / chunks;
+    float* sums = p.scratch_array<float>(static_cast<size_t>(chunks * size) + 1);
+    p.loop(chunks, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t chunk = begin; chunk < end; ++chunk) {
+        float* mine = sums + chunk * size;
+        std::fill_n(mine, size, 0.0f);
+        for (int64_t row = chunk * each; row < std::min(rows, (chunk + 1) * each); ++row) {
+          const int64_t b = row / g.h.out, h = row % g.h.out;
+          kernels::table().depthwise_kernel_row(
+              kernel_row(g, x, nullptr, nullptr, b, h),
+              data<const float>(dy) + b * dy.stride[0] + h * dy.stride[1], dy.stride[2],
+              mine + g.h.first(h) * g.w.kernel * g.channels);
+        }
+      }
+    });
+    const Grid<1> to = Grid<1>::of({&dk});
+    for (int64_t i = 0; i < size; ++i) {
+      double total = 0;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        total += static_cast<double>(sums[chunk * size + i]);
+      data<float>(dk)[to.offsets(i)[0]] += static_cast<float>(total);
+    }
+  }
+
   template <class F>
   static void each_pixel(const Geometry& g, F&& f) {
     for (int64_t b = 0; b < g.batch; ++b)

@@ -15,6 +15,7 @@ TEST_CASE("depthwise_conv2d: gradients, levels and layouts") {
       {{2, 5, 4, 3}, {3, 3, 3, 1}, {}, true},      {{1, 4, 6, 70}, {7, 7, 70, 1}, {}, false},
       {{2, 5, 7, 2}, {2, 4, 2, 1}, {1}, true},     {{1, 7, 8, 3}, {3, 3, 3, 1}, {2}, true},
       {{1, 6, 5, 2}, {3, 2, 2, 1}, {2, 3}, false}, {{2, 1, 1, 4}, {3, 5, 4, 1}, {}, true},
+      {{3, 9, 21, 37}, {5, 11, 37, 1}, {}, true},  {{2, 9, 23, 37}, {4, 8, 37, 1}, {3, 2}, true},
   };
   for (const Case& c : cases) {
     Trial t{op_depthwise_conv2d()};

@@ -33,7 +33,7 @@ struct Unary {
         .run(parallel(c), kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
           T* y = data<T>(*c.out(0)) + o[0];
           const T* x = data<T>(*c.in(0)) + o[1];
-          for (int64_t i = 0; i < n; ++i) y[i * s[0]] = Op::value(c, x[i * s[1]]);
+          for_line(n, s, [=](int64_t i, int64_t j) { y[i] = Op::value(c, x[j]); });
         });
   }
   template <class T>
@@ -44,8 +44,9 @@ struct Unary {
           const T* g = data<T>(*c.dout(0)) + o[0];
           const T* x = data<T>(*c.in(0)) + o[1];
           T* dx = data<T>(*c.din(0)) + o[2];
-          for (int64_t i = 0; i < n; ++i)
-            dx[i * s[2]] += g[i * s[0]] * Op::derivative(c, x[i * s[1]]);
+          for_line(n, s, [=](int64_t i, int64_t j, int64_t k) {
+            dx[k] += g[i] * Op::derivative(c, x[j]);
+          });
         });
   }
   static attn_cost cost(OpCall c) {
@@ -131,14 +132,14 @@ struct Binary {
           const T* dy = data<T>(g) + o[1];
           const T* x = data<T>(a) + o[2];
           const T* z = data<T>(b) + o[3];
-          for (int64_t i = 0; i < n; ++i) {
+          for_line(n, s, [=](int64_t to_i, int64_t g_i, int64_t a_i, int64_t b_i) {
             T v;
             if constexpr (Side == 0)
-              v = dy[i * s[1]] * Op::da(x[i * s[2]], z[i * s[3]]);
+              v = dy[g_i] * Op::da(x[a_i], z[b_i]);
             else
-              v = dy[i * s[1]] * Op::db(x[i * s[2]], z[i * s[3]]);
-            y[i * s[0]] = whole ? y[i * s[0]] + v : v;
-          }
+              v = dy[g_i] * Op::db(x[a_i], z[b_i]);
+            y[to_i] = whole ? y[to_i] + v : v;
+          });
         });
     if (!whole) add_broadcast_gradient<T>(p, to, din, 1);
   }

@@ -95,6 +95,33 @@ class Grid {
   Offsets stride_[ATTN_MAX_RANK] = {};
 };
 
+// f(place of element i in each operand) along one line; a loop of its own where all strides are 1, of which
+// compilers make vectors.
+template <class F>
+void for_line(int64_t n, const std::array<int64_t, 2>& s, F&& f) {
+  if (s[0] == 1 && s[1] == 1) {
+    for (int64_t i = 0; i < n; ++i) f(i, i);
+  } else {
+    for (int64_t i = 0; i < n; ++i) f(i * s[0], i * s[1]);
+  }
+}
+template <class F>
+void for_line(int64_t n, const std::array<int64_t, 3>& s, F&& f) {
+  if (s[0] == 1 && s[1] == 1 && s[2] == 1) {
+    for (int64_t i = 0; i < n; ++i) f(i, i, i);
+  } else {
+    for (int64_t i = 0; i < n; ++i) f(i * s[0], i * s[1], i * s[2]);
+  }
+}
+template <class F>
+void for_line(int64_t n, const std::array<int64_t, 4>& s, F&& f) {
+  if (s[0] == 1 && s[1] == 1 && s[2] == 1 && s[3] == 1) {
+    for (int64_t i = 0; i < n; ++i) f(i, i, i, i);
+  } else {
+    for (int64_t i = 0; i < n; ++i) f(i * s[0], i * s[1], i * s[2], i * s[3]);
+  }
+}
+
 // Elements that one piece of an elementwise loop has.
 inline constexpr int64_t kElementGrain = 16384;
 

@@ -142,7 +142,8 @@ void add_broadcast_gradient(Parallel& p, const attn_view& from, const attn_view&
   Grid<2>::of({&from, &wide}).run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
     const T* x = data<T>(from) + o[0];
     T* y = data<T>(wide) + o[1];
-    for (int64_t i = 0; i < n; ++i) y[i * s[1]] += static_cast<T>(factor) * x[i * s[0]];
+    const T f = static_cast<T>(factor);
+    for_line(n, s, [=](int64_t i, int64_t j) { y[j] += f * x[i]; });
   });
 }
 

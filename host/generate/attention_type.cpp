@@ -89,7 +89,7 @@ std::string header(const std::set<std::string>& types) {
 #include <string>
 #include <string_view>
 
-#include "error.hpp"
+#include <attn/error.hpp>
 
 namespace attn {
 
