@@ -35,7 +35,7 @@ attn_value* Context::copy_attributes(const attn_value* attrs, uint32_t n) {
   return copy;
 }
 
-void Context::record(const attn_op_call& call, const attn_op* op, bool) {
+void Context::record(const attn_op_call& call, const attn_op* op) {
   Node node{};
   node.op = op;
   node.attrs = copy_attributes(call.attrs, op->n_attrs);

@@ -167,7 +167,7 @@ class Context final : public attn_ctx {
   void drop_storage(Storage* s);
   void* gradient_memory(Storage* s);
   [[nodiscard]] attn_view gradient_view(const Tensor* t);
-  void record(const attn_op_call& call, const attn_op* op, bool forward_random);
+  void record(const attn_op_call& call, const attn_op* op);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
 

@@ -243,7 +243,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
         r.profile(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       r.keep_map();
     }
-    if (r.tape) record(r.call, &op, false);
+    if (r.tape) record(r.call, &op);
     label_[0] = '\0';
     for (uint32_t i = 0; i < n_out; ++i) {
       const bool wanted = out[i] != nullptr;

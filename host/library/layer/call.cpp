@@ -99,7 +99,10 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                       bool shapes_only) {
   CheckedArguments arguments;
   check_arguments(type(), name_, options.arguments, arguments);
-  auto* state = static_cast<LayerState*>(options.state);
+  auto* state = dynamic_cast<LayerState*>(options.state);
+  if (options.state && !state)
+    throw InvalidArgument(name_ + ": the state was not made by make_state()",
+                          {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
   ctx.type = nullptr;
   layer_.forward(ctx.engine, {.inputs = ports.given,
                               .args = arguments.values,
