@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/oracle/parts.hpp"
+
+namespace attn::oracle {
+
+Tensor split_heads(const Tensor& x, int64_t heads) {
+  const int64_t d = x.dim(2) / heads;
+  return permute(reshape(x, {x.dim(0), x.dim(1), heads, d}), {0, 2, 1, 3});
+}
+
+Tensor merge_heads(const Tensor& x) {
+  return reshape(permute(x, {0, 2, 1, 3}), {x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
+}
+
+Tensor keep_mask(const Tensor* mask, int64_t batch, int64_t heads, int64_t queries, int64_t keys) {
+  Tensor keep({batch, heads, queries, keys}, 1.0);
+  if (!mask) return keep;
+  Extents shape;
+  switch (mask->rank()) {
+    case 1:
+      shape = {1, 1, 1, mask->dim(0)};
+      break;
+    case 2:
+      shape = {mask->dim(0), 1, 1, mask->dim(1)};
+      break;
+    case 3:
+      shape = {mask->dim(0), 1, mask->dim(1), mask->dim(2)};
+      break;
+    default:
+      shape = mask->shape;
+  }
+  const Tensor kept =
+      map(reshape(*mask, shape), [](double x) { return x > 0 ? 1.0 : 0.0; });  // NaN: masked
+  return multiply(keep, kept);
+}
+
+Tensor rescued(const Tensor& keep, const std::vector<size_t>& axes) {
+  return along(keep, axes, [](std::vector<double>& row, int64_t) {
+    if (sum_of(row) == 0) std::fill(row.begin(), row.end(), 1.0);
+  });
+}
+
+Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
+             Causal causal) {
+  const std::vector<size_t> axes = p.axes();
+  demand(!causal.on || p.over_keys(), "the causal rule needs weights over keys");
+  const int64_t queries = scores.dim(2);
+  // Rows of scores and of the mask come in the same order: remember the latter.
+  std::vector<std::vector<double>> kept;
+  static_cast<void>(
+      along(keep, axes, [&](std::vector<double>& row, int64_t) { kept.push_back(row); }));
+  return along(scores, axes, [&](std::vector<double>& row, int64_t r) {
+    std::vector<double>& own = kept[static_cast<size_t>(r)];
+    size_t visible = row.size();
+    if (causal.on)
+      visible = std::min(visible, static_cast<size_t>(r % queries + causal.offset + 1));
+    row.resize(visible);
+    bool any = false;
+    double largest = -std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < visible; ++i) any = any || own[i] != 0;
+    for (size_t i = 0; i < visible; ++i)
+      if (!any || own[i] != 0) largest = std::max(largest, row[i]);
+    for (size_t i = 0; i < visible; ++i)
+      if (any && own[i] == 0) row[i] = largest - 1e9;
+    p.apply(run, row);
+    row.resize(own.size(), 0.0);
+  });
+}
+
+Tensor scores_of(const Tensor& q, const Tensor& k, double scale) {
+  const int64_t B = q.dim(0), H = q.dim(1), Q = q.dim(2), d = q.dim(3), G = k.dim(1), K = k.dim(2);
+  Tensor out({B, H, Q, K});
+  size_t o = 0;
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t h = 0; h < H; ++h)
+      for (int64_t i = 0; i < Q; ++i) {
+        const double* qi = &q.v[q.index(b, h, i, 0)];
+        for (int64_t j = 0; j < K; ++j) {
+          const double* kj = &k.v[k.index(b, h / (H / G), j, 0)];
+          double s = 0;
+          for (int64_t c = 0; c < d; ++c) s += qi[c] * kj[c];
+          out.v[o++] = s * scale;
+        }
+      }
+  return out;
+}
+
+Tensor mix(const Tensor& weights, const Tensor& values) {
+  const int64_t B = weights.dim(0), H = weights.dim(1), Q = weights.dim(2), K = weights.dim(3);
+  const int64_t G = values.dim(1), e = values.dim(3);
+  Tensor out({B, H, Q, e});
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t h = 0; h < H; ++h)
+      for (int64_t i = 0; i < Q; ++i) {
+        double* o = &out.v[out.index(b, h, i, 0)];
+        for (int64_t j = 0; j < K; ++j) {
+          const double w = weights.v[weights.index(b, h, i, j)];
+          const double* vj = &values.v[values.index(b, h / (H / G), j, 0)];
+          for (int64_t c = 0; c < e; ++c) o[c] += w * vj[c];
+        }
+      }
+  return out;
+}
+
+double kept_by_dropout(const Run& run, double rate) {
+  if (!run.problem.training || rate == 0) return 1;
+  demand(rate == 1, "dropout between 0 and 1 is random");
+  return 0;
+}
+
+Tensor rope(const Tensor& x, double percentage, double theta, int64_t offset) {
+  const int64_t d = x.dim(3);
+  const int64_t r = static_cast<int64_t>(static_cast<double>(d) * percentage) / 2 * 2;
+  Tensor out = x;
+  for (int64_t b = 0; b < x.dim(0); ++b)
+    for (int64_t h = 0; h < x.dim(1); ++h)
+      for (int64_t s = 0; s < x.dim(2); ++s)
+        for (int64_t i = 0; i < r / 2; ++i) {
+          const double omega =
+              std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
+          const double angle = static_cast<double>(offset + s) * omega;
+          const double even = x.at(b, h, s, 2 * i), odd = x.at(b, h, s, 2 * i + 1);
+          out.at(b, h, s, 2 * i) = even * std::cos(angle) - odd * std::sin(angle);
+          out.at(b, h, s, 2 * i + 1) = even * std::sin(angle) + odd * std::cos(angle);
+        }
+  return out;
+}
+
+}  // namespace attn::oracle
