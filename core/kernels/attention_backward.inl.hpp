@@ -5,7 +5,7 @@
 // (Dao et al. 2022, arXiv 2205.14135, algorithm 4).
 //
 // softmax works block by block, because sum_j w_j dw_j = dout . o is known before the row is seen; the other kinds
-// keep the scores of whole rows.
+// keep the scores of whole rows. Where one block holds the row, its mean is refined by the row itself.
 #pragma once
 
 #include "core/kernels/attention.inl.hpp"
@@ -91,11 +91,28 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   if (by_blocks) {
     apply_masks<Arch>(rule, row, base, span, w);
     const V shift(-row.saved[0] * rule.unit), u(rule.unit), mean(s.mean[r]);
-    for_span<Arch>(span, [&](int64_t j) {
-      const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
-      store<Arch>(w + j, e);
-      store<Arch>(dw + j, e * (load<Arch>(dw + j) - mean));
-    });
+    if (t.keys <= t.step) {
+      // The whole row is here: what rounding left of sum_j w_j (dw_j - mean) = 0 goes into the mean. A saturated row
+      // has gradients far below the rounding of dw itself.
+      V rest(0.0f);
+      for_span<Arch>(span, [&](int64_t j) {
+        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        const V d = load<Arch>(dw + j) - mean;
+        rest = fma<Arch>(e, d, rest);
+        store<Arch>(w + j, e);
+        store<Arch>(dw + j, d);
+      });
+      const V residue(sum_lanes<Arch>(rest) / row.saved[1]);
+      for_span<Arch>(span, [&](int64_t j) {
+        store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - residue));
+      });
+    } else {
+      for_span<Arch>(span, [&](int64_t j) {
+        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        store<Arch>(w + j, e);
+        store<Arch>(dw + j, e * (load<Arch>(dw + j) - mean));
+      });
+    }
   } else {
     dslope = row_backward<Arch>(rule, row, span, w, dw);
   }

@@ -117,7 +117,10 @@ T probability_backward(const AttentionArgs<T>& a, const ProbabilityRow<T>& row, 
   for (int64_t j = 0; j < n; ++j) dot += dw[j] * w[j];
   switch (a.kind) {
     case Probability::softmax: {
-      for (int64_t j = 0; j < n; ++j) dz[j] = w[j] * (dw[j] - dot);
+      // A saturated row has gradients far below the rounding of dw: the mean is refined by what is left of 0.
+      T rest = 0;
+      for (int64_t j = 0; j < n; ++j) rest += w[j] * (dw[j] - dot);
+      for (int64_t j = 0; j < n; ++j) dz[j] = w[j] * (dw[j] - dot - rest);
       return 0;
     }
     case Probability::sparsemax: {
