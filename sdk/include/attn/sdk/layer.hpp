@@ -63,6 +63,9 @@ struct Norm : detail::Component {
   [[nodiscard]] bool mixes_positions() const { return has(ATTN_COMPONENT_MIXES_POSITIONS); }
 };
 struct Probability : detail::Component {
+  // Of the operators' attribute `kind`.
+  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+  [[nodiscard]] Kind kind() const { return static_cast<Kind>(c->attrs[0].u.i); }
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
 };
