@@ -94,6 +94,7 @@ inline std::vector<Sample> samples() {
         {"kernel_size", 3},
         {"dropout_rate", 0.1}},
        {{9, 12, 11, 16}}},
+      {"capsule_routing", {{"num_heads", 8}, {"dropout_rate", 0.1}}, {{9, 66, 64}}},
   };
 }
 
