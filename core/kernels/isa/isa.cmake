@@ -10,6 +10,12 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12's own header reads a variable that it left undefined on purpose (_mm512_undefined_ps).
   list(APPEND attn_isa_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
+if(ATTN_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Hundreds of inlined vector functions: checks of undefined behaviour and of the stack take minutes to compile
+  # there. What they read and write in memory stays checked.
+  list(APPEND attn_isa_common -fno-sanitize=undefined --param=asan-stack=0
+    --param=asan-instrumentation-with-call-threshold=0)
+endif()
 foreach(isa sse2 avx2 avx512)
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/${isa}.cpp PROPERTIES
     COMPILE_OPTIONS "${attn_isa_common};${attn_isa_${isa}}")

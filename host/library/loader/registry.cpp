@@ -4,9 +4,9 @@
 #include <filesystem>
 
 #include "core/error/error.hpp"
+#include "core/schema/text.hpp"
 #include "host/library/loader/registry_file.hpp"
 #include "host/library/loader/scan.hpp"
-#include "host/library/loader/suggest.hpp"
 #include "host/library/loader/verdict_cache.hpp"
 
 namespace attn::loader {
@@ -149,8 +149,7 @@ void Registry::throw_unknown(std::string_view id) const {
     listed += (listed.empty() ? "" : ", ") + known;
     if (name == entry.first->class_name) hint = "did you mean '" + known + "'?";
   }
-  const std::string near = nearest(name, ids);
-  if (hint.empty() && !near.empty()) hint = "did you mean '" + near + "'?";
+  if (hint.empty()) hint = schema::did_you_mean(name, ids);
   std::string searched;
   for (const SearchPlace& place : places_) {
     searched += (searched.empty() ? "" : ", ") + place.path;
