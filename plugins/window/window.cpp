@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Self-attention inside square windows of a grid, with a learned bias for relative positions (Liu et
+// al. 2021, eq. 4 and section 3.2).
+#include "operators.hpp"
+
+#include <cmath>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, window_size = 0, num_heads = 0;
+  double attn_dropout_rate = 0.0;
+  bool qkv_bias = true;
+  std::optional<double> qk_scale;
+  bool proj_bias = true, use_relative_position_bias = true;
+  std::string attention_mode = "linear";
+  int64_t kan_grid_size = 5, kan_spline_order = 3;
+  std::optional<std::string> kan_activation = "swish";
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer;
+};
+
+struct WindowAttention : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "window",
+      .class_name = "WindowAttention",
+      .description = "Self-attention inside square windows with a relative position bias.",
+      .use_case = "Vision transformers on large feature maps.",
+      .input_shape = "(batch, window_size^2, dim)",
+      .complexity = "O(seq_len * window_size^2 * dim)",
+      .paper = "Swin Transformer (2103.14030)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("model width");
+    s.field("window_size", &Params::window_size)
+        .required()
+        .above(0)
+        .doc("rows and columns of a window");
+    s.field("num_heads", &Params::num_heads).required().above(0).doc("number of heads");
+    s.field("attn_dropout_rate", &Params::attn_dropout_rate)
+        .between(0, 1)
+        .alias({"dropout_rate"})
+        .doc("dropout on the attention weights");
+    s.field("qkv_bias", &Params::qkv_bias).doc("bias of the query, key and value projection");
+    s.field("qk_scale", &Params::qk_scale)
+        .doc("factor of the scores; null: 1 / sqrt(dim / num_heads)");
+    s.field("proj_bias", &Params::proj_bias).doc("bias of the output projection");
+    s.field("use_relative_position_bias", &Params::use_relative_position_bias)
+        .doc("a learned number for each distance and head, added to the scores");
+    s.field("attention_mode", &Params::attention_mode)
+        .choices({"linear"})
+        .doc("kind of the key projection");
+    s.field("kan_grid_size", &Params::kan_grid_size)
+        .above(0)
+        .doc("of a spline key projection; no effect in mode linear");
+    s.field("kan_spline_order", &Params::kan_spline_order)
+        .above(0)
+        .doc("of a spline key projection; no effect in mode linear");
+    s.field("kan_activation", &Params::kan_activation)
+        .activation()
+        .doc("of a spline key projection; no effect in mode linear");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of both biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
+    s.divisible<0, 2>();
+    s.input("inputs", {"batch, seq, dim"})
+        .doc("a sequence, laid out row by row on the smallest square grid that holds it");
+    s.input("attention_mask", {"batch, key", "batch, query, key"})
+        .mask()
+        .doc("tokens that may be used (> 0); rank 3 only for one window, seq = window_size^2");
+    s.output("output", "batch, seq, dim");
+  }
+
+  Weight table, qkv, qkv_bias, proj, proj_bias;
+  Norm q_norm, k_norm;
+  Probability attn_prob;
+
+  void build(Builder& b) {
+    const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size;
+    if (w > kLargestWindow)
+      fail("window_size (%lld) must be at most %lld", static_cast<long long>(w),
+           static_cast<long long>(kLargestWindow));
+    Setting narrow;
+    narrow.kind = Setting::Kind::object;
+    narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
+    table = b.weight("single_window_attention/relative_position_bias_table",
+                     {(2 * w - 1) * (2 * w - 1), p.num_heads}, narrow, {},
+                     p.use_relative_position_bias);
+    qkv = b.weight("single_window_attention/qkv/kernel", {d, 3 * d}, p.kernel_initializer,
+                   p.kernel_regularizer);
+    qkv_bias = b.weight("single_window_attention/qkv/bias", {3 * d}, p.bias_initializer,
+                        p.bias_regularizer, p.qkv_bias);
+    proj = b.weight("single_window_attention/proj/kernel", {d, d}, p.kernel_initializer,
+                    p.kernel_regularizer);
+    proj_bias = b.weight("single_window_attention/proj/bias", {d}, p.bias_initializer,
+                         p.bias_regularizer, p.proj_bias);
+    attn_prob = b.probability("single_window_attention/attn_prob", p.probability_type,
+                              p.probability_config);
+    q_norm = b.norm("single_window_attention/q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, w * w, head});
+    k_norm = b.norm("single_window_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, w * w, head});
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0);
+    check_sequence(x, p.dim);
+    const int64_t batch = x.dim(0), tokens = x.dim(1), cells = p.window_size * p.window_size;
+    check_mask(c.input(1), batch, tokens, cells);
+
+    // Projected before the cut: padding cells need no product, they are the bias.
+    const Tensor projected = linear(x, c[qkv], c[qkv_bias]);
+    const Tensor a = cut(projected, c[qkv_bias], batch);
+    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
+    const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
+    const Tensor v = split_heads(a, p.num_heads, 2, 3);
+    const double usual = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
+    const Attended o = attention(
+        c, q, k, v, attn_prob,
+        {.scale = p.qk_scale.value_or(usual), .dropout = c.training() ? p.attn_dropout_rate : 0.0},
+        mask_of_windows(c.input(1), batch, tokens, cells), bias(c));
+    const Tensor y = join(merge_heads(o.output), tokens);
+    c.output(0, linear(y, c[proj], c[proj_bias]));
+  }
+
+ private:
+  // Pairs of a window and entries of the table can still be counted.
+  static constexpr int64_t kLargestWindow = 1024;
+
+  // One window without padding is the sequence itself.
+  [[nodiscard]] bool is_one_window(int64_t tokens) const {
+    return tokens == p.window_size * p.window_size;
+  }
+  [[nodiscard]] Tensor cut(const Tensor& x, const Tensor& fill, int64_t batch) const {
+    if (is_one_window(x.dim(1))) return x;
+    return detail::run<detail::OwnTag<attn::window::cut>, 1>(
+        x, std::array{detail::int_value(p.window_size), detail::int_value(batch)},
+        std::array{&x, fill ? &fill : nullptr})[0];
+  }
+  [[nodiscard]] Tensor join(const Tensor& x, int64_t tokens) const {
+    if (is_one_window(tokens)) return x;
+    return call<attn::window::join, 1>(
+        x, std::array{detail::int_value(p.window_size), detail::int_value(tokens)},
+        std::array{&x})[0];
+  }
+  [[nodiscard]] Tensor bias(Call& c) const {
+    if (!p.use_relative_position_bias) return {};
+    const Tensor t = c[table];
+    return call<attn::window::position_bias, 1>(t, std::array{detail::int_value(p.window_size)},
+                                                std::array{&t})[0];
+  }
+
+  static void check_mask(const Tensor& mask, int64_t batch, int64_t tokens, int64_t cells) {
+    if (!mask) return;
+    const auto number = [](int64_t n) { return static_cast<long long>(n); };
+    if (mask.rank() != 2 && mask.rank() != 3)
+      fail(
+          "attention_mask must be (batch, key) or, for one window, (batch, query, key), got shape "
+          "%s",
+          mask.shape_text().c_str());
+    const auto fits = [&](int axis, int64_t n) {
+      return mask.dim(axis) == n || mask.dim(axis) == 1;
+    };
+    if (mask.rank() == 2) {
+      if (!fits(0, batch) || mask.dim(1) != tokens)
+        fail("attention_mask of shape %s must be (%lld, %lld)", mask.shape_text().c_str(),
+             number(batch), number(tokens));
+      return;
+    }
+    if (tokens != cells)
+      fail(
+          "attention_mask of shape %s: pairs can be masked only where the sequence is one window, "
+          "of window_size^2 = %lld tokens, got %lld; mask keys with (batch, key)",
+          mask.shape_text().c_str(), number(cells), number(tokens));
+    if (!fits(0, batch) || !fits(1, cells) || mask.dim(2) != cells)
+      fail("attention_mask of shape %s must be (%lld, %lld, %lld)", mask.shape_text().c_str(),
+           number(batch), number(cells), number(cells));
+  }
+
+  // Padding cells are masked as soon as there is a mask.
+  [[nodiscard]] Tensor mask_of_windows(const Tensor& mask, int64_t batch, int64_t tokens,
+                                       int64_t cells) const {
+    if (!mask || is_one_window(tokens)) return mask;
+    const bool ready = mask.dtype() == ATTN_F32 || mask.dtype() == ATTN_F64;
+    const Tensor numbers = ready ? mask : convert(mask, ATTN_F32);
+    const Tensor pieces = cut(numbers.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    return pieces.reshape({pieces.dim(0), cells});
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::cut>,
+            Operator<attn::window::join>, Operator<attn::window::position_bias>)
