@@ -94,6 +94,7 @@ inline std::vector<Sample> samples() {
         {"kernel_size", 3},
         {"dropout_rate", 0.1}},
        {{9, 12, 11, 16}}},
+      {"rpc", {{"dim", 64}, {"num_heads", 8}, {"max_pcp_iter", 3}}, {{9, 17, 64}}},
       {"capsule_routing", {{"num_heads", 8}, {"dropout_rate", 0.1}}, {{9, 66, 64}}},
   };
 }

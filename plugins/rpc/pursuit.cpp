@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pursuit.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "masks.hpp"
+#include "shrinkage.hpp"
+
+namespace rpc {
+
+namespace plain {
+#include "matrix.inl.hpp"
+// Lanes of one number, for the level `reference`.
+struct Single {
+  using V = double;
+  static constexpr int64_t kWidth = 1;
+  static double load(const double* p) { return *p; }
+  static void store(double* p, double v) { *p = v; }
+  static double set(double x) { return x; }
+};
+}  // namespace plain
+
+namespace {
+
+enum Attribute { kAxes, kLambda, kTau, kSweeps };
+
+const MatrixKernels& kernels_of(const attn_engine& engine) {
+  const std::string_view level = engine.cpu_level();
+  if (level == "avx512") return avx512::matrix_kernels();
+  if (level == "avx2") return avx2::matrix_kernels();
+  if (level == "sse2") return sse2::matrix_kernels();
+  return plain::Matrix<plain::Single>::kTable;
+}
+
+// The matrices of a run, and the memory of its workers.
+class Job {
+ public:
+  Job(const OpCall& c, bool recorded)
+      : z_(*c.in(0)),
+        heads_(z_.shape[1]),
+        n_(z_.shape[2]),
+        recorded_(recorded),
+        rule_{c.real(kTau), c.real(kLambda), c.integer(kSweeps)},
+        kernels_(kernels_of(*c.raw().engine)),
+        masks_(c, c.in(1), z_.shape[0], heads_, n_, c.integers(kAxes)) {
+    const auto workers = static_cast<size_t>(c.concurrency());
+    matrix_ = Memory::rounded(n_ * padded(n_));
+    each_ = Pursuit::room(rule_, n_, recorded) + 2 * matrix_ + Memory::rounded(n_);
+    memory_ = c.scratch_array<double>(workers * each_);
+  }
+  [[nodiscard]] int64_t units() const { return z_.shape[0] * heads_; }
+
+  // One matrix: the present tokens, the pursuit over them.
+  struct Unit {
+    int64_t index, size, ld;
+    const int64_t* tokens;
+    Pursuit pursuit;
+    double *x, *y;  // two matrices more
+  };
+  // Fills the matrix of a unit with the scores that take part, and zeros.
+  template <class T>
+  Unit open(int64_t index, int worker) const {
+    double* memory = memory_ + static_cast<size_t>(worker) * each_;
+    double *x = memory, *y = x + matrix_;
+    auto* tokens = reinterpret_cast<int64_t*>(y + matrix_);
+    const int64_t size = masks_.present(index, tokens);
+    Unit u{index,
+           size,
+           padded(size),
+           tokens,
+           Pursuit(kernels_, rule_, n_, recorded_, y + matrix_ + Memory::rounded(n_)),
+           x,
+           y};
+    double* a = u.pursuit.a();
+    std::fill_n(a, size * u.ld, 0.0);
+    each(u, [&](int64_t at, int64_t i, int64_t j) {
+      a[at] = static_cast<double>(*entry<T>(z_, index, i, j));
+    });
+    return u;
+  }
+  // f(place in a matrix of the pursuit, i, j) for the entries that take part.
+  template <class F>
+  void each(const Unit& u, F&& f) const {
+    for (int64_t r = 0; r < u.size; ++r)
+      for (int64_t s = 0; s < u.size; ++s)
+        if (masks_.kept(u.index, u.tokens[r], u.tokens[s]))
+          f(r * u.ld + s, u.tokens[r], u.tokens[s]);
+  }
+  // f(i, j) for the others, whose raw scores remain.
+  template <class F>
+  void others(const Unit& u, F&& f) const {
+    int64_t r = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      const bool here = r < u.size && u.tokens[r] == i;
+      if (here) ++r;
+      int64_t s = 0;
+      for (int64_t j = 0; j < n_; ++j) {
+        const bool there = s < u.size && u.tokens[s] == j;
+        if (there) ++s;
+        if (!(here && there && masks_.kept(u.index, i, j))) f(i, j);
+      }
+    }
+  }
+  // Entry (i, j) of matrix `index` of v (B, H, n, n).
+  template <class T>
+  T* entry(const attn_view& v, int64_t index, int64_t i, int64_t j) const {
+    return data<T>(v) + index / heads_ * v.stride[0] + index % heads_ * v.stride[1] +
+           i * v.stride[2] + j * v.stride[3];
+  }
+
+ private:
+  const attn_view& z_;
+  int64_t heads_, n_;
+  bool recorded_;
+  PursuitRule rule_;
+  const MatrixKernels& kernels_;
+  Masks masks_;
+  size_t matrix_, each_;
+  double* memory_;
+};
+
+}  // namespace
+
+void pursuit::shape(OpCall c) {
+  const attn_view& z = *c.in(0);
+  if (z.rank != 4 || z.shape[2] != z.shape[3])
+    fail("z has shape %s; expected (batch, head, n, n)", shape_text(z).c_str());
+  if (c.in(1)) Masks::check(*c.in(1), z.shape[0], z.shape[1], z.shape[2], c.integers(kAxes));
+  if (!(c.real(kLambda) > 0) || !(c.real(kTau) > 0)) fail("lambda and tau must be positive");
+  if (c.integer(kSweeps) < 1) fail("sweeps must be positive");
+  c.out_like(0, z);
+}
+
+template <class T>
+void pursuit::forward(OpCall c) {
+  const Job job(c, false);
+  const attn_view &z = *c.in(0), &out = *c.out(0);
+  c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      Job::Unit u = job.open<const T>(unit, worker);
+      u.pursuit.forward(u.size, u.ld, u.x);
+      job.each(u, [&](int64_t at, int64_t i, int64_t j) {
+        *job.entry<T>(out, unit, i, j) = static_cast<T>(u.x[at]);
+      });
+      job.others(u, [&](int64_t i, int64_t j) {
+        *job.entry<T>(out, unit, i, j) = *job.entry<const T>(z, unit, i, j);
+      });
+    }
+  });
+}
+
+template <class T>
+void pursuit::vjp(OpCall c) {
+  if (!c.dout(0) || !c.din(0)) return;
+  const Job job(c, true);
+  const attn_view &dout = *c.dout(0), &din = *c.din(0);
+  c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      Job::Unit u = job.open<const T>(unit, worker);
+      u.pursuit.forward(u.size, u.ld, u.x);
+      std::fill_n(u.x, u.size * u.ld, 0.0);
+      job.each(u, [&](int64_t at, int64_t i, int64_t j) {
+        u.x[at] = static_cast<double>(*job.entry<const T>(dout, unit, i, j));
+      });
+      u.pursuit.backward(u.size, u.ld, u.x, u.y);
+      job.each(u, [&](int64_t at, int64_t i, int64_t j) {
+        *job.entry<T>(din, unit, i, j) += static_cast<T>(u.y[at]);
+      });
+      job.others(u, [&](int64_t i, int64_t j) {
+        *job.entry<T>(din, unit, i, j) += *job.entry<const T>(dout, unit, i, j);
+      });
+    }
+  });
+}
+
+attn_cost pursuit::cost(OpCall c) {
+  const attn_view& z = *c.in(0);
+  const auto n = static_cast<double>(z.shape[2]);
+  const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+  // A product, a reduction to three diagonals, its rotations and the vectors above tau, in each sweep.
+  return {sizeof(attn_cost), 0,
+          static_cast<double>(z.shape[0] * z.shape[1] * c.integer(kSweeps)) * 10 * n * n * n,
+          2 * element * static_cast<double>(size_of(z))};
+}
+
+template void pursuit::forward<float>(OpCall);
+template void pursuit::forward<double>(OpCall);
+template void pursuit::vjp<float>(OpCall);
+template void pursuit::vjp<double>(OpCall);
+
+}  // namespace rpc
