@@ -5,52 +5,20 @@
 // is left alone when nothing changed. Exit code 1 and one line on stderr when a file cannot be read.
 #include <cstdio>
 #include <exception>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
+#include "host/generate/source_text.hpp"
 #include "host/library/loader/elf_note.hpp"
 
 namespace {
 
+using attn::generate::identifier;
+using attn::generate::write_if_changed;
 using attn::loader::PluginNote;
 using attn::loader::Refusal;
-
-// Words of C++20 that cannot be enumerators; they get an underscore.
-const std::set<std::string> kReserved = {"alignas",       "alignof",     "and",
-                                         "and_eq",        "asm",         "auto",
-                                         "bitand",        "bitor",       "bool",
-                                         "break",         "case",        "catch",
-                                         "char",          "char16_t",    "char32_t",
-                                         "char8_t",       "class",       "co_await",
-                                         "co_return",     "co_yield",    "compl",
-                                         "concept",       "const",       "consteval",
-                                         "constexpr",     "constinit",   "const_cast",
-                                         "continue",      "decltype",    "default",
-                                         "delete",        "do",          "double",
-                                         "dynamic_cast",  "else",        "enum",
-                                         "explicit",      "export",      "extern",
-                                         "false",         "float",       "for",
-                                         "friend",        "goto",        "if",
-                                         "inline",        "int",         "long",
-                                         "mutable",       "namespace",   "new",
-                                         "noexcept",      "not",         "not_eq",
-                                         "nullptr",       "operator",    "or",
-                                         "or_eq",         "private",     "protected",
-                                         "public",        "register",    "reinterpret_cast",
-                                         "requires",      "return",      "short",
-                                         "signed",        "sizeof",      "static",
-                                         "static_assert", "static_cast", "struct",
-                                         "switch",        "template",    "this",
-                                         "thread_local",  "throw",       "true",
-                                         "try",           "typedef",     "typeid",
-                                         "typename",      "union",       "unsigned",
-                                         "using",         "virtual",     "void",
-                                         "volatile",      "wchar_t",     "while",
-                                         "xor",           "xor_eq"};
 
 std::set<std::string> types_of(char** files, int count) {
   std::set<std::string> types;
@@ -65,13 +33,6 @@ std::set<std::string> types_of(char** files, int count) {
     }
   }
   return types;
-}
-
-std::string enumerator(const std::string& type) {
-  std::string name = type;
-  for (char& c : name)
-    if (c == '.') c = '_';
-  return kReserved.count(name) != 0 ? name + "_" : name;
 }
 
 std::string header(const std::set<std::string>& types) {
@@ -95,10 +56,10 @@ namespace attn {
 
 enum class AttentionType {
 )";
-  for (const auto& type : types) out << "  " << enumerator(type) << ",\n";
+  for (const auto& type : types) out << "  " << identifier(type) << ",\n";
   out << "};\n\n// All of them, in ascending order of their names.\n"
       << "inline constexpr std::array<AttentionType, " << types.size() << "> kAttentionTypes = {\n";
-  for (const auto& type : types) out << "    AttentionType::" << enumerator(type) << ",\n";
+  for (const auto& type : types) out << "    AttentionType::" << identifier(type) << ",\n";
   out << "};\n\nnamespace detail {\n"
       << "inline constexpr std::array<std::string_view, " << types.size()
       << "> kAttentionTypeNames = {\n";
@@ -125,16 +86,6 @@ enum class AttentionType {
 }  // namespace attn
 )";
   return out.str();
-}
-
-void write_if_changed(const std::string& path, const std::string& text) {
-  std::ifstream old(path, std::ios::binary);
-  const std::string before{std::istreambuf_iterator<char>(old), std::istreambuf_iterator<char>()};
-  if (old && before == text) return;
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  out.close();
-  if (!out) throw std::runtime_error(path + ": cannot be written");
 }
 
 }  // namespace

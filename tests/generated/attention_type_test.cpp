@@ -3,25 +3,13 @@
 // The generated list of types against the plugins that the running library finds.
 #include <attn/attention_type.hpp>
 #include <attn/factory.hpp>
-#include <attn/plugins.hpp>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
-namespace {
-
-// Types of the library's own plugin directory, whatever else this user has.
-const std::vector<std::string>& library_types() {
-  static const std::vector<std::string> types = [] {
-    attn::set_plugin_options({.paths = {ATTN_BINARY_DIR "/lib/attn/plugins"}});
-    return attn::list_attention_types();
-  }();
-  return types;
-}
-
-}  // namespace
+#include "tests/generated/library_types.hpp"
 
 TEST_CASE("attention_type: exactly the types of the plugins built with the library, in order") {
   std::vector<std::string> names;

@@ -5,6 +5,7 @@
 #include "core/schema/describe.hpp"
 #include "core/schema/layer_name.hpp"
 #include "core/schema/validate.hpp"
+#include "host/library/factory/construct.hpp"
 #include "host/library/layer/layer.hpp"
 #include "host/library/loader/registry.hpp"
 
@@ -32,6 +33,12 @@ std::unique_ptr<Attention> make(const loader::RegisteredType& t,
 }
 
 }  // namespace
+
+std::unique_ptr<Attention> host::construct(std::string_view type, const Json& parameters,
+                                           const Json& name) {
+  const loader::RegisteredType t = registry().type(type);
+  return make(t, schema::validate(*t.type, checked_parameters(parameters), name), name);
+}
 
 std::unique_ptr<Attention> create_attention_layer(std::string_view type, const Json& parameters,
                                                   const Json& name) {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which plugins the tests of generated files see.
+#pragma once
+
+#include <attn/factory.hpp>
+#include <attn/plugins.hpp>
+
+#include <string>
+#include <vector>
+
+// Types of the library's own plugin directory, whatever else this user has. To be called before anything else.
+inline const std::vector<std::string>& library_types() {
+  static const std::vector<std::string> types = [] {
+    attn::set_plugin_options({.paths = {ATTN_BINARY_DIR "/lib/attn/plugins"}});
+    return attn::list_attention_types();
+  }();
+  return types;
+}
