@@ -295,6 +295,21 @@ void gemm(const Gemm& given, Parallel& parallel) {
   }
 }
 
+void gemm_serial(const Gemm& g) {
+  if (g.m <= 0 || g.n <= 0) return;
+  if (g.k <= 0) return write_empty_sum(g);
+  if (!use_kernels()) {
+    reference::gemm<float>(g.m, g.n, g.k, g.alpha, g.a, g.a_row, 1, g.packed, g.n, 1, g.c, g.c_row,
+                           g.accumulate, g.bias);
+    return;
+  }
+  const KernelTable& t = table();
+  const GemmLayout layout = t.gemm_layout();
+  const Panels b = packed_panels(layout, g.packed, g.k, g.n);
+  for (int64_t row = 0; row < g.m; row += kRowBlock)
+    run_block(t, layout, g, b, {row, std::min(g.m, row + kRowBlock)}, {0, g.n}, {0, g.k}, nullptr);
+}
+
 size_t packed_size(int64_t k, int64_t n) {
   if (!use_kernels()) return static_cast<size_t>(k * n);
   return static_cast<size_t>(k * round_up(n, table().gemm_layout().width));

@@ -32,6 +32,9 @@ struct Gemm {
 };
 
 void gemm(const Gemm& g, Parallel& parallel);
+// The same for one product with B packed and a_col 1, on this thread and without scratch: for the bodies of
+// parallel loops. [any-thread]
+void gemm_serial(const Gemm& g);
 
 // Floats that a packed (k, n) matrix takes; at an address that is a multiple of 64 it is faster.
 [[nodiscard]] size_t packed_size(int64_t k, int64_t n);

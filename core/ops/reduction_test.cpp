@@ -43,3 +43,40 @@ TEST_CASE("reduction: scalars, no elements, and the first of equals") {
   CHECK(std::isnan(o.out[0].x[1]));
   CHECK(o.din[0] == std::vector<double>{0, 1, 0, 0, 0, 1, 0, 0});
 }
+
+TEST_CASE("reduction: mean and maximum side by side") {
+  const Axes axes =
+      GENERATE(Axes{}, Axes{0}, Axes{-1}, Axes{1}, Axes{0, 2}, Axes{2, 1}, Axes{1, 0});
+  Trial t{op_mean_max()};
+  t.attrs = {axes};
+  t.in = {uniform({4, 3, 17})};
+  t.examine();
+  t.in = {uniform({90, 2, 211})};  // several chunks
+  t.examine();
+}
+
+TEST_CASE("reduction: equal largest elements share the gradient of mean_max") {
+  const Axes axes = GENERATE(Axes{1}, Axes{0});
+  Trial t{op_mean_max()};
+  t.attrs = {axes};
+  // Along axis 1 as they stand; the same lines along axis 0.
+  const bool row = axes[0] == 1;
+  const double x[2][4] = {{1, 7, 7, 2}, {3, NAN, 9, NAN}};
+  Values v = filled(row ? Shape{2, 4} : Shape{4, 2}, 0);
+  for (size_t r = 0; r < 2; ++r)
+    for (size_t i = 0; i < 4; ++i) v.x[row ? r * 4 + i : i * 2 + r] = x[r][i];
+  t.in = {v};
+  const std::vector<double> dout{4, 1, 0, 1};  // mean, max of the first; of the second
+  for (const int32_t dtype : {ATTN_F32, ATTN_F64}) {
+    const Outcome o = t.run({dtype}, &dout);
+    CHECK(o.out[0].x[0] == 4.25);
+    CHECK(o.out[0].x[1] == 7);
+    CHECK(std::isnan(o.out[0].x[2]));
+    CHECK(std::isnan(o.out[0].x[3]));
+    const std::vector<double> expected{1, 1.5, 1.5, 1};
+    for (size_t i = 0; i < 4; ++i) CHECK(o.din[0][row ? i : i * 2] == expected[i]);
+  }
+  t.in = {uniform({0, 3})};
+  t.attrs = {Axes{0}};
+  CHECK_FALSE(t.refusal().empty());
+}

@@ -45,9 +45,11 @@ ATTN_SDK_OPERATOR(SelectTag, "select", 0, 3);
 ATTN_SDK_OPERATOR(SumTag, "sum", 2, 1);
 ATTN_SDK_OPERATOR(MeanTag, "mean", 2, 1);
 ATTN_SDK_OPERATOR(MaxTag, "max", 2, 1);
+ATTN_SDK_OPERATOR(MeanMaxTag, "mean_max", 1, 1);
 ATTN_SDK_OPERATOR(ConcatTag, "concat", 1, 8);
 ATTN_SDK_OPERATOR(ConvertTag, "convert", 1, 1);
 ATTN_SDK_OPERATOR(MatmulTag, "matmul", 3, 2);
+ATTN_SDK_OPERATOR(Conv2dTag, "conv2d", 1, 3);
 ATTN_SDK_OPERATOR(DepthwiseTag, "depthwise_conv2d", 1, 3);
 
 template <class Tag, size_t A, size_t I>
@@ -295,6 +297,14 @@ Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_
       std::array{&x});
 }
 
+// Mean and maximum in one pass, side by side along a new last axis of extent 2. Equal largest elements
+// share the gradient (that of max() goes to the first of them).
+template <class = void>
+Tensor mean_max(const Tensor& x, std::initializer_list<int64_t> axes = {}) {
+  return detail::run_one<detail::MeanMaxTag>(
+      x, std::array{detail::ints_value(axes.begin(), axes.size())}, std::array{&x});
+}
+
 // Joins up to 8 tensors along an axis.
 template <class = void>
 Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
@@ -316,6 +326,15 @@ template <class = void>
 Tensor convert(const Tensor& x, int32_t dtype) {
   return detail::run_one<detail::ConvertTag>(x, std::array{detail::int_value(dtype)},
                                              std::array{&x});
+}
+
+// x (B, H, W, C), kernel (kh, kw, C, O), bias (O): cross-correlation, 'same' padding.
+template <class = void>
+Tensor conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {}, int64_t stride = 1) {
+  const std::array<int64_t, 2> strides{stride, stride};
+  return detail::run_one<detail::Conv2dTag>(
+      x, std::array{detail::ints_value(strides.data(), strides.size())},
+      std::array{&x, &kernel, detail::given(bias)});
 }
 
 // x (B, H, W, C), kernel (kh, kw, C, 1), bias (C): one filter a channel, 'same' padding.

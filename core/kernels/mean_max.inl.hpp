@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/kernels/mean_max.hpp"
+#include "core/kernels/norm.inl.hpp"
+#include "core/kernels/simd.hpp"
+
+namespace attn::kernels::simd {
+
+// The larger in each lane, NaN where one of the two is: maxps gives its second operand then. (x != x would not
+// do: xsimd 8.1 compares with an ordered predicate for AVX.)
+template <class Arch>
+ATTN_INLINE Vec<Arch> larger(Vec<Arch> x, Vec<Arch> y) {
+  return xsimd::select(x == x, xsimd::max(x, y), x);
+}
+
+// Four accumulators hide the latency of the additions; 4096 elements are added up in float at most.
+template <class Arch>
+void mean_max_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, double factor,
+                   float* mean, float* max, int64_t step) {
+  using V = Vec<Arch>;
+  constexpr int64_t kW = kWidth<Arch>, kStretch = 4096;
+  for (int64_t r = 0; r < rows; ++r, x += x_row) {
+    double total = 0;
+    float top = x[0];
+    for (int64_t from = 0; from < n; from += kStretch) {
+      const int64_t end = n - from < kStretch ? n : from + kStretch;
+      V sum[4] = {V(0.0f), V(0.0f), V(0.0f), V(0.0f)}, most[4] = {V(top), V(top), V(top), V(top)};
+      int64_t i = from;
+      for (; i + 4 * kW <= end; i += 4 * kW)
+        for (int v = 0; v < 4; ++v) {
+          const V a = load<Arch>(x + i + v * kW);
+          sum[v] += a;
+          most[v] = larger<Arch>(a, most[v]);
+        }
+      for (; i + kW <= end; i += kW) {
+        const V a = load<Arch>(x + i);
+        sum[0] += a;
+        most[0] = larger<Arch>(a, most[0]);
+      }
+      alignas(64) float lanes[kW];
+      larger<Arch>(larger<Arch>(most[0], most[1]), larger<Arch>(most[2], most[3]))
+          .store_aligned(lanes);
+      for (int64_t j = 0; j < kW; ++j)
+        top = lanes[j] > top || lanes[j] != lanes[j] ? lanes[j] : top;
+      float part = sum_lanes<Arch>((sum[0] + sum[1]) + (sum[2] + sum[3]));
+      for (; i < end; ++i) {
+        part += x[i];
+        top = x[i] > top || x[i] != x[i] ? x[i] : top;
+      }
+      total += static_cast<double>(part);
+    }
+    mean[r * step] = static_cast<float>(total * factor);
+    max[r * step] = top;
+  }
+}
+
+template <class Arch, int kVectors>
+ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, int64_t x_row,
+                                  double* sum, float* max) {
+  using V = Vec<Arch>;
+  constexpr int64_t kW = kWidth<Arch>;
+  V part[kVectors], most[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    part[v] = V(0.0f);
+    most[v] = load_some<Arch>(max + v * kW, v == kVectors - 1 ? lanes : kW);
+  }
+  for (int64_t r = 0; r < rows; ++r, x += x_row)
+    for (int v = 0; v < kVectors; ++v) {
+      const V a = load_some<Arch>(x + v * kW, v == kVectors - 1 ? lanes : kW);
+      part[v] += a;
+      most[v] = larger<Arch>(a, most[v]);
+    }
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t some = v == kVectors - 1 ? lanes : kW;
+    store_some<Arch>(max + v * kW, most[v], some);
+    alignas(64) float parts[kW];
+    part[v].store_aligned(parts);
+    for (int64_t j = 0; j < some; ++j) sum[v * kW + j] += static_cast<double>(parts[j]);
+  }
+}
+
+// 64 rows at a time: they are added up in float and stay in L1 or L2 for all columns.
+template <class Arch>
+void mean_max_lines(int64_t rows, int64_t n, const float* x, int64_t x_row, double* sum,
+                    float* max) {
+  constexpr int64_t kW = kWidth<Arch>;
+  for (int64_t r = 0; r < rows; r += 64) {
+    const int64_t some = rows - r < 64 ? rows - r : 64;
+    const float* from = x + r * x_row;
+    int64_t i = 0;
+    for (; i + 4 * kW <= n; i += 4 * kW)
+      mean_max_columns<Arch, 4>(some, kW, from + i, x_row, sum + i, max + i);
+    for (; i < n; i += kW)
+      mean_max_columns<Arch, 1>(some, n - i < kW ? n - i : kW, from + i, x_row, sum + i, max + i);
+  }
+}
+
+}  // namespace attn::kernels::simd

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A feature map times its channel gates, and the result times its pixel gates (Woo et al. 2018, eq.
+// 1-3).
+#include <attn/sdk/plugin.hpp>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t channels = 0, ratio = 8, kernel_size = 7;
+  bool channel_use_bias = false, spatial_use_bias = true;
+  Setting channel_kernel_initializer = "glorot_uniform";
+  Setting spatial_kernel_initializer = "glorot_uniform";
+  Setting channel_kernel_regularizer, spatial_kernel_regularizer;
+};
+
+struct CBAM : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "cbam",
+      .class_name = "CBAM",
+      .description = "Channel gates followed by spatial gates, applied to the feature map.",
+      .use_case = "Refinement block for any CNN.",
+      .input_shape = "(batch, H, W, channels)",
+      .complexity = "O(H * W * channels)",
+      .paper = "CBAM (1807.06521)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("channels", &Params::channels).required().above(0).doc("channels of the input");
+    s.field("ratio", &Params::ratio)
+        .above(0)
+        .doc("the channel stage has channels / ratio hidden units; divides channels");
+    s.field("kernel_size", &Params::kernel_size)
+        .above(0)
+        .odd()
+        .doc("rows and columns of the spatial stage's convolution");
+    s.field("channel_use_bias", &Params::channel_use_bias).doc("biases of the channel stage");
+    s.field("spatial_use_bias", &Params::spatial_use_bias).doc("bias of the spatial stage");
+    s.field("channel_kernel_initializer", &Params::channel_kernel_initializer)
+        .initializer()
+        .doc("of both kernels of the channel stage, each drawn by itself");
+    s.field("spatial_kernel_initializer", &Params::spatial_kernel_initializer)
+        .initializer()
+        .doc("of the kernel of the spatial stage");
+    s.field("channel_kernel_regularizer", &Params::channel_kernel_regularizer)
+        .regularizer()
+        .doc("of both kernels of the channel stage");
+    s.field("spatial_kernel_regularizer", &Params::spatial_kernel_regularizer)
+        .regularizer()
+        .doc("of the kernel of the spatial stage");
+    s.divisible<0, 1>();
+    s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
+    s.output("output", "batch, height, width, channels").doc("the refined map");
+  }
+
+  Weight kernel_1, bias_1, kernel_2, bias_2, conv_kernel, conv_bias;
+  Activation relu, sigmoid;
+
+  void build(Builder& b) {
+    const int64_t width = p.channels / p.ratio;
+    const auto dense = [&](const char* name, int64_t from, int64_t to) {
+      return b.weight(name, {from, to}, p.channel_kernel_initializer, p.channel_kernel_regularizer);
+    };
+    const auto bias = [&](const char* name, int64_t to, bool wanted) {
+      return b.weight(name, {to}, "zeros", {}, wanted);
+    };
+    kernel_1 = dense("channel_attention/channel_attention_dense_1/kernel", p.channels, width);
+    bias_1 = bias("channel_attention/channel_attention_dense_1/bias", width, p.channel_use_bias);
+    kernel_2 = dense("channel_attention/channel_attention_dense_2/kernel", width, p.channels);
+    bias_2 =
+        bias("channel_attention/channel_attention_dense_2/bias", p.channels, p.channel_use_bias);
+    conv_kernel = b.weight("spatial_attention/spatial_attention_conv/kernel",
+                           {p.kernel_size, p.kernel_size, 2, 1}, p.spatial_kernel_initializer,
+                           p.spatial_kernel_regularizer);
+    conv_bias = bias("spatial_attention/spatial_attention_conv/bias", 1, p.spatial_use_bias);
+    relu = b.activation("relu", "relu", {}, {-1, 2, width});
+    sigmoid = b.activation("sigmoid", "sigmoid", {}, {-1, -1, -1, -1});
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0);
+    if (x.rank() != 4)
+      fail("Input must be 4D (batch, height, width, channels), got shape %s",
+           x.shape_text().c_str());
+    if (x.dim(3) != p.channels)
+      fail("Input last dimension (%lld) must match channels (%lld), got shape %s",
+           static_cast<long long>(x.dim(3)), static_cast<long long>(p.channels),
+           x.shape_text().c_str());
+    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+
+    const Tensor y = mul(x, channel_gates(c, x));
+    // The second stage looks at what the first one made of x.
+    const Tensor logits = conv2d(mean_max(y, {3}), c[conv_kernel], c[conv_bias]);
+    c.output(0, mul(y, activation(c, sigmoid, logits)));
+  }
+
+ private:
+  // (batch, 1, 1, channels). The layer behind relu is linear: both paths are added before it.
+  Tensor channel_gates(const Call& c, const Tensor& x) const {
+    const Tensor pooled = mean_max(x, {1, 2}).permute({0, 2, 1});
+    const Tensor hidden = activation(c, relu, linear(pooled, c[kernel_1], c[bias_1]));
+    const Tensor twice = p.channel_use_bias ? scale(c[bias_2], 2) : Tensor{};
+    const Tensor z = linear(sum(hidden, {1}), c[kernel_2], twice);
+    return activation(c, sigmoid, z.reshape({x.dim(0), 1, 1, p.channels}));
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("cbam", "1.0.0", "Apache-2.0", CBAM)

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tokens mixed by the real part of a Fourier transform over the sequence and the features, nothing
+// to train (Lee-Thorp et al. 2021, section 3).
+#include <attn/sdk/plugin.hpp>
+
+#include "fourier.hpp"
+
+using namespace attn::sdk;
+
+namespace {
+
+using attn::fnet::FourierFft;
+using attn::fnet::FourierMatrix;
+
+struct Params {
+  std::string implementation = "matrix";
+  bool normalize_dft = true;
+  double epsilon = 1e-12;
+};
+
+struct FNetFourierTransform : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "fnet",
+      .class_name = "FNetFourierTransform",
+      .description =
+          "Mixes tokens with a two-dimensional Fourier transform; no parameters to train.",
+      .use_case = "Cheap replacement of self-attention.",
+      .input_shape = "(batch, seq_len, dim)",
+      .complexity = "O(seq_len * dim * log(seq_len * dim)) with fft",
+      .paper = "FNet (2105.03824)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("implementation", &Params::implementation)
+        .choices({"matrix", "fft"})
+        .doc("how it is computed: products with tables, or fast transforms of any length");
+    s.field("normalize_dft", &Params::normalize_dft)
+        .doc("factor 1 / sqrt(seq_len * dim) on the result");
+    s.field("epsilon", &Params::epsilon).above(0).doc("kept for configurations; no effect");
+    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
+    s.input("attention_mask", {"batch, seq"})
+        .mask()
+        .doc("multiplies the rows of the output, with its values as they are");
+    s.output("output", "batch, seq, dim");
+  }
+
+  void build(Builder& b) {
+    const attn_shape& in = b.input(0);
+    if (in.rank != 3) fail("Input must be 3D (batch, sequence, hidden), got rank %d", in.rank);
+    if (in.dim[1] < 0 || in.dim[2] < 0)
+      fail("the layer needs an input of known sequence and hidden size");
+    // Other libraries keep these in their files; here they follow from the shape of each call.
+    b.derived("dft_matrix_seq", {in.dim[1], in.dim[1], 2});
+    b.derived("dft_matrix_hidden", {in.dim[2], in.dim[2], 2});
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0);
+    if (x.rank() != 3)
+      fail("Input must be 3D (batch, sequence, hidden), got shape %s", x.shape_text().c_str());
+    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    const Tensor mask = row_factors(c.input(1), x);
+    const std::array attributes{detail::bool_value(p.normalize_dft)};
+    const std::array inputs{&x, detail::given(mask)};
+    c.output(0, p.implementation == "fft"
+                    ? std::move(call<FourierFft, 1>(x, attributes, inputs)[0])
+                    : std::move(call<FourierMatrix, 1>(x, attributes, inputs)[0]));
+  }
+
+ private:
+  static Tensor row_factors(const Tensor& mask, const Tensor& x) {
+    if (!mask) return {};
+    if (mask.rank() != 2 || (mask.dim(0) != x.dim(0) && mask.dim(0) != 1) ||
+        mask.dim(1) != x.dim(1))
+      fail("attention_mask multiplies rows and must be (batch, seq) = (%lld, %lld), got shape %s",
+           static_cast<long long>(x.dim(0)), static_cast<long long>(x.dim(1)),
+           mask.shape_text().c_str());
+    return mask.dtype() == x.dtype() ? mask : convert(mask, x.dtype());
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("fnet", "1.0.0", "Apache-2.0", FNetFourierTransform, Operator<FourierFft>,
+            Operator<FourierMatrix>)

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One gate for each pixel of a feature map, from the mean and the maximum over its channels (Woo et
+// al. 2018, eq. 3). Gives the gates alone; the user multiplies the map by them.
+#include <attn/sdk/plugin.hpp>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t kernel_size = 7;
+  bool use_bias = true;
+  Setting kernel_initializer = "glorot_uniform", kernel_regularizer;
+  std::optional<std::string> gate_activation_type = "sigmoid";
+  Setting gate_activation_args;
+};
+
+struct SpatialAttention : Layer<Params> {
+  static constexpr TypeInfo info{
+      .id = "spatial",
+      .class_name = "SpatialAttention",
+      .description = "One gate per pixel from channel pooling and a convolution.",
+      .use_case = "Spatial recalibration in a CNN.",
+      .input_shape = "(batch, H, W, channels)",
+      .complexity = "O(H * W * (channels + kernel_size^2))",
+      .paper = "CBAM (1807.06521)"};
+
+  static void describe(Schema<Params>& s) {
+    s.field("kernel_size", &Params::kernel_size)
+        .above(0)
+        .odd()
+        .doc("rows and columns of the convolution");
+    s.field("use_bias", &Params::use_bias).doc("bias of the convolution");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of the kernel");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of the kernel");
+    s.field("gate_activation_type", &Params::gate_activation_type)
+        .activation()
+        .doc("from the convolution to the gates");
+    s.field("gate_activation_args", &Params::gate_activation_args)
+        .options("gate_activation_type")
+        .doc("its options");
+    s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
+    s.input("attention_mask", {}).mask().doc("of any shape; accepted and without effect");
+    s.output("output", "batch, height, width, 1").doc("the gates");
+  }
+
+  Weight kernel, bias;
+  Activation gate;
+
+  void build(Builder& b) {
+    kernel = b.weight("spatial_attention_conv/kernel", {p.kernel_size, p.kernel_size, 2, 1},
+                      p.kernel_initializer, p.kernel_regularizer);
+    bias = b.weight("spatial_attention_conv/bias", {1}, "zeros", {}, p.use_bias);
+    gate = b.activation("spatial_attention_gate_activation", p.gate_activation_type,
+                        p.gate_activation_args, {-1, -1, -1, 1});
+  }
+
+  void forward(Call& c) const {
+    const Tensor x = c.input(0);
+    if (x.rank() != 4)
+      fail("Input must be 4D (batch, height, width, channels), got shape %s",
+           x.shape_text().c_str());
+    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    // Plane 0 is the mean, plane 1 the maximum; zeros surround these, not x.
+    c.output(0, activation(c, gate, conv2d(mean_max(x, {3}), c[kernel], c[bias])));
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("spatial", "1.0.0", "Apache-2.0", SpatialAttention)
