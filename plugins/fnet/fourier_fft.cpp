@@ -34,14 +34,17 @@ class Transform {
         row_(round_up(job.d, kL)),
         column_tiles_((half_d_ + kL - 1) / kL),
         row_tiles_((half_s_ + kL - 1) / kL) {
-    // Several items at a time while they are small; the rest of the last row tile is read too.
+    // Several items at a time while they are small.
     item_ = row_tiles_ * kL * row_;
     items_ = std::clamp<int64_t>(std::min(kTiles / column_tiles_, kMostSpectrum / (2 * item_)), 1,
                                  std::max<int64_t>(1, job.batch));
     fr_ = c.scratch_array<T>(static_cast<size_t>(2 * items_ * item_));
     fi_ = fr_ + items_ * item_;
-    std::fill_n(fr_, 2 * items_ * item_, T(0));
-    plane_ = std::max(over_s_.length, std::max(over_d_.length, row_)) * kL;
+    // The last tile of rows is read to its end.
+    for (int64_t i = 0; i < 2 * items_; ++i)
+      std::fill(fr_ + i * item_ + half_s_ * row_, fr_ + (i + 1) * item_, T(0));
+    // Planes a whole number of pages apart would hinder one another: loads wait for stores 4 KB away.
+    plane_ = round_up(std::max(over_s_.length, std::max(over_d_.length, row_)) * kL, 1024) + 5 * kL;
     work_ = c.scratch_array<T>(static_cast<size_t>(4 * plane_ * std::max(1, c.concurrency())));
   }
 
@@ -84,6 +87,7 @@ class Transform {
   }
   static void load(const T* from, int64_t n, T factor, T* to) {
     if (n == kL) {
+      __builtin_prefetch(from + kL);  // for the next tile
       for (int64_t e = 0; e < kL; ++e) to[e] = from[e] * factor;
       return;
     }
