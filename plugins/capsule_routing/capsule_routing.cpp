@@ -154,6 +154,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       o = attend(c, routed, keys, values, {}, mask, 0, rows);
     } else {
       check_rows(mask, queries);
+      const Tensor sums = p.use_vertical_routing ? sum(c[aggregation], {0}) : Tensor{};
       const int64_t elements = queries.dim(0) * queries.dim(1) * rows * rows;
       const int64_t chunks =
           std::min({kMaxChunks, rows, (elements + kChunkElements - 1) / kChunkElements});
@@ -162,7 +163,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
         return joined(
             end, step,
             [&](int64_t from, int64_t to) {
-              const Tensor bias = route_heads(c, queries.slice(2, from, to), keys);
+              const Tensor bias = route_heads(c, queries.slice(2, from, to), keys, sums);
               return attend(c, routed.slice(2, from, to), keys, values, bias, mask, from, to);
             },
             begin);
@@ -214,10 +215,10 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     return squashed(a, queries, true);
   }
 
-  // What routing between heads adds to the scores of these queries.
-  Tensor route_heads(const Call& c, const Tensor& queries, const Tensor& keys) const {
+  // What routing between heads adds to the scores of these queries. sums: of the aggregation's columns, or empty.
+  Tensor route_heads(const Call& c, const Tensor& queries, const Tensor& keys,
+                     const Tensor& sums) const {
     using namespace detail;
-    const Tensor sums = p.use_vertical_routing ? sum(c[aggregation], {0}) : Tensor{};
     const Tensor bias = c[aggregation_bias];
     const Tensor slope = weight(c, routing_prob, 0), sharing = weight(c, aggregation_prob, 0);
     return std::move(call<capsule::head_capsules, 1>(
