@@ -303,7 +303,7 @@ struct attention {
     if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
       fail("this operator normalises the key axis only");
     if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0)
-      fail("window and block must not be negative");
+      fail("neither window nor block may be negative");
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     if (c.reals(kCoefficients).size() > static_cast<size_t>(kernels::kMaxPolynomial))
       fail("at most %d polynomial coefficients", kernels::kMaxPolynomial);
