@@ -33,20 +33,28 @@ const MatrixKernels& kernels_of(const attn_engine& engine) {
   return plain::Matrix<plain::Single>::kTable;
 }
 
+PursuitRule rule_of(const OpCall& c) { return {c.real(kTau), c.real(kLambda), c.integer(kSweeps)}; }
+
+// Where the record of a matrix is.
+enum class Record { none, kept, worker };
+
 // The matrices of a run, and the memory of its workers.
 class Job {
  public:
-  Job(const OpCall& c, bool recorded)
+  Job(const OpCall& c, Record record)
       : z_(*c.in(0)),
         heads_(z_.shape[1]),
         n_(z_.shape[2]),
-        recorded_(recorded),
-        rule_{c.real(kTau), c.real(kLambda), c.integer(kSweeps)},
+        record_(record),
+        rule_(rule_of(c)),
+        kept_(record == Record::kept ? data<double>(*c.saved(0)) : nullptr),
+        record_size_(Pursuit::record_room(rule_, n_)),
         kernels_(kernels_of(*c.raw().engine)),
         masks_(c, c.in(1), z_.shape[0], heads_, n_, c.integers(kAxes)) {
     const auto workers = static_cast<size_t>(c.concurrency());
     matrix_ = Memory::rounded(n_ * padded(n_));
-    each_ = Pursuit::room(rule_, n_, recorded) + 2 * matrix_ + Memory::rounded(n_);
+    each_ = Pursuit::room(n_) + 2 * matrix_ + Memory::rounded(n_);
+    if (record == Record::worker) each_ += record_size_;
     memory_ = c.scratch_array<double>(workers * each_);
   }
   [[nodiscard]] int64_t units() const { return z_.shape[0] * heads_; }
@@ -65,13 +73,11 @@ class Job {
     double *x = memory, *y = x + matrix_;
     auto* tokens = reinterpret_cast<int64_t*>(y + matrix_);
     const int64_t size = masks_.present(index, tokens);
-    Unit u{index,
-           size,
-           padded(size),
-           tokens,
-           Pursuit(kernels_, rule_, n_, recorded_, y + matrix_ + Memory::rounded(n_)),
-           x,
-           y};
+    double* rest = y + matrix_ + Memory::rounded(n_);
+    double* record = nullptr;
+    if (record_ == Record::kept) record = kept_ + static_cast<size_t>(index) * record_size_;
+    if (record_ == Record::worker) record = rest + Pursuit::room(n_);
+    Unit u{index, size, padded(size), tokens, Pursuit(kernels_, rule_, n_, rest, record), x, y};
     double* a = u.pursuit.a();
     std::fill_n(a, size * u.ld, 0.0);
     each(u, [&](int64_t at, int64_t i, int64_t j) {
@@ -112,8 +118,10 @@ class Job {
  private:
   const attn_view& z_;
   int64_t heads_, n_;
-  bool recorded_;
+  Record record_;
   PursuitRule rule_;
+  double* kept_;
+  size_t record_size_;
   const MatrixKernels& kernels_;
   Masks masks_;
   size_t matrix_, each_;
@@ -130,11 +138,16 @@ void pursuit::shape(OpCall c) {
   if (!(c.real(kLambda) > 0) || !(c.real(kTau) > 0)) fail("lambda and tau must be positive");
   if (c.integer(kSweeps) < 1) fail("sweeps must be positive");
   c.out_like(0, z);
+  const int64_t units = z.shape[0] * z.shape[1];
+  const auto record = static_cast<int64_t>(Pursuit::record_room(rule_of(c), z.shape[2]));
+  const bool keep = record <= kMostKept / 8 / std::max<int64_t>(units, 1);
+  c.saved_shape(0, ATTN_F64, {keep ? units * record : 0});
 }
 
 template <class T>
 void pursuit::forward(OpCall c) {
-  const Job job(c, false);
+  const bool keep = c.saved(0) && size_of(*c.saved(0)) > 0;
+  const Job job(c, keep ? Record::kept : Record::none);
   const attn_view &z = *c.in(0), &out = *c.out(0);
   c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -153,12 +166,13 @@ void pursuit::forward(OpCall c) {
 template <class T>
 void pursuit::vjp(OpCall c) {
   if (!c.dout(0) || !c.din(0)) return;
-  const Job job(c, true);
+  const bool kept = size_of(*c.saved(0)) > 0;
+  const Job job(c, kept ? Record::kept : Record::worker);
   const attn_view &dout = *c.dout(0), &din = *c.din(0);
   c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
       Job::Unit u = job.open<const T>(unit, worker);
-      u.pursuit.forward(u.size, u.ld, u.x);
+      if (!kept) u.pursuit.forward(u.size, u.ld, u.x);
       std::fill_n(u.x, u.size * u.ld, 0.0);
       job.each(u, [&](int64_t at, int64_t i, int64_t j) {
         u.x[at] = static_cast<double>(*job.entry<const T>(dout, unit, i, j));

@@ -161,44 +161,49 @@ void Thresholding::adjoint(int64_t n, int64_t ld, const double* m, const Spectru
   multiply(n, n, r, gv, 1, ld, v, out, true);
 }
 
-size_t Pursuit::room(const PursuitRule& rule, int64_t n, bool recorded) {
-  const size_t matrix = Memory::rounded(n * padded(n));
-  const auto sweeps = static_cast<size_t>(recorded ? rule.sweeps : 1);
-  return Thresholding::room(n) + 3 * matrix + sweeps * (matrix + Spectrum::room(n)) +
-         Memory::rounded(rule.sweeps);
+size_t Pursuit::room(int64_t n) {
+  return Thresholding::room(n) + 4 * Memory::rounded(n * padded(n)) + Spectrum::room(n) +
+         Memory::rounded(2);
 }
 
-Pursuit::Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, bool recorded,
-                 double* memory)
+size_t Pursuit::record_room(const PursuitRule& rule, int64_t n) {
+  return static_cast<size_t>(rule.sweeps) * (Memory::rounded(n * padded(n)) + Spectrum::room(n)) +
+         Memory::rounded(rule.sweeps + 1);
+}
+
+Pursuit::Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, double* memory,
+                 double* record)
     : rule_(rule),
-      recorded_(recorded),
+      recorded_(record != nullptr),
       size_(static_cast<int64_t>(Memory::rounded(n * padded(n)))),
+      spectrum_size_(static_cast<int64_t>(Spectrum::room(n))),
       memory_(memory),
-      svt_(kernels, n, rule.tau, memory_),
-      spectrum_room_(Spectrum::room(n)) {
-  const int64_t sweeps = recorded ? rule.sweeps : 1;
+      svt_(kernels, n, rule.tau, memory_) {
   a_ = memory_.take(size_);
   m_ = memory_.take(size_);
   l_ = memory_.take(size_);
-  sparse_ = memory_.take(sweeps * size_);
-  spectra_ = memory_.take(sweeps * static_cast<int64_t>(spectrum_room_));
-  ranks_ = reinterpret_cast<int64_t*>(memory_.take(rule.sweeps));
+  Memory rest = recorded_ ? Memory(record) : memory_;
+  const int64_t sweeps = recorded_ ? rule.sweeps : 1;
+  sparse_ = rest.take(sweeps * size_);
+  spectra_ = rest.take(sweeps * spectrum_size_);
+  ranks_ = reinterpret_cast<int64_t*>(rest.take(sweeps + 1));
 }
 
 Spectrum Pursuit::spectrum(int64_t n, int64_t sweep) const {
-  Memory part(spectra_ + (recorded_ ? static_cast<size_t>(sweep) * spectrum_room_ : 0));
+  Memory part(spectra_ + (recorded_ ? sweep * spectrum_size_ : 0));
   return Spectrum(n, part);
 }
 
 void Pursuit::forward(int64_t n, int64_t ld, double* r) {
   const int64_t size = n * ld;
+  int64_t sweeps = 0;
   for (int64_t t = 0; t < rule_.sweeps; ++t) {
     const double* before = t == 0 ? nullptr : sparse(t - 1);
     for (int64_t i = 0; i < size; ++i) m_[i] = a_[i] - (before ? before[i] : 0.0);
     Spectrum s = spectrum(n, t);
     svt_.apply(n, ld, m_, l_, s, recorded_);
-    ranks_[t] = s.r;
-    done_ = t + 1;
+    sweeps = t + 1;
+    if (recorded_) ranks_[t] = s.r;
     double* after = sparse(t);
     bool same = true;
     for (int64_t i = 0; i < size; ++i) {
@@ -210,20 +215,21 @@ void Pursuit::forward(int64_t n, int64_t ld, double* r) {
     // All further sweeps would repeat this one.
     if (same) break;
   }
-  const double* last = sparse(done_ - 1);
+  if (recorded_) ranks_[rule_.sweeps] = sweeps;
+  const double* last = sparse(sweeps - 1);
   for (int64_t i = 0; i < size; ++i) r[i] = l_[i] + last[i];
 }
 
 void Pursuit::backward(int64_t n, int64_t ld, double* gr, double* ga) {
-  const int64_t size = n * ld;
+  const int64_t size = n * ld, sweeps = ranks_[rule_.sweeps];
   std::fill_n(ga, size, 0.0);
   double* gs = gr;  // of the sparse part of the sweep
   double* gl = l_;  // of its low-rank part
   std::copy_n(gr, size, gl);
   for (int64_t t = rule_.sweeps - 1; t >= 0; --t) {
-    const int64_t at =
-        std::min(t, done_ - 1);  // where the forward pass stopped, all sweeps are alike
-    const int64_t from = t >= done_ ? done_ - 1 : t - 1;  // whose sparse part it began with
+    // Where the forward pass stopped, all sweeps are alike.
+    const int64_t at = std::min(t, sweeps - 1);
+    const int64_t from = t >= sweeps ? sweeps - 1 : t - 1;  // whose sparse part it began with
     const double *after = sparse(at), *before = from < 0 ? nullptr : sparse(from);
     for (int64_t i = 0; i < size; ++i) {
       m_[i] = a_[i] - (before ? before[i] : 0.0);

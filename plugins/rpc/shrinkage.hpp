@@ -78,31 +78,34 @@ struct PursuitRule {
 
 class Pursuit {
  public:
-  // recorded: for backward().
-  Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, bool recorded,
-          double* memory);
-  static size_t room(const PursuitRule& rule, int64_t n, bool recorded);
+  // memory: room(n). record: record_room(), what backward() needs of forward(), which may have been run by another
+  // object; nullptr: there will be no backward().
+  Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, double* memory,
+          double* record);
+  static size_t room(int64_t n);
+  static size_t record_room(const PursuitRule& rule, int64_t n);
 
   // The matrix to fill before a run: (n, ld).
   [[nodiscard]] double* a() { return a_; }
   // r (n, ld) = the low-rank and the sparse part of a().
   void forward(int64_t n, int64_t ld, double* r);
-  // ga (n, ld) = the adjoint of the last forward(), applied to gr, which is used up.
+  // ga (n, ld) = the adjoint of the forward() of this a(), applied to gr, which is used up.
   void backward(int64_t n, int64_t ld, double* gr, double* ga);
 
  private:
-  [[nodiscard]] double* sparse(int64_t sweep) { return sparse_ + (recorded_ ? sweep : 0) * size_; }
+  // The sparse part after a sweep, and what the sweep found; without a record the same memory for all.
+  [[nodiscard]] double* sparse(int64_t sweep) const {
+    return sparse_ + (recorded_ ? sweep : 0) * size_;
+  }
+  [[nodiscard]] Spectrum spectrum(int64_t n, int64_t sweep) const;
 
   PursuitRule rule_;
   bool recorded_;
-  int64_t size_, done_ = 0;
+  int64_t size_, spectrum_size_;
   Memory memory_;
   Thresholding svt_;
-  double *a_, *m_, *l_, *sparse_;
-  double* spectra_;
-  size_t spectrum_room_;
-  int64_t* ranks_;
-  [[nodiscard]] Spectrum spectrum(int64_t n, int64_t sweep) const;
+  double *a_, *m_, *l_, *sparse_, *spectra_;
+  int64_t* ranks_;  // of each sweep; then how many there were
 };
 
 }  // namespace rpc
