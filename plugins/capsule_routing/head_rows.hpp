@@ -7,7 +7,7 @@
 #include <attn/sdk/plugin.hpp>
 
 #include <cmath>
-#include <cstring>
+#include <cstdint>
 #include <string_view>
 
 #include "agreement.hpp"

@@ -18,14 +18,10 @@ namespace capsule {
 using namespace attn::sdk;
 
 // squash(s) = factor * s: n2 / ((1 + n2) sqrt(n2 + eps)), n2 = |s|^2 (eq. 1).
-template <class T>
-T squash_factor(T n2, T eps) {
-  return n2 / ((1 + n2) * std::sqrt(n2 + eps));
-}
+inline double squash_factor(double n2, double eps) { return n2 / ((1 + n2) * std::sqrt(n2 + eps)); }
 // Its derivative by n2.
-template <class T>
-T squash_slope(T n2, T eps) {
-  const T root = std::sqrt(n2 + eps);
+inline double squash_slope(double n2, double eps) {
+  const double root = std::sqrt(n2 + eps);
   return 1 / ((1 + n2) * (1 + n2) * root) - n2 / (2 * (1 + n2) * (n2 + eps) * root);
 }
 
@@ -131,7 +127,7 @@ struct squash {
     const attn_view &a = *c.in(0), &am = *c.in(1), &y = *c.out(0);
     const attn_view* base = c.in(2);
     const attn_view& x = c.flag(1) ? a : am;
-    const T eps = static_cast<T>(c.real(0));
+    const double eps = c.real(0);
     const int64_t size = a.shape[3];
     c.loop(Rows{a}.count(), rows_of_task(a), [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
@@ -139,7 +135,8 @@ struct squash {
         const T* px = Rows{x}.at<T>(r);
         T* py = Rows{y}.at<T>(r);
         const bool raw = c.flag(1) && r % a.shape[2] == 0;
-        const T g = raw ? T(0) : squash_factor(std::max(dot<T>(a, am, r), T(0)), eps);
+        const T g =
+            raw ? T(0) : static_cast<T>(squash_factor(std::max(dot<T>(a, am, r), 0.0), eps));
         for (int64_t j = 0; j < size; ++j) {
           const T b = pb ? pb[j * base->stride[3]] : T(0);
           py[j * y.stride[3]] = raw ? 2 * b : b + g * px[j * x.stride[3]];
@@ -155,16 +152,16 @@ struct squash {
     const bool last = c.flag(1);
     const attn_view& x = last ? a : am;
     const attn_view* dx = last ? da : dam;
-    const T eps = static_cast<T>(c.real(0));
+    const double eps = c.real(0);
     c.loop(Rows{a}.count(), rows_of_task(a), [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         const bool raw = last && r % a.shape[2] == 0;
         if (dbase) add(*dbase, dy, r, raw ? T(2) : T(1));
         if (raw) continue;
-        const T n2 = dot<T>(a, am, r);
-        if (dx) add(*dx, dy, r, squash_factor(std::max(n2, T(0)), eps));
+        const double n2 = dot<T>(a, am, r);
+        if (dx) add(*dx, dy, r, static_cast<T>(squash_factor(std::max(n2, 0.0), eps)));
         if (n2 < 0) continue;
-        const T dn2 = dot<T>(dy, x, r) * squash_slope(n2, eps);
+        const T dn2 = static_cast<T>(dot<T>(dy, x, r) * squash_slope(n2, eps));
         if (da) add(*da, am, r, dn2);
         if (dam) add(*dam, a, r, dn2);
       }
@@ -177,12 +174,12 @@ struct squash {
 
  private:
   template <class T>
-  static T dot(const attn_view& x, const attn_view& y, int64_t r) {
+  static double dot(const attn_view& x, const attn_view& y, int64_t r) {
     const T *px = Rows{x}.at<T>(r), *py = Rows{y}.at<T>(r);
     double sum = 0;
     for (int64_t j = 0; j < x.shape[3]; ++j)
       sum += static_cast<double>(px[j * x.stride[3]]) * static_cast<double>(py[j * y.stride[3]]);
-    return static_cast<T>(sum);
+    return sum;
   }
   template <class T>
   static void add(const attn_view& to, const attn_view& from, int64_t r, T factor) {

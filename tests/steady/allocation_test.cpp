@@ -69,6 +69,8 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
        {2, 70, 64},
        {1, 50, 64}},
       {"non_local", {{"attention_channels", 16}, {"kernel_size", 3}}, {2, 9, 8, 12}, {1, 7, 8, 12}},
+      {"capsule_routing", {{"num_heads", 4}}, {2, 400, 64}, {1, 50, 64}},
+      {"rpc", {{"dim", 64}, {"num_heads", 4}}, {2, 20, 64}, {1, 9, 64}},
   };
   for (const Case& c : cases) {
     INFO(c.type << ", " << threads << " threads");
