@@ -155,7 +155,7 @@ std::string meaning(const attn_param& p) {
 }
 
 std::string json_value(const attn_param& p) {
-  const std::string member = "p." + identifier(p.name) + (is_required(p) ? ".value" : "");
+  std::string member = "p." + identifier(p.name) + (is_required(p) ? ".value" : "");
   if (p.kind != ATTN_PARAM_INT_OR_PAIR) return member;
   return is_optional(p) ? member + " ? " + member + "->json() : Json()" : member + ".json()";
 }

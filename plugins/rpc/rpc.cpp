@@ -108,7 +108,8 @@ struct RPCAttention : Layer<Params, Arguments> {
     const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
     const Tensor v = split_heads(a, p.num_heads, 2, 3);
-    const double scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
+    const int64_t head = p.dim / p.num_heads;
+    const double scale = 1.0 / std::sqrt(static_cast<double>(head));
     const Tensor weights = probability(c, attn_prob, clean(q, k, scale, mask), mask);
     const Tensor o = matmul(weights, v);
     if (c.wants(1)) c.output(1, weights);
