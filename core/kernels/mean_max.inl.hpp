@@ -15,43 +15,57 @@ ATTN_INLINE Vec<Arch> larger(Vec<Arch> x, Vec<Arch> y) {
 }
 
 // Four accumulators hide the latency of the additions; 4096 elements are added up in float at most.
-template <class Arch>
-void mean_max_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, double factor,
-                   float* mean, float* max, int64_t step) {
+template <class Arch, bool kFactors>
+ATTN_INLINE void mean_max_row(int64_t n, const float* x, const float* factors, double share,
+                              float* mean, float* max) {
   using V = Vec<Arch>;
   constexpr int64_t kW = kWidth<Arch>, kStretch = 4096;
-  for (int64_t r = 0; r < rows; ++r, x += x_row) {
-    double total = 0;
-    float top = x[0];
-    for (int64_t from = 0; from < n; from += kStretch) {
-      const int64_t end = n - from < kStretch ? n : from + kStretch;
-      V sum[4] = {V(0.0f), V(0.0f), V(0.0f), V(0.0f)}, most[4] = {V(top), V(top), V(top), V(top)};
-      int64_t i = from;
-      for (; i + 4 * kW <= end; i += 4 * kW)
-        for (int v = 0; v < 4; ++v) {
-          const V a = load<Arch>(x + i + v * kW);
-          sum[v] += a;
-          most[v] = larger<Arch>(a, most[v]);
-        }
-      for (; i + kW <= end; i += kW) {
-        const V a = load<Arch>(x + i);
-        sum[0] += a;
-        most[0] = larger<Arch>(a, most[0]);
+  const auto vector = [&](int64_t i) {
+    if constexpr (kFactors) return load<Arch>(x + i) * load<Arch>(factors + i);
+    return load<Arch>(x + i);
+  };
+  const auto one = [&](int64_t i) { return kFactors ? x[i] * factors[i] : x[i]; };
+  double total = 0;
+  float top = one(0);
+  for (int64_t from = 0; from < n; from += kStretch) {
+    const int64_t end = n - from < kStretch ? n : from + kStretch;
+    V sum[4] = {V(0.0f), V(0.0f), V(0.0f), V(0.0f)}, most[4] = {V(top), V(top), V(top), V(top)};
+    int64_t i = from;
+    for (; i + 4 * kW <= end; i += 4 * kW)
+      for (int v = 0; v < 4; ++v) {
+        const V a = vector(i + v * kW);
+        sum[v] += a;
+        most[v] = larger<Arch>(a, most[v]);
       }
-      alignas(64) float lanes[kW];
-      larger<Arch>(larger<Arch>(most[0], most[1]), larger<Arch>(most[2], most[3]))
-          .store_aligned(lanes);
-      for (int64_t j = 0; j < kW; ++j)
-        top = lanes[j] > top || lanes[j] != lanes[j] ? lanes[j] : top;
-      float part = sum_lanes<Arch>((sum[0] + sum[1]) + (sum[2] + sum[3]));
-      for (; i < end; ++i) {
-        part += x[i];
-        top = x[i] > top || x[i] != x[i] ? x[i] : top;
-      }
-      total += static_cast<double>(part);
+    for (; i + kW <= end; i += kW) {
+      const V a = vector(i);
+      sum[0] += a;
+      most[0] = larger<Arch>(a, most[0]);
     }
-    mean[r * step] = static_cast<float>(total * factor);
-    max[r * step] = top;
+    alignas(64) float lanes[kW];
+    larger<Arch>(larger<Arch>(most[0], most[1]), larger<Arch>(most[2], most[3]))
+        .store_aligned(lanes);
+    for (int64_t j = 0; j < kW; ++j) top = lanes[j] > top || lanes[j] != lanes[j] ? lanes[j] : top;
+    float part = sum_lanes<Arch>((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (; i < end; ++i) {
+      const float a = one(i);
+      part += a;
+      top = a > top || a != a ? a : top;
+    }
+    total += static_cast<double>(part);
+  }
+  *mean = static_cast<float>(total * share);
+  *max = top;
+}
+
+template <class Arch>
+void mean_max_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, const float* factors,
+                   double share, float* mean, float* max, int64_t step) {
+  for (int64_t r = 0; r < rows; ++r, x += x_row, mean += step, max += step) {
+    if (factors)
+      mean_max_row<Arch, true>(n, x, factors, share, mean, max);
+    else
+      mean_max_row<Arch, false>(n, x, nullptr, share, mean, max);
   }
 }
 

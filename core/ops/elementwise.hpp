@@ -89,7 +89,7 @@ struct Binary {
     return {sizeof(attn_cost), 0, n, (n + read) * (c.dtype() == ATTN_F64 ? 8 : 4)};
   }
 
- private:
+ protected:
   // The kernel for lines with steps of 0 and 1, or nullptr.
   template <class T>
   static auto fast_line() -> decltype(kernels::KernelTable::binary) {

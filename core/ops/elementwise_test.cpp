@@ -18,6 +18,20 @@ TEST_CASE("elementwise: two tensors, all ways of broadcasting") {
   t.examine();
 }
 
+TEST_CASE("elementwise: a product of three") {
+  struct Case {
+    Shape a, b, c;
+  };
+  const Case k =
+      GENERATE(Case{{2, 3, 4, 5}, {2, 1, 1, 5}, {2, 3, 4, 1}}, Case{{7}, {3, 1}, {2, 1, 1}},
+               Case{{}, {}, {}}, Case{{0, 3}, {3}, {1}}, Case{{130, 140}, {140}, {130, 1}});
+  Trial t{op_mul()};
+  t.in = {uniform(k.a, -1, 1, 1), uniform(k.b, -1, 1, 2), uniform(k.c, -1, 1, 3)};
+  t.examine();
+  t.in[2] = uniform({4, 4, 4, 4, 4});
+  CHECK((k.a.empty() || !t.refusal().empty()));
+}
+
 TEST_CASE("elementwise: values, ties and NaN of maximum") {
   Trial t{op_maximum()};
   t.in = {Values{{4}, {1, 2, NAN, 3}}, Values{{4}, {1, 5, 1, NAN}}};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Mean and maximum over axes in one pass: both poolings of an attention over channels or pixels.
+// Mean and maximum over axes in one pass: both poolings of an attention over channels or pixels. With factors,
+// those of x times factors, which is not stored where the factors lie along the reduced memory.
 #include "core/kernels/mean_max.hpp"
 
 #include <cmath>
@@ -22,14 +23,25 @@ bool same(T x, T top) {
 struct mean_max : Reduction {
   static constexpr const char* name = "mean_max";
   static constexpr const char* doc =
-      "mean and largest element over axes (all when none is listed), side by side along a new last "
-      "axis; NaN where there is one; equal largest elements share the gradient";
+      "mean and largest element of x (times factors, which broadcast to x) over axes (all when "
+      "none "
+      "is listed), side by side along a new last axis; NaN where there is one; equal largest "
+      "elements share the gradient";
+  static constexpr uint32_t inputs = 2, required = 0b01;
   static constexpr uint32_t saved = 1;  // the maxima, one for each result
   static constexpr attn_param attributes[] = {ints_attribute("axes")};
 
   static void shape(OpCall c) {
     check_number(c, 0, "x");
     const attn_view& x = *c.in(0);
+    if (const attn_view* factors = c.in(1)) {
+      check_number(c, 1, "factors");
+      int64_t both[ATTN_MAX_RANK];
+      const int rank = broadcast_shape(x, *factors, both);
+      if (rank != x.rank || !std::equal(both, both + rank, x.shape))
+        fail("factors have shape %s; expected one that broadcasts to %s",
+             shape_text(*factors).c_str(), shape_text(x).c_str());
+    }
     int64_t extents[ATTN_MAX_RANK + 1];  // one goes, unless x is a scalar, and one comes
     size_t rank = 0;
     for (int a = 0; a < x.rank; ++a)
@@ -42,22 +54,20 @@ struct mean_max : Reduction {
 
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &x = *c.in(0), &out = *c.out(0);
+    const attn_view& out = *c.out(0);
     if (size_of(out) == 0) return;
     const attn_view mean = plane<T>(c, out, 0), max = plane<T>(c, out, 1);
-    const double factor = 1 / static_cast<double>(length(c));
-    bool done = false;
-    if constexpr (sizeof(T) == sizeof(float)) {
+    const double share = 1 / static_cast<double>(length(c));
+    if (!fast_rows<T>(c, mean, max, share)) {
+      const attn_view x = c.in(1) ? product<T>(c) : *c.in(0);
       const int last = x.rank - 1;
-      if (use_kernels<T>() && last >= 0 && x.stride[last] == 1) {
-        done = true;
-        if (!(mask(c) >> last & 1u))
-          lines(c, mean, max, factor);
-        else
-          done = rows(c, mean, max, factor);
+      bool done = false;
+      if constexpr (sizeof(T) == sizeof(float)) {
+        done = use_kernels<T>() && last >= 0 && !(mask(c) >> last & 1u) && x.stride[last] == 1;
+        if (done) lines(c, x, mean, max, share);
       }
+      if (!done) plain<T>(c, x, mean, max, share);
     }
-    if (!done) plain<T>(c, mean, max, factor);
     if (attn_view* kept = c.saved(0)) {
       attn_view from = out;
       --from.rank;
@@ -72,14 +82,44 @@ struct mean_max : Reduction {
 
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.din(0) || !c.dout(0) || size_of(*c.in(0)) == 0) return;
-    const attn_view &x = *c.in(0), &dx = *c.din(0);
+    if (!c.dout(0) || size_of(*c.in(0)) == 0) return;
+    if (!c.in(1)) {
+      if (c.din(0)) gradient<T>(c, *c.in(0), *c.din(0));
+      return;
+    }
+    // Of the product first.
+    Parallel& p = parallel(c);
+    const attn_view t = product<T>(c);
+    const attn_view dt = dense_like(t, p.scratch_array<T>(static_cast<size_t>(size_of(t))));
+    std::fill_n(data<T>(dt), size_of(dt), T(0));
+    gradient<T>(c, t, dt);
+    const attn_view f = broadcast_to(*c.in(1), t);
+    if (const attn_view* dx = c.din(0))
+      Grid<3>::of({dx, &dt, &f})
+          .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+            T* to = data<T>(*dx) + o[0];
+            const T *g = data<T>(dt) + o[1], *by = data<T>(f) + o[2];
+            for_line(n, s, [=](int64_t i, int64_t j, int64_t k) { to[i] += g[j] * by[k]; });
+          });
+    if (!c.din(1)) return;
+    Grid<2>::of({&dt, c.in(0)}).run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+      T* g = data<T>(dt) + o[0];
+      const T* x = data<const T>(*c.in(0)) + o[1];
+      for_line(n, s, [=](int64_t i, int64_t j) { g[i] *= x[j]; });
+    });
+    add_broadcast_gradient<T>(p, dt, *c.din(1), 1);
+  }
+
+ private:
+  // dx += the gradient of mean and maximum of x.
+  template <class T>
+  static void gradient(const OpCall& c, const attn_view& x, const attn_view& dx) {
     const attn_view dmean = plane<T>(c, *c.dout(0), 0), dmax = plane<T>(c, *c.dout(0), 1);
     const attn_view top = wide_saved(c, *c.saved(0));
     const T factor = static_cast<T>(1 / static_cast<double>(length(c)));
     const int last = x.rank - 1;
     if (last >= 0 && !(mask(c) >> last & 1u) && x.stride[last] == 1 && dx.stride[last] == 1) {
-      line_gradient<T>(c, dmean, dmax, top, factor);
+      line_gradient<T>(c, x, dx, dmean, dmax, top, factor);
       return;
     }
     const attn_view gm = broadcast_to(dmean, x), gx = broadcast_to(dmax, x),
@@ -99,7 +139,20 @@ struct mean_max : Reduction {
     });
   }
 
- private:
+  // x times factors, dense, in scratch memory.
+  template <class T>
+  static attn_view product(const OpCall& c) {
+    Parallel& p = parallel(c);
+    const attn_view &x = *c.in(0), f = broadcast_to(*c.in(1), x);
+    const attn_view t = dense_like(x, p.scratch_array<T>(static_cast<size_t>(size_of(x)) + 1));
+    Grid<3>::of({&t, &x, &f}).run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+      T* to = data<T>(t) + o[0];
+      const T *a = data<T>(x) + o[1], *b = data<T>(f) + o[2];
+      for_line(n, s, [=](int64_t i, int64_t j, int64_t k) { to[i] = a[j] * b[k]; });
+    });
+    return t;
+  }
+
   // Half `which` of an output, with the rank of x and stride 0 along the reduced axes.
   template <class T>
   static attn_view plane(const OpCall& c, const attn_view& out, int which) {
@@ -122,26 +175,40 @@ struct mean_max : Reduction {
   }
 
   template <class T>
-  static void plain(const OpCall& c, const attn_view& mean, const attn_view& max, double factor) {
-    const attn_view &x = *c.in(0), a = broadcast_to(mean, x), b = broadcast_to(max, x);
+  static void plain(const OpCall& c, const attn_view& x, const attn_view& mean,
+                    const attn_view& max, double share) {
+    const attn_view a = broadcast_to(mean, x), b = broadcast_to(max, x);
     const Rows<3> all({&x, &a, &b}, mask(c));
     const Buffers<T> buffers(parallel(c), all.length());
     all.each(parallel(c), [&](auto o, int64_t, int worker) {
       const T* row = all.inner(0).read(data<const T>(x) + o[0], buffers.get(worker));
-      kernels::mean_max_row(all.length(), row, 1, factor, data<T>(a) + o[1], data<T>(b) + o[2]);
+      kernels::mean_max_row(all.length(), row, 1, share, data<T>(a) + o[1], data<T>(b) + o[2]);
     });
   }
 
-  // The reduced axes are contiguous memory; false where they are not.
-  static bool rows(const OpCall& c, const attn_view& mean, const attn_view& max, double factor) {
-    const attn_view &x = *c.in(0), a = broadcast_to(mean, x), b = broadcast_to(max, x);
-    const Rows<3> all({&x, &a, &b}, mask(c));
-    if (!all.inner(0).side_by_side()) return false;
-    all.run(parallel(c), [&](auto o, int64_t n, auto s, int64_t, int) {
-      kernels::table().mean_max_rows(n, all.length(), data<const float>(x) + o[0], s[0], factor,
-                                     data<float>(a) + o[1], data<float>(b) + o[2], s[1]);
-    });
-    return true;
+  // The reduced axes are contiguous memory, in x and in the factors; false where they are not.
+  template <class T>
+  static bool fast_rows(const OpCall& c, const attn_view& mean, const attn_view& max,
+                        double share) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const attn_view &x = *c.in(0), a = broadcast_to(mean, x), b = broadcast_to(max, x);
+      const attn_view f = broadcast_to(c.in(1) ? *c.in(1) : x, x);
+      const Rows<4> all({&x, &a, &b, &f}, mask(c));
+      if (!use_kernels<T>() || !all.inner(0).side_by_side() || !all.inner(3).side_by_side())
+        return false;
+      all.run(parallel(c), [&](auto o, int64_t n, auto s, int64_t, int) {
+        const float* factors = c.in(1) ? data<const float>(f) + o[3] : nullptr;
+        // Rows that have other factors each are runs of one.
+        const int64_t runs = !factors || s[3] == 0 ? 1 : n, rows = n / runs;
+        for (int64_t r = 0; r < runs; ++r)
+          kernels::table().mean_max_rows(rows, all.length(), data<const float>(x) + o[0] + r * s[0],
+                                         s[0], factors ? factors + r * s[3] : nullptr, share,
+                                         data<float>(a) + o[1] + r * s[1],
+                                         data<float>(b) + o[2] + r * s[2], s[1]);
+      });
+      return true;
+    }
+    return false;
   }
 
   // The last axis is kept: whole lines of memory meet one another. Units of work are (kept position, chunk of
@@ -150,9 +217,8 @@ struct mean_max : Reduction {
     Grid<6> kept;
     Grid<2> reduced;
     int64_t n, chunks, size;  // of a line; chunks, and reduced positions in each
-    Lines(const OpCall& c, const std::array<const attn_view*, 6>& kept_views,
+    Lines(const OpCall& c, const attn_view& x, const std::array<const attn_view*, 6>& kept_views,
           const attn_view& second) {
-      const attn_view& x = *c.in(0);
       for (int a = 0; a < x.rank - 1; ++a) {
         if (mask(c) >> a & 1u) {
           reduced.push(x.shape[a], {x.stride[a], second.stride[a]});
@@ -188,10 +254,10 @@ struct mean_max : Reduction {
     }
   };
 
-  static void lines(const OpCall& c, const attn_view& mean, const attn_view& max, double factor) {
+  static void lines(const OpCall& c, const attn_view& x, const attn_view& mean,
+                    const attn_view& max, double share) {
     Parallel& p = parallel(c);
-    const attn_view& x = *c.in(0);
-    const Lines l(c, {&x, &mean, &max, &x, &x, &x}, x);
+    const Lines l(c, x, {&x, &mean, &max, &x, &x, &x}, x);
     const auto size = static_cast<size_t>(l.kept.size() * l.chunks * l.n);
     double* sums = p.scratch_array<double>(size + 1);
     float* tops = p.scratch_array<float>(size + 1);
@@ -215,18 +281,18 @@ struct mean_max : Reduction {
           total += sums[q * l.n + i];
           most = larger(tops[q * l.n + i], most);
         }
-        data<float>(mean)[o[1] + i * mean.stride[last]] = static_cast<float>(total * factor);
+        data<float>(mean)[o[1] + i * mean.stride[last]] = static_cast<float>(total * share);
         data<float>(max)[o[2] + i * max.stride[last]] = most;
       }
     }
   }
 
   template <class T>
-  static void line_gradient(const OpCall& c, const attn_view& dmean, const attn_view& dmax,
-                            const attn_view& top, T factor) {
+  static void line_gradient(const OpCall& c, const attn_view& x, const attn_view& dx,
+                            const attn_view& dmean, const attn_view& dmax, const attn_view& top,
+                            T factor) {
     Parallel& p = parallel(c);
-    const attn_view &x = *c.in(0), &dx = *c.din(0);
-    const Lines l(c, {&x, &dx, &dmean, &dmax, &top, &x}, dx);
+    const Lines l(c, x, {&x, &dx, &dmean, &dmax, &top, &x}, dx);
     const int64_t n = l.n, last = x.rank - 1;
     // Ties of each chunk; then, for each kept position, what every pixel and what every maximum gets.
     T* ties = p.scratch_array<T>(static_cast<size_t>(l.kept.size() * l.chunks * n) + 1);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Two factors, or three in one pass: memory is what a product of large maps waits for.
 #include "core/ops/elementwise.hpp"
 #include "core/ops/ops.hpp"
 
@@ -8,7 +10,8 @@ namespace {
 struct mul : Binary<mul> {
   static constexpr const char* name = "mul";
   static constexpr const char* doc =
-      "a b element by element, shapes broadcast from the last axis on";
+      "a b, or a b c, element by element, shapes broadcast from the last axis on";
+  static constexpr uint32_t inputs = 3, required = 0b011;
   static constexpr kernels::BinaryKind kind = kernels::BinaryKind::mul;
   template <class T>
   static T value(T a, T b) {
@@ -21,6 +24,59 @@ struct mul : Binary<mul> {
   template <class T>
   static T db(T a, T) {
     return a;
+  }
+
+  static void shape(OpCall c) {
+    Binary<mul>::shape(c);
+    if (!c.in(2)) return;
+    check_number(c, 2, "c");
+    int64_t extents[ATTN_MAX_RANK];
+    const int rank = broadcast_shape(c.raw().out[0]->view, *c.in(2), extents);
+    c.out_shape(0, c.dtype(), {extents, static_cast<size_t>(rank)});
+  }
+
+  template <class T>
+  static void forward(OpCall c) {
+    if (!c.in(2)) return Binary<mul>::forward<T>(c);
+    const attn_view& out = *c.out(0);
+    const attn_view x = broadcast_to(*c.in(0), out), y = broadcast_to(*c.in(1), out),
+                    z = broadcast_to(*c.in(2), out);
+    Parallel& p = parallel(c);
+    const auto fast = fast_line<T>();
+    const Buffers<T> buffers(p, kElementGrain);
+    Grid<4>::of({&out, &x, &y, &z})
+        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int worker) {
+          T* first = buffers.get(worker);
+          line(fast, n, data<T>(x) + o[1], s[1], data<T>(y) + o[2], s[2], first, 1);
+          line(fast, n, first, 1, data<T>(z) + o[3], s[3], data<T>(out) + o[0], s[0]);
+        });
+  }
+
+  template <class T>
+  static void vjp(OpCall c) {
+    if (!c.in(2)) return Binary<mul>::vjp<T>(c);
+    if (!c.dout(0)) return;
+    for (int i = 0; i < 3; ++i)
+      if (c.din(i)) one_of_three<T>(c, *c.in(i == 0 ? 1 : 0), *c.in(i == 2 ? 1 : 2), *c.din(i));
+  }
+
+ private:
+  // to += dout a b, summed where `to` was broadcast.
+  template <class T>
+  static void one_of_three(OpCall c, const attn_view& left, const attn_view& right,
+                           const attn_view& to) {
+    Parallel& p = parallel(c);
+    const attn_view& g = *c.dout(0);
+    const attn_view a = broadcast_to(left, g), b = broadcast_to(right, g);
+    const attn_view all = dense_like(g, p.scratch_array<T>(static_cast<size_t>(size_of(g)) + 1));
+    Grid<4>::of({&all, &g, &a, &b})
+        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+          T* y = data<T>(all) + o[0];
+          const T *dy = data<T>(g) + o[1], *x = data<T>(a) + o[2], *z = data<T>(b) + o[3];
+          for_line(n, s,
+                   [=](int64_t i, int64_t j, int64_t k, int64_t l) { y[i] = dy[j] * x[k] * z[l]; });
+        });
+    add_broadcast_gradient<T>(p, all, to, 1);
   }
 };
 

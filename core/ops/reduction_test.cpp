@@ -55,6 +55,17 @@ TEST_CASE("reduction: mean and maximum side by side") {
   t.examine();
 }
 
+TEST_CASE("reduction: mean and maximum of a product") {
+  const Axes axes = GENERATE(Axes{}, Axes{-1}, Axes{1}, Axes{0, 2}, Axes{1, 2});
+  const Shape factors = GENERATE(Shape{5, 1, 19}, Shape{1, 3, 1}, Shape{19}, Shape{5, 3, 19});
+  Trial t{op_mean_max()};
+  t.attrs = {axes};
+  t.in = {uniform({5, 3, 19}), uniform(factors, -1, 1, 2)};
+  t.examine();
+  t.in[1] = uniform({2, 3, 19});
+  CHECK(t.refusal().find("broadcast") != std::string::npos);
+}
+
 TEST_CASE("reduction: equal largest elements share the gradient of mean_max") {
   const Axes axes = GENERATE(Axes{1}, Axes{0});
   Trial t{op_mean_max()};

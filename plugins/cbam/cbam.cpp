@@ -89,10 +89,10 @@ struct CBAM : Layer<Params> {
            x.shape_text().c_str());
     if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
 
-    const Tensor y = mul(x, channel_gates(c, x));
-    // The second stage looks at what the first one made of x.
-    const Tensor logits = conv2d(mean_max(y, {3}), c[conv_kernel], c[conv_bias]);
-    c.output(0, mul(y, activation(c, sigmoid, logits)));
+    // y = x g is read twice, and made anew each time: writing it down would cost more.
+    const Tensor g = channel_gates(c, x);
+    const Tensor logits = conv2d(mean_max(x, {3}, g), c[conv_kernel], c[conv_bias]);
+    c.output(0, mul(x, g, activation(c, sigmoid, logits)));
   }
 
  private:

@@ -34,6 +34,7 @@ ATTN_SDK_OPERATOR(DropoutTag, "dropout", 1, 1);
 ATTN_SDK_OPERATOR(AddTag, "add", 0, 2);
 ATTN_SDK_OPERATOR(SubTag, "sub", 0, 2);
 ATTN_SDK_OPERATOR(MulTag, "mul", 0, 2);
+ATTN_SDK_OPERATOR(MulThreeTag, "mul", 0, 3);
 ATTN_SDK_OPERATOR(DivTag, "div", 0, 2);
 ATTN_SDK_OPERATOR(MaximumTag, "maximum", 0, 2);
 ATTN_SDK_OPERATOR(ScaleTag, "scale", 2, 1);
@@ -45,7 +46,7 @@ ATTN_SDK_OPERATOR(SelectTag, "select", 0, 3);
 ATTN_SDK_OPERATOR(SumTag, "sum", 2, 1);
 ATTN_SDK_OPERATOR(MeanTag, "mean", 2, 1);
 ATTN_SDK_OPERATOR(MaxTag, "max", 2, 1);
-ATTN_SDK_OPERATOR(MeanMaxTag, "mean_max", 1, 1);
+ATTN_SDK_OPERATOR(MeanMaxTag, "mean_max", 1, 2);
 ATTN_SDK_OPERATOR(ConcatTag, "concat", 1, 8);
 ATTN_SDK_OPERATOR(ConvertTag, "convert", 1, 1);
 ATTN_SDK_OPERATOR(MatmulTag, "matmul", 3, 2);
@@ -192,6 +193,11 @@ template <class = void>
 Tensor mul(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::MulTag>(a, detail::kNoAttributes, std::array{&a, &b});
 }
+// a b c in one pass.
+template <class = void>
+Tensor mul(const Tensor& a, const Tensor& b, const Tensor& c) {
+  return detail::run_one<detail::MulThreeTag>(a, detail::kNoAttributes, std::array{&a, &b, &c});
+}
 template <class = void>
 Tensor div(const Tensor& a, const Tensor& b) {
   return detail::run_one<detail::DivTag>(a, detail::kNoAttributes, std::array{&a, &b});
@@ -297,12 +303,15 @@ Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_
       std::array{&x});
 }
 
-// Mean and maximum in one pass, side by side along a new last axis of extent 2. Equal largest elements
-// share the gradient (that of max() goes to the first of them).
+// Mean and maximum in one pass, side by side along a new last axis of extent 2; of x times factors, which
+// broadcast to x, when there are some. Equal largest elements share the gradient (that of max() goes to
+// the first of them).
 template <class = void>
-Tensor mean_max(const Tensor& x, std::initializer_list<int64_t> axes = {}) {
+Tensor mean_max(const Tensor& x, std::initializer_list<int64_t> axes = {},
+                const Tensor& factors = {}) {
   return detail::run_one<detail::MeanMaxTag>(
-      x, std::array{detail::ints_value(axes.begin(), axes.size())}, std::array{&x});
+      x, std::array{detail::ints_value(axes.begin(), axes.size())},
+      std::array{&x, detail::given(factors)});
 }
 
 // Joins up to 8 tensors along an axis.
