@@ -15,6 +15,8 @@ namespace {
 
 constexpr int64_t kFewOutputs = 4, kFewInputs = 16;  // channels up to which planes are faster
 constexpr int64_t kMostChunks = 32;                  // of a sum over bands
+constexpr int64_t kNarrow = 24;     // pixels of a row below which rows are multiplied together
+constexpr int64_t kTogether = 96;  // pixels, about
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
@@ -26,8 +28,9 @@ bool by_planes(const Conv<float>& c) {
 // Output rows that share one copy of the input.
 struct Bands {
   int64_t rows, per_image, count;
-  explicit Bands(const Conv<float>& c)
-      : rows(std::clamp<int64_t>(c.batch * c.h.out / 32, 1, 8)),
+  explicit Bands(const Conv<float>& c) : Bands(c, c.batch * c.h.out / 32, 8) {}
+  Bands(const Conv<float>& c, int64_t wanted, int64_t most)
+      : rows(std::clamp<int64_t>(wanted, 1, most)),
         per_image((c.h.out + rows - 1) / rows),
         count(c.batch * per_image) {}
 };
@@ -172,6 +175,49 @@ void weights_of_planes(const Conv<float>& c, float* dk, Parallel& parallel) {
   }
 }
 
+// Narrow maps with stride 1: all rows of a band in one product for each kernel row, so that the kernel is read less
+// often. Its rows are pixels of the padded band; those behind the end of a row of y are not used.
+void convolve_together(const Conv<float>& c, const float* packed, int64_t step,
+                       Parallel& parallel) {
+  const int64_t k = c.w.kernel * c.in_channels, n = c.out_channels;
+  const Bands bands(c, kTogether / c.w.reach(c.w.out), c.h.out);
+  const Copies copies(c, bands, parallel);
+  const int64_t width = copies.width(), row_size = width * c.in_channels;
+  const int64_t tile = round_up(bands.rows * width * n, 16);
+  float* tiles = parallel.scratch_array<float>(
+      static_cast<size_t>(tile * std::max(1, parallel.concurrency())));
+  parallel.loop(bands.count, 1, [&](int64_t begin, int64_t end, int worker) {
+    float *copy = copies.get(worker), *sums = tiles + worker * tile;
+    for (int64_t task = begin; task < end; ++task) {
+      const Band band(c, bands, task);
+      for (int64_t r = 0; r < band.input_rows; ++r) {
+        const int64_t row = input_row(c, band, r);
+        if (row >= 0)
+          pad_pixels(c, row_of(c, band, row), width, copy + r * row_size);
+        else
+          std::fill_n(copy + r * row_size, row_size, 0.0f);
+      }
+      Gemm g;
+      g.m = (band.end - band.begin - 1) * width + c.w.out, g.n = n, g.k = k;
+      g.a_row = c.in_channels;
+      g.c = sums, g.c_row = n;
+      for (int64_t i = 0; i < c.h.kernel; ++i) {
+        g.a = copy + i * row_size;
+        g.packed = packed + i * step;
+        g.accumulate = i > 0;
+        g.bias = i > 0 ? nullptr : c.bias;
+        gemm_serial(g);
+      }
+      for (int64_t h = band.begin; h < band.end; ++h)
+        for (int64_t w = 0; w < c.w.out; ++w) {
+          const float* from = sums + ((h - band.begin) * width + w) * n;
+          float* to = c.y + band.image * c.y_image + h * c.y_row + w * c.y_pixel;
+          for (int64_t o = 0; o < n; ++o) to[o] = c.accumulate ? to[o] + from[o] : from[o];
+        }
+    }
+  });
+}
+
 }  // namespace
 
 void conv2d(const Conv<float>& c, Parallel& parallel) {
@@ -181,6 +227,8 @@ void conv2d(const Conv<float>& c, Parallel& parallel) {
   float* packed = parallel.scratch_array<float>(static_cast<size_t>(step * c.h.kernel));
   for (int64_t i = 0; i < c.h.kernel; ++i)
     pack_b(k, n, c.kernel + i * k * n, n, 1, packed + i * step, parallel);
+  if (c.w.out < kNarrow && c.h.stride == 1 && c.w.stride == 1)
+    return convolve_together(c, packed, step, parallel);
   const Bands bands(c);
   const Copies copies(c, bands, parallel);
   const int64_t row_size = copies.width() * c.in_channels;

@@ -7,11 +7,15 @@
 
 namespace attn::kernels::simd {
 
-// The larger in each lane, NaN where one of the two is: maxps gives its second operand then. (x != x would not
-// do: xsimd 8.1 compares with an ordered predicate for AVX.)
-template <class Arch>
-ATTN_INLINE Vec<Arch> larger(Vec<Arch> x, Vec<Arch> y) {
-  return xsimd::select(x == x, xsimd::max(x, y), x);
+// A maximum of vectors may lose a NaN, a sum never does: where it is one, the elements are looked at one by one.
+template <class F>
+ATTN_INLINE float careful_max(int64_t n, F element) {
+  float top = element(0);
+  for (int64_t i = 1; i < n; ++i) {
+    const float a = element(i);
+    top = a > top || a != a ? a : top;
+  }
+  return top;
 }
 
 // Four accumulators hide the latency of the additions; 4096 elements are added up in float at most.
@@ -35,27 +39,26 @@ ATTN_INLINE void mean_max_row(int64_t n, const float* x, const float* factors, d
       for (int v = 0; v < 4; ++v) {
         const V a = vector(i + v * kW);
         sum[v] += a;
-        most[v] = larger<Arch>(a, most[v]);
+        most[v] = xsimd::max(a, most[v]);
       }
     for (; i + kW <= end; i += kW) {
       const V a = vector(i);
       sum[0] += a;
-      most[0] = larger<Arch>(a, most[0]);
+      most[0] = xsimd::max(a, most[0]);
     }
-    alignas(64) float lanes[kW];
-    larger<Arch>(larger<Arch>(most[0], most[1]), larger<Arch>(most[2], most[3]))
-        .store_aligned(lanes);
-    for (int64_t j = 0; j < kW; ++j) top = lanes[j] > top || lanes[j] != lanes[j] ? lanes[j] : top;
+    const float largest =
+        max_lanes<Arch>(xsimd::max(xsimd::max(most[0], most[1]), xsimd::max(most[2], most[3])));
+    top = largest > top ? largest : top;
     float part = sum_lanes<Arch>((sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (; i < end; ++i) {
       const float a = one(i);
       part += a;
-      top = a > top || a != a ? a : top;
+      top = a > top ? a : top;
     }
     total += static_cast<double>(part);
   }
   *mean = static_cast<float>(total * share);
-  *max = top;
+  *max = total == total ? top : careful_max(n, one);
 }
 
 template <class Arch>
@@ -74,6 +77,7 @@ ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, i
                                   double* sum, float* max) {
   using V = Vec<Arch>;
   constexpr int64_t kW = kWidth<Arch>;
+  const float* const first = x;
   V part[kVectors], most[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     part[v] = V(0.0f);
@@ -83,14 +87,20 @@ ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, i
     for (int v = 0; v < kVectors; ++v) {
       const V a = load_some<Arch>(x + v * kW, v == kVectors - 1 ? lanes : kW);
       part[v] += a;
-      most[v] = larger<Arch>(a, most[v]);
+      most[v] = xsimd::max(a, most[v]);
     }
   for (int v = 0; v < kVectors; ++v) {
     const int64_t some = v == kVectors - 1 ? lanes : kW;
     store_some<Arch>(max + v * kW, most[v], some);
     alignas(64) float parts[kW];
     part[v].store_aligned(parts);
-    for (int64_t j = 0; j < some; ++j) sum[v * kW + j] += static_cast<double>(parts[j]);
+    for (int64_t j = 0; j < some; ++j) {
+      const int64_t at = v * kW + j;
+      sum[at] += static_cast<double>(parts[j]);
+      if (parts[j] == parts[j]) continue;
+      const float top = careful_max(rows, [&](int64_t r) { return first[r * x_row + at]; });
+      if (top > max[at] || top != top) max[at] = top;
+    }
   }
 }
 

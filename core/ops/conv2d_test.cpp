@@ -12,15 +12,21 @@ TEST_CASE("conv2d: gradients, levels and layouts") {
     bool bias;
   };
   const Case cases[] = {
-      {{2, 5, 4, 3}, {3, 3, 3, 7}, {}, true},       // products
-      {{1, 4, 6, 20}, {1, 1, 20, 70}, {}, true},    // in place
+      {{2, 5, 4, 3}, {3, 3, 3, 7}, {}, true},     // products
+      {{1, 4, 6, 20}, {1, 1, 20, 70}, {}, true},  // in place
+      {{1, 4, 31, 6},
+       {1, 1, 6, 20},
+       {},
+       false},  // and of rows long enough for products of their own
+      {{2, 3, 30, 4}, {3, 5, 4, 9}, {}, true},
       {{2, 6, 5, 3}, {2, 4, 3, 9}, {1}, false},     // even: uneven padding
       {{2, 7, 8, 3}, {3, 3, 3, 6}, {2}, true},      // strides
       {{1, 7, 9, 2}, {1, 2, 2, 5}, {3, 2}, false},  // kernels that skip pixels
       {{2, 2, 3, 5}, {7, 5, 5, 6}, {}, true},       // larger than the map
       {{1, 40, 9, 4}, {3, 3, 4, 5}, {}, true},      // bands of rows
       {{2, 9, 53, 2}, {7, 7, 2, 1}, {}, true},      // planes
-      {{3, 37, 70, 3}, {3, 5, 3, 4}, {}, false},   {{1, 5, 3, 2}, {9, 9, 2, 1}, {}, true},
+      {{3, 37, 70, 3}, {3, 5, 3, 4}, {}, false},
+      {{1, 5, 3, 2}, {9, 9, 2, 1}, {}, true},
       {{2, 5, 6, 2}, {3, 3, 2, 1}, {2}, true},  // few channels, but no planes
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {}, false},
   };

@@ -91,3 +91,37 @@ TEST_CASE("reduction: equal largest elements share the gradient of mean_max") {
   t.attrs = {Axes{0}};
   CHECK_FALSE(t.refusal().empty());
 }
+
+TEST_CASE("reduction: mean_max sees a NaN wherever it stands, and infinities") {
+  const bool row = GENERATE(true, false);
+  constexpr int64_t kN = 211;
+  const Shape shape = row ? Shape{40, kN} : Shape{kN, 40};
+  Values v = uniform(shape);
+  const auto at = [&](int64_t line, int64_t i) -> double& {
+    return v.x[static_cast<size_t>(row ? line * kN + i : i * 40 + line)];
+  };
+  for (const int64_t i : {0, 5, 63, 64, 150, 210}) at(i % 37, i) = NAN;
+  at(38, 7) = -INFINITY;
+  at(38, 150) = INFINITY;
+  at(39, 9) = -INFINITY;
+  Trial t{op_mean_max()};
+  t.in = {v};
+  t.attrs = {Axes{row ? 1 : 0}};
+  const attn::cpu::Level before = attn::cpu::level();
+  for (const attn::cpu::Level level : attn::cpu::available()) {
+    attn::cpu::set_level(level);
+    const std::vector<double> y = t.run({ATTN_F32}).out[0].x;
+    for (int64_t line = 0; line < 40; ++line) {
+      bool nan = false;
+      double most = -INFINITY;
+      for (int64_t i = 0; i < kN; ++i) {
+        nan = nan || std::isnan(at(line, i));
+        most = std::max(most, at(line, i));
+      }
+      const size_t k = static_cast<size_t>(line) * 2;
+      CHECK(std::isnan(y[k]) == (nan || line == 38));
+      CHECK((nan ? std::isnan(y[k + 1]) : y[k + 1] == most));
+    }
+  }
+  attn::cpu::set_level(before);
+}

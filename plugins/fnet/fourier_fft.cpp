@@ -38,13 +38,15 @@ class Transform {
     item_ = row_tiles_ * kL * row_;
     items_ = std::clamp<int64_t>(std::min(kTiles / column_tiles_, kMostSpectrum / (2 * item_)), 1,
                                  std::max<int64_t>(1, job.batch));
-    fr_ = c.scratch_array<T>(static_cast<size_t>(2 * items_ * item_));
+    const int64_t most = std::max(item_, std::min(job.batch * item_, kMostSpectrum / 2));
+    fr_ = c.scratch_array<T>(static_cast<size_t>(2 * most));
     fi_ = fr_ + items_ * item_;
     // The last tile of rows is read to its end.
     for (int64_t i = 0; i < 2 * items_; ++i)
       std::fill(fr_ + i * item_ + half_s_ * row_, fr_ + (i + 1) * item_, T(0));
     // Planes a whole number of pages apart would hinder one another: loads wait for stores 4 KB away.
-    plane_ = round_up(std::max(over_s_.length, std::max(over_d_.length, row_)) * kL, 1024) + 5 * kL;
+    const int64_t longest = std::max(std::max(work_length(job.s), work_length(job.d)), row_);
+    plane_ = round_up(longest * kL, 1024) + 5 * kL;
     work_ = c.scratch_array<T>(static_cast<size_t>(4 * plane_ * std::max(1, c.concurrency())));
   }
 

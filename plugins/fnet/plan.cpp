@@ -42,6 +42,31 @@ int64_t convolution_length(int64_t least) {
   return best;
 }
 
+// One piece of scratch memory, handed out from its front.
+class Memory {
+ public:
+  Memory(const sdk::OpCall& c, int64_t bytes)
+      : at_(c.scratch_array<unsigned char>(static_cast<size_t>(bytes))) {}
+  template <class T>
+  T* take(int64_t n) {
+    T* p = reinterpret_cast<T*>(at_);
+    at_ += (n * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+    return p;
+  }
+
+ private:
+  unsigned char* at_;
+};
+
+// What all tables of a length take, convolution or not: 2 (m + 64) twiddles, 2 m spectrum and 2 n chirp; in double
+// twice 2 m roots, 4 n roots, 2 (m + 64) twiddles and 4 m stretches; and the ends of twelve pieces.
+template <class T>
+int64_t table_bytes(int64_t n) {
+  const int64_t m = work_length(n), own = sizeof(T), exact = sizeof(double);
+  return own * (4 * m + 2 * n + 128) +
+         exact * (6 * m + 4 * n + 128 + 4 * m * kLanes<double>)+12 * 64;
+}
+
 template <class T>
 T* copy_roots(int64_t n, const double* from, int64_t step, T* to) {
   for (int64_t k = 0; k < n; ++k) {
@@ -53,12 +78,12 @@ T* copy_roots(int64_t n, const double* from, int64_t step, T* to) {
 
 // The passes of a length without large prime factors.
 template <class T>
-void add_passes(Plan<T>& plan, const sdk::OpCall& c) {
+void add_passes(Plan<T>& plan, Memory& memory) {
   const int64_t length = plan.length;
-  double* roots = c.scratch_array<double>(static_cast<size_t>(2 * length));
+  double* roots = memory.take<double>(2 * length);
   fill_roots(length, roots);
   // (p - 1) m twiddles a pass add up to length - 1; the roots of 8 passes' radices come to less than 64.
-  T* tables = c.scratch_array<T>(static_cast<size_t>(2 * (length + 64)));
+  T* tables = memory.take<T>(2 * (length + 64));
   const T* own_roots[14] = {};
   int64_t n = length, s = 1;
   while (n > 1) {
@@ -87,17 +112,17 @@ int run_passes(const Plan<T>& plan, const Loops<T>& loops, int64_t lanes, const 
 
 // The chirp, and the spectrum of what the sequences are convolved with.
 template <class T>
-void add_convolution(Plan<T>& plan, const sdk::OpCall& c) {
+void add_convolution(Plan<T>& plan, Memory& memory) {
   const int64_t n = plan.n, m = plan.length;
-  double* roots = c.scratch_array<double>(static_cast<size_t>(4 * n));
+  double* roots = memory.take<double>(4 * n);
   fill_roots(2 * n, roots);
-  T* chirp = c.scratch_array<T>(static_cast<size_t>(2 * n));
+  T* chirp = memory.take<T>(2 * n);
   // One sequence, in as many lanes as the loops need; the other lanes are zeros.
   constexpr int64_t kOne = kLanes<double>;
-  double* memory = c.scratch_array<double>(static_cast<size_t>(4 * m * kOne));
-  std::fill_n(memory, 4 * m * kOne, 0.0);
-  const Work<double> work{{memory, memory + 2 * m * kOne},
-                          {memory + m * kOne, memory + 3 * m * kOne}};
+  double* planes = memory.take<double>(4 * m * kOne);
+  std::fill_n(planes, 4 * m * kOne, 0.0);
+  const Work<double> work{{planes, planes + 2 * m * kOne},
+                          {planes + m * kOne, planes + 3 * m * kOne}};
   for (int64_t j = 0, at = 0; j < n; ++j) {  // at = j j modulo 2 n
     const double re = roots[2 * at], im = roots[2 * at + 1];
     chirp[2 * j] = static_cast<T>(re);
@@ -110,9 +135,9 @@ void add_convolution(Plan<T>& plan, const sdk::OpCall& c) {
   }
   Plan<double> exact;
   exact.n = exact.length = m;
-  add_passes(exact, c);
+  add_passes(exact, memory);
   const int side = run_passes(exact, loops<double>("reference"), kOne, work, 0);
-  T* spectrum = c.scratch_array<T>(static_cast<size_t>(2 * m));
+  T* spectrum = memory.take<T>(2 * m);
   for (int64_t k = 0; k < m; ++k) {
     spectrum[2 * k] = static_cast<T>(work.re[side][k * kOne] / static_cast<double>(m));
     spectrum[2 * k + 1] = static_cast<T>(work.im[side][k * kOne] / static_cast<double>(m));
@@ -123,13 +148,16 @@ void add_convolution(Plan<T>& plan, const sdk::OpCall& c) {
 
 }  // namespace
 
+int64_t work_length(int64_t n) { return convolution_length(2 * n - 1); }
+
 template <class T>
 Plan<T> make_plan(int64_t n, const sdk::OpCall& c) {
+  Memory memory(c, table_bytes<T>(n));
   Plan<T> plan;
   plan.n = n;
-  plan.length = is_smooth(n) ? n : convolution_length(2 * n - 1);
-  add_passes(plan, c);
-  if (plan.length != n) add_convolution(plan, c);
+  plan.length = is_smooth(n) ? n : work_length(n);
+  add_passes(plan, memory);
+  if (plan.length != n) add_convolution(plan, memory);
   return plan;
 }
 

@@ -32,6 +32,10 @@ struct Work {
   T *re[2], *im[2];
 };
 
+// Stretches of work that lengths up to n need at most: what is asked for does not shrink and grow with the factors
+// of a length, so that a context that has seen a long sequence has room for every shorter one.
+int64_t work_length(int64_t n);
+
 // Tables come from the scratch memory of the call.
 template <class T>
 Plan<T> make_plan(int64_t n, const sdk::OpCall& c);
