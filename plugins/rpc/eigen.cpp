@@ -9,8 +9,9 @@
 namespace rpc {
 namespace {
 
-constexpr int64_t kSweeps = 8;  // of rotations that are applied at once, strip by strip
-constexpr int kMaxSteps = 60;   // for one eigenvalue; two or three are usual
+constexpr int64_t kSweeps = 8;    // of rotations that are applied at once, strip by strip
+constexpr int kMaxSteps = 60;     // for one eigenvalue; two or three are usual
+constexpr double kTiny = 1e-290;  // squares below have no reciprocal to speak of
 
 }  // namespace
 
@@ -33,9 +34,16 @@ Eigen::Eigen(const MatrixKernels& kernels, int64_t n, double* memory)
 void Eigen::decompose(int64_t n, int64_t ld, double* a, double* values) {
   n_ = n;
   ld_ = ld;
+  // By a power of two to the size of 1, so that no product of some entries leaves the range of double.
+  double most = 0;
+  for (int64_t i = 0; i < n * ld; ++i) most = std::max(most, std::fabs(a[i]));
+  const int exponent =
+      most > 0 && std::isfinite(most) ? std::clamp(std::ilogb(most), -1000, 1000) : 0;
+  const double down = std::ldexp(1.0, -exponent), up = std::ldexp(1.0, exponent);
+  for (int64_t i = 0; i < n * ld; ++i) a[i] *= down;
   tridiagonalize(a);
   diagonalize();
-  std::copy_n(d_, n, values);
+  for (int64_t i = 0; i < n; ++i) values[i] = up * d_[i];
 }
 
 // Step k reflects rows and columns k+1.. with v: a -= v w^T + w v^T. Applying that and multiplying by the reflector
@@ -94,27 +102,29 @@ void Eigen::diagonalize() {
       if (pending_ + (m - l) > capacity_) flush();
       // Wilkinson's shift: the eigenvalue of the upper 2 x 2 block that is nearer to its corner.
       const double h = (d_[l + 1] - d_[l]) / (2 * e_[l]);
-      const double root = std::sqrt(h * h + 1);
-      double g = d_[m] - d_[l] + e_[l] / (h + (h >= 0 ? root : -root));
+      double g = d_[m] - d_[l] + e_[l] / (h + std::copysign(std::sqrt(h * h + 1), h));
       double s = 1, c = 1, shift = 0;
       bool split = false;
       for (int64_t i = m - 1; i >= l; --i) {
+        // What one rotation hands to the next needs a division only; the root, for s and c, is ready by the time that
+        // they are multiplied.
         const double f = s * e_[i], b = c * e_[i];
-        const double r = std::sqrt(f * f + g * g);
-        e_[i + 1] = r;
-        if (r == 0) {
+        const double ff = f * f, gg = g * g, fg = f * g, square = ff + gg;
+        const double root = std::sqrt(square);
+        e_[i + 1] = root;
+        if (square < kTiny) {
           d_[i + 1] -= shift;
           e_[m] = 0;
           split = true;
           break;
         }
-        s = f / r;
-        c = g / r;
-        g = d_[i + 1] - shift;
-        const double t = (d_[i] - g) * s + 2 * c * b;
-        shift = s * t;
-        d_[i + 1] = g + shift;
-        g = c * t - b;
+        const double inverse = 1 / square, ss = ff * inverse, cs = fg * inverse;
+        s = f * (root * inverse);
+        c = g * (root * inverse);
+        const double d = d_[i + 1] - shift, a = d_[i] - d;
+        shift = a * ss + 2 * b * cs;
+        d_[i + 1] = d + shift;
+        g = a * cs + b * (gg * inverse - ss);
         rotations_[pending_++] = {i, c, s};
       }
       if (split) continue;

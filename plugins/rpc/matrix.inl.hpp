@@ -9,15 +9,16 @@ template <class L>
 struct Matrix {
   using V = typename L::V;
   static constexpr int64_t kWidth = L::kWidth;
-  // Vectors of a strip that stays in registers; 8 columns at least, to which rows are padded.
-  static constexpr int kStrip = kWidth == 8 ? 2 : static_cast<int>(8 / kWidth);
+  // Vectors of a strip that stays in registers.
+  static constexpr int kStrip = 4;
 
+  // In pairs: a chain of additions would be slower.
   static double sum(V v) {
     alignas(64) double lanes[kWidth];
     L::store(lanes, v);
-    double s = 0;
-    for (int64_t i = 0; i < kWidth; ++i) s += lanes[i];
-    return s;
+    for (int64_t n = kWidth / 2; n > 0; n /= 2)
+      for (int64_t i = 0; i < n; ++i) lanes[i] += lanes[i + n];
+    return lanes[0];
   }
 
   template <int kRows, int kVectors>
@@ -101,16 +102,26 @@ struct Matrix {
     for (; j < ld; j += kWidth) rotate_strip<1>(count, r, ld, z + j);
   }
 
+  template <int kRows>
+  static void reflect_rows(int64_t first, int64_t ld, double beta, const double* v, double* z) {
+    V s[kRows];
+    for (int i = 0; i < kRows; ++i) s[i] = L::set(0);
+    for (int64_t j = first; j < ld; j += kWidth) {
+      const V y = L::load(v + j);
+      for (int i = 0; i < kRows; ++i) s[i] += L::load(z + i * ld + j) * y;
+    }
+    V f[kRows];
+    for (int i = 0; i < kRows; ++i) f[i] = L::set(beta * sum(s[i]));
+    for (int64_t j = first; j < ld; j += kWidth) {
+      const V y = L::load(v + j);
+      for (int i = 0; i < kRows; ++i) L::store(z + i * ld + j, L::load(z + i * ld + j) - f[i] * y);
+    }
+  }
   static void reflect(int64_t rows, int64_t first, int64_t ld, double beta, const double* v,
                       double* z) {
-    for (int64_t i = 0; i < rows; ++i) {
-      double* x = z + i * ld;
-      V s = L::set(0);
-      for (int64_t j = first; j < ld; j += kWidth) s += L::load(x + j) * L::load(v + j);
-      const V f = L::set(beta * sum(s));
-      for (int64_t j = first; j < ld; j += kWidth)
-        L::store(x + j, L::load(x + j) - f * L::load(v + j));
-    }
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4) reflect_rows<4>(first, ld, beta, v, z + i * ld);
+    for (; i < rows; ++i) reflect_rows<1>(first, ld, beta, v, z + i * ld);
   }
 
   static constexpr MatrixKernels kTable = {multiply, reduce, rotate, reflect};
