@@ -70,7 +70,7 @@ void Eigen::tridiagonalize(double* a) {
       beta_[k] = 2 / (reflector[k + 1] * reflector[k + 1] + tail);
     }
     const int64_t first = (k + 1) / 8 * 8;
-    kernels_.reduce(k + 1, n_, first, ld_, a, v_, w_, reflector, p_);
+    kernels_.reduce(k + 1, n_, first, columns(), ld_, a, v_, w_, reflector, p_);
     double half = 0;
     for (int64_t j = k + 1; j < n_; ++j) half += p_[j] * reflector[j];
     half *= beta_[k] / 2;
@@ -137,7 +137,7 @@ void Eigen::diagonalize() {
 }
 
 void Eigen::flush() {
-  kernels_.rotate(pending_, rotations_, ld_, z_);
+  kernels_.rotate(pending_, rotations_, columns(), ld_, z_);
   pending_ = 0;
 }
 
@@ -147,7 +147,7 @@ void Eigen::vectors(int64_t count, const int64_t* which, double* out) const {
   for (int64_t r = 0; r < count; r += kRows)
     for (int64_t k = n_ - 2; k >= 0; --k)
       if (beta_[k] != 0)
-        kernels_.reflect(std::min(kRows, count - r), (k + 1) / 8 * 8, ld_, beta_[k],
+        kernels_.reflect(std::min(kRows, count - r), (k + 1) / 8 * 8, columns(), ld_, beta_[k],
                          reflectors_ + k * ld_, out + r * ld_);
 }
 

@@ -31,6 +31,7 @@ class Eigen {
   void tridiagonalize(double* a);
   void diagonalize();
   void flush();
+  [[nodiscard]] int64_t columns() const { return (n_ + 7) / 8 * 8; }
 
   const MatrixKernels& kernels_;
   int64_t n_ = 0, ld_ = 0, pending_ = 0, capacity_;

@@ -57,13 +57,13 @@ struct Matrix {
     for (; j < n; j += kWidth) panel<1>(m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add);
   }
 
-  static void reduce(int64_t begin, int64_t end, int64_t first, int64_t ld, double* a,
+  static void reduce(int64_t begin, int64_t end, int64_t first, int64_t last, int64_t ld, double* a,
                      const double* v, const double* w, const double* next, double* p) {
     for (int64_t i = begin; i < end; ++i) {
       double* row = a + i * ld;
       const V vi = L::set(v[i]), wi = L::set(w[i]);
       V s0 = L::set(0), s1 = L::set(0);
-      for (int64_t j = first; j < ld; j += 8) {
+      for (int64_t j = first; j < last; j += 8) {
         for (int64_t u = 0; u < 8; u += kWidth) {
           const V x = L::load(row + j + u) - vi * L::load(w + j + u) - wi * L::load(v + j + u);
           L::store(row + j + u, x);
@@ -95,33 +95,34 @@ struct Matrix {
       }
     }
   }
-  static void rotate(int64_t count, const Rotation* r, int64_t ld, double* z) {
+  static void rotate(int64_t count, const Rotation* r, int64_t columns, int64_t ld, double* z) {
     int64_t j = 0;
-    for (; j + kStrip * kWidth <= ld; j += kStrip * kWidth)
+    for (; j + kStrip * kWidth <= columns; j += kStrip * kWidth)
       rotate_strip<kStrip>(count, r, ld, z + j);
-    for (; j < ld; j += kWidth) rotate_strip<1>(count, r, ld, z + j);
+    for (; j < columns; j += kWidth) rotate_strip<1>(count, r, ld, z + j);
   }
 
   template <int kRows>
-  static void reflect_rows(int64_t first, int64_t ld, double beta, const double* v, double* z) {
+  static void reflect_rows(int64_t first, int64_t last, int64_t ld, double beta, const double* v,
+                           double* z) {
     V s[kRows];
     for (int i = 0; i < kRows; ++i) s[i] = L::set(0);
-    for (int64_t j = first; j < ld; j += kWidth) {
+    for (int64_t j = first; j < last; j += kWidth) {
       const V y = L::load(v + j);
       for (int i = 0; i < kRows; ++i) s[i] += L::load(z + i * ld + j) * y;
     }
     V f[kRows];
     for (int i = 0; i < kRows; ++i) f[i] = L::set(beta * sum(s[i]));
-    for (int64_t j = first; j < ld; j += kWidth) {
+    for (int64_t j = first; j < last; j += kWidth) {
       const V y = L::load(v + j);
       for (int i = 0; i < kRows; ++i) L::store(z + i * ld + j, L::load(z + i * ld + j) - f[i] * y);
     }
   }
-  static void reflect(int64_t rows, int64_t first, int64_t ld, double beta, const double* v,
-                      double* z) {
+  static void reflect(int64_t rows, int64_t first, int64_t last, int64_t ld, double beta,
+                      const double* v, double* z) {
     int64_t i = 0;
-    for (; i + 4 <= rows; i += 4) reflect_rows<4>(first, ld, beta, v, z + i * ld);
-    for (; i < rows; ++i) reflect_rows<1>(first, ld, beta, v, z + i * ld);
+    for (; i + 4 <= rows; i += 4) reflect_rows<4>(first, last, ld, beta, v, z + i * ld);
+    for (; i < rows; ++i) reflect_rows<1>(first, last, ld, beta, v, z + i * ld);
   }
 
   static constexpr MatrixKernels kTable = {multiply, reduce, rotate, reflect};

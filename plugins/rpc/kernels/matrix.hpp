@@ -18,14 +18,15 @@ struct MatrixKernels {
   // c (m, n) = a (m, k) b (k, n), or += when add. n a multiple of 8; a with any strides.
   void (*multiply)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
                    const double* b, int64_t b_row, double* c, int64_t c_row, bool add);
-  // For rows i in [begin, end) of a: a_i -= v_i w + w_i v, then p_i = a_i . next. Columns from `first` (a multiple of
-  // 8) to ld.
-  void (*reduce)(int64_t begin, int64_t end, int64_t first, int64_t ld, double* a, const double* v,
-                 const double* w, const double* next, double* p);
-  // Sweeps of rotations, in order, on the rows of z. Those of one sweep go down: i, i - 1, ...
-  void (*rotate)(int64_t count, const Rotation* r, int64_t ld, double* z);
-  // Each of `rows` rows x of z: x -= beta (v . x) v, columns from `first`.
-  void (*reflect)(int64_t rows, int64_t first, int64_t ld, double beta, const double* v, double* z);
+  // For rows i in [begin, end) of a: a_i -= v_i w + w_i v, then p_i = a_i . next. Columns from `first` to `last`, both
+  // multiples of 8.
+  void (*reduce)(int64_t begin, int64_t end, int64_t first, int64_t last, int64_t ld, double* a,
+                 const double* v, const double* w, const double* next, double* p);
+  // Sweeps of rotations, in order, on the first `columns` of the rows of z. Those of one sweep go down: i, i - 1, ...
+  void (*rotate)(int64_t count, const Rotation* r, int64_t columns, int64_t ld, double* z);
+  // Each of `rows` rows x of z: x -= beta (v . x) v, columns from `first` to `last`.
+  void (*reflect)(int64_t rows, int64_t first, int64_t last, int64_t ld, double beta,
+                  const double* v, double* z);
 };
 
 namespace sse2 {
