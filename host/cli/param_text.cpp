@@ -43,14 +43,17 @@ std::string range_text(const attn_param& p) {
   if (p.flags & ATTN_PARAM_HAS_MAX)
     add((p.flags & ATTN_PARAM_EXCLUSIVE_MAX ? "< " : "<= ") + value_json(p.max).dump());
   if (p.flags & ATTN_PARAM_ODD) add("odd");
-  for (uint32_t i = 0; i < p.n_choices; ++i) add("'" + std::string(p.choices[i]) + "'");
+  // Choices of options are directions for their checks, not values.
+  for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)
+    add("'" + std::string(p.choices[i]) + "'");
   if (p.of) add("options of " + std::string(p.of));
   return text;
 }
 
 Json param_json(const attn_param& p, const Json& def) {
   Json choices = Json::list({}), aliases = Json::list({});
-  for (uint32_t i = 0; i < p.n_choices; ++i) choices.push_back(p.choices[i]);
+  for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)
+    choices.push_back(p.choices[i]);
   for (uint32_t i = 0; i < p.n_aliases; ++i) aliases.push_back(p.aliases[i]);
   return {{"name", p.name},
           {"kind", kind_text(p)},
