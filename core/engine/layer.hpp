@@ -46,6 +46,10 @@ class Layer {
   [[nodiscard]] const attn_type& type() const { return type_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
+  // Replaces the nulls among the values the layer was made with by what it put in their place.
+  void settled(attn_value* values) const {
+    if (ATTN_HAS(&type_, attn_type, settled) && type_.settled) type_.settled(handle_, values);
+  }
 
   [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
   [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/schema/input_names.hpp"
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/print.hpp"
@@ -103,9 +104,7 @@ int run(const Globals& globals, const Options& options) {
   check_input_names(type, shapes);
   const auto layer = config.create();
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    for (const auto& [name, shape] : shapes)
-      if (name == type.inputs[i]->name) by_order[i] = shape;
+  for (const auto& [name, shape] : shapes) by_order.at(schema::find_input(type, name)) = shape;
   const CallOptions call{
       .training = options.training, .seed = options.seed, .arguments = arguments.view()};
   layer->build(by_order, {.seed = options.seed});

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <set>
 
+#include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/program.hpp"
@@ -92,8 +93,7 @@ NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& 
 }
 
 void check_input_names(const attn_type& type, const NamedShapes& shapes) {
-  schema::Names names;
-  for (uint32_t i = 0; i < type.n_inputs; ++i) names.emplace_back(type.inputs[i]->name);
+  const schema::Names names = schema::input_names(type);
   for (const auto& [name, shape] : shapes)
     if (std::find(names.begin(), names.end(), name) == names.end())
       throw InvalidArgument(std::string(type.id) + ": no input '" + name + "'; the type has " +
@@ -110,7 +110,7 @@ std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const attn_input& in = *type.inputs[i];
     for (const auto& [name, shape] : given)
-      if (name == in.name) shapes[i] = shape;
+      if (schema::is_called(in, name)) shapes[i] = shape;
     if (shapes[i] || (in.flags & ATTN_INPUT_OPTIONAL) || in.n_shapes == 0) continue;
     const std::vector<std::string> names = extents(in.shapes[0]);
     Shape shape;

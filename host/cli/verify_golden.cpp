@@ -2,6 +2,7 @@
 #include <attn/error.hpp>
 #include <attn/factory.hpp>
 
+#include "core/schema/input_names.hpp"
 #include "host/cli/activation_case.hpp"
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/log_sink.hpp"
@@ -69,10 +70,9 @@ class Run {
     layer_ = elementwise() ? make_activation(golden_.config)
                            : create_attention_layer(golden_.type, golden_.config);
     std::vector<std::optional<Shape>> shapes(layer_->type().n_inputs);
-    for (uint32_t i = 0; i < layer_->type().n_inputs; ++i)
-      if (const std::string tensor = std::string("input/") + layer_->type().inputs[i]->name;
-          golden_.has(tensor))
-        shapes[i] = Shape(golden_.file.entry(tensor).shape);
+    for (const std::string& name : schema::input_names(layer_->type()))
+      if (const std::string tensor = "input/" + name; golden_.has(tensor))
+        shapes[schema::find_input(layer_->type(), name)] = Shape(golden_.file.entry(tensor).shape);
     layer_->build(shapes, {.dtype = options_.dtype, .seed = 0});
     set_weights();
   }
@@ -162,7 +162,8 @@ Array golden_input(const GoldenCase& golden, const Attention& layer, const std::
   Array a = golden.file.read("input/" + name);
   const attn_type& type = layer.type();
   for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (name == type.inputs[i]->name && (type.inputs[i]->flags & ATTN_INPUT_MASK)) return a;
+    if (schema::is_called(*type.inputs[i], name) && (type.inputs[i]->flags & ATTN_INPUT_MASK))
+      return a;
   if (!dtype_is_floating(a.dtype()) || a.dtype() == layer.dtype()) return a;
   return a.astype(layer.dtype());
 }

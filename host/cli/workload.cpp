@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/schema/input_names.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/profile.hpp"
 #include "host/cli/tensors.hpp"
@@ -98,8 +99,7 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
   for (size_t i = 0; i < w.inputs.size(); ++i) {
     names_.push_back(w.inputs[i].first);
     arrays_.push_back(normal_array(w.inputs[i].second, i + 1));
-    for (uint32_t k = 0; k < layer_->type().n_inputs; ++k)
-      if (names_.back() == layer_->type().inputs[k]->name) shapes[k] = w.inputs[i].second;
+    shapes.at(schema::find_input(layer_->type(), names_.back())) = w.inputs[i].second;
   }
   add_mask(w);
   layer_->build(shapes, {.seed = 1});

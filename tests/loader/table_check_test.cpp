@@ -183,6 +183,19 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.type.n_inputs = 0; }, "it takes no input"},
       {[](T t) { t.input.flags = ATTN_INPUT_OPTIONAL; }, "its first input is optional"},
       {[](T t) { t.mask.name = "inputs"; }, "input 'inputs': the name is used twice"},
+      {[](T t) {
+         static const char* const names[] = {"attention_mask", "a b"};
+         t.input.aliases = names;
+         t.input.n_aliases = 2;
+       },
+       "an alias is not an identifier"},
+      {[](T t) {
+         static const char* const names[] = {"x", "x"};
+         t.input.aliases = names;
+         t.input.n_aliases = 2;
+       },
+       "the alias 'x' is used twice"},
+      {[](T t) { t.input.n_aliases = 1; }, "aliases are missing"},
       {[](T t) { t.input.n_shapes = 2; }, "input 'inputs': shapes are missing"},
       {[](T t) { t.input.dtypes = 1u << 20; }, "unknown kinds of elements"},
       {[](T t) { t.type.n_outputs = 0; }, "1 to 64 outputs"},

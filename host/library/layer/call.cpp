@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/engine/strided.hpp"
+#include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
 #include "core/weights/regularizers.hpp"
 #include "host/library/layer/context.hpp"
@@ -52,14 +53,11 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
                    std::to_string(t.n_inputs),
                "");
     } else {
-      while (i < t.n_inputs && in.name != t.inputs[i]->name) ++i;
+      i = schema::find_input(t, in.name);
       if (i == t.n_inputs) {
-        std::vector<std::string> names;
+        const std::vector<std::string> names = schema::input_names(t);
         std::string list;
-        for (uint32_t k = 0; k < t.n_inputs; ++k) {
-          names.emplace_back(t.inputs[k]->name);
-          list += (k ? ", '" : "'") + names.back() + "'";
-        }
+        for (const std::string& name : names) list += (list.empty() ? "'" : ", '") + name + "'";
         refuse("no input '" + std::string(in.name) + "'; the type has " + list,
                std::string(in.name), schema::did_you_mean(in.name, names));
       }

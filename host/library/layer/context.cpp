@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "core/schema/input_names.hpp"
+
 namespace attn {
 
 namespace {
@@ -40,7 +42,7 @@ std::optional<ConstView> Context::output(std::string_view name) const {
 std::optional<ConstView> Context::input_gradient(std::string_view name) const {
   const attn_type* type = impl_->type;
   for (uint32_t i = 0; type && i < type->n_inputs; ++i) {
-    if (name != type->inputs[i]->name || !impl_->engine.handles.inputs[i]) continue;
+    if (!schema::is_called(*type->inputs[i], name) || !impl_->engine.handles.inputs[i]) continue;
     attn_view g{};
     impl_->engine.gradient(impl_->engine.handles.inputs[i], &g);
     if (!g.data) return std::nullopt;

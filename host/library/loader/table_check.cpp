@@ -15,6 +15,23 @@ namespace {
 #define ATTN_SIZE_UP_TO(type, member) \
   static_cast<uint32_t>(offsetof(type, member) + sizeof(((type*)nullptr)->member))
 
+void check_aliases(const std::string& at, const attn_input& input, std::set<std::string>& names,
+                   Problems& problems) {
+  if (!ATTN_HAS(&input, attn_input, n_aliases) || input.n_aliases == 0) return;
+  if (input.n_aliases > kMaxElements || input.aliases == nullptr) {
+    problems.push_back(at + ": aliases are missing");
+    return;
+  }
+  for (uint32_t i = 0; i < input.n_aliases; ++i) {
+    const char* alias = input.aliases[i];
+    if (!is_identifier(alias)) {
+      problems.push_back(at + ": an alias is not an identifier");
+    } else if (!names.insert(alias).second) {
+      problems.push_back(at + ": the alias " + quoted(alias) + " is used twice");
+    }
+  }
+}
+
 void check_inputs(const std::string& where, const attn_type& t, Problems& problems) {
   if (!check_array(where + ": inputs", t.inputs, t.n_inputs, ATTN_SIZE_UP_TO(attn_input, shapes),
                    problems)) {
@@ -30,6 +47,7 @@ void check_inputs(const std::string& where, const attn_type& t, Problems& proble
     } else if (!names.insert(input.name).second) {
       problems.push_back(at + ": the name is used twice");
     }
+    check_aliases(at, input, names, problems);
     if (!is_text(input.doc)) problems.push_back(at + ": doc is not a text");
     if (input.n_shapes > kMaxElements || (input.n_shapes > 0 && input.shapes == nullptr)) {
       problems.push_back(at + ": shapes are missing");

@@ -189,6 +189,9 @@ typedef struct attn_input {
   uint32_t n_shapes;
   uint32_t dtypes;           /* bit i: attn_dtype i is taken; 0: floating kinds, for a mask every kind */
   const char* const* shapes; /* one text for each accepted rank, extents named: "batch, seq, dim" */
+  const char* const* aliases; /* further names of the same input */
+  uint32_t n_aliases;
+  uint32_t reserved;
 } attn_input;
 
 enum { ATTN_OUTPUT_OPTIONAL = 1u << 0 };
@@ -467,6 +470,9 @@ typedef struct attn_type {
   int32_t (*build)(attn_layer*, attn_builder*, attn_error*); /* [one-thread-per-layer] */
   /* Must not change *layer: many threads may run it at once, each with a context of its own. [any-thread] */
   int32_t (*forward)(const attn_layer*, const attn_call*, attn_error*);
+  /* values: those that create() got. Writes the numbers that the layer put in the place of nulls, for its
+   * config; NULL: it puts none. [any-thread] */
+  void (*settled)(const attn_layer*, attn_value* values);
 } attn_type;
 
 typedef struct attn_plugin {

@@ -30,6 +30,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace attn::sdk {
@@ -63,6 +64,20 @@ template <class T>
 struct is_optional : std::false_type {};
 template <class T>
 struct is_optional<std::optional<T>> : std::true_type {};
+template <class T>
+struct is_optional_number : std::false_type {};
+template <class T>
+struct is_optional_number<std::optional<T>> : std::is_arithmetic<T> {};
+
+template <class T>
+attn_value number_value(T x) {
+  if constexpr (std::is_same_v<T, bool>)
+    return bool_value(x);
+  else if constexpr (std::is_floating_point_v<T>)
+    return real_value(x);
+  else
+    return int_value(static_cast<int64_t>(x));
+}
 
 // attn_value -> member. The host has checked kind and range.
 inline void read_value(const attn_value& v, bool& x) { x = v.u.i != 0; }
@@ -222,14 +237,21 @@ class Field {
 
 class InputField {
  public:
-  explicit InputField(attn_input& i) : i_(i) {}
+  InputField(attn_input& i, SchemaTables& t) : i_(i), t_(t) {}
   InputField& optional() { return i_.flags |= ATTN_INPUT_OPTIONAL, *this; }
   // A keep mask or a bias: optional, any kind of element.
   InputField& mask() { return i_.flags |= ATTN_INPUT_MASK | ATTN_INPUT_OPTIONAL, *this; }
+  // Further names of the same input.
+  InputField& alias(std::initializer_list<const char*> names) {
+    i_.aliases = t_.keep_list(names);
+    i_.n_aliases = static_cast<uint32_t>(names.size());
+    return *this;
+  }
   InputField& doc(const char* text) { return i_.doc = text, *this; }
 
  private:
   attn_input& i_;
+  SchemaTables& t_;
 };
 
 class OutputField {
@@ -256,6 +278,10 @@ class Schema {
   Field field(const char* name, T Params::*member) {
     readers_.push_back(
         [member](Params& p, const attn_value& v) { detail::read_value(v, p.*member); });
+    if constexpr (detail::is_optional_number<T>::value)
+      writers_.emplace_back(tables_.params.size(), [member](const Params& p, attn_value& v) {
+        if (p.*member) v = detail::number_value(*(p.*member));
+      });
     return add(tables_.params, name, Params{}.*member);
   }
   template <class T>
@@ -271,7 +297,7 @@ class Schema {
     i.doc = "";
     i.n_shapes = static_cast<uint32_t>(shapes.size());
     i.shapes = tables_.keep_list(shapes);
-    return InputField(tables_.inputs.emplace_back(i));
+    return InputField(tables_.inputs.emplace_back(i), tables_);
   }
   OutputField output(const char* name, const char* shape) {
     attn_output o{};
@@ -302,6 +328,11 @@ class Schema {
     for (size_t i = 0; i < readers_.size(); ++i) readers_[i](p, values[i]);
     return p;
   }
+  // Numbers that p has now in the place of nulls.
+  void write_settled(const Params& p, attn_value* values) const {
+    for (const auto& [at, write] : writers_)
+      if (values[at].kind == ATTN_NULL) write(p, values[at]);
+  }
   [[nodiscard]] Arguments read_arguments(const attn_value* values) const {
     Arguments a{};
     for (size_t i = 0; i < argument_readers_.size(); ++i) argument_readers_[i](a, values[i]);
@@ -324,6 +355,7 @@ class Schema {
 
   SchemaTables tables_;
   std::vector<std::function<void(Params&, const attn_value&)>> readers_;
+  std::vector<std::pair<size_t, std::function<void(const Params&, attn_value&)>>> writers_;
   std::vector<std::function<void(Arguments&, const attn_value&)>> argument_readers_;
 };
 
