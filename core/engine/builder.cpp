@@ -104,11 +104,11 @@ uint32_t BuilderHost::add_state(const attn_state& d) {
   s.max_len = d.max_len;
   s.shape = checked_shape("state", s.name.c_str(), d.rank, d.shape, -1);
   const bool history = (d.flags & ATTN_STATE_HISTORY) != 0;
-  if (s.name.empty() || history == ((d.flags & ATTN_STATE_VALUE) != 0) || d.max_len < 0 ||
-      (history && (d.axis < 1 || d.axis >= d.rank)))
+  if (s.name.empty() || d.rank < 1 || history == ((d.flags & ATTN_STATE_VALUE) != 0) ||
+      d.max_len < 0 || (history && (d.axis < 1 || d.axis >= d.rank)))
     throw Failure("state '" + s.name +
-                  "' is declared wrongly: a name, one of the two kinds, an axis behind the "
-                  "batch and a length >= 0 are expected");
+                  "' is declared wrongly: a name, one of the two kinds, the batch as the "
+                  "first axis, an axis behind it and a length >= 0 are expected");
   layer.states_.push_back(std::move(s));
   return static_cast<uint32_t>(layer.states_.size() - 1);
 }

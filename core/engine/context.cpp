@@ -243,6 +243,7 @@ Tensor* Context::state_get(uint32_t index) {
 
 void Context::state_set(uint32_t index, Tensor* x) {
   if (!state_) return;
+  state_->check_value(index, x->view);
   ++x->refs;
   for (Pending& p : values_)
     if (p.index == index) {

@@ -151,6 +151,19 @@ attn_view State::value(uint32_t index) const {
   return v;
 }
 
+void State::check_value(uint32_t index, const attn_view& x) const {
+  const Slot& s = slots_.at(index);
+  Shape wanted = s.present ? s.memory.shape() : s.declaration.shape;
+  if (wanted.rank() > 0) wanted[0] = batch_;
+  bool fits = x.rank == wanted.rank();
+  for (size_t i = 0; fits && i < wanted.size(); ++i)
+    fits = wanted[i] < 0 || x.shape[i] == wanted[i];
+  if (!fits)
+    throw InvalidArgument("state '" + s.declaration.name + "': shape " + shape_text(x) +
+                          " does not fit a state of batch " + std::to_string(batch_) +
+                          " and shape " + wanted.to_string());
+}
+
 void State::set_value(uint32_t index, const attn_view& x) {
   Slot& s = slots_[index];
   const Shape shape(x.shape, static_cast<size_t>(x.rank));

@@ -53,6 +53,9 @@ class State {
   void append(uint32_t index, const attn_view& x, attn_view& all);
   // The value, or data nullptr when it was never set.
   [[nodiscard]] attn_view value(uint32_t index) const;
+  // Refuses what cannot become the value: another rank, another batch, extents other than those declared or,
+  // where -1 was declared, those of the value it replaces.
+  void check_value(uint32_t index, const attn_view& x) const;
   void set_value(uint32_t index,
                  const attn_view& x);  // permanent at once: the engine calls it at its commit
   void begin() { pending_ = 0; }

@@ -88,6 +88,36 @@ TEST_CASE("state: truncate, reorder, reset") {
   CHECK(s.length() == 0);
 }
 
+TEST_CASE("state: a value has the extents of its first use until it is reset") {
+  int owner = 0;
+  State s(&owner, {{.name = "kept", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32,
+          2, 0);
+  const auto set = [&](int64_t batch, int64_t count) {
+    std::vector<float> x = positions(batch, 0, count);
+    const attn_view v = view_of(x, batch, count);
+    s.check_value(0, v);
+    s.set_value(0, v);
+  };
+  CHECK(s.value(0).data == nullptr);
+  CHECK_THROWS_AS(set(1, 4), InvalidArgument);
+  CHECK(s.value(0).data == nullptr);
+  set(2, 4);
+  CHECK(s.value(0).shape[2] == 4);
+  CHECK(at(s.value(0), 1, 1, 3, 2) == 103.0f);
+  CHECK(s.length() == 0);
+  CHECK_THROWS_AS(set(2, 5), InvalidArgument);
+  CHECK_THROWS_AS(set(3, 4), InvalidArgument);
+  set(2, 4);
+  s.reorder({1, 0, 1});
+  CHECK(s.value(0).shape[0] == 3);
+  CHECK(at(s.value(0), 2, 0, 1, 0) == 101.0f);
+  CHECK_THROWS_AS(set(2, 4), InvalidArgument);
+  s.reset();
+  CHECK(s.value(0).data == nullptr);
+  set(3, 7);
+  CHECK(s.value(0).shape[2] == 7);
+}
+
 TEST_CASE("state: what does not fit is refused and changes nothing") {
   int owner = 0;
   CHECK_THROWS_AS(State(&owner, history(), ATTN_F32, 2, 9), InvalidArgument);

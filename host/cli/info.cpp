@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <attn/factory.hpp>
 
+#include <algorithm>
 #include <memory>
 
+#include "core/schema/input_names.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/param_text.hpp"
@@ -32,10 +34,12 @@ Json schema_facts(const TypeEntry& entry) {
        outputs = Json::list({}), rules = Json::list({});
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     const attn_input& in = *t.inputs[i];
-    Json shapes = Json::list({});
+    Json shapes = Json::list({}), aliases = Json::list({});
+    for (const char* alias : schema::aliases(in)) aliases.push_back(alias);
     for (uint32_t k = 0; k < in.n_shapes; ++k)
       shapes.push_back("(" + std::string(in.shapes[k]) + ")");
     inputs.push_back({{"name", in.name},
+                      {"aliases", aliases},
                       {"optional", (in.flags & ATTN_INPUT_OPTIONAL) != 0},
                       {"mask", (in.flags & ATTN_INPUT_MASK) != 0},
                       {"shapes", shapes},
@@ -70,6 +74,19 @@ Json schema_facts(const TypeEntry& entry) {
           {"outputs", outputs}};
 }
 
+// capacity: the shortest bound of what grows with every call; 0: nothing bounds it; null: nothing grows.
+Json state_facts(const std::vector<StateInfo>& states) {
+  Json capacity, kept = Json::list({});
+  for (const StateInfo& s : states) {
+    if (s.history) {
+      const int64_t before = capacity.is_null() ? 0 : *capacity.to_int64();
+      capacity = before == 0 ? s.longest : s.longest == 0 ? before : std::min(before, s.longest);
+    }
+    kept.push_back({{"name", s.name}, {"shape", s.shape.to_vector()}, {"grows", s.history}});
+  }
+  return {{"capacity", capacity}, {"kept", kept}};
+}
+
 // What a built layer tells: weights, state, and the cost of one call on random inputs.
 Json layer_facts(Attention& layer, const NamedShapes& given) {
   const auto shapes = input_shapes(layer.type(), layer.config(), given);
@@ -90,10 +107,7 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
                 {"parameter_count", all},
                 {"trainable_count", trained},
                 {"state", nullptr}};
-  if (layer.has_state()) {
-    const auto state = layer.make_state(1);
-    facts.set("state", {{"capacity", state->capacity()}});
-  }
+  if (layer.has_state()) facts.set("state", state_facts(layer.states()));
   return facts;
 }
 
@@ -158,8 +172,9 @@ void print_schema(const Json& f) {
     std::string shapes;
     for (const Json& s : in.at("shapes").as_list())
       shapes += (shapes.empty() ? "" : " or ") + s.as_string();
-    print_line("  " + text(in, "name") + "  " + shapes +
-               (in.at("optional").as_bool() ? "  optional" : "") +
+    std::string names = text(in, "name");
+    for (const Json& alias : in.at("aliases").as_list()) names += " = " + alias.as_string();
+    print_line("  " + names + "  " + shapes + (in.at("optional").as_bool() ? "  optional" : "") +
                (in.at("mask").as_bool() ? "  mask" : "") + "  " + text(in, "doc"));
   }
   title("Arguments of a call");
@@ -185,11 +200,17 @@ void print_layer(const Json& f) {
              grouped(*f.at("trainable_count").to_int64()) + " of them trained");
   title("State");
   const Json& state = f.at("state");
-  if (state.is_null())
+  if (state.is_null()) {
     print_line("  none: every call stands alone");
-  else
-    print_line("  kept from call to call when one is attached; up to " +
-               state.at("capacity").dump() + " positions");
+    return;
+  }
+  const Json& capacity = state.at("capacity");
+  print_line("  kept from call to call when one is attached" +
+             (capacity.is_null()         ? std::string("; of fixed length from the first call on")
+              : *capacity.to_int64() > 0 ? "; up to " + capacity.dump() + " positions"
+                                         : "; as many positions as it is made for"));
+  for (const Json& s : state.at("kept").as_list())
+    print_line("  " + text(s, "name") + "  " + s.at("shape").dump());
 }
 
 void print_cost(const Json& c) {

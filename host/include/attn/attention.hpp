@@ -86,6 +86,15 @@ class State {
   virtual void reorder(const std::vector<int64_t>& rows) = 0;
 };
 
+// What a state holds: histories grow with every call, values are replaced. Extents of -1: the batch, what grows,
+// and what the first use decides.
+struct StateInfo {
+  std::string name;
+  Shape shape;
+  bool history = false;
+  int64_t longest = 0;  // capacity of a history; 0: any, to be given to make_state()
+};
+
 struct CallOptions {
   bool training = false;
   bool record = false;                    // keep what backward() needs
@@ -226,6 +235,7 @@ class Attention {
   [[nodiscard]] virtual std::unique_ptr<State> make_state(int64_t batch,
                                                           int64_t capacity = 0) const = 0;
   [[nodiscard]] virtual bool has_state() const = 0;
+  [[nodiscard]] virtual std::vector<StateInfo> states() const = 0;  // of a built layer
 
   // ---- weights --------------------------------------------------------------------------------
   [[nodiscard]] virtual std::vector<WeightInfo> weights() const = 0;

@@ -18,7 +18,34 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
     : source_(std::move(source)),
       config_(std::move(config)),
       name_(std::move(name)),
-      layer_(*source_.type, values, name_) {}
+      layer_(*source_.type, values, name_) {
+  settle(values);
+}
+
+// The config shows the numbers that the layer put in the place of nulls.
+void PluginLayer::settle(const attn_value* values) {
+  const attn_type& t = type();
+  std::vector<attn_value> all(values, values + t.n_params);
+  layer_.settled(all.data());
+  for (uint32_t i = 0; i < t.n_params; ++i) {
+    if (values[i].kind != ATTN_NULL) continue;
+    const attn_param& p = *t.params[i];
+    switch (all[i].kind) {
+      case ATTN_VALUE_BOOL:
+        config_.set(p.name, all[i].u.i != 0);
+        break;
+      case ATTN_VALUE_I64:
+        config_.set(p.name, p.kind == ATTN_PARAM_SEED ? Json(static_cast<uint64_t>(all[i].u.i))
+                                                      : Json(all[i].u.i));
+        break;
+      case ATTN_VALUE_F64:
+        config_.set(p.name, all[i].u.f);
+        break;
+      default:
+        break;
+    }
+  }
+}
 
 void PluginLayer::require_built() const {
   if (!built_.load())
@@ -114,6 +141,14 @@ std::vector<Penalty> PluginLayer::losses(const Context& ctx) const {
 bool PluginLayer::has_state() const {
   require_built();
   return !layer_.states().empty();
+}
+
+std::vector<StateInfo> PluginLayer::states() const {
+  require_built();
+  std::vector<StateInfo> out;
+  for (const engine::StateDeclaration& d : layer_.states())
+    out.push_back({d.name, d.shape, (d.flags & ATTN_STATE_HISTORY) != 0, d.max_len});
+  return out;
 }
 
 std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity) const {

@@ -52,6 +52,7 @@ class PluginLayer final : public Attention {
 
   [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch, int64_t capacity) const override;
   [[nodiscard]] bool has_state() const override;
+  [[nodiscard]] std::vector<StateInfo> states() const override;
 
   [[nodiscard]] std::vector<WeightInfo> weights() const override;
   [[nodiscard]] ConstView weight(std::string_view name) const override;
@@ -62,6 +63,7 @@ class PluginLayer final : public Attention {
 
  private:
   struct Ports;
+  void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports);
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);

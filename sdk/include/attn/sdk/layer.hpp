@@ -11,9 +11,9 @@
 //   };
 //
 // build() runs once a layer, before the first call, with the shapes of the inputs. forward() runs
-// on many threads at once and changes nothing in the object. A constructor-time check that no
-// schema rule can express goes into an optional `void check() const`, which runs when the layer is
-// created.
+// on many threads at once and changes nothing in the object. Two optional members run when the
+// layer is created: `void settle()` gives numbers to parameters that were left null (the config
+// shows them from then on), and then `void check() const` refuses what no schema rule can express.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -101,7 +101,8 @@ class Builder {
   State history(const char* name, std::initializer_list<int64_t> shape, int axis, int64_t max_len) {
     return declare_state(name, shape, ATTN_STATE_HISTORY, axis, max_len);
   }
-  // Kept from call to call when a state is attached: Call::get() and Call::set().
+  // Kept from call to call when a state is attached: Call::get() and Call::set(). Axis 0 is the
+  // batch; extents of -1 are those of the first set(), until the state is reset.
   State value(const char* name, std::initializer_list<int64_t> shape) {
     return declare_state(name, shape, ATTN_STATE_VALUE, 0, 0);
   }
