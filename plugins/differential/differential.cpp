@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Self-attention with two maps over the same values, the second taken from the first (Ye et al.
+// 2024, eq. 1-3).
+#include <attn/sdk/plugin.hpp>
+
+#include "blend.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, num_heads = 0, head_dim = 0;
+  double dropout_rate = 0.0, attention_dropout_rate = 0.0, lambda_init = 0.8;
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+};
+
+struct Arguments {
+  int64_t layer_idx = 0;
+  std::optional<bool> use_causal_mask;  // null: only with a state
+};
+
+// Share of lambda_param that counts at a depth: 0.2 at first, towards 0.8 (section 3.1 of the
+// paper counts layers from 1).
+double lambda_factor(int64_t layer_idx) {
+  const auto depth = static_cast<double>(std::max<int64_t>(layer_idx, 1)) - 1;
+  return 0.8 - 0.6 * std::exp(-0.3 * depth);
+}
+
+struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
+  static constexpr TypeInfo info{
+      .id = "differential",
+      .class_name = "DifferentialMultiHeadAttention",
+      .description = "Two attention maps over the same values; the second cancels noise.",
+      .use_case = "Transformers that must find the relevant part of a long context.",
+      .input_shape = "(batch, seq_len, dim)",
+      .complexity = "O(seq_len^2 * num_heads * head_dim), two maps",
+      .paper = "Differential Transformer (2410.05258)"};
+
+  static void describe(Schema<Params, Arguments>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("model width");
+    s.field("num_heads", &Params::num_heads).required().above(0).doc("number of heads");
+    s.field("head_dim", &Params::head_dim)
+        .required()
+        .above(0)
+        .doc("size of a head; num_heads * head_dim may differ from dim");
+    s.field("dropout_rate", &Params::dropout_rate).between(0, 1).doc("dropout on the output");
+    s.field("attention_dropout_rate", &Params::attention_dropout_rate)
+        .between(0, 1)
+        .doc("dropout on the weights of both maps");
+    s.field("lambda_init", &Params::lambda_init)
+        .between(0, 1)
+        .doc("start value of lambda_param, the trained share of the second map");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys, one for each of the four");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of all biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer)
+        .regularizer()
+        .doc("of all kernels and of lambda_param");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    s.field("activity_regularizer", &Params::activity_regularizer)
+        .regularizer()
+        .doc("of the output");
+    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
+    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc("keys that may be used (> 0), for both maps; with a state, over all positions so far");
+    s.argument("layer_idx", &Arguments::layer_idx)
+        .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
+    s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .doc("a position uses itself and earlier ones only; null: true with a state, else false");
+    s.output("output", "batch, seq, dim");
+  }
+
+  struct Dense {
+    Weight kernel, bias;
+  };
+  // What each of the two maps has for itself.
+  struct Stream {
+    Dense q, k;
+    Norm q_norm, k_norm;
+    Probability probability;
+    State keys;
+  };
+
+  Weight lambda_param;
+  std::array<Stream, 2> streams;
+  Dense v, proj;
+  State values;
+  Regularizer activity;
+
+  void build(Builder& b) {
+    const int64_t width = p.num_heads * p.head_dim;
+    const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
+      return Dense{
+          b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
+                   p.kernel_regularizer),
+          b.weight((name + "/bias").c_str(), {out}, p.bias_initializer, p.bias_regularizer)};
+    };
+    lambda_param =
+        b.constant("lambda_param", {1}, p.lambda_init, ATTN_WEIGHT_TRAINABLE, p.kernel_regularizer);
+    for (size_t n = 0; n < streams.size(); ++n) {
+      Stream& s = streams[n];
+      const std::string number = std::to_string(n + 1);
+      const auto norm = [&](const std::string& name) {
+        return b.norm((name + number).c_str(), p.qk_norm_type, p.qk_norm_kwargs,
+                      {-1, p.num_heads, -1, p.head_dim});
+      };
+      s.q = dense("q" + number, p.dim, width);
+      s.k = dense("k" + number, p.dim, width);
+      s.q_norm = norm("q_norm_");
+      s.k_norm = norm("k_norm_");
+      s.probability =
+          b.probability(("attn_prob_" + number).c_str(), p.probability_type, p.probability_config);
+      s.keys = b.history(("keys_" + number).c_str(), {-1, p.num_heads, -1, p.head_dim}, 2, 0);
+    }
+    v = dense("v", p.dim, width);
+    proj = dense("proj", width, p.dim);
+    values = b.history("values", {-1, p.num_heads, -1, p.head_dim}, 2, 0);
+    activity = b.regularizer(p.activity_regularizer);
+  }
+
+  void forward(Call& c, const Arguments& a) const {
+    const Tensor x = c.input(0);
+    const bool causal = a.use_causal_mask.value_or(c.stateful());
+    check_input(x);
+    check_call(c, causal);
+
+    // 1.-3. Two maps over one set of values.
+    const Tensor value = c.cache(values, split_heads(apply(c, v, x), p.num_heads));
+    std::array<Tensor, 2> attended;
+    for (size_t n = 0; n < streams.size(); ++n) attended[n] = map(c, n, x, value, causal);
+    // 4.-5. Their difference, heads side by side, projected.
+    const Tensor parameter = c[lambda_param];
+    const auto difference = call<differential::blend, 1>(
+        x, std::array{detail::real_value(lambda_factor(a.layer_idx))},
+        std::array<const Tensor*, 3>{&attended[0], &attended[1], &parameter});
+    Tensor y = dropout(c, apply(c, proj, difference[0]), p.dropout_rate);
+    penalize(c, activity, "activity", y);
+    c.output(0, std::move(y));
+  }
+
+ private:
+  static Tensor apply(const Call& c, const Dense& dense, const Tensor& x) {
+    return linear(x, c[dense.kernel], c[dense.bias]);
+  }
+
+  // (batch, seq, heads * head_dim) of one map.
+  Tensor map(Call& c, size_t n, const Tensor& x, const Tensor& value, bool causal) const {
+    const Stream& s = streams[n];
+    const Tensor q = norm(c, s.q_norm, split_heads(apply(c, s.q, x), p.num_heads));
+    // With a state these are all keys so far, and the queries are the last of them.
+    const Tensor k = c.cache(s.keys, norm(c, s.k_norm, split_heads(apply(c, s.k, x), p.num_heads)));
+    c.label(n == 0 ? "attention_1" : "attention_2");
+    const Attended o = attention(c, q, k, value, s.probability,
+                                 {.scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim)),
+                                  .causal = causal,
+                                  .offset = k.dim(2) - q.dim(2),
+                                  .dropout = c.training() ? p.attention_dropout_rate : 0.0},
+                                 c.input(1));
+    return merge_heads(o.output);
+  }
+
+  // A sequence of length 0 has an empty result.
+  void check_input(const Tensor& x) const {
+    if (x.rank() != 3)
+      fail("expected 3D input (batch, seq, dim), got shape %s", x.shape_text().c_str());
+    if (x.dim(2) != p.dim)
+      fail("Input last dimension (%lld) must match dim (%lld), got shape %s",
+           static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
+  }
+
+  void check_call(const Call& c, bool causal) const {
+    const Stream& s = streams[0];  // the other one has the same settings
+    if ((causal || c.stateful()) && s.probability.other_axis())
+      fail(
+          "%s needs a probability that is normalised over the keys; leave axis out of "
+          "probability_config",
+          c.stateful() ? "a cached call" : "use_causal_mask");
+    if (c.stateful() && s.k_norm.mixes_positions())
+      fail(
+          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
+          "the whole sequence in one call",
+          p.qk_norm_type->c_str());
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("differential", "1.0.0", "Apache-2.0", DifferentialMultiHeadAttention,
+            Operator<differential::blend>)
