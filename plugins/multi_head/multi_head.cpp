@@ -20,7 +20,11 @@ struct Params {
   Setting qk_norm_kwargs;
 };
 
-struct MultiHeadAttention : Layer<Params> {
+struct Arguments {
+  std::optional<bool> use_causal_mask;  // null: only with a state
+};
+
+struct MultiHeadAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
       .id = "multi_head",
       .class_name = "MultiHeadAttention",
@@ -31,7 +35,7 @@ struct MultiHeadAttention : Layer<Params> {
       .complexity = "O(seq_len^2 * dim)",
       .paper = "Attention Is All You Need (1706.03762)"};
 
-  static void describe(Schema<Params>& s) {
+  static void describe(Schema<Params, Arguments>& s) {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("dropout_rate", &Params::dropout_rate)
@@ -52,13 +56,16 @@ struct MultiHeadAttention : Layer<Params> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
-        .doc("keys that may be used (> 0)");
+        .doc("keys that may be used (> 0); with a state, over all positions so far");
+    s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.output("output", "batch, seq, dim");
   }
 
   Weight qkv, qkv_bias, proj, proj_bias;
   Norm q_norm, k_norm;
   Probability attn_prob;
+  State key_cache, value_cache;
 
   void build(Builder& b) {
     const int64_t d = p.dim, head = p.dim / p.num_heads;
@@ -74,20 +81,42 @@ struct MultiHeadAttention : Layer<Params> {
                     {-1, p.num_heads, -1, head});
     k_norm = b.norm("cross_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
                     {-1, p.num_heads, -1, head});
+    key_cache = b.history("keys", {-1, p.num_heads, -1, head}, 2, 0);
+    value_cache = b.history("values", {-1, p.num_heads, -1, head}, 2, 0);
   }
 
-  void forward(Call& c) const {
+  void forward(Call& c, const Arguments& arguments) const {
     const Tensor x = c.input(0);
+    const bool causal = arguments.use_causal_mask.value_or(c.stateful());
     check_sequence(x, p.dim);
+    check_call(c, causal);
     const Tensor a = linear(x, c[qkv], c[qkv_bias]);
     const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
-    const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
-    const Tensor v = split_heads(a, p.num_heads, 2, 3);
+    // With a state these are all keys and values so far, and the queries are the last of them.
+    const Tensor k = c.cache(key_cache, norm(c, k_norm, split_heads(a, p.num_heads, 1, 3)));
+    const Tensor v = c.cache(value_cache, split_heads(a, p.num_heads, 2, 3));
     const double scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
-    const Attended o =
-        attention(c, q, k, v, attn_prob,
-                  {.scale = scale, .dropout = c.training() ? p.dropout_rate : 0.0}, c.input(1));
+    const Attended o = attention(c, q, k, v, attn_prob,
+                                 {.scale = scale,
+                                  .causal = causal,
+                                  .offset = k.dim(2) - q.dim(2),
+                                  .dropout = c.training() ? p.dropout_rate : 0.0},
+                                 c.input(1));
     c.output(0, linear(merge_heads(o.output), c[proj], c[proj_bias]));
+  }
+
+ private:
+  void check_call(const Call& c, bool causal) const {
+    if ((causal || c.stateful()) && attn_prob.other_axis())
+      fail(
+          "%s needs a probability that is normalised over the keys; leave axis out of "
+          "probability_config",
+          c.stateful() ? "a cached call" : "use_causal_mask");
+    if (c.stateful() && (k_norm.mixes_positions() || q_norm.mixes_positions()))
+      fail(
+          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
+          "the whole sequence in one call",
+          p.qk_norm_type->c_str());
   }
 };
 
