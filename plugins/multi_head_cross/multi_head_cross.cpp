@@ -76,16 +76,19 @@ struct MultiHeadCrossAttention : Layer<Params> {
     s.input("query_input", {"batch, query, dim"}).doc("the sequence that asks");
     s.input("kv_input", {"batch, key, dim"})
         .optional()
-        .doc("the sequence that is asked; without it the query sequence asks itself");
+        .doc(
+            "the sequence that is asked; without it the query sequence asks itself. With a state: "
+            "given once, then kept");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
-        .doc("keys that may be used (> 0)");
+        .doc("keys that may be used (> 0), of the sequence that is asked");
     s.output("output", "batch, query, dim");
   }
 
   Weight qkv, qkv_bias, q, q_bias, kv, kv_bias, proj, proj_bias;
   Norm q_norm, k_norm;
   Probability attn_prob;
+  State kept_keys, kept_values;
 
   void build(Builder& b) {
     const int64_t d = p.dim, head = p.dim / p.num_heads;
@@ -108,6 +111,9 @@ struct MultiHeadCrossAttention : Layer<Params> {
                               p.probability_config);
     q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
     k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    if (shared) return;
+    kept_keys = b.value("keys", {-1, p.num_heads, -1, head});
+    kept_values = b.value("values", {-1, p.num_heads, -1, head});
   }
 
   void forward(Call& c) const {
@@ -115,31 +121,56 @@ struct MultiHeadCrossAttention : Layer<Params> {
     check_sequence(x, p.dim, "Query");
     if (other) check_other(x, other);
 
-    // 1. Queries from x, keys and values from the other sequence; 2. heads.
-    Tensor queries, keys, values;
+    // 1.-3. Queries from x, keys and values from the other sequence; heads, norms.
+    Tensor queries;
+    Pair asked;
     if (p.shared_qk_projections) {
       const Tensor a = linear(x, c[qkv], c[qkv_bias]);
       queries = split_heads(a, p.num_heads, 0, 3);
-      keys = split_heads(a, p.num_heads, 1, 3);
-      values = split_heads(a, p.num_heads, 2, 3);
+      asked = {norm(c, k_norm, split_heads(a, p.num_heads, 1, 3)),
+               split_heads(a, p.num_heads, 2, 3)};
     } else {
       queries = split_heads(linear(x, c[q], c[q_bias]), p.num_heads);
-      const Tensor a = linear(other ? other : x, c[kv], c[kv_bias]);
-      keys = split_heads(a, p.num_heads, 0, 2);
-      values = split_heads(a, p.num_heads, 1, 2);
+      asked = c.stateful() ? kept(c, x, other) : project(c, other ? other : x);
     }
-    // 3. Norms of queries and keys, never of values.
     queries = norm(c, q_norm, queries);
-    keys = norm(c, k_norm, keys);
     // 4.-8. Scaled scores, mask, probability, dropout, values, projection.
     const double scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
     const Attended o =
-        attention(c, queries, keys, values, attn_prob,
+        attention(c, queries, asked.keys, asked.values, attn_prob,
                   {.scale = scale, .dropout = c.training() ? p.dropout_rate : 0.0}, c.input(2));
     c.output(0, linear(merge_heads(o.output), c[proj], c[proj_bias]));
   }
 
  private:
+  struct Pair {
+    Tensor keys, values;
+  };
+
+  // Values are never normalised.
+  Pair project(Call& c, const Tensor& y) const {
+    const Tensor a = linear(y, c[kv], c[kv_bias]);
+    return {norm(c, k_norm, split_heads(a, p.num_heads, 0, 2)), split_heads(a, p.num_heads, 1, 2)};
+  }
+  // The first call of a state keeps what it projects; later ones find it.
+  Pair kept(Call& c, const Tensor& x, const Tensor& other) const {
+    Pair pair{c.get(kept_keys), c.get(kept_values)};
+    if (pair.keys && other)
+      fail(
+          "kv_input was given, but the state keeps one already; leave kv_input out or reset the "
+          "state");
+    if (!pair.keys) {
+      if (!other) fail("kv_input is missing; the first call with a state needs it");
+      pair = project(c, other);
+      c.set(kept_keys, pair.keys);
+      c.set(kept_values, pair.values);
+    }
+    if (pair.keys.dim(0) != x.dim(0))
+      fail("Query batch (%lld) must equal the batch of the state (%lld), got shape %s",
+           static_cast<long long>(x.dim(0)), static_cast<long long>(pair.keys.dim(0)),
+           x.shape_text().c_str());
+    return pair;
+  }
   void check_other(const Tensor& x, const Tensor& other) const {
     if (p.shared_qk_projections)
       fail(

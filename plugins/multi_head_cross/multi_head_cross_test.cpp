@@ -107,3 +107,85 @@ TEST_CASE("multi_head_cross: what a call refuses") {
              says("(2, 0, 24)"));
   CHECK_THAT(refusal([&] { return layer->forward({x, y, filled({2, 5}, 1)}); }), says("(2, 5)"));
 }
+
+TEST_CASE("multi_head_cross: a state keeps the projected kv_input") {
+  const Layer layer = small({{"dim", 24}, {"num_heads", 4}, {"qk_norm_type", "rms_norm"}});
+  const Array x = random({2, 5, 24}, 13), y = random({2, 9, 24}, 14);
+  const Array whole = layer->forward({x, y});
+  const auto state = layer->make_state(2);
+  CHECK_THAT(refusal([&] { return layer->forward(x, {.state = state.get()}); }),
+             says("kv_input is missing"));
+  REQUIRE(distance(layer->forward({cut(x, 1, 0, 2), y}, {.state = state.get()}),
+                   cut(whole, 1, 0, 2)) < kSameMath);
+  REQUIRE(state->bytes() == 2 * 2 * 9 * 24 * sizeof(float));
+  for (int64_t t = 2; t < 5; ++t)
+    REQUIRE(distance(layer->forward(cut(x, 1, t, t + 1), {.state = state.get()}),
+                     cut(whole, 1, t, t + 1)) < kSameMath);
+  REQUIRE(state->length() == 0);
+  CHECK_THAT(refusal([&] {
+               return layer->forward({x, y}, {.state = state.get()});
+             }),
+             says("reset"));
+
+  // Beam search: both rows go on from the second one.
+  state->reorder({1, 1, 1});
+  const Array three = reordered(cut(x, 0, 1, 2), 0, {0, 0, 0});
+  REQUIRE(distance(layer->forward(three, {.state = state.get()}),
+                   reordered(cut(whole, 0, 1, 2), 0, {0, 0, 0})) < kSameMath);
+  CHECK_THAT(refusal([&] { return layer->forward(x, {.state = state.get()}); }), says("batch"));
+
+  // Another kv_input, of another length, after a reset.
+  state->reorder({0, 1});
+  state->reset();
+  const Array other = random({2, 6, 24}, 15);
+  REQUIRE(distance(layer->forward({x, other}, {.state = state.get()}), layer->forward({x, other})) <
+          kSameMath);
+  REQUIRE(distance(layer->forward(x, {.state = state.get()}), layer->forward({x, other})) <
+          kSameMath);
+}
+
+TEST_CASE("multi_head_cross: the mask of a call with a state spans what is kept") {
+  const Layer layer = small();
+  const Array x = random({2, 5, 24}, 16), y = random({2, 9, 24}, 17);
+  Array mask = filled({2, 9}, 1);
+  mask.at<float>({0, 1}) = mask.at<float>({1, 8}) = 0;
+  const auto state = layer->make_state(2);
+  const Array whole = layer->forward({x, y, mask});
+  REQUIRE(distance(layer->forward({x, y, mask}, {.state = state.get()}), whole) < kSameMath);
+  const std::vector<Input> later{{"query_input", x.view()}, {"attention_mask", mask.view()}};
+  REQUIRE(distance(layer->forward_all(later, {.state = state.get()}).front().value, whole) <
+          kSameMath);
+  const Array short_mask = filled({2, 5}, 1);
+  const std::vector<Input> wrong{{"query_input", x.view()}, {"attention_mask", short_mask.view()}};
+  CHECK_THAT(refusal([&] { return layer->forward_all(wrong, {.state = state.get()}); }),
+             says("(2, 5)"));
+}
+
+TEST_CASE("multi_head_cross: a call that fails keeps nothing") {
+  const Layer layer = small();
+  const Array x = random({2, 5, 24}, 18), y = random({2, 9, 24}, 19);
+  const auto state = layer->make_state(2);
+  CHECK_FALSE(refusal([&] {
+                return layer->forward({x, y, filled({2, 8}, 1)}, {.state = state.get()});
+              }).empty());
+  CHECK_FALSE(refusal([&] {
+                return layer->forward({cut(x, 0, 0, 1), cut(y, 0, 0, 1)}, {.state = state.get()});
+              }).empty());
+  CHECK(state->bytes() == 0);
+  CHECK_THAT(refusal([&] {
+               return layer->forward({x, y}, {.training = true, .state = state.get()});
+             }),
+             says("training"));
+  // The shapes of a first call are asked for without keeping anything.
+  const std::vector<Input> inputs{x, y};
+  REQUIRE(layer->output_shapes(inputs, {.state = state.get()}).front().second == Shape{2, 5, 24});
+  CHECK(state->bytes() == 0);
+  REQUIRE(distance(layer->forward({x, y}, {.state = state.get()}), layer->forward({x, y})) <
+          kSameMath);
+  // Self-attention alone has nothing to keep.
+  const Layer shared =
+      make("multi_head_cross", {{"dim", 24}, {"num_heads", 4}, {"shared_qk_projections", true}},
+           {{2, 5, 24}});
+  REQUIRE_FALSE(shared->has_state());
+  CHECK_FALSE(refusal([&] { return shared->make_state(2); }).empty());
+}

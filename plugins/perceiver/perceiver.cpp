@@ -57,16 +57,19 @@ struct PerceiverAttention : Layer<Params> {
     s.input("query_input", {"batch, query, dim"}).doc("the latent array");
     s.input("kv_input", {"batch, key, dim"})
         .optional()
-        .doc("the input array; without it the latent array asks itself");
+        .doc(
+            "the input array; without it the latent array asks itself. With a state: given once, "
+            "then kept");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
-        .doc("keys that may be used (> 0)");
+        .doc("positions of the input array that may be used (> 0)");
     s.output("output", "batch, query, dim");
   }
 
   Weight q, q_bias, kv, kv_bias, proj, proj_bias;
   Norm q_norm, k_norm;
   Probability attn_prob;
+  State kept_keys, kept_values;
 
   void build(Builder& b) {
     const int64_t d = p.dim, head = p.dim / p.num_heads;
@@ -88,25 +91,56 @@ struct PerceiverAttention : Layer<Params> {
                     {-1, p.num_heads, -1, head});
     k_norm = b.norm("cross_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
                     {-1, p.num_heads, -1, head});
+    kept_keys = b.value("keys", {-1, p.num_heads, -1, head});
+    kept_values = b.value("values", {-1, p.num_heads, -1, head});
   }
 
   void forward(Call& c) const {
-    const Tensor x = c.input(0), y = c.input(1) ? c.input(1) : x;
+    const Tensor x = c.input(0), input = c.input(1);
     check_sequence(x, p.dim, "Query");
-    check_sequence(y, p.dim, "KV");
-    if (y.dim(0) != x.dim(0))
-      fail("KV batch (%lld) must equal the query batch (%lld), got shapes %s and %s",
-           static_cast<long long>(y.dim(0)), static_cast<long long>(x.dim(0)),
-           y.shape_text().c_str(), x.shape_text().c_str());
+    if (input) {
+      check_sequence(input, p.dim, "KV");
+      if (input.dim(0) != x.dim(0))
+        fail("KV batch (%lld) must equal the query batch (%lld), got shapes %s and %s",
+             static_cast<long long>(input.dim(0)), static_cast<long long>(x.dim(0)),
+             input.shape_text().c_str(), x.shape_text().c_str());
+    }
     const Tensor queries = norm(c, q_norm, split_heads(linear(x, c[q], c[q_bias]), p.num_heads));
-    const Tensor a = linear(y, c[kv], c[kv_bias]);
-    const Tensor keys = norm(c, k_norm, split_heads(a, p.num_heads, 0, 2));
-    const Tensor values = split_heads(a, p.num_heads, 1, 2);
+    const Pair asked = c.stateful() ? kept(c, x, input) : project(c, input ? input : x);
     const double scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
     const Attended o =
-        attention(c, queries, keys, values, attn_prob,
+        attention(c, queries, asked.keys, asked.values, attn_prob,
                   {.scale = scale, .dropout = c.training() ? p.dropout_rate : 0.0}, c.input(2));
     c.output(0, linear(merge_heads(o.output), c[proj], c[proj_bias]));
+  }
+
+ private:
+  struct Pair {
+    Tensor keys, values;
+  };
+
+  Pair project(Call& c, const Tensor& y) const {
+    const Tensor a = linear(y, c[kv], c[kv_bias]);
+    return {norm(c, k_norm, split_heads(a, p.num_heads, 0, 2)), split_heads(a, p.num_heads, 1, 2)};
+  }
+  // The first call of a state keeps what it projects; later ones find it.
+  Pair kept(Call& c, const Tensor& x, const Tensor& input) const {
+    Pair pair{c.get(kept_keys), c.get(kept_values)};
+    if (pair.keys && input)
+      fail(
+          "kv_input was given, but the state keeps one already; leave kv_input out or reset the "
+          "state");
+    if (!pair.keys) {
+      if (!input) fail("kv_input is missing; the first call with a state needs it");
+      pair = project(c, input);
+      c.set(kept_keys, pair.keys);
+      c.set(kept_values, pair.values);
+    }
+    if (pair.keys.dim(0) != x.dim(0))
+      fail("Query batch (%lld) must equal the batch of the state (%lld), got shape %s",
+           static_cast<long long>(x.dim(0)), static_cast<long long>(pair.keys.dim(0)),
+           x.shape_text().c_str());
+    return pair;
   }
 };
 

@@ -59,3 +59,39 @@ TEST_CASE("perceiver: what a call refuses") {
   const std::vector<Input> four{x, y, x, y};
   CHECK_FALSE(refusal([&] { return layer->forward_all(four); }).empty());
 }
+
+TEST_CASE("perceiver: a state keeps the projected input array") {
+  const Layer layer = small();
+  const Array x = random({2, 4, 24}, 10), y = random({2, 30, 24}, 11);
+  Array mask = filled({2, 30}, 1);
+  for (int64_t k = 20; k < 30; ++k) mask.at<float>({1, k}) = 0;
+  const Array whole = layer->forward({x, y}), masked = layer->forward({x, y, mask});
+  const auto state = layer->make_state(2);
+  CHECK_THAT(refusal([&] { return layer->forward(x, {.state = state.get()}); }),
+             says("kv_input is missing"));
+  CHECK_FALSE(refusal([&] {
+                return layer->forward({x, y, filled({2, 29}, 1)}, {.state = state.get()});
+              }).empty());
+  CHECK(state->bytes() == 0);
+  CHECK_THAT(refusal([&] {
+               return layer->forward({x, y}, {.training = true, .state = state.get()});
+             }),
+             says("training"));
+  REQUIRE(distance(layer->forward({x, y}, {.state = state.get()}), whole) < kSameMath);
+  REQUIRE(distance(layer->forward(x, {.state = state.get()}), whole) < kSameMath);
+  const std::vector<Input> later{{"query_input", x.view()}, {"attention_mask", mask.view()}};
+  REQUIRE(distance(layer->forward_all(later, {.state = state.get()}).front().value, masked) <
+          kSameMath);
+  CHECK_THAT(refusal([&] {
+               return layer->forward({x, y}, {.state = state.get()});
+             }),
+             says("reset"));
+  CHECK_THAT(refusal([&] { return layer->forward(cut(x, 0, 0, 1), {.state = state.get()}); }),
+             says("batch"));
+  state->reorder({1, 0});
+  REQUIRE(distance(layer->forward(reordered(x, 0, {1, 0}), {.state = state.get()}),
+                   reordered(whole, 0, {1, 0})) < kSameMath);
+  state->reset();
+  REQUIRE(distance(layer->forward({x, cut(y, 1, 0, 8)}, {.state = state.get()}),
+                   layer->forward({x, cut(y, 1, 0, 8)})) < kSameMath);
+}
