@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A modern Hopfield network: attention whose queries move towards the stored patterns step by step
+// before the values are read (Ramsauer et al. 2020, eq. 3).
+#include <attn/sdk/plugin.hpp>
+
+#include "settling.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t num_heads = 0, key_dim = 0, update_steps_max = 0;
+  double update_steps_eps = 1e-4;
+  std::optional<int64_t> value_dim;
+  double dropout_rate = 0.0;
+  bool use_bias = true;
+  std::string probability_type = "softmax";
+  Setting probability_config;
+  std::optional<std::string> qk_norm_type = "layer_norm";
+  Setting qk_norm_kwargs;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+};
+
+struct Arguments {
+  bool return_attention_scores = false;
+};
+
+enum Port { kQuery, kKey, kValue, kMask };
+
+// Weights of one step that are kept for the next one at most: 64 MB in float32. Beyond, they are
+// computed again, by blocks of queries.
+constexpr int64_t kKeptWeights = int64_t{1} << 24;
+
+struct HopfieldAttention : Layer<Params, Arguments> {
+  static constexpr TypeInfo info{
+      .id = "hopfield",
+      .class_name = "HopfieldAttention",
+      .description = "Associative memory: queries are refined towards the stored patterns.",
+      .use_case = "Retrieval of patterns, pooling over sets, multiple instance learning.",
+      .input_shape = "(batch, seq_len, dim) or [query, key, value]",
+      .complexity = "O(query_len * key_len * key_dim) for each head and update step",
+      .paper = "Hopfield Networks is All You Need (2008.02217)"};
+
+  static void describe(Schema<Params, Arguments>& s) {
+    s.field("num_heads", &Params::num_heads).required().above(0).doc("number of heads");
+    s.field("key_dim", &Params::key_dim)
+        .required()
+        .above(0)
+        .doc("size of a head's queries and keys");
+    s.field("update_steps_max", &Params::update_steps_max)
+        .at_least(0)
+        .doc("updates of the queries before the values are read; 0: ordinary attention");
+    s.field("update_steps_eps", &Params::update_steps_eps)
+        .above(0)
+        .doc("a head whose weights change by less (Frobenius norm) is not updated any more");
+    s.field("value_dim", &Params::value_dim).above(0).doc("size of a head's values; null: key_dim");
+    s.field("dropout_rate", &Params::dropout_rate)
+        .between(0, 1)
+        .doc("dropout on the attention weights, drawn again in every step");
+    s.field("use_bias", &Params::use_bias).doc("biases in all four projections");
+    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
+    s.field("probability_config", &Params::probability_config)
+        .options("probability_type")
+        .doc("its options");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys, before the first step");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of all biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    s.field("activity_regularizer", &Params::activity_regularizer)
+        .regularizer()
+        .doc("of the outputs of the four projections, and of the layer's once more");
+    s.input("query", {"batch, query, query_dim"})
+        .alias({"inputs"})
+        .doc("the patterns that ask; alone they are asked, too");
+    s.input("key", {"batch, key, key_width"}).optional().doc("the stored patterns");
+    s.input("value", {"batch, key, value_width"})
+        .optional()
+        .doc("what is read; without it the stored patterns");
+    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc("keys that may be used (> 0), in every step");
+    s.argument("return_attention_scores", &Arguments::return_attention_scores)
+        .doc("also give the weights that read the values");
+    s.output("output", "batch, query, query_dim");
+    s.output("attention_scores", "batch, head, query, key")
+        .when("return_attention_scores")
+        .doc("after dropout in training");
+  }
+
+  struct Dense {
+    Weight kernel, bias;
+    int64_t in = 0;
+  };
+
+  int64_t heads = 0;
+  Dense query_dense, key_dense, value_dense, output_dense;
+  Norm q_norm, k_norm;
+  Probability attn_prob;
+  Regularizer activity;
+
+  void build(Builder& b) {
+    const attn_shape& query = b.input(kQuery);
+    const attn_shape& key = b.input(kKey).present ? b.input(kKey) : query;
+    const attn_shape& value = b.input(kValue).present ? b.input(kValue) : key;
+    const int64_t query_width = width(query, "query"), key_width = width(key, "key"),
+                  value_width = width(value, "value");
+    heads = p.num_heads;
+    const int64_t d = p.key_dim, e = p.value_dim.value_or(d);
+    const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
+      return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
+                            p.kernel_regularizer),
+                   b.weight((name + "/bias").c_str(), {out}, p.bias_initializer, p.bias_regularizer,
+                            p.use_bias),
+                   in};
+    };
+    query_dense = dense("query_dense", query_width, heads * d);
+    key_dense = dense("key_dense", key_width, heads * d);
+    value_dense = dense("value_dense", value_width, heads * e);
+    output_dense = dense("output_dense", heads * e, query_width);
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, -1, d});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, -1, d});
+    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
+    activity = b.regularizer(p.activity_regularizer);
+  }
+
+  void forward(Call& c, const Arguments&) const {
+    const auto [query, key, value] = patterns(c);
+    const auto project = [&](const Dense& dense, const Tensor& x, const char* name) {
+      const Tensor y = linear(x, c[dense.kernel], c[dense.bias]);
+      penalize(c, activity, name, y);
+      return y;
+    };
+    // 1. and 2. Heads, normalised once.
+    const Tensor q =
+        norm(c, q_norm, split_heads(project(query_dense, query, "query_dense/activity"), heads));
+    const Tensor k =
+        norm(c, k_norm, split_heads(project(key_dense, key, "key_dense/activity"), heads));
+    const Tensor v = split_heads(project(value_dense, value, "value_dense/activity"), heads);
+    // 3. The queries walk among the keys; 4. the values are read where they stand.
+    const Tensor settled = walk(c, q, k);
+    const Attended o = attend(c, settled, k, v, c.input(kMask), rate(c), c.wants(1));
+    const Tensor y = project(output_dense, merge_heads(o.output), "output_dense/activity");
+    penalize(c, activity, "activity", y);
+    c.output(0, y);
+    if (c.wants(1)) c.output(1, o.weights);
+  }
+
+ private:
+  struct Patterns {
+    Tensor query, key, value;
+  };
+
+  static int64_t width(const attn_shape& s, const char* what) {
+    if (s.rank != 3 || s.dim[2] <= 0)
+      fail("%s must be 3D (batch, seq, dim) with a known last dimension to build the layer", what);
+    return s.dim[2];
+  }
+
+  // One, two or three tensors to three.
+  [[nodiscard]] Patterns patterns(const Call& c) const {
+    Patterns x{c.input(kQuery), c.input(kKey), c.input(kValue)};
+    if (x.value && !x.key)
+      fail(
+          "value was given without key; expected 2 or 3 inputs, query, key and perhaps value, or "
+          "query alone");
+    if (!x.key) x.key = x.query;
+    if (!x.value) x.value = x.key;
+    check_pattern(x.query, query_dense, "query");
+    check_pattern(x.key, key_dense, "key");
+    check_pattern(x.value, value_dense, "value");
+    if (x.key.dim(0) != x.query.dim(0) || x.value.dim(0) != x.query.dim(0))
+      fail("query, key and value must have one batch size, got shapes %s, %s and %s",
+           x.query.shape_text().c_str(), x.key.shape_text().c_str(), x.value.shape_text().c_str());
+    if (x.value.dim(1) != x.key.dim(1))
+      fail("key and value must have one length, got shapes %s and %s", x.key.shape_text().c_str(),
+           x.value.shape_text().c_str());
+    return x;
+  }
+  static void check_pattern(const Tensor& x, const Dense& dense, const char* what) {
+    if (x.rank() != 3)
+      fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
+    if (x.dim(2) != dense.in)
+      fail("%s has last dimension %lld, but the layer was built for %lld, got shape %s", what,
+           static_cast<long long>(x.dim(2)), static_cast<long long>(dense.in),
+           x.shape_text().c_str());
+    if (x.size() == 0) fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
+  }
+
+  [[nodiscard]] double rate(const Call& c) const { return c.training() ? p.dropout_rate : 0.0; }
+
+  Attended attend(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                  const Tensor& mask, double dropout, bool want_weights) const {
+    return attention(c, q, k, v, attn_prob,
+                     {.scale = 1.0 / std::sqrt(static_cast<double>(p.key_dim)), .dropout = dropout},
+                     mask, {}, want_weights);
+  }
+
+  // The queries after all updates. A head of a batch element whose weights moved by less than eps
+  // from one step to the next stays where it is. The last step decides nothing.
+  Tensor walk(Call& c, Tensor q, const Tensor& k) const {
+    const int64_t steps = p.update_steps_max;
+    Steps walked(*this, c, q, k);
+    for (int64_t t = 0; t < steps; ++t) {
+      Tensor next = walked.update(q, t);
+      if (t == 0) {
+        q = std::move(next);
+        continue;
+      }
+      const Tensor settled = scale(sqrt(walked.change()), -1, p.update_steps_eps);  // > 0: it has
+      const int64_t count = count_positive(settled);
+      if (count == settled.size()) break;
+      q = count == 0 ? std::move(next) : select(settled, q, next);
+    }
+    return q;
+  }
+
+  // Updates, and how far the weights of the last one are from those of the one before.
+  class Steps {
+   public:
+    Steps(const HopfieldAttention& layer, Call& c, const Tensor& q, const Tensor& k)
+        : layer_(layer), c_(c), k_(k), mask_(c.input(kMask)), tests_(layer.p.update_steps_max > 1) {
+      apart_ = tests_ && ((c.raw().flags & ATTN_CALL_RECORDING) != 0 || layer.rate(c) > 0);
+      // Probabilities over the queries need all of them.
+      whole_ =
+          q.dim(0) * q.dim(1) * q.dim(2) * k.dim(2) <= kKeptWeights || layer.attn_prob.other_axis();
+      seen_k_ = apart_ ? glance(k) : k;
+    }
+
+    // The queries after one more step.
+    Tensor update(const Tensor& q, int64_t t) {
+      std::array<char, 32> label{};
+      std::snprintf(label.data(), label.size(), "step_%lld", static_cast<long long>(t));
+      c_.label(label.data());
+      const bool together = tests_ && whole_ && !apart_;
+      Attended a = layer_.attend(c_, q, k_, k_, mask_, layer_.rate(c_), together);
+      if (!tests_) return std::move(a.output);
+      before_ = std::move(now_);
+      now_ = {apart_ ? glance(q) : q, {}};
+      if (together)
+        now_.weights = std::move(a.weights);
+      else if (whole_)
+        now_.weights = weights(now_.q, 0, q.dim(2));
+      return std::move(a.output);
+    }
+
+    // (B, H, 1, 1): squares of the changes of all weights of a head, before dropout.
+    Tensor change() const {
+      if (whole_) return squares(now_.weights, before_.weights, {});
+      const int64_t queries = now_.q.dim(2);
+      const int64_t row = now_.q.dim(0) * now_.q.dim(1) * k_.dim(2);
+      const int64_t block = std::max(kLeastBlock, kKeptWeights / std::max<int64_t>(row, 1));
+      Tensor sum;
+      for (int64_t begin = 0; begin < queries; begin += block) {
+        const int64_t end = std::min(queries, begin + block);
+        sum = squares(weights(now_.q, begin, end), weights(before_.q, begin, end), sum);
+      }
+      return sum;
+    }
+
+   private:
+    static constexpr int64_t kLeastBlock = 32;  // queries
+    struct Seen {
+      Tensor q, weights;
+    };
+
+    static Tensor glance(const Tensor& x) {
+      return std::move(
+          call<hopfield::glance, 1>(x, std::array<attn_value, 0>{}, std::array{&x})[0]);
+    }
+    static Tensor squares(const Tensor& now, const Tensor& before, const Tensor& sum) {
+      return std::move(call<hopfield::change, 1>(
+          now, std::array<attn_value, 0>{},
+          std::array<const Tensor*, 3>{&now, &before, sum ? &sum : nullptr})[0]);
+    }
+    // Weights of some queries; of the values one component is enough.
+    Tensor weights(const Tensor& q, int64_t begin, int64_t end) const {
+      Tensor mask = mask_;
+      if (mask && mask.rank() >= 3 && mask.dim(-2) == q.dim(2) && end - begin < q.dim(2))
+        mask = mask.slice(mask.rank() - 2, begin, end);
+      c_.label("settling");
+      return layer_
+          .attend(c_, q.slice(2, begin, end), seen_k_, seen_k_.slice(3, 0, 1), mask, 0, true)
+          .weights;
+    }
+
+    const HopfieldAttention& layer_;
+    Call& c_;
+    Tensor k_, seen_k_, mask_;
+    bool tests_, apart_ = false, whole_ = true;
+    Seen now_, before_;
+  };
+
+  static int64_t count_positive(const Tensor& x) {
+    const attn_view v = x.read();
+    int64_t n = 0;
+    for (int64_t b = 0; b < v.shape[0]; ++b)
+      for (int64_t h = 0; h < v.shape[1]; ++h) {
+        const int64_t at = b * v.stride[0] + h * v.stride[1];
+        n += v.dtype == ATTN_F64 ? data<double>(v)[at] > 0 : data<float>(v)[at] > 0;
+      }
+    return n;
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("hopfield", "1.0.0", "Apache-2.0", HopfieldAttention, Operator<hopfield::change>,
+            Operator<hopfield::glance>)
