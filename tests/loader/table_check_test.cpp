@@ -73,8 +73,11 @@ struct Table {
     attr.name = "axes";
     for (attn_param* p : {&size, &rate, &mode, &flag, &attr}) p->doc = "";
     rule = {sizeof rule, 0, "size ({size}) must not be 7", [](const attn_value*) { return 1; }};
-    input = {sizeof input, 0, "inputs", "", 0, 0, nullptr};
-    mask = {sizeof mask, ATTN_INPUT_OPTIONAL | ATTN_INPUT_MASK, "mask", "", 0, 0, nullptr};
+    input.struct_size = mask.struct_size = sizeof(attn_input);
+    input.name = "inputs";
+    mask.name = "mask";
+    mask.flags = ATTN_INPUT_OPTIONAL | ATTN_INPUT_MASK;
+    input.doc = mask.doc = "";
     output = {sizeof output, 0, "output", "", "batch", nullptr};
     weights = {sizeof weights, ATTN_OUTPUT_OPTIONAL, "weights", "", "batch", "return_weights"};
     type.struct_size = sizeof type;

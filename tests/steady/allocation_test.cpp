@@ -68,6 +68,12 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
        {{"dim", 64}, {"num_heads", 4}, {"num_kv_heads", 2}},
        {2, 70, 64},
        {1, 50, 64}},
+      {"gated", {{"dim", 64}, {"num_heads", 4}, {"head_dim", 20}}, {2, 70, 64}, {1, 50, 64}},
+      {"differential", {{"dim", 64}, {"num_heads", 4}, {"head_dim", 16}}, {2, 70, 64}, {1, 50, 64}},
+      {"hopfield",
+       {{"num_heads", 4}, {"key_dim", 16}, {"update_steps_max", 3}},
+       {2, 70, 64},
+       {1, 50, 64}},
       {"non_local", {{"attention_channels", 16}, {"kernel_size", 3}}, {2, 9, 8, 12}, {1, 7, 8, 12}},
       {"capsule_routing", {{"num_heads", 4}}, {2, 400, 64}, {1, 50, 64}},
       {"rpc", {{"dim", 64}, {"num_heads", 4}}, {2, 20, 64}, {1, 9, 64}},
@@ -91,6 +97,24 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
     for (int i = 0; i < 5; ++i) layer->forward(ctx, {&in, 1}, {}, {&out, 1});
     CHECK(allocation_requests() == before);
   }
+}
+
+TEST_CASE("steady: queries to a kept sequence ask for no memory") {
+  attn::set_threads(GENERATE(1, 2));
+  const auto layer =
+      attn::create_attention_layer("multi_head_cross", {{"dim", 64}, {"num_heads", 4}});
+  const attn::Array x = filled({2, 3, 64}), y = filled({2, 90, 64});
+  attn::Context ctx;
+  layer->build({attn::Shape{2, 3, 64}, attn::Shape{2, 90, 64}});
+  const auto state = layer->make_state(2);
+  const attn::Input both[]{x.view(), y.view()};
+  layer->forward(ctx, both, {.state = state.get()});
+  long before = 0;
+  for (int i = 0; i < 10; ++i) {
+    if (i == 2) before = allocation_requests();
+    layer->forward(ctx, {both, 1}, {.state = state.get()});
+  }
+  CHECK(allocation_requests() == before);
 }
 
 TEST_CASE("steady: 1,000 decode steps inside the capacity ask for no memory") {
