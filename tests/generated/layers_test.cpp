@@ -183,5 +183,6 @@ TEST_CASE("layers: an object of a class is a layer like any other") {
   for (const auto& entry : gradients.entries())
     CHECK(entry.gradient.to_vector<float>() == others.weight(entry.name)->to_vector<float>());
   CHECK(any.output_shapes({&in, 1}) == other->output_shapes({&in, 1}));
-  CHECK_FALSE(any.has_state());
+  CHECK(any.has_state());
+  CHECK(any.states().size() == other->states().size());
 }

@@ -68,6 +68,7 @@ class DirectLayer : public Attention {
   [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch,
                                                   int64_t capacity = 0) const override;
   [[nodiscard]] bool has_state() const override;
+  [[nodiscard]] std::vector<StateInfo> states() const override;
 
   [[nodiscard]] std::vector<WeightInfo> weights() const override;
   [[nodiscard]] ConstView weight(std::string_view name) const override;

@@ -43,6 +43,7 @@ std::unique_ptr<State> DirectLayer::make_state(int64_t batch, int64_t capacity) 
   return layer_->make_state(batch, capacity);
 }
 bool DirectLayer::has_state() const { return layer_->has_state(); }
+std::vector<StateInfo> DirectLayer::states() const { return layer_->states(); }
 
 std::vector<WeightInfo> DirectLayer::weights() const { return layer_->weights(); }
 ConstView DirectLayer::weight(std::string_view name) const { return layer_->weight(name); }
