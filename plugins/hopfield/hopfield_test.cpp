@@ -161,6 +161,46 @@ TEST_CASE("hopfield: each head of each batch element stops by itself") {
   REQUIRE(distance(Array::copy_of(*ctx.output()), y) < kSameMath);
 }
 
+TEST_CASE("hopfield: the gradient goes as far as each head walked") {
+  const Array x = random({3, 7, 10}, 6).astype(ATTN_F64);
+  std::vector<double> changes;
+  const Layer free = lively({{"update_steps_max", 4}}, x.shape());
+  static_cast<void>(reference(*free, random({3, 7, 10}, 6), 1, 1e-30, &changes));
+  std::sort(changes.begin(), changes.end());
+  const Layer layer = create_attention_layer(
+      "hopfield",
+      plain({{"update_steps_max", 4}, {"update_steps_eps", std::sqrt(changes[2] * changes[3])}}));
+  layer->build({x.shape()}, {.dtype = ATTN_F64, .seed = 7});
+  for (const WeightInfo& w : free->weights()) layer->set_weight(w.name, free->weight(w.name));
+
+  const Array direction = random({3, 7, 10}, 24).astype(ATTN_F64),
+              cotangent = random({3, 7, 10}, 25).astype(ATTN_F64);
+  const auto dot = [](const double* a, const double* b) {
+    double sum = 0;
+    for (int64_t i = 0; i < 3 * 7 * 10; ++i) sum += a[i] * b[i];
+    return sum;
+  };
+  const auto loss = [&](double step) {
+    Array moved = x.clone();
+    for (int64_t i = 0; i < x.size(); ++i)
+      moved.data<double>()[i] += step * direction.data<double>()[i];
+    return dot(layer->forward(moved).data<double>(), cotangent.data<double>());
+  };
+  Context ctx(ATTN_F64);
+  const std::vector<Input> inputs{x};
+  layer->forward(ctx, inputs, {.record = true});
+  Gradients g(*layer);
+  const Input c(cotangent);
+  layer->backward(ctx, {&c, 1}, g);
+  const Array gradient = Array::copy_of(*ctx.input_gradient("query"));
+  // A central difference with step h is wrong by h^2 times a third derivative, which four steps with
+  // scores of up to 10 make large; and by rounding, eps / h.
+  const double h = 1e-5;
+  const double slope = (loss(h) - loss(-h)) / (2 * h);
+  REQUIRE(std::fabs(slope) > 1e-2);
+  REQUIRE(dot(gradient.data<double>(), direction.data<double>()) == Approx(slope).epsilon(1e-5));
+}
+
 TEST_CASE("hopfield: a large eps is one update, also for the gradient") {
   const Array x = random({2, 7, 10}, 7), cotangent = random({2, 7, 10}, 8);
   const Layer one = lively({{"update_steps_max", 1}}, x.shape());
