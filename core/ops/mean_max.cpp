@@ -87,27 +87,7 @@ struct mean_max : Reduction {
       if (c.din(0)) gradient<T>(c, *c.in(0), *c.din(0));
       return;
     }
-    // Of the product first.
-    Parallel& p = parallel(c);
-    const attn_view t = product<T>(c);
-    const attn_view dt = dense_like(t, p.scratch_array<T>(static_cast<size_t>(size_of(t))));
-    std::fill_n(data<T>(dt), size_of(dt), T(0));
-    gradient<T>(c, t, dt);
-    const attn_view f = broadcast_to(*c.in(1), t);
-    if (const attn_view* dx = c.din(0))
-      Grid<3>::of({dx, &dt, &f})
-          .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
-            T* to = data<T>(*dx) + o[0];
-            const T *g = data<T>(dt) + o[1], *by = data<T>(f) + o[2];
-            for_line(n, s, [=](int64_t i, int64_t j, int64_t k) { to[i] += g[j] * by[k]; });
-          });
-    if (!c.din(1)) return;
-    Grid<2>::of({&dt, c.in(0)}).run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
-      T* g = data<T>(dt) + o[0];
-      const T* x = data<const T>(*c.in(0)) + o[1];
-      for_line(n, s, [=](int64_t i, int64_t j) { g[i] *= x[j]; });
-    });
-    add_broadcast_gradient<T>(p, dt, *c.din(1), 1);
+    factors_gradient<T>(c, *c.in(0), *c.in(1));
   }
 
  private:
@@ -137,6 +117,40 @@ struct mean_max : Reduction {
       for (int64_t i = 0; i < n; ++i) sums[i] = each + (same(row[i], most) ? share : T(0));
       all.inner(1).add(data<T>(dx) + o[1], sums);
     });
+  }
+
+  // The same of x times factors, row by row; what the factors get is added up afterwards.
+  template <class T>
+  static void factors_gradient(const OpCall& c, const attn_view& x, const attn_view& factors) {
+    Parallel& p = parallel(c);
+    const attn_view gm = broadcast_to(plane<T>(c, *c.dout(0), 0), x),
+                    gx = broadcast_to(plane<T>(c, *c.dout(0), 1), x),
+                    m = broadcast_to(wide_saved(c, *c.saved(0)), x), f = broadcast_to(factors, x);
+    const T share = static_cast<T>(1 / static_cast<double>(length(c)));
+    const attn_view products =
+        c.din(1) ? dense_like(x, p.scratch_array<T>(static_cast<size_t>(size_of(x)))) : x;
+    const Rows<7> all({&x, &f, &gm, &gx, &m, c.din(0) ? c.din(0) : &x, &products}, mask(c));
+    const int64_t n = all.length();
+    const Buffers<T> buffers(p, n, 4);
+    all.each(p, [&](auto o, int64_t, int worker) {
+      const T* row = all.inner(0).read(data<const T>(x) + o[0], buffers.get(worker));
+      const T* by = all.inner(1).read(data<const T>(f) + o[1], buffers.get(worker, 1));
+      const T most = data<const T>(m)[o[4]];
+      T ties = 0;
+      for (int64_t i = 0; i < n; ++i) ties += same(row[i] * by[i], most) ? T(1) : T(0);
+      const T every = data<const T>(gm)[o[2]] * share, each = data<const T>(gx)[o[3]] / ties;
+      T* d = buffers.get(worker, 2);
+      for (int64_t i = 0; i < n; ++i) d[i] = every + (same(row[i] * by[i], most) ? each : T(0));
+      if (c.din(1)) {
+        T* to = all.inner(6).target(data<T>(products) + o[6], buffers.get(worker, 3));
+        for (int64_t i = 0; i < n; ++i) to[i] = d[i] * row[i];
+        all.inner(6).write(data<T>(products) + o[6], to);
+      }
+      if (!c.din(0)) return;
+      for (int64_t i = 0; i < n; ++i) d[i] *= by[i];
+      all.inner(5).add(data<T>(*c.din(0)) + o[5], d);
+    });
+    if (c.din(1)) add_broadcast_gradient<T>(p, products, *c.din(1), 1);
   }
 
   // x times factors, dense, in scratch memory.

@@ -68,15 +68,23 @@ struct mul : Binary<mul> {
     Parallel& p = parallel(c);
     const attn_view& g = *c.dout(0);
     const attn_view a = broadcast_to(left, g), b = broadcast_to(right, g);
-    const attn_view all = dense_like(g, p.scratch_array<T>(static_cast<size_t>(size_of(g)) + 1));
+    const bool whole = size_of(to) == size_of(g);
+    const attn_view all =
+        whole ? broadcast_to(to, g)
+              : dense_like(g, p.scratch_array<T>(static_cast<size_t>(size_of(g)) + 1));
+    const auto fast = fast_line<T>();
+    const Buffers<T> buffers(p, kElementGrain, 2);
     Grid<4>::of({&all, &g, &a, &b})
-        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
-          T* y = data<T>(all) + o[0];
-          const T *dy = data<T>(g) + o[1], *x = data<T>(a) + o[2], *z = data<T>(b) + o[3];
-          for_line(n, s,
-                   [=](int64_t i, int64_t j, int64_t k, int64_t l) { y[i] = dy[j] * x[k] * z[l]; });
+        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int worker) {
+          T *first = buffers.get(worker), *y = data<T>(all) + o[0];
+          line(fast, n, data<T>(g) + o[1], s[1], data<T>(a) + o[2], s[2], first, 1);
+          if (!whole) return line(fast, n, first, 1, data<T>(b) + o[3], s[3], y, s[0]);
+          T* second = buffers.get(worker, 1);
+          line(fast, n, first, 1, data<T>(b) + o[3], s[3], second, 1);
+          for_line(n, std::array<int64_t, 2>{s[0], 1},
+                   [=](int64_t i, int64_t j) { y[i] += second[j]; });
         });
-    add_broadcast_gradient<T>(p, all, to, 1);
+    if (!whole) add_broadcast_gradient<T>(p, all, to, 1);
   }
 };
 
