@@ -34,10 +34,6 @@ struct Arguments {
 
 enum Port { kQuery, kKey, kValue, kMask };
 
-// Weights of one step that are kept for the next one at most: 64 MB in float32. Beyond, they are
-// computed again, by blocks of queries.
-constexpr int64_t kKeptWeights = int64_t{1} << 24;
-
 struct HopfieldAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
       .id = "hopfield",
@@ -215,68 +211,102 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     const int64_t steps = p.update_steps_max;
     Steps walked(*this, c, q, k);
     for (int64_t t = 0; t < steps; ++t) {
-      Tensor next = walked.update(q, t);
-      if (t == 0) {
-        q = std::move(next);
-        continue;
+      walked.look(q, t);
+      int64_t count = 0;
+      Tensor settled;
+      if (t > 0) {
+        settled = walked.settled();
+        count = count_positive(settled);
+        if (count == settled.size()) break;
       }
-      const Tensor settled = scale(sqrt(walked.change()), -1, p.update_steps_eps);  // > 0: it has
-      const int64_t count = count_positive(settled);
-      if (count == settled.size()) break;
+      Tensor next = walked.update(q, t);
       q = count == 0 ? std::move(next) : select(settled, q, next);
     }
     return q;
   }
 
-  // Updates, and how far the weights of the last one are from those of the one before.
+  // Updates of the queries, and which heads have settled.
+  //
+  // With few queries the weights of a step are kept for the next one. With many they are computed
+  // again, for a block of queries at a time: as a rule the first blocks show that every head has
+  // moved by more than eps, and the rest need not be looked at.
   class Steps {
    public:
     Steps(const HopfieldAttention& layer, Call& c, const Tensor& q, const Tensor& k)
         : layer_(layer), c_(c), k_(k), mask_(c.input(kMask)), tests_(layer.p.update_steps_max > 1) {
+      // What is compared is not what is used where gradients are recorded or weights dropped.
       apart_ = tests_ && ((c.raw().flags & ATTN_CALL_RECORDING) != 0 || layer.rate(c) > 0);
+      row_ = q.dim(0) * q.dim(1) * k.dim(2);
       // Probabilities over the queries need all of them.
-      whole_ =
-          q.dim(0) * q.dim(1) * q.dim(2) * k.dim(2) <= kKeptWeights || layer.attn_prob.other_axis();
+      whole_ = (q.dim(2) <= kFewQueries && q.dim(2) * row_ <= kMostWeights) ||
+               layer.attn_prob.other_axis();
       seen_k_ = apart_ ? glance(k) : k;
     }
 
-    // The queries after one more step.
-    Tensor update(const Tensor& q, int64_t t) {
-      std::array<char, 32> label{};
-      std::snprintf(label.data(), label.size(), "step_%lld", static_cast<long long>(t));
-      c_.label(label.data());
-      const bool together = tests_ && whole_ && !apart_;
-      Attended a = layer_.attend(c_, q, k_, k_, mask_, layer_.rate(c_), together);
-      if (!tests_) return std::move(a.output);
+    // Where the queries stand before step t.
+    void look(const Tensor& q, int64_t t) {
+      if (!tests_) return;
       before_ = std::move(now_);
       now_ = {apart_ ? glance(q) : q, {}};
-      if (together)
-        now_.weights = std::move(a.weights);
-      else if (whole_)
+      next_ = {};
+      if (!whole_) return;
+      if (apart_) {
         now_.weights = weights(now_.q, 0, q.dim(2));
-      return std::move(a.output);
+      } else {
+        Attended a = step(q, t, true);
+        next_ = std::move(a.output);
+        now_.weights = std::move(a.weights);
+      }
+    }
+    // Where they go.
+    Tensor update(const Tensor& q, int64_t t) {
+      return next_ ? std::move(next_) : step(q, t, false).output;
     }
 
-    // (B, H, 1, 1): squares of the changes of all weights of a head, before dropout.
-    Tensor change() const {
-      if (whole_) return squares(now_.weights, before_.weights, {});
-      const int64_t queries = now_.q.dim(2);
-      const int64_t row = now_.q.dim(0) * now_.q.dim(1) * k_.dim(2);
-      const int64_t block = std::max(kLeastBlock, kKeptWeights / std::max<int64_t>(row, 1));
+    // (B, H, 1, 1): above 0 where the weights before dropout changed by less than eps since the last
+    // look, or did so earlier.
+    Tensor settled() {
       Tensor sum;
-      for (int64_t begin = 0; begin < queries; begin += block) {
-        const int64_t end = std::min(queries, begin + block);
-        sum = squares(weights(now_.q, begin, end), weights(before_.q, begin, end), sum);
+      if (whole_) {
+        sum = squares(now_.weights, before_.weights, {});
+      } else {
+        const int64_t queries = now_.q.dim(2);
+        const int64_t most = std::max(kLeastBlock, kMostWeights / std::max<int64_t>(row_, 1));
+        int64_t block = std::min(kFirstBlock, most);
+        for (int64_t begin = 0, end = 0; begin < queries; begin = end) {
+          end = std::min(queries, begin + block);
+          sum = squares(weights(now_.q, begin, end), weights(before_.q, begin, end), sum);
+          block = std::min(2 * block, most);
+          if (end < queries && all_moved(sum)) break;
+        }
       }
-      return sum;
+      const Tensor now = below_eps(sum);
+      settled_ = settled_ ? maximum(settled_, now) : now;
+      return settled_;
     }
 
    private:
-    static constexpr int64_t kLeastBlock = 32;  // queries
+    static constexpr int64_t kFewQueries = 128, kFirstBlock = 64, kLeastBlock = 32;
+    // Weights that are held at once: 64 MB in float32.
+    static constexpr int64_t kMostWeights = int64_t{1} << 24;
     struct Seen {
       Tensor q, weights;
     };
 
+    Attended step(const Tensor& q, int64_t t, bool want_weights) const {
+      std::array<char, 32> label{};
+      std::snprintf(label.data(), label.size(), "step_%lld", static_cast<long long>(t));
+      c_.label(label.data());
+      return layer_.attend(c_, q, k_, k_, mask_, layer_.rate(c_), want_weights);
+    }
+    [[nodiscard]] Tensor below_eps(const Tensor& sum) const {
+      return scale(sqrt(sum), -1, layer_.p.update_steps_eps);
+    }
+    // More queries can only add to the sums: nothing that is not settled will be.
+    [[nodiscard]] bool all_moved(const Tensor& sum) const {
+      const Tensor open = below_eps(sum);
+      return count_positive(settled_ ? select(settled_, scale(open, 0), open) : open) == 0;
+    }
     static Tensor glance(const Tensor& x) {
       return std::move(
           call<hopfield::glance, 1>(x, std::array<attn_value, 0>{}, std::array{&x})[0]);
@@ -301,7 +331,9 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     Call& c_;
     Tensor k_, seen_k_, mask_;
     bool tests_, apart_ = false, whole_ = true;
+    int64_t row_ = 0;  // weights of one query, of all heads
     Seen now_, before_;
+    Tensor next_, settled_;
   };
 
   static int64_t count_positive(const Tensor& x) {
