@@ -16,7 +16,7 @@ using namespace attn::sdk;
 namespace {
 
 constexpr int64_t kMostSpectrum = int64_t{1} << 20;  // numbers of spectra that are kept at once
-constexpr int64_t kTiles = 64;                       // tiles that are enough for all threads
+constexpr int64_t kTiles = 4;                        // tiles that are enough for a thread
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
@@ -34,9 +34,10 @@ class Transform {
         row_(round_up(job.d, kL)),
         column_tiles_((half_d_ + kL - 1) / kL),
         row_tiles_((half_s_ + kL - 1) / kL) {
-    // Several items at a time while they are small.
+    // As few items at a time as keep all threads busy: their spectra should stay in the cache.
+    const int64_t busy = (kTiles * c.concurrency() + column_tiles_ - 1) / column_tiles_;
     item_ = row_tiles_ * kL * row_;
-    items_ = std::clamp<int64_t>(std::min(kTiles / column_tiles_, kMostSpectrum / (2 * item_)), 1,
+    items_ = std::clamp<int64_t>(std::min(busy, kMostSpectrum / (2 * item_)), 1,
                                  std::max<int64_t>(1, job.batch));
     const int64_t most = std::max(item_, std::min(job.batch * item_, kMostSpectrum / 2));
     fr_ = c.scratch_array<T>(static_cast<size_t>(2 * most));

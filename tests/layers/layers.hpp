@@ -108,6 +108,12 @@ inline std::vector<Sample> samples() {
         {"kernel_size", 3},
         {"dropout_rate", 0.1}},
        {{9, 12, 11, 16}}},
+      {"cbam", {{"channels", 16}, {"ratio", 4}, {"channel_use_bias", true}}, {{9, 12, 31, 16}}},
+      {"mobile_mqa",
+       {{"dim", 64}, {"num_heads", 8}, {"use_downsampling", true}, {"dropout_rate", 0.1}},
+       {{9, 12, 11, 64}}},
+      {"fnet", {{"implementation", "fft"}}, {{9, 66, 61}}},
+      {"fnet", {{"implementation", "matrix"}}, {{9, 66, 61}}},
       {"rpc", {{"dim", 64}, {"num_heads", 8}, {"max_pcp_iter", 3}}, {{9, 17, 64}}},
       {"capsule_routing", {{"num_heads", 8}, {"dropout_rate", 0.1}}, {{9, 66, 64}}},
   };
