@@ -179,6 +179,19 @@ TEST_CASE("fnet: tables of other libraries are accepted and ignored") {
   REQUIRE(distance(layer->forward(x), y) == 0);
 }
 
+TEST_CASE("fnet: sizes have to be known when it is built") {
+  const auto built = [](const Shape& shape) {
+    return refusal([&] {
+      create_attention_layer("fnet", Json::object())->build({shape, std::nullopt}, {});
+      return 0;
+    });
+  };
+  CHECK(built({-1, 5, 18}).empty());
+  CHECK_THAT(built({2, -1, 18}), says("known sequence and hidden size"));
+  CHECK_THAT(built({2, 5, -1}), says("known sequence and hidden size"));
+  CHECK_THAT(built({5, 18}), says("3D (batch, sequence, hidden)"));
+}
+
 TEST_CASE("fnet: what a call refuses") {
   const Layer layer = fnet("fft", {2, 5, 18});
   const Array x = random({2, 5, 18}, 11);
