@@ -223,7 +223,8 @@ void attention(const AttentionArgs<double>& args, Parallel& parallel) {
 void attention(const AttentionArgs<float>& args, Parallel& parallel) {
   if (args.batch * args.heads * args.queries == 0) return;
   if (!use_kernels()) return run_reference(args, parallel);
-  const AttentionArgs<float> a = with_contiguous_masks(args, parallel);
+  const AttentionArgs<float> a =
+      with_finite_values(with_contiguous_masks(args, parallel), parallel);
   const KernelTable& t = table();
   Call c{a,
          t,

@@ -24,6 +24,12 @@ namespace attn::kernels::driver {
 [[nodiscard]] AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args,
                                                          Parallel& parallel);
 
+// Weights of masked keys are exact zeros, but zero times NaN or infinity is NaN: values of keys that no query of their
+// example keeps are replaced with zeros, in a copy in scratch, when one of them is not finite. A query that keeps no key
+// at all does not count, and meets such a key by its score.
+[[nodiscard]] AttentionArgs<float> with_finite_values(const AttentionArgs<float>& args,
+                                                      Parallel& parallel);
+
 // All keys that some query sees.
 [[nodiscard]] KeyRange all_visible_keys(const AttentionArgs<float>& args, int64_t b);
 

@@ -73,7 +73,70 @@ void make_contiguous(Scores4<C>& x, const AttentionArgs<float>& a, Parallel& par
   x.k = 1;
 }
 
+// unused[j] = 1 where no query of example b keeps and sees key j; whether there is one. None when no query keeps any.
+bool find_unused(const AttentionArgs<float>& a, int64_t b, uint8_t* unused) {
+  const int64_t length =
+      a.lengths == nullptr ? a.keys : std::clamp<int64_t>(a.lengths[b], 0, a.keys);
+  if (a.mask.data == nullptr) {
+    std::fill_n(unused, length, uint8_t{0});
+    std::fill_n(unused + length, a.keys - length, uint8_t{1});
+    return length > 0 && length < a.keys;
+  }
+  std::fill_n(unused, a.keys, uint8_t{1});
+  // The last query of a triangular mask keeps all keys: nothing is left to look for.
+  for (int64_t h = a.mask.h != 0 ? a.heads : 1; h-- > 0;)
+    for (int64_t i = a.mask.q != 0 ? a.queries : 1; i-- > 0;) {
+      const uint8_t* mask = a.mask.at(b, h, i);
+      const KeyRange seen = a.mask.q != 0 ? visible_keys(a, i) : KeyRange{0, a.keys};
+      for (int64_t j = seen.begin; j < std::min(seen.end, length); ++j)
+        unused[j] &= static_cast<uint8_t>(mask[j] ^ 1);
+      if (std::memchr(unused, 1, static_cast<size_t>(a.keys)) == nullptr) return false;
+    }
+  return std::memchr(unused, 0, static_cast<size_t>(a.keys)) != nullptr;
+}
+
+bool all_finite(const float* x, int64_t n) {
+  float zero = 0;
+  for (int64_t i = 0; i < n; ++i) zero += x[i] * 0.0f;
+  return zero == 0;
+}
+
 }  // namespace
+
+AttentionArgs<float> with_finite_values(const AttentionArgs<float>& args, Parallel& parallel) {
+  if (args.mask.data == nullptr && args.lengths == nullptr) return args;
+  const int64_t batch = args.batch, keys = args.keys, dim = args.value_dim;
+  uint8_t* unused = parallel.scratch_array<uint8_t>(static_cast<size_t>(batch * keys));
+  uint8_t* spoilt = parallel.scratch_array<uint8_t>(static_cast<size_t>(batch));
+  parallel.loop(batch, 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t b = begin; b < end; ++b) {
+      const uint8_t* own = unused + b * keys;
+      spoilt[b] = 0;
+      if (!find_unused(args, b, unused + b * keys)) continue;
+      for (int64_t j = 0; j < keys && spoilt[b] == 0; ++j)
+        for (int64_t g = 0; own[j] != 0 && g < args.kv_heads; ++g)
+          if (!all_finite(args.v.at(b, g, j), dim)) spoilt[b] = 1;
+    }
+  });
+  if (std::memchr(spoilt, 1, static_cast<size_t>(batch)) == nullptr) return args;
+  float* copy =
+      parallel.scratch_array<float>(static_cast<size_t>(batch * args.kv_heads * keys * dim));
+  parallel.loop(batch * args.kv_heads, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t b = unit / args.kv_heads, g = unit % args.kv_heads;
+      for (int64_t j = 0; j < keys; ++j) {
+        float* to = copy + (unit * keys + j) * dim;
+        if (spoilt[b] != 0 && unused[b * keys + j] != 0)
+          std::fill_n(to, dim, 0.0f);
+        else
+          std::copy_n(args.v.at(b, g, j), dim, to);
+      }
+    }
+  });
+  AttentionArgs<float> a = args;
+  a.v = {copy, args.kv_heads * keys * dim, keys * dim, dim};
+  return a;
+}
 
 AttentionRule make_rule(const AttentionArgs<float>& a) {
   constexpr float kLog2e = 1.4426950408889634f;

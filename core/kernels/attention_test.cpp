@@ -150,3 +150,34 @@ TEST_CASE("attention: a NaN among the scores reaches its row and no other") {
     }
   });
 }
+
+TEST_CASE("attention: keys and values of masked keys may be anything") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    for (const int64_t queries : {1, 20})
+      for (const Probability kind : {Probability::softmax, Probability::threshmax})
+        for (const bool lengths : {false, true}) {
+          Problem p;
+          p.batch = 3, p.heads = 4, p.kv_heads = 2, p.queries = queries, p.keys = 40;
+          p.kind = kind, p.mask = lengths ? Mask::none : Mask::key, p.lengths = lengths;
+          auto clean = make<float>(p), spoilt = make<float>(p);
+          attention(clean.a, parallel);
+          const int64_t row = 2 * (8 + kRoom);
+          for (int64_t b = 0; b < p.batch; ++b)
+            for (int64_t j = 0; j < p.keys; ++j) {
+              const bool kept = lengths ? j < clean.lengths[static_cast<size_t>(b)]
+                                        : clean.mask[static_cast<size_t>(b * p.keys + j)] != 0;
+              // An example of length 0 keeps all its keys.
+              if (kept || (lengths && clean.lengths[static_cast<size_t>(b)] == 0)) continue;
+              const float x = j % 2 == 0 ? std::numeric_limits<float>::quiet_NaN()
+                                         : std::numeric_limits<float>::infinity();
+              for (auto* data : {&spoilt.k, &spoilt.v})
+                std::fill_n(data->begin() + (b * p.keys + j) * row, row, x);
+            }
+          attention(spoilt.a, parallel);
+          INFO(p.text());
+          const bool equal = spoilt.o == clean.o;
+          CHECK(equal);
+        }
+  });
+}
