@@ -94,6 +94,47 @@ void multiply(Parallel& p, const Stack& a, const Stack& b, const Stack& y, const
   }
 }
 
+// y = alpha a b without the terms whose factor in a is zero.
+template <class T>
+void multiply_sparse(Parallel& p, const Stack& a, const Stack& b, const Stack& y,
+                     const attn_view& batch, double alpha) {
+  Grid<3> grid;
+  const int rank = batch.rank - 2;
+  for (int axis = 0; axis < rank; ++axis)
+    grid.push(batch.shape[axis],
+              {y.batch_stride(axis, rank), a.batch_stride(axis, rank), b.batch_stride(axis, rank)});
+  for (int64_t matrix = 0; matrix < grid.size(); ++matrix) {
+    const auto o = grid.offsets(matrix);
+    T* py = data<T>(y.view) + o[0];
+    const T* pa = data<T>(a.view) + o[1];
+    const T* pb = data<T>(b.view) + o[2];
+    p.loop(a.rows(), kReferenceRows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        for (int64_t j = 0; j < b.columns(); ++j) {
+          T sum = 0;
+          for (int64_t k = 0; k < a.columns(); ++k) {
+            const T factor = pa[i * a.row() + k * a.column()];
+            if (factor != 0) sum += factor * pb[k * b.row() + j * b.column()];
+          }
+          py[i * y.row() + j * y.column()] = static_cast<T>(alpha) * sum;
+        }
+    });
+  }
+}
+
+template <class T>
+bool all_finite(const attn_view& v) {
+  const auto grid = Grid<1>::of({&v});
+  const int64_t line = grid.line(), step = grid.strides()[0];
+  for (int64_t first = 0; first < grid.size(); first += line) {
+    const T* x = data<T>(v) + grid.offsets(first)[0];
+    T zero = 0;
+    for (int64_t i = 0; i < line; ++i) zero += x[i * step] * T(0);
+    if (zero != 0 || zero != zero) return false;
+  }
+  return true;
+}
+
 struct matmul {
   static constexpr const char* name = "matmul";
   static constexpr const char* doc =
@@ -101,7 +142,10 @@ struct matmul {
   static constexpr uint32_t version = 1, inputs = 2, outputs = 1;
   static constexpr attn_param attributes[] = {bool_attribute("transpose_a", false),
                                               bool_attribute("transpose_b", false),
-                                              real_attribute("alpha", 1.0)};
+                                              real_attribute("alpha", 1.0),
+                                              // Zero times NaN or infinity is zero: a holds
+                                              // weights of rows that may be anything.
+                                              bool_attribute("skip_zeros", false)};
 
   static void shape(OpCall c) {
     check_number(c, 0, "a");
@@ -128,6 +172,10 @@ struct matmul {
     const attn_view& out = *c.out(0);
     if (size_of(out) == 0) return;
     const Stack direct(out);
+    if (c.flag(3) && !all_finite<T>(*c.in(1))) {
+      multiply_sparse<T>(parallel(c), a, b, direct, out, c.real(2));
+      return;
+    }
     if (direct.column() == 1 || direct.columns() == 1) {
       multiply<T>(parallel(c), a, b, direct, out, c.real(2), false);
       return;

@@ -29,6 +29,24 @@ TEST_CASE("matmul: transposes, broadcasting and scaling") {
   }
 }
 
+TEST_CASE("matmul: a zero leaves out what it would multiply, if asked to") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Trial t{op_matmul()};
+  t.in = {Values{{2, 3}, {2, 0, 1, 1, 0, 3}},
+          Values{{3, 2}, {1, 2, nan, std::numeric_limits<double>::infinity(), 5, 6}}};
+  for (const int32_t dtype : {ATTN_F32, ATTN_F64})
+    for (const bool skip : {false, true}) {
+      t.attrs = {false, false, 0.5, skip};
+      Conditions how;
+      how.dtype = dtype;
+      const std::vector<double> y = t.run(how).out[0].x;
+      if (skip)
+        CHECK(y == std::vector<double>{3.5, 5, 8, 10});
+      else
+        CHECK(std::isnan(y[0]));
+    }
+}
+
 TEST_CASE("matmul: shapes that do not multiply are refused") {
   Trial t{op_matmul()};
   t.in = {uniform({2, 3}), uniform({4, 2})};

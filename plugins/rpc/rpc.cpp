@@ -111,7 +111,8 @@ struct RPCAttention : Layer<Params, Arguments> {
     const int64_t head = p.dim / p.num_heads;
     const double scale = 1.0 / std::sqrt(static_cast<double>(head));
     const Tensor weights = probability(c, attn_prob, clean(q, k, scale, mask), mask);
-    const Tensor o = matmul(weights, v);
+    // What a masked token holds reaches nobody.
+    const Tensor o = matmul(weights, v, {.skip_zeros = true});
     if (c.wants(1)) c.output(1, weights);
     const Tensor y = linear(merge_heads(o), c[out], c[out_bias]);
     c.output(0, dropout(c, y, p.dropout_rate));

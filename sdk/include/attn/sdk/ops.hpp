@@ -49,7 +49,7 @@ ATTN_SDK_OPERATOR(MaxTag, "max", 2, 1);
 ATTN_SDK_OPERATOR(MeanMaxTag, "mean_max", 1, 2);
 ATTN_SDK_OPERATOR(ConcatTag, "concat", 1, 8);
 ATTN_SDK_OPERATOR(ConvertTag, "convert", 1, 1);
-ATTN_SDK_OPERATOR(MatmulTag, "matmul", 3, 2);
+ATTN_SDK_OPERATOR(MatmulTag, "matmul", 4, 2);
 ATTN_SDK_OPERATOR(Conv2dTag, "conv2d", 1, 3);
 ATTN_SDK_OPERATOR(DepthwiseTag, "depthwise_conv2d", 1, 3);
 
@@ -91,13 +91,14 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
 struct MatmulOptions {
   bool transpose_a = false, transpose_b = false;
   double alpha = 1;
+  bool skip_zeros = false;  // a zero of a leaves out a row of b, whatever the row holds
 };
 template <class = void>
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
   return detail::run_one<detail::MatmulTag>(
       a,
       std::array{detail::bool_value(o.transpose_a), detail::bool_value(o.transpose_b),
-                 detail::real_value(o.alpha)},
+                 detail::real_value(o.alpha), detail::bool_value(o.skip_zeros)},
       std::array{&a, &b});
 }
 
@@ -253,7 +254,8 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   if (bias) scores = add(scores, bias);
   Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
   weights = dropout(c, weights, o.dropout);
-  const Tensor out = matmul(weights.reshape({b, g, h / g, q.dim(2), k.dim(2)}), v5);
+  const Tensor out =
+      matmul(weights.reshape({b, g, h / g, q.dim(2), k.dim(2)}), v5, {.skip_zeros = true});
   return {out.reshape({b, h, q.dim(2), v.dim(3)}), std::move(weights)};
 }
 
