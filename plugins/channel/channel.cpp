@@ -76,7 +76,7 @@ struct ChannelAttention : Layer<Params> {
     kernel_2 = kernel("channel_attention_dense_2/kernel", width, p.channels);
     bias_2 = bias("channel_attention_dense_2/bias", p.channels);
     gate = b.activation("channel_attention_gate_activation", p.gate_activation_type,
-                        p.gate_activation_args, {-1, 1, 1, p.channels});
+                        p.gate_activation_args, {-1, p.channels});
   }
 
   void forward(Call& c) const {
@@ -96,7 +96,7 @@ struct ChannelAttention : Layer<Params> {
     const Tensor hidden = activation(c, intermediate, linear(pooled, c[kernel_1], c[bias_1]));
     const Tensor twice = p.use_bias ? scale(c[bias_2], 2) : Tensor{};
     const Tensor z = linear(sum(hidden, {1}), c[kernel_2], twice);
-    c.output(0, activation(c, gate, z.reshape({x.dim(0), 1, 1, p.channels})));
+    c.output(0, activation(c, gate, z).reshape({x.dim(0), 1, 1, p.channels}));
   }
 };
 
