@@ -43,6 +43,8 @@ Tensor rescued(const Tensor& keep, const std::vector<size_t>& axes) {
 Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
              Causal causal) {
   const std::vector<size_t> axes = p.axes();
+  // The argument that several types take, with one meaning.
+  if (const Json* j = run.argument("use_causal_mask"); j && j->as_bool()) causal.on = true;
   demand(!causal.on || p.over_keys(), "the causal rule needs weights over keys");
   const int64_t queries = scores.dim(2);
   // Rows of scores and of the mask come in the same order: remember the latter.

@@ -51,7 +51,7 @@ void adaptive_row(Run& run, std::vector<double>& row, const Json& options);
 [[nodiscard]] Tensor rescued(const Tensor& keep, const std::vector<size_t>& axes);
 
 struct Causal {
-  bool on = false;
+  bool on = false;     // also when the call says use_causal_mask
   int64_t offset = 0;  // query i sees keys 0 .. i + offset
 };
 

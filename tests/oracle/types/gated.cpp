@@ -13,13 +13,16 @@ void gated(Run& run) {
   const std::string norm_type = run.text("qk_norm_type", "zero_centered_rms_norm");
   const Json options = run.options("qk_norm_kwargs");
 
+  const Json* offset = run.argument("position_offset");
+  const int64_t position = offset ? *offset->to_int64() : 0;
+
   const Tensor u = run.layer("input_linear", x, biased);
   const Tensor q = norm(run, "q_norm", norm_type, options, run.layer("q_linear", u, biased));
   const Tensor k = norm(run, "k_norm", norm_type, options, run.layer("k_linear", u, biased));
   const Tensor v = norm(run, "v_norm", "zero_centered_rms_norm", Json::object(),
                         run.layer("v_linear", u, biased));
-  const Tensor z = scores_of(rope(split_heads(q, heads), share, 10000, 0),
-                             rope(split_heads(k, groups), share, 10000, 0),
+  const Tensor z = scores_of(rope(split_heads(q, heads), share, 10000, position),
+                             rope(split_heads(k, groups), share, 10000, position),
                              1 / std::sqrt(static_cast<double>(h)));
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));

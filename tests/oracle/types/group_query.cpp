@@ -10,7 +10,7 @@ void group_query(Run& run) {
                        : reshape(input, {input.dim(0), input.dim(1) * input.dim(2), input.dim(3)});
   const int64_t heads = run.integer("num_heads"), groups = run.integer("num_kv_heads");
   const bool biased = run.flag("use_bias", false);
-  const Json *offset = run.argument("position_offset"), *causal = run.argument("use_causal_mask"),
+  const Json *offset = run.argument("position_offset"),
              *weights = run.argument("return_attention_weights");
   const int64_t position = offset ? *offset->to_int64() : 0;
   const double share = run.number("rope_percentage", 1), theta = run.number("rope_theta", 10000);
@@ -23,9 +23,8 @@ void group_query(Run& run) {
   const Tensor z = scores_of(q, k, 1 / std::sqrt(static_cast<double>(q.dim(3))));
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));
-  const Tensor w = map(weigh(run, probability(run, "attn_prob"), z, keep,
-                             {.on = causal && causal->as_bool(), .offset = 0}),
-                       [=](double e) { return e * kept; });
+  const Tensor w =
+      map(weigh(run, probability(run, "attn_prob"), z, keep), [=](double e) { return e * kept; });
   run.output("output", reshape(run.layer("w_o", merge_heads(mix(w, v)), biased), input.shape));
   if (weights && weights->as_bool()) run.output("attention_weights", w);
 }

@@ -8,6 +8,9 @@ namespace {
 // The nearest matrix of smaller singular values, sum of max(sigma - tau, 0) u v^T, of a square matrix: one-sided
 // Jacobi rotations until all columns of M V are orthogonal.
 std::vector<double> shrink_spectrum(std::vector<double> m, size_t n, double tau) {
+  double squares = 0;
+  for (const double e : m) squares += e * e;
+  if (squares <= tau * tau) return std::vector<double>(n * n, 0.0);  // so is every singular value
   std::vector<double> v(n * n, 0.0);
   for (size_t i = 0; i < n; ++i) v[i * n + i] = 1;
   for (int sweep = 0; sweep < 60; ++sweep) {

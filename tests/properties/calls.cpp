@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/properties/checks.hpp"
+
+namespace attn::properties {
+
+Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
+           const CallSpec& spec)
+    : layer_(layer), ctx_(layer.dtype()), spec_(spec) {
+  const attn_type& type = layer.type();
+  arrays_.reserve(inputs.size());
+  for (uint32_t i = 0; i < type.n_inputs; ++i) {
+    const attn_input& in = *type.inputs[i];
+    const auto it = inputs.find(in.name);
+    if (it == inputs.end()) continue;
+    arrays_.push_back(
+        to_array(it->second, in.flags & ATTN_INPUT_MASK ? c.mask_kind : layer.dtype()));
+    inputs_.emplace_back(in.name, arrays_.back().view());
+  }
+  for (const auto& [name, value] : spec.arguments.as_object())
+    if (value.is_list()) {
+      lists_.emplace_back();
+      for (const Json& j : value.as_list()) lists_.back().push_back(*j.to_int64());
+    }
+  size_t list = 0;
+  for (const auto& [name, value] : spec_.arguments.as_object()) {
+    if (value.is_list())
+      arguments_.emplace_back(name, std::span<const int64_t>(lists_[list++]));
+    else if (value.is_bool())
+      arguments_.emplace_back(name, value.as_bool());
+    else if (value.is_integer())
+      arguments_.emplace_back(name, *value.to_int64());
+    else if (value.is_floating())
+      arguments_.emplace_back(name, value.to_double());
+  }
+}
+
+Outputs Call::run() {
+  layer_.forward(ctx_, inputs_,
+                 {.training = spec_.training,
+                  .record = spec_.record,
+                  .seed = spec_.seed,
+                  .arguments = arguments_,
+                  .state = spec_.state});
+  Outputs out;
+  const attn_type& type = layer_.type();
+  for (uint32_t i = 0; i < type.n_outputs; ++i)
+    if (const auto view = ctx_.output(type.outputs[i]->name))
+      out[type.outputs[i]->name] = to_oracle(*view);
+  return out;
+}
+
+void Call::backward(const Outputs& cotangents, Gradients& into) {
+  std::vector<Array> arrays;
+  std::vector<Input> given;
+  arrays.reserve(cotangents.size());
+  for (const auto& [name, value] : cotangents) {
+    arrays.push_back(to_array(value, layer_.dtype()));
+    given.emplace_back(name, arrays.back().view());
+  }
+  layer_.backward(ctx_, given, into);
+}
+
+oracle::Tensor Call::input_gradient(const std::string& name) const {
+  const auto view = ctx_.input_gradient(name);
+  return view ? to_oracle(*view) : oracle::Tensor{};
+}
+
+Outputs run(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
+            const CallSpec& spec) {
+  return Call(layer, c, inputs, spec).run();
+}
+
+CallSpec spec_of(const Case& c) {
+  return {.training = c.problem.training, .seed = 3, .arguments = c.problem.arguments};
+}
+
+std::map<std::string, oracle::Tensor> weights_of(const Attention& layer) {
+  std::map<std::string, oracle::Tensor> out;
+  for (const WeightInfo& w : layer.weights())
+    if (!w.derived) out[w.name] = to_oracle(layer.weight(w.name));
+  return out;
+}
+
+}  // namespace attn::properties

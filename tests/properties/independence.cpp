@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What must not matter: other elements of the batch, and keys that nobody uses.
+#include <attn/factory.hpp>
+
+#include <functional>
+#include <sstream>
+
+#include "tests/oracle/parts.hpp"
+#include "tests/properties/checks.hpp"
+
+namespace attn::properties {
+namespace {
+
+using oracle::Tensor;
+using Inputs = std::map<std::string, Tensor>;
+
+bool is_mask(const Case& c, const std::string& name) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (name == type.inputs[i]->name) return (type.inputs[i]->flags & ATTN_INPUT_MASK) != 0;
+  return false;
+}
+
+const Tensor* mask_of(const Case& c) {
+  for (const auto& [name, t] : c.problem.inputs)
+    if (is_mask(c, name)) return &t;
+  return nullptr;
+}
+
+// A mask without an axis of the batch is the same for every element.
+bool has_batch(const Case& c, const Tensor& mask, int64_t batch) {
+  const bool additive = c.id.type == "non_local" && !mask.integral;
+  return mask.rank() >= (additive ? 3 : 2) && mask.dim(0) == batch;
+}
+
+bool argument_is_true(const Case& c, const char* name) {
+  const Json* j = c.problem.arguments.find(name);
+  return j && j->is_bool() && j->as_bool();
+}
+
+// ---- who uses whom ------------------------------------------------------------------------------
+
+// Pairs of positions that the type lets meet at all, whatever the mask says.
+std::function<bool(int64_t, int64_t)> structure(const Case& c, const Extents& e) {
+  const Json causal = parameter(c, "causal");
+  if (argument_is_true(c, "use_causal_mask") || (causal.is_bool() && causal.as_bool()))
+    return [](int64_t q, int64_t k) { return k <= q; };
+  if (const Json* anchors = c.problem.arguments.find("num_anchor_tokens");
+      anchors && anchors->is_integer())
+    return [n = *anchors->to_int64()](int64_t, int64_t k) { return k < n; };
+  if (const Json* sizes = c.problem.arguments.find("split_sizes")) {
+    std::vector<int64_t> s;
+    for (const Json& j : sizes->as_list()) s.push_back(*j.to_int64());
+    const bool four = s.size() == 4;
+    const int64_t a = four ? s[0] + s[1] : s[0], keys_a = s[0], keys_b = four ? s[2] : s[1];
+    return [=](int64_t q, int64_t k) { return q < a ? k >= a && k < a + keys_b : k < keys_a; };
+  }
+  if (const Json size = parameter(c, "window_size"); size.is_integer()) {
+    int64_t s = 1;
+    while (s * s < e.queries) ++s;
+    return [s, w = *size.to_int64()](int64_t q, int64_t k) {
+      return q / s / w == k / s / w && q % s / w == k % s / w;
+    };
+  }
+  return [](int64_t, int64_t) { return true; };
+}
+
+struct Use {
+  std::string input{};                              // whose positions are replaced
+  std::vector<std::string> with{};                  // ... and these too
+  std::vector<std::pair<int64_t, int64_t>> keys{};  // (batch, position) that no other position uses
+  std::vector<bool> own{};                          // for each of them: its own query may use it
+  std::vector<bool> exempt{};                       // (batch, query): may change
+};
+
+// Types and settings in which a position reaches others on another way than attention.
+bool is_exempt(const Trial& t) {
+  const Case& c = t.c;
+  const std::string& type = c.id.type;
+  if (type == "fnet" || type == "capsule_routing" || !over_keys(c)) return true;
+  if (mixes_positions(c) || !t.answer.statistics.empty()) return true;
+  const Json kernel = parameter(c, "kernel_size");
+  if (has_parameter(t.layer64->type(), "kernel_size")) {
+    const bool one = (kernel.is_integer() && *kernel.to_int64() == 1) ||
+                     (kernel.is_list() && *kernel.at(size_t{0}).to_int64() == 1 &&
+                      *kernel.at(size_t{1}).to_int64() == 1);
+    const Tensor* mask = mask_of(c);
+    if (!one || (mask && !mask->integral)) return true;
+  }
+  const Json down = parameter(c, "use_downsampling");
+  // Gates over channels and pixels know no keys.
+  return (down.is_bool() && down.as_bool()) ||
+         !(has_parameter(t.layer64->type(), "num_heads") ||
+           has_parameter(t.layer64->type(), "attention_channels"));
+}
+
+Use find_use(const Trial& t) {
+  const Case& c = t.c;
+  const Extents e = extents_of(c);
+  Use use;
+  const auto& inputs = c.problem.inputs;
+  bool self = true;
+  for (const char* name : {"kv_input", "key"})
+    if (inputs.contains(name)) use.input = name, self = false;
+  if (inputs.contains("value")) use.with.emplace_back("value");
+  if (self)
+    for (const auto& [name, value] : inputs)
+      if (!is_mask(c, name)) use.input = name;
+  // What takes part in a decomposition of the scores reaches everyone.
+  const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
+  const auto meets = structure(c, e);
+  const Tensor keep = oracle::keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
+  use.exempt.assign(static_cast<size_t>(e.batch * e.queries), false);
+  Tensor used({e.batch, e.keys}), own({e.batch, e.keys});
+  for (int64_t b = 0; b < e.batch; ++b)
+    for (int64_t q = 0; q < e.queries; ++q)
+      for (int64_t h = 0; h < e.heads; ++h) {
+        bool any = false, could = false;
+        for (int64_t k = 0; k < e.keys; ++k) {
+          if (!meets(q, k)) continue;
+          could = true;
+          if (keep.at(b, h, q, k) == 0) continue;
+          any = true;
+          (self && q == k && !whole_column ? own : used).at(b, k) = 1;
+        }
+        if (could && !any) use.exempt[static_cast<size_t>(b * e.queries + q)] = true;
+      }
+  for (int64_t b = 0; b < e.batch; ++b)
+    for (int64_t k = 0; k < e.keys; ++k)
+      if (used.at(b, k) == 0) {
+        use.keys.emplace_back(b, k);
+        use.own.push_back(own.at(b, k) != 0);
+        if (self) use.exempt[static_cast<size_t>(b * e.queries + k)] = true;
+      }
+  // The number of steps depends on all queries of a head together.
+  if (const Json steps = parameter(c, "update_steps_max");
+      steps.is_integer() && *steps.to_int64() > 1)
+    if (std::count(use.exempt.begin(), use.exempt.end(), true) > 0) use.keys.clear();
+  return use;
+}
+
+enum class Filling { nan, infinity, finite };
+
+Inputs replaced(const Case& c, const Use& use, Filling filling) {
+  Inputs inputs = c.problem.inputs;
+  Random random(c.weights, "replaced", static_cast<uint64_t>(filling));
+  std::vector<std::string> names = use.with;
+  names.push_back(use.input);
+  for (const std::string& name : names)
+    for (size_t n = 0; n < use.keys.size(); ++n) {
+      // What a query uses has a weight in a row, and the neighbours of that row a zero: NaN is for the rest.
+      if (use.own[n] && filling != Filling::finite) continue;
+      const auto [b, k] = use.keys[n];
+      Tensor& t = inputs.at(name);
+      const auto [begin, end] = position(t, b, k);
+      for (size_t i = begin; i < end; ++i) {
+        t.v[i] = random.single(4);
+        if (filling == Filling::nan) t.v[i] = std::nan("");
+        if (filling == Filling::infinity)
+          t.v[i] = std::copysign(std::numeric_limits<double>::infinity(), t.v[i]);
+      }
+    }
+  return inputs;
+}
+
+// Rows that changed although they may not: "" or the first one.
+std::string changed_row(const Use& use, const Tensor& before, const Tensor& after, double allowed) {
+  for (size_t row = 0; row < use.exempt.size(); ++row) {
+    if (use.exempt[row]) continue;
+    const size_t width = before.v.size() / use.exempt.size();
+    for (size_t i = row * width; i < (row + 1) * width; ++i)
+      if (!(std::fabs(before.v[i] - after.v[i]) <= allowed)) {
+        std::ostringstream s;
+        s << "row " << row << ": " << before.v[i] << " became " << after.v[i] << ", allowed "
+          << allowed;
+        return s.str();
+      }
+  }
+  return "";
+}
+
+double magnitude_of(const Use& use, const Tensor& t) {
+  double m = 0;
+  const size_t width = t.v.size() / use.exempt.size();
+  for (size_t i = 0; i < t.v.size(); ++i)
+    if (!use.exempt[i / width]) m = std::max(m, std::fabs(t.v[i]));
+  return m;
+}
+
+// Gradients of a random sum of the rows that may not change.
+struct Slopes {
+  std::map<std::string, Tensor> weights{}, inputs{};
+};
+Slopes slopes(Trial& t, const Use& use, const Inputs& inputs) {
+  CallSpec spec = spec_of(t.c);
+  spec.record = true;
+  Call call(*t.layer64, t.c, inputs, spec);
+  Tensor cotangent = call.run().at("output");
+  Random random(t.c.weights, "cotangent", 0);
+  const size_t width = cotangent.v.size() / use.exempt.size();
+  for (size_t i = 0; i < cotangent.v.size(); ++i) {
+    cotangent.v[i] = random.uniform(-1, 1);
+    if (use.exempt[i / width]) cotangent.v[i] = 0;
+  }
+  Gradients gradients(*t.layer64);
+  call.backward({{"output", cotangent}}, gradients);
+  Slopes out;
+  for (const auto& g : gradients.entries())
+    if (g.trained) out.weights[g.name] = to_oracle(g.gradient.view());
+  for (const auto& [name, value] : inputs)
+    if (!is_mask(t.c, name)) out.inputs[name] = call.input_gradient(name);
+  return out;
+}
+
+void check_slopes(Trial& t, const Use& use) {
+  const Slopes before = slopes(t, use, t.c.problem.inputs);
+  const Slopes after = slopes(t, use, replaced(t.c, use, Filling::finite));
+  double largest = 0;
+  for (const auto* map : {&before.weights, &before.inputs})
+    for (const auto& [name, g] : *map) largest = std::max(largest, magnitude(g));
+  const auto compare = [&](const auto& a, const auto& b) {
+    for (const auto& [name, g] : a)
+      if (const double d = largest_difference(g, b.at(name)); !(d <= 1e-9 * largest))
+        t.fail("the gradient of " + name + " depends on keys that nobody uses, by " +
+               std::to_string(d));
+  };
+  compare(before.weights, after.weights);
+  compare(before.inputs, after.inputs);
+  for (const auto& [b, k] : use.keys) {
+    const Tensor& g = before.inputs.at(use.input);
+    if (g.v.empty()) continue;
+    const auto [begin, end] = position(g, b, k);
+    for (size_t i = begin; i < end; ++i)
+      if (!(std::fabs(g.v[i]) <= 1e-12 * largest))
+        return t.fail("an unused key has a gradient: " + std::to_string(g.v[i]));
+  }
+}
+
+}  // namespace
+
+namespace {
+
+// Axes that norms and activations are told, as they are written.
+std::set<int64_t> norm_axes(const Case& c) {
+  std::set<int64_t> out;
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_params; ++i) {
+    const attn_param& p = *type.params[i];
+    if (p.kind != ATTN_PARAM_OPTIONS || std::string(p.name) == "probability_config") continue;
+    const Json options = parameter(c, p.name);
+    const Json* axis = options.is_object() ? options.find("axis") : nullptr;
+    if (!axis) continue;
+    if (axis->is_integer()) out.insert(*axis->to_int64());
+    if (axis->is_list())
+      for (const Json& j : axis->as_list()) out.insert(*j.to_int64());
+  }
+  return out;
+}
+
+}  // namespace
+
+bool mixes_positions(const Case& c) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_params; ++i) {
+    const attn_param& p = *type.params[i];
+    if (p.kind != ATTN_PARAM_NORM) continue;
+    const Json name = parameter(c, p.name);
+    if (name.is_string() && (name.as_string() == "global_response_norm" ||
+                             name.as_string().find("adaptive_band") != std::string::npos))
+      return true;
+  }
+  const std::set<int64_t> axes = norm_axes(c);
+  return !axes.empty() && axes != std::set<int64_t>{-1};
+}
+
+void check_batch(Trial& t) {
+  const Case& c = t.c;
+  const int64_t batch = extents_of(c).batch;
+  // Statistics of a batch are about the batch, and so is a norm along axis 0, which is -3 for some.
+  if (norm_axes(c).contains(-3)) return;
+  if (batch < 2 || !t.answer.statistics.empty() || t.answer.margin < 1e-3) return;
+  t.marks.insert("batch " + c.id.type);
+  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
+    const bool single = layer->dtype() == ATTN_F32;
+    const Outputs whole = run(*layer, c, c.problem.inputs, spec_of(c));
+    for (int64_t b = 0; b < batch; ++b) {
+      Inputs inputs;
+      for (const auto& [name, value] : c.problem.inputs)
+        inputs[name] = is_mask(c, name) && !has_batch(c, value, batch)
+                           ? value
+                           : oracle::slice(value, 0, b, b + 1);
+      const Outputs alone = run(*layer, c, inputs, spec_of(c));
+      for (const auto& [name, value] : whole) {
+        const double d = largest_difference(alone.at(name), oracle::slice(value, 0, b, b + 1));
+        const double allowed = single ? 2 * t.tolerance32 : 1e-10 * magnitude(value);
+        if ((!single || name == "output") && !(d <= allowed))
+          t.fail("element " + std::to_string(b) + " of the batch depends on others: " + name +
+                 " by " + std::to_string(d));
+      }
+    }
+  }
+}
+
+void check_mask(Trial& t) {
+  if (is_exempt(t)) return;
+  const Use use = find_use(t);
+  if (use.keys.empty()) return;
+  t.marks.insert("unused keys " + t.c.id.type);
+  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
+    const bool single = layer->dtype() == ATTN_F32;
+    if (t.c.is_long && !single) continue;  // seconds in plain loops
+    const Tensor before = run(*layer, t.c, t.c.problem.inputs, spec_of(t.c)).at("output");
+    for (const Filling filling : {Filling::nan, Filling::infinity, Filling::finite}) {
+      if (t.c.is_long && filling == Filling::infinity) continue;
+      const Tensor after = run(*layer, t.c, replaced(t.c, use, filling), spec_of(t.c)).at("output");
+      // Values that are not finite may take another way to the same sum.
+      const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
+      const std::string row = changed_row(use, before, after, allowed);
+      if (row.empty()) continue;
+      t.fail(std::string(single ? "float32" : "float64") + ": keys that nobody uses, set to " +
+             (filling == Filling::nan        ? "NaN"
+              : filling == Filling::infinity ? "infinity"
+                                             : "other numbers") +
+             ", changed " + row);
+      break;
+    }
+  }
+  if (!t.c.is_long) check_slopes(t, use);
+}
+
+}  // namespace attn::properties

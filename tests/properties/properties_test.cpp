@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Random layers of every type that is loaded. Environment:
+//   ATTN_PROPERTY_SEED   another run (default 1)
+//   ATTN_PROPERTY_COUNT  number of cases over all types (default 2000); coverage is asked for from 2000 on
+//   ATTN_PROPERTY_ONLY   TYPE or TYPE:NUMBER: those cases alone, printed
+#include <attn/factory.hpp>
+#include <attn/log.hpp>
+#include <attn/threads.hpp>
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "tests/properties/checks.hpp"
+
+using namespace attn;
+using namespace attn::properties;
+
+namespace {
+
+std::string environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value && *value ? value : otherwise;
+}
+
+struct Outcome {
+  CaseId id{};
+  Marks marks{};
+  std::vector<std::string> failures{};
+  std::string text{};
+  double seconds = 0;
+};
+
+std::string describe(const Case& c) {
+  std::string text = c.problem.config.dump() + "\n  call " + c.problem.arguments.dump() +
+                     (c.problem.training ? " training" : "") + ", mask kind " +
+                     std::to_string(c.mask_kind);
+  for (const auto& [name, value] : c.problem.inputs)
+    text += ", " + name + " " + Shape(value.shape).to_string();
+  return text;
+}
+
+Outcome try_case(const CaseId& id) {
+  Outcome out{.id = id};
+  const auto begin = std::chrono::steady_clock::now();
+  Trial t;
+  try {
+    t.c = make_case(id, t.marks);
+    out.text = describe(t.c);
+    t.layer64 = make_layer(t.c, ATTN_F64);
+    t.layer32 = make_layer(t.c, ATTN_F32);
+    check_forward(t);
+    check_batch(t);
+    check_mask(t);
+    check_decode(t);
+    check_file(t);
+    check_dropout(t);
+    check_penalties(t);
+    check_gradients(t);
+  } catch (const std::exception& e) {
+    t.fail(std::string("exception: ") + e.what());
+  }
+  out.marks = std::move(t.marks);
+  out.failures = std::move(t.failures);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return out;
+}
+
+std::vector<CaseId> chosen_cases(uint64_t seed, uint64_t count, const std::string& only) {
+  std::vector<CaseId> out;
+  const std::vector<std::string> types = list_attention_types();
+  const uint64_t each = (count + types.size() - 1) / types.size();
+  for (const std::string& type : types) {
+    if (!oracle::knows(type)) continue;
+    for (uint64_t n = 0; n < each; ++n) {
+      const CaseId id{seed, type, n};
+      if (only.empty() || only == type || only == id.text()) out.push_back(id);
+    }
+  }
+  return out;
+}
+
+std::vector<Outcome> try_all(const std::vector<CaseId>& cases) {
+  std::vector<Outcome> outcomes(cases.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i; (i = next++) < cases.size();) outcomes[i] = try_case(cases[i]);
+  };
+  std::vector<std::thread> threads;
+  for (unsigned n = std::min(4u, std::thread::hardware_concurrency()); n > 1; --n)
+    threads.emplace_back(work);
+  work();
+  for (std::thread& t : threads) t.join();
+  return outcomes;
+}
+
+}  // namespace
+
+// "norm gated.qk_norm_type=rms_norm" without the place: which of them had their gradients checked somewhere.
+Marks expected_gradients(const Marks& expected) {
+  Marks out;
+  for (const std::string& mark : expected) {
+    const size_t value = mark.find('=');
+    if (mark.starts_with("norm ") || mark.starts_with("probability ") ||
+        mark.starts_with("activation "))
+      out.insert("gradient of " + mark.substr(0, mark.find(' ')) + mark.substr(value));
+    if (mark.starts_with("rank ") && mark.find("mask=") != std::string::npos)
+      out.insert("gradient of mask" + mark.substr(value));
+  }
+  return out;
+}
+
+TEST_CASE("properties of random layers") {
+  set_log_sink([](LogLevel, std::string_view) {});
+  const uint64_t seed = std::stoull(environment("ATTN_PROPERTY_SEED", "1"));
+  const uint64_t count = std::stoull(environment("ATTN_PROPERTY_COUNT", "2000"));
+  const std::string only = environment("ATTN_PROPERTY_ONLY", "");
+  const auto cases = chosen_cases(seed, count, only);
+  const auto outcomes = try_all(cases);
+
+  Marks seen;
+  std::map<std::string, double> seconds;
+  size_t failed = 0;
+  for (const Outcome& o : outcomes) {
+    seen.insert(o.marks.begin(), o.marks.end());
+    seconds[o.id.type] += o.seconds;
+    if (o.failures.empty()) continue;
+    for (const std::string& f : o.failures) std::printf("%s: %s\n", o.id.text().c_str(), f.c_str());
+    if (++failed > 20) continue;
+    std::string text = "ATTN_PROPERTY_SEED=" + std::to_string(o.id.seed) +
+                       " ATTN_PROPERTY_ONLY=" + o.id.text() + "\n  " + o.text;
+    for (const std::string& f : o.failures) text += "\n  " + f;
+    UNSCOPED_INFO(text);
+  }
+  for (const auto& [type, s] : seconds) std::printf("%-24s %.2f s\n", type.c_str(), s);
+  std::printf("%zu cases, %zu failed\n", outcomes.size(), failed);
+  CHECK(failed == 0);
+  if (!only.empty() || count < 2000) return;
+  Marks expected = expected_options(list_attention_types());
+  for (const std::string& type : list_attention_types())
+    if (oracle::knows(type)) expected.merge(expected_marks(type));
+  expected.merge(expected_gradients(expected));
+  for (const std::string& mark : seen)
+    if (mark.starts_with("state ")) expected.insert("decode" + mark.substr(5));
+  const auto gradients = std::count_if(outcomes.begin(), outcomes.end(), [](const Outcome& o) {
+    return o.marks.contains("gradient " + o.id.type);
+  });
+  std::printf("gradients of %td cases\n", gradients);
+  CHECK(gradients >= 300);
+  const auto chaotic = std::count_if(seen.begin(), seen.end(), [](const std::string& mark) {
+    return mark.starts_with("chaotic ");
+  });
+  std::printf("%td cases too sensitive to compare\n", chaotic);
+  CHECK(static_cast<size_t>(chaotic) * 50 < outcomes.size());
+  size_t missing = 0;
+  for (const std::string& mark : expected)
+    if (!seen.contains(mark)) UNSCOPED_INFO("not covered: " << mark), ++missing;
+  std::printf("coverage: %zu of %zu\n", expected.size() - missing, expected.size());
+  CHECK(missing == 0);
+}
