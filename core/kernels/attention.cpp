@@ -41,7 +41,7 @@ AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
   t.k_row = c.a.k.row;
   t.v = c.a.v.at(b, g, 0);
   t.v_row = c.a.v.row;
-  t.step = block_keys(t.head_dim, t.value_dim);
+  t.step = block_keys(c.a);
   t.first = 0;
   t.last = t.keys;
   return t;
@@ -61,7 +61,7 @@ void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t beg
 }
 
 int64_t scratch_of_tile(const Call& c, int64_t rows) {
-  const int64_t step = block_keys(c.a.head_dim, c.a.value_dim);
+  const int64_t step = block_keys(c.a);
   return pad16(c.whole ? whole_scratch(rows, c.a.head_dim, c.a.value_dim, c.a.keys)
                        : online_scratch(rows, c.a.head_dim, c.a.value_dim, step));
 }

@@ -63,6 +63,8 @@ struct AttentionArgs {
   int64_t offset = 0;
   int64_t window = 0;  // 0: none. With causal j > p - window, without |p - j| < window
   int64_t block = 0;   // 0: none. floor(p / block) == floor(j / block)
+  int64_t tile =
+      0;  // > 0: most keys taken at a time, in multiples of 128; changes no result but for rounding
 
   Scores4<const uint8_t> mask{};     // 1 keeps, 0 masks; nothing else
   const int64_t* lengths = nullptr;  // (B): keys j < lengths[b] are kept

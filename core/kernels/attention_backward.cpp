@@ -84,7 +84,7 @@ Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads
   const bool by_blocks = a.kind == Probability::softmax && !p.rule.has_dmap;
   int64_t most = kTileRowsMax;
   if (by_blocks) {
-    p.step = std::min(block_keys_backward(a.head_dim, a.value_dim), round_up(a.keys, p.panel));
+    p.step = std::min(block_keys_backward(a), round_up(a.keys, p.panel));
   } else {
     p.step = round_up(a.keys, p.panel);
     most = std::clamp<int64_t>(kWholeFloats / tile_stride(p.step) / 6 * 6, 6, kTileRowsMax);

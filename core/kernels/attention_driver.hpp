@@ -56,14 +56,15 @@ inline void copy_rows(const KernelTable& table, const float* x, int64_t stride, 
 }
 
 // Keys of a block of the online softmax: keys and values of a block fill about half of a small L2.
-[[nodiscard]] inline int64_t block_keys(int64_t head_dim, int64_t value_dim) {
-  const int64_t depth = std::max<int64_t>(pad16(std::max(head_dim, value_dim)), 16);
-  return std::clamp<int64_t>(32768 / depth / 128 * 128, 128, 1024);
+[[nodiscard]] inline int64_t block_keys(const AttentionArgs<float>& a) {
+  const int64_t depth = std::max<int64_t>(pad16(std::max(a.head_dim, a.value_dim)), 16);
+  const int64_t keys = std::clamp<int64_t>(32768 / depth / 128 * 128, 128, 1024);
+  return a.tile > 0 ? std::clamp<int64_t>(a.tile / 128 * 128, 128, keys) : keys;
 }
 
 // Of the backward pass, which has more to keep: scores and their gradients of a tile and four blocks.
-[[nodiscard]] inline int64_t block_keys_backward(int64_t head_dim, int64_t value_dim) {
-  return std::max<int64_t>(block_keys(head_dim, value_dim) / 2 / 128 * 128, 128);
+[[nodiscard]] inline int64_t block_keys_backward(const AttentionArgs<float>& a) {
+  return std::max<int64_t>(block_keys(a) / 2 / 128 * 128, 128);
 }
 
 // Rows of a tile when `rows` are cut into equal tiles of at most `most` and at least `wanted` tiles, if there are

@@ -27,7 +27,8 @@ enum Attribute {
   kWindow,
   kBlock,
   kEmptyRows,
-  kDropout
+  kDropout,
+  kTile
 };
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths };
 
@@ -145,6 +146,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.offset = c.integer(kOffset);
   a.window = c.integer(kWindow);
   a.block = c.integer(kBlock);
+  a.tile = c.integer(kTile);
   if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m);
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
@@ -205,8 +207,9 @@ struct attention {
       real_attribute("max_temp", 1.0), real_attribute("entropy_threshold", 0.5),
       coefficients_attribute(),        real_attribute("scale", 1.0),
       bool_attribute("causal", false), int_attribute("offset", 0),
-      int_attribute("window", 0),      int_attribute("block", 0),
-      int_attribute("empty_rows", 0),  real_attribute("dropout", 0.0)};
+      int_attribute("span", 0),        int_attribute("block", 0),
+      int_attribute("empty_rows", 0),  real_attribute("dropout", 0.0),
+      int_attribute("tile", 0)};
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -302,8 +305,8 @@ struct attention {
     const auto axes = c.integers(kAxes);
     if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
       fail("this operator normalises the key axis only");
-    if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0)
-      fail("neither window nor block may be negative");
+    if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0 || c.integer(kTile) < 0)
+      fail("neither window nor block nor tile may be negative");
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     if (c.reals(kCoefficients).size() > static_cast<size_t>(kernels::kMaxPolynomial))
       fail("at most %d polynomial coefficients", kernels::kMaxPolynomial);

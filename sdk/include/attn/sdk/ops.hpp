@@ -24,7 +24,7 @@ namespace attn::sdk {
   }
 namespace detail {
 ATTN_SDK_OPERATOR(LinearTag, "linear", 0, 3);
-ATTN_SDK_OPERATOR(AttentionTag, "attention", 14, 7);
+ATTN_SDK_OPERATOR(AttentionTag, "attention", 15, 7);
 ATTN_SDK_OPERATOR(NormTag, "norm", 4, 5);
 ATTN_SDK_OPERATOR(ActivationTag, "activation", 3, 3);
 ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 8, 3);
@@ -111,6 +111,8 @@ struct AttentionOptions {
   bool zero_empty_rows =
       false;           // a row whose mask keeps no key gives zeros; else it ignores its mask
   double dropout = 0;  // rate on the weights
+  int64_t tile =
+      0;  // > 0: most keys taken at a time (in multiples of 128); a matter of memory and speed
 };
 struct Attended {
   Tensor output;   // (B, H, Q, Dv)
@@ -279,7 +281,7 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
       attributes<kProbabilityAttributes>(probability, real_value(o.scale), bool_value(o.causal),
                                          int_value(o.offset), int_value(o.window),
                                          int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
-                                         real_value(o.dropout)),
+                                         real_value(o.dropout), int_value(o.tile)),
       std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
       want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
