@@ -253,6 +253,10 @@ void Context::state_set(uint32_t index, Tensor* x) {
   values_.push_back({index, x});
 }
 
+void Context::advance(int64_t positions) {
+  if (state_ && !shapes_only_) state_->advance(positions);
+}
+
 void Context::assign(uint32_t index, Tensor* x) {
   if (index >= n_weights_) throw InvalidArgument("assign: no such weight");
   const attn_view& w = weights_[index]->view;

@@ -113,6 +113,7 @@ class Context final : public attn_ctx {
   [[nodiscard]] Tensor* append(uint32_t state, Tensor* x);
   [[nodiscard]] Tensor* state_get(uint32_t state);
   void state_set(uint32_t state, Tensor* x);
+  void advance(int64_t positions);
   void assign(uint32_t weight, Tensor* x);
   void add_loss(const char* name, Tensor* x);
   void label(const char* text);

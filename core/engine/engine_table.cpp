@@ -71,6 +71,9 @@ int32_t state_set(attn_ctx* c, uint32_t state, attn_tensor* t, attn_error* e) {
     x.state_set(state, x.checked(t));
   });
 }
+int32_t advance(attn_ctx* c, int64_t positions, attn_error* e) {
+  return guarded(e, [&] { context(c).advance(positions); });
+}
 int32_t assign(attn_ctx* c, uint32_t weight, attn_tensor* t, attn_error* e) {
   return guarded(e, [&] {
     Context& x = context(c);
@@ -126,6 +129,7 @@ constexpr attn_engine make_table() {
   t.log = log;
   t.cpu_level = cpu_level;
   t.kernels = &kernels::kHostKernels;
+  t.advance = advance;
   return t;
 }
 constexpr attn_engine kTable = make_table();

@@ -64,7 +64,14 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
   uint64_t ordinal = 0;
   for (Weight& w : weights_) {
     if (w.flags & ATTN_WEIGHT_DERIVED) continue;
-    w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, ordinal++, w.name);
+    const uint64_t n = ordinal++;
+    if (!w.has_contents)
+      w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, n, w.name);
+    else if (dtype_is_floating(w.contents.dtype()))
+      w.value = w.contents.astype(dtype);
+    else
+      w.value = std::move(w.contents);
+    w.contents = Array();
   }
   built_ = true;
 }

@@ -164,6 +164,13 @@ void State::check_value(uint32_t index, const attn_view& x) const {
                           " and shape " + wanted.to_string());
 }
 
+void State::advance(int64_t positions) {
+  if (positions < 0 || (pending_ != 0 && pending_ != positions))
+    throw Failure("state: " + std::to_string(positions) + " positions counted after " +
+                  std::to_string(pending_));
+  pending_ = positions;
+}
+
 void State::set_value(uint32_t index, const attn_view& x) {
   Slot& s = slots_[index];
   const Shape shape(x.shape, static_cast<size_t>(x.rank));

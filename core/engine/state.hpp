@@ -58,6 +58,8 @@ class State {
   void check_value(uint32_t index, const attn_view& x) const;
   void set_value(uint32_t index,
                  const attn_view& x);  // permanent at once: the engine calls it at its commit
+  // So many further positions, for states without a history; permanent with commit().
+  void advance(int64_t positions);
   void begin() { pending_ = 0; }
   void commit() { length_ += pending_, pending_ = 0; }
 

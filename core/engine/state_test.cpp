@@ -134,3 +134,33 @@ TEST_CASE("state: what does not fit is refused and changes nothing") {
   CHECK(s.length() == 3);
   CHECK(s.batch() == 2);
 }
+
+TEST_CASE("state: values count positions by themselves, and have the batch and shape declared") {
+  State s(nullptr, {{.name = "sums", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32,
+          2, 0);
+  std::vector<float> x = positions(3, 0, 4);
+  REQUIRE_NOTHROW(s.check_value(0, view_of(x, 2, 4)));
+  REQUIRE_THROWS_AS(s.check_value(0, view_of(x, 3, 4)), InvalidArgument);
+  attn_view narrow = view_of(x, 2, 4);
+  narrow.shape[1] = 1;
+  REQUIRE_THROWS_AS(s.check_value(0, narrow), InvalidArgument);
+  narrow.rank = 3;
+  REQUIRE_THROWS_AS(s.check_value(0, narrow), InvalidArgument);
+
+  s.begin();
+  s.advance(5);
+  s.set_value(0, view_of(x, 2, 4));
+  REQUIRE(s.length() == 0);
+  s.commit();
+  REQUIRE(s.length() == 5);
+  // A call that failed is forgotten by the next one.
+  s.begin();
+  s.advance(3);
+  s.begin();
+  s.commit();
+  REQUIRE(s.length() == 5);
+  REQUIRE_THROWS_AS(s.advance(-1), Failure);
+  REQUIRE_THROWS_AS(s.truncate(2), InvalidArgument);
+  s.reset();
+  REQUIRE(s.length() == 0);
+}

@@ -38,7 +38,10 @@ struct Weight {
   Shape shape{};
   schema::InitializerSpec initializer{};
   schema::RegularizerSpec regularizer{};
-  Array value{};
+  Array
+      contents{};  // first values in place of the initializer, when has_contents; empty once built
+  bool has_contents = false;
+  Array value{};  // of the layer's kind of number, or of whole numbers
   std::atomic<uint64_t> version{1};
 
   // The current value packed as a (k, n) matrix; data: that matrix in row-major order, the weight seen

@@ -87,8 +87,7 @@ class Run {
         continue;
       }
       const Array value = golden_.file.read(tensor);
-      // A stored seed is made of integers; the layer keeps numbers.
-      if (dtype_is_floating(value.dtype()))
+      if (dtype_is_floating(value.dtype()) || value.dtype() == layer_->weight(w.name).dtype)
         layer_->set_weight(w.name, value.view());
       else
         layer_->set_weight(w.name, value.astype(ATTN_F64).view());

@@ -5,6 +5,7 @@
 #include "core/schema/describe.hpp"
 #include "core/schema/layer_name.hpp"
 #include "core/schema/validate.hpp"
+#include "core/weights/seed.hpp"
 #include "host/library/factory/construct.hpp"
 #include "host/library/layer/layer.hpp"
 #include "host/library/loader/registry.hpp"
@@ -22,14 +23,27 @@ const Json& checked_parameters(const Json& parameters) {
   return parameters;
 }
 
+// A seed left null is drawn, in values and effective.
+void draw_seeds(const attn_type& type, std::vector<attn_value>& values, Json& effective) {
+  const std::vector<const attn_param*> params = schema::ordered_params(type);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (params[i]->kind != ATTN_PARAM_SEED || values[i].kind != ATTN_NULL) continue;
+    values[i] = {ATTN_VALUE_I64, 0, {static_cast<int64_t>(weights::draw_seed())}};
+    effective.set(params[i]->name, schema::to_json(*params[i], values[i]));
+  }
+}
+
 std::unique_ptr<Attention> make(const loader::RegisteredType& t,
                                 const schema::ValidatedConfig& config, const Json& name) {
   std::string layer_name = schema::layer_name(name, t.type->class_name);
-  Json effective = schema::serialized(*t.type, config.effective);
+  std::vector<attn_value> values(config.values.data(), config.values.data() + config.values.size());
+  Json effective = config.effective;
+  draw_seeds(*t.type, values, effective);
+  effective = schema::serialized(*t.type, effective);
   effective.set("name", layer_name);
   return std::make_unique<host::PluginLayer>(
       host::TypeSource{t.type, t.library->path(), t.library->table().version, t.library->hold()},
-      config.values.data(), std::move(effective), std::move(layer_name));
+      values.data(), std::move(effective), std::move(layer_name));
 }
 
 }  // namespace

@@ -58,16 +58,24 @@ void PluginLayer::load(const std::string& path) {
   std::map<std::string, Array> fresh;
   for (const engine::Weight& w : layer_.weights()) {
     if (w.flags & ATTN_WEIGHT_DERIVED) continue;
-    if (!file.contains(w.name))
+    if (!file.contains(w.name)) {
+      if (w.flags & ATTN_WEIGHT_KEPT) continue;
       refuse("weight '" + w.name + "' " + w.shape.to_string() + " is missing", w.name,
              "attn info " + std::string(type().id) +
                  " lists the weights; attn convert maps other names");
+    }
     const auto& entry = file.entry(w.name);
     Array a = Array::uninitialized(w.value.dtype(), w.shape);
-    if (!entry.dtype || !dtype_is_floating(*entry.dtype))
+    if (!dtype_is_floating(w.value.dtype())) {
+      if (!entry.dtype || *entry.dtype != w.value.dtype())
+        refuse("weight '" + w.name + "' must be " + std::string(dtype_name(w.value.dtype())) +
+                   ", got " + entry.dtype_name,
+               w.name);
+    } else if (!entry.dtype || !dtype_is_floating(*entry.dtype)) {
       refuse("weight '" + w.name + "' must be float32, float64, float16 or bfloat16, got " +
                  entry.dtype_name,
              w.name);
+    }
     file.read_into(w.name, a.view());
     fresh.emplace(w.name, std::move(a));
   }

@@ -111,10 +111,13 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
     throw InvalidArgument(name_ + ": weight '" + w.name + "' has shape " + w.shape.to_string() +
                               ", got " + value.shape.to_string(),
                           {.where = name_, .parameter = w.name, .expected = w.shape.to_string()});
-  if (!dtype_is_floating(value.dtype))
-    throw InvalidArgument(name_ + ": weight '" + w.name + "' must be floating, got " +
-                              std::string(dtype_name(value.dtype)),
-                          {.where = name_, .parameter = w.name});
+  const attn_dtype kind = w.value.dtype();
+  if (dtype_is_floating(kind) ? !dtype_is_floating(value.dtype) : value.dtype != kind)
+    throw InvalidArgument(
+        name_ + ": weight '" + w.name + "' must be " +
+            (dtype_is_floating(kind) ? std::string("floating") : std::string(dtype_name(kind))) +
+            ", got " + std::string(dtype_name(value.dtype)),
+        {.where = name_, .parameter = w.name});
   attn_view from = to_border(value);
   if (scalar) from.rank = 0;
   attn_view to = from;

@@ -133,7 +133,8 @@ typedef enum attn_param_kind {
   ATTN_PARAM_INTS = 5,
   ATTN_PARAM_REALS = 6,
   ATTN_PARAM_INT_OR_PAIR = 7,   /* arrives as I64S of two */
-  ATTN_PARAM_SEED = 8,          /* 0..2^64-1, arrives as I64 with the same bits */
+  ATTN_PARAM_SEED = 8,          /* 0..2^64-1, arrives as I64 with the same bits; null: the host draws one when a
+                                   layer is made, and the layer's config shows which */
   ATTN_PARAM_PROBABILITY = 9,   /* name of a probability type, any letter case */
   ATTN_PARAM_NORM = 10,         /* name of a norm; choices are further names that the type takes */
   ATTN_PARAM_ACTIVATION = 11,   /* name of an activation; null is linear */
@@ -348,6 +349,10 @@ typedef struct attn_engine {
   void (*log)(int32_t level, const char* text); /* [any-thread] */
   const char* (*cpu_level)(void); /* "reference", "sse2", "avx2" or "avx512". [any-thread] */
   const attn_kernels* kernels;
+
+  /* Counts `positions` further positions when forward succeeds: for a type whose state keeps values and no
+     history. Nothing without an attached state. [call-thread] */
+  int32_t (*advance)(attn_ctx*, int64_t positions, attn_error*);
 } attn_engine;
 
 /* ---- types ---------------------------------------------------------------------------------------- */
@@ -355,7 +360,8 @@ typedef struct attn_engine {
 enum {
   ATTN_WEIGHT_TRAINABLE = 1u << 0,
   ATTN_WEIGHT_STATISTIC = 1u << 1, /* changed by assign() in training calls */
-  ATTN_WEIGHT_DERIVED = 1u << 2    /* accepted in weight files and ignored; not stored */
+  ATTN_WEIGHT_DERIVED = 1u << 2,   /* accepted in weight files and ignored; not stored */
+  ATTN_WEIGHT_KEPT = 1u << 3       /* a weight file may lack it: what build() gave stays */
 };
 
 typedef struct attn_weight {
@@ -367,6 +373,11 @@ typedef struct attn_weight {
   int64_t shape[ATTN_MAX_RANK];
   attn_value initializer; /* STR or OBJECT as an INITIALIZER parameter arrives; F64: that constant; NULL: zeros */
   attn_value regularizer; /* STR, OBJECT or NULL */
+  /* Initial values in place of the initializer: dense, of kind contents_dtype, copied; NULL: none. Floating
+     ones become the layer's kind of number. Whole numbers keep theirs, and are not trained. */
+  const void* contents;
+  int32_t contents_dtype;
+  int32_t reserved2;
 } attn_weight;
 
 enum {
@@ -545,14 +556,14 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, s
 ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56);
-ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, kernels) == 144);
-ATTN_ASSERT_LAYOUT(offsetof(attn_weight, regularizer) == 104 && sizeof(attn_weight) == 120);
+ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
+ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && sizeof(attn_weight) == 136);
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
-ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, forward) == 152);
+ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, settled) == 160);
 ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
 ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);
 #endif

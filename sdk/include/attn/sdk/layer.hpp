@@ -92,6 +92,16 @@ class Builder {
                   uint32_t flags, const Setting& regularizer = {}) {
     return declare(name, shape, detail::real_value(value), regularizer.value(), flags, true);
   }
+  // A weight that is not trained and begins with these values (dense; floating or whole numbers). Files
+  // may lack it when flags has ATTN_WEIGHT_KEPT.
+  Weight contents(const char* name, std::initializer_list<int64_t> shape, int32_t dtype,
+                  const void* dense, uint32_t flags = 0) {
+    attn_weight w{};
+    w.flags = flags;
+    w.contents = dense;
+    w.contents_dtype = dtype;
+    return declare(w, name, shape);
+  }
   // A table that the library computes by itself: accepted in weight files and ignored.
   void derived(const char* name, std::initializer_list<int64_t> shape) {
     declare(name, shape, detail::null_value(), detail::null_value(), ATTN_WEIGHT_DERIVED, true);
@@ -129,12 +139,15 @@ class Builder {
                  attn_value regularizer, uint32_t flags, bool when) {
     if (!when) return {};
     attn_weight w{};
-    w.struct_size = sizeof w;
     w.flags = flags;
-    w.name = name;
-    fill(shape, w.rank, w.shape);
     w.initializer = initializer;
     w.regularizer = regularizer;
+    return declare(w, name, shape);
+  }
+  Weight declare(attn_weight& w, const char* name, std::initializer_list<int64_t> shape) {
+    w.struct_size = sizeof w;
+    w.name = name;
+    fill(shape, w.rank, w.shape);
     uint32_t index = 0;
     attn_error e;
     sdk::check(b_->weight(b_, &w, &index, &e), e);
@@ -215,6 +228,11 @@ class Call {
   void set(State s, const Tensor& x) {
     attn_error e;
     check(c_->engine->state_set(c_->ctx, static_cast<uint32_t>(s.index), x.handle(), &e), e);
+  }
+  // This call saw so many further positions; for states of values without a history.
+  void advance(int64_t positions) {
+    attn_error e;
+    check(c_->engine->advance(c_->ctx, positions, &e), e);
   }
   // New value of a statistic.
   void assign(Weight w, const Tensor& x) {
