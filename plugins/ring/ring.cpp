@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Exact softmax self-attention computed block by block with an online softmax (Liu, Zaharia and Abbeel
+// 2023; Milakov and Gimelshein 2018).
+#include <attn/sdk/plugin.hpp>
+
+#include <cmath>
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, num_heads = 8, block_size = 512;
+  double dropout_rate = 0.0;
+  bool use_bias = false;
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer;
+  std::optional<std::string> qk_norm_type;
+  Setting qk_norm_kwargs;
+};
+
+struct Arguments {
+  bool return_attention_weights = false;
+};
+
+struct RingAttention : Layer<Params, Arguments> {
+  static constexpr TypeInfo info{
+      .id = "ring",
+      .class_name = "RingAttention",
+      .description = "Exact self-attention block by block; the matrix of scores never exists.",
+      .use_case = "Long contexts whose score matrix would not fit.",
+      .input_shape = "(batch, seq_len, dim)",
+      .complexity = "O(seq_len^2 * dim) time, O(seq_len * dim) memory",
+      .paper = "Ring Attention with Blockwise Transformers (2310.01889)"};
+
+  static void describe(Schema<Params, Arguments>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("model width");
+    s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
+    s.field("block_size", &Params::block_size)
+        .above(0)
+        .doc("most keys that are taken at a time; changes memory and speed, not the result");
+    s.field("dropout_rate", &Params::dropout_rate)
+        .between(0, 1)
+        .doc("dropout on the attention weights");
+    s.field("use_bias", &Params::use_bias).doc("biases in all four projections");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of all biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .norm()
+        .doc("norm of each head's queries and keys");
+    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    s.divisible<0, 1>();
+    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
+    s.input("attention_mask", {"batch, key", "batch, query, key", "batch, head, query, key"})
+        .mask()
+        .doc("keys that may be used (> 0); lower-triangular for causal attention");
+    s.argument("return_attention_weights", &Arguments::return_attention_weights)
+        .doc("taken for the sake of callers that pass it; weights never exist, so none are given");
+    s.output("output", "batch, seq, dim");
+  }
+
+  struct Projection {
+    Weight kernel, bias;
+  };
+  Projection query, key, value, output;
+  Norm q_norm, k_norm;
+  Probability softmax;
+
+  void build(Builder& b) {
+    const int64_t d = p.dim, head = p.dim / p.num_heads;
+    const auto projection = [&](const char* kernel, const char* bias) {
+      return Projection{b.weight(kernel, {d, d}, p.kernel_initializer, p.kernel_regularizer),
+                        b.weight(bias, {d}, p.bias_initializer, p.bias_regularizer, p.use_bias)};
+    };
+    query = projection("w_q/kernel", "w_q/bias");
+    key = projection("w_k/kernel", "w_k/bias");
+    value = projection("w_v/kernel", "w_v/bias");
+    output = projection("w_o/kernel", "w_o/bias");
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    softmax = b.probability("softmax", "softmax", {});
+  }
+
+  void forward(Call& c, const Arguments&) const {
+    const Tensor x = c.input(0);
+    check_sequence(x, p.dim);
+    check_mask(c.input(1), x.dim(0), x.dim(1));
+    const auto heads = [&](const Projection& w) {
+      return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
+    };
+    const Tensor q = norm(c, q_norm, heads(query));
+    const Tensor k = norm(c, k_norm, heads(key));
+    const Tensor v = heads(value);
+    const Attended o =
+        attention(c, q, k, v, softmax,
+                  {.scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
+                   .dropout = c.training() ? p.dropout_rate : 0.0,
+                   .tile = p.block_size},
+                  c.input(1));
+    c.output(0, linear(merge_heads(o.output), c[output.kernel], c[output.bias]));
+  }
+
+ private:
+  void check_mask(const Tensor& mask, int64_t batch, int64_t seq) const {
+    if (!mask) return;
+    if (mask.rank() < 2 || mask.rank() > 4)
+      fail(
+          "attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
+          "query, key), got shape %s",
+          mask.shape_text().c_str());
+    const auto fits = [&](int axis, int64_t n) {
+      return mask.dim(axis) == n || mask.dim(axis) == 1;
+    };
+    bool good = fits(0, batch) && mask.dim(-1) == seq;
+    if (mask.rank() > 2) good = good && fits(-2, seq);
+    if (mask.rank() > 3) good = good && fits(1, p.num_heads);
+    if (!good)
+      fail(
+          "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld tokens; every "
+          "extent but the last may be 1",
+          mask.shape_text().c_str(), static_cast<long long>(batch),
+          static_cast<long long>(p.num_heads), static_cast<long long>(seq));
+  }
+};
+
+}  // namespace
+
+ATTN_PLUGIN("ring", "1.0.0", "Apache-2.0", RingAttention)
