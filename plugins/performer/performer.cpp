@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Self-attention in time linear in the length, by positive random features
+// (Choromanski et al. 2020, Lemma 1 and section 2.4).
+#include "attend.hpp"
+#include "draw.hpp"
+
+using namespace attn::sdk;
+
+namespace {
+
+struct Params {
+  int64_t dim = 0, num_heads = 8, nb_features = 256;
+  bool causal = false;
+  double ortho_scaling = 0.0, dropout_rate = 0.0;
+  bool use_bias = false;
+  std::optional<uint64_t> seed;
+  std::string feature_map = "positive";
+  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting kernel_regularizer, bias_regularizer;
+};
+
+struct Arguments {
+  bool return_attention_scores = false;
+};
+
+struct PerformerAttention : Layer<Params, Arguments> {
+  static constexpr TypeInfo info{
+      .id = "performer",
+      .class_name = "PerformerAttention",
+      .description = "Self-attention approximated by random features, in linear time.",
+      .use_case = "Very long sequences where an approximation will do.",
+      .input_shape = "(batch, seq_len, dim)",
+      .complexity = "O(seq_len * nb_features * dim)",
+      .paper = "Rethinking Attention with Performers (2009.14794)"};
+
+  static void describe(Schema<Params, Arguments>& s) {
+    s.field("dim", &Params::dim).required().above(0).doc("model width");
+    s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
+    s.field("nb_features", &Params::nb_features).above(0).doc("random features of a head");
+    s.field("causal", &Params::causal).doc("a position uses itself and earlier ones only");
+    s.field("ortho_scaling", &Params::ortho_scaling)
+        .at_least(0)
+        .doc(
+            "length of the random rows in units of sqrt(head size); 0: as of "
+            "normal vectors");
+    s.field("dropout_rate", &Params::dropout_rate).between(0, 1).doc("dropout on the output");
+    s.field("use_bias", &Params::use_bias).doc("biases in both projections");
+    s.field("seed", &Params::seed).doc("of the random rows; null: drawn when the layer is made");
+    s.field("feature_map", &Params::feature_map)
+        .choices({"positive", "clamped_trig"})
+        .doc("clamped_trig: for comparison only, no approximation of softmax");
+    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
+    s.field("bias_initializer", &Params::bias_initializer)
+        .initializer()
+        .nullable()
+        .doc("of both biases");
+    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
+    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
+    s.divisible<0, 1>();
+    s.rule(
+        "nb_features ({nb_features}) must be at least 2 for feature_map "
+        "'clamped_trig'",
+        [](const attn_value* v) -> int32_t {
+          return v[2].u.i >= 2 || std::string_view(v[8].u.s) != "clamped_trig";
+        });
+    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
+    s.argument("return_attention_scores", &Arguments::return_attention_scores)
+        .doc(
+            "taken for the sake of callers that pass it; scores never exist, "
+            "so none are given");
+    s.output("output", "batch, seq, dim");
+  }
+
+  int64_t head = 0;
+  bool trig = false;
+  Weight qkv, qkv_bias, output, output_bias, projection;
+  State sums;
+
+  void build(Builder& b) {
+    const int64_t d = p.dim;
+    head = d / p.num_heads;
+    trig = p.feature_map == "clamped_trig";
+    if (p.nb_features > kMostNumbers / d)
+      fail(
+          "nb_features (%lld) times dim (%lld) is more than %lld random "
+          "numbers",
+          static_cast<long long>(p.nb_features), static_cast<long long>(d),
+          static_cast<long long>(kMostNumbers));
+    qkv = b.weight("qkv_projection/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv_projection/bias", {3 * d}, p.bias_initializer, p.bias_regularizer,
+                        p.use_bias);
+    output =
+        b.weight("output_projection/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
+    output_bias =
+        b.weight("output_projection/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    // The host has drawn a seed where none was given.
+    const uint64_t seed = p.seed.value_or(0);
+    const int64_t rows = trig ? p.nb_features / 2 : p.nb_features;
+    const std::vector<float> numbers =
+        trig ? attn::performer::draw_normal(seed, p.num_heads, rows, head, p.ortho_scaling)
+             : attn::performer::draw_orthogonal(seed, p.num_heads, rows, head, p.ortho_scaling);
+    projection = b.contents("projection_matrix", {p.num_heads, rows, head}, ATTN_F32,
+                            numbers.data(), ATTN_WEIGHT_KEPT);
+    const uint32_t words[]{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+    b.contents("projection_seed", {2}, ATTN_U32, words, ATTN_WEIGHT_KEPT);
+    if (p.causal) sums = b.value("sums", {-1, p.num_heads, trig ? 2 * rows : rows, head + 2});
+  }
+
+  void forward(Call& c, const Arguments&) const {
+    const Tensor x = c.input(0);
+    if (x.rank() == 3 && x.dim(2) != p.dim)
+      fail("Last dimension of input (%lld) must match dim (%lld), got shape %s",
+           static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
+    check_sequence(x, p.dim);
+    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
+    const Tensor q = split_heads(a, p.num_heads, 0, 3), k = split_heads(a, p.num_heads, 1, 3),
+                 v = split_heads(a, p.num_heads, 2, 3), w = c[projection];
+    const Tensor before = p.causal ? c.get(sums) : Tensor{};
+    const bool keep = p.causal && c.stateful();
+    const auto out = call<attn::performer::attend, 2>(
+        q,
+        std::array{detail::bool_value(p.causal), detail::bool_value(trig),
+                   detail::int_value(p.nb_features)},
+        std::array{&q, &k, &v, &w, before ? &before : nullptr}, keep ? 3u : 1u);
+    if (keep) {
+      c.set(sums, out[1]);
+      c.advance(x.dim(1));
+    }
+    c.output(0, dropout(c, linear(merge_heads(out[0]), c[output], c[output_bias]), p.dropout_rate));
+  }
+
+ private:
+  static constexpr int64_t kMostNumbers = int64_t{1} << 31;
+};
+
+}  // namespace
+
+ATTN_PLUGIN("performer", "1.0.0", "Apache-2.0", PerformerAttention,
+            Operator<attn::performer::attend>)
