@@ -115,6 +115,17 @@ inline std::vector<Sample> samples() {
       {"fnet", {{"implementation", "fft"}}, {{9, 66, 61}}},
       {"fnet", {{"implementation", "matrix"}}, {{9, 66, 61}}},
       {"rpc", {{"dim", 64}, {"num_heads", 8}, {"max_pcp_iter", 3}}, {{9, 17, 64}}},
+      {"window",
+       {{"dim", 64}, {"window_size", 4}, {"num_heads", 8}, {"attn_dropout_rate", 0.1}},
+       {{9, 50, 64}}},
+      {"anchor", {{"dim", 64}, {"num_heads", 8}, {"dropout_rate", 0.1}}, {{9, 130, 64}}},
+      {"ring", {{"dim", 64}, {"num_heads", 8}, {"block_size", 128}}, {{2, 400, 64}}},
+      {"performer",
+       {{"dim", 64}, {"num_heads", 8}, {"nb_features", 32}, {"seed", 1}},
+       {{1, 4200, 64}}},
+      {"performer",
+       {{"dim", 64}, {"num_heads", 8}, {"nb_features", 32}, {"seed", 1}, {"causal", true}},
+       {{3, 130, 64}}},
       {"capsule_routing", {{"num_heads", 8}, {"dropout_rate", 0.1}}, {{9, 66, 64}}},
   };
 }

@@ -77,6 +77,11 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
       {"non_local", {{"attention_channels", 16}, {"kernel_size", 3}}, {2, 9, 8, 12}, {1, 7, 8, 12}},
       {"capsule_routing", {{"num_heads", 4}}, {2, 400, 64}, {1, 50, 64}},
       {"rpc", {{"dim", 64}, {"num_heads", 4}}, {2, 20, 64}, {1, 9, 64}},
+      {"window", {{"dim", 64}, {"window_size", 4}, {"num_heads", 4}}, {2, 50, 64}, {1, 20, 64}},
+      {"anchor", {{"dim", 64}, {"num_heads", 4}}, {2, 70, 64}, {1, 50, 64}},
+      {"ring", {{"dim", 64}, {"num_heads", 4}, {"block_size", 128}}, {2, 300, 64}, {1, 299, 64}},
+      {"performer", {{"dim", 64}, {"num_heads", 4}}, {2, 2100, 64}, {1, 70, 64}},
+      {"performer", {{"dim", 64}, {"num_heads", 4}, {"causal", true}}, {2, 150, 64}, {1, 70, 64}},
       {"cbam", {{"channels", 16}}, {2, 9, 30, 16}, {1, 7, 29, 16}},
       {"mobile_mqa", {{"dim", 32}, {"use_downsampling", true}}, {2, 9, 8, 32}, {1, 7, 8, 32}},
       // A prime needs more work than a power of two above it.
