@@ -44,39 +44,46 @@ void matmul(attn_ctx* ctx, int64_t batch, int64_t m, int64_t n, int64_t k, float
 }
 
 void exp_of(int64_t n, const float* x, float* y) {
+  if (use_kernels()) return table().exp_line(n, x, y);
   for (int64_t i = 0; i < n; ++i) y[i] = std::exp(x[i]);
 }
 
 void softmax(int64_t rows, int64_t cols, float* x, int64_t row) {
+  if (cols == 0) return;
+  if (use_kernels()) return table().softmax_rows(rows, cols, x, row, x, row);
   for (int64_t r = 0; r < rows; ++r) {
     float* p = x + r * row;
-    if (cols == 0) continue;
     const float top = *std::max_element(p, p + cols);
-    float sum = 0;
-    for (int64_t j = 0; j < cols; ++j) p[j] -= top;
-    exp_of(cols, p, p);
-    for (int64_t j = 0; j < cols; ++j) sum += p[j];
-    for (int64_t j = 0; j < cols; ++j) p[j] /= sum;
+    double sum = 0;
+    for (int64_t j = 0; j < cols; ++j) {
+      p[j] = top == -INFINITY ? 1.0f : std::exp(p[j] - top);
+      sum += static_cast<double>(p[j]);
+    }
+    for (int64_t j = 0; j < cols; ++j) p[j] = static_cast<float>(static_cast<double>(p[j]) / sum);
   }
 }
 
 void log_sum_exp(int64_t rows, int64_t cols, const float* x, int64_t row, float* out) {
+  if (use_kernels()) return table().log_sum_exp_rows(rows, cols, x, row, out);
   for (int64_t r = 0; r < rows; ++r) {
     const float* p = x + r * row;
     const float top = cols ? *std::max_element(p, p + cols) : -INFINITY;
     double sum = 0;
-    for (int64_t j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(p[j] - top));
-    out[r] = top + static_cast<float>(std::log(sum));
+    for (int64_t j = 0; j < cols && top != -INFINITY; ++j)
+      sum += std::exp(static_cast<double>(p[j] - top));
+    out[r] = top == -INFINITY ? top : top + static_cast<float>(std::log(sum));
   }
 }
 
 double sum_of(int64_t n, const float* x) {
+  if (use_kernels()) return table().sum_line(n, x);
   double s = 0;
   for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]);
   return s;
 }
 
 double dot(int64_t n, const float* x, const float* y) {
+  if (use_kernels()) return table().dot_line(n, x, y);
   double s = 0;
   for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]) * static_cast<double>(y[i]);
   return s;

@@ -283,8 +283,9 @@ typedef struct attn_kernels {
                  int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch,
                  int64_t c_row, int32_t accumulate);
   void (*exp)(int64_t n, const float* x, float* y);                   /* y may be x */
-  void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row); /* in place */
-  /* out[r] = log sum exp of row r */
+  /* Each row in place; a row of -infinity becomes 1 / cols. */
+  void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row);
+  /* out[r] = log sum exp of row r; -infinity for a row of -infinity. */
   void (*log_sum_exp)(int64_t rows, int64_t cols, const float* x, int64_t row, float* out);
   double (*sum)(int64_t n, const float* x);
   double (*dot)(int64_t n, const float* x, const float* y);

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/kernels/host_kernels.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+using attn::kernels::kHostKernels;
+
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+constexpr double kEps = std::numeric_limits<float>::epsilon();
+
+// From -8 to 8, nowhere repeated.
+std::vector<float> line(int64_t n, uint32_t seed) {
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) {
+    seed = seed * 1664525u + 1013904223u;
+    v = static_cast<float>(seed >> 8) * (16.0f / 16777216.0f) - 8.0f;
+  }
+  return x;
+}
+// Off every vector width.
+const int64_t kLengths[] = {1, 3, 4, 7, 16, 17, 31, 64, 100, 257};
+
+}  // namespace
+
+TEST_CASE("host kernels: exp, in place and at the ends of the range") {
+  for (const int64_t n : kLengths) {
+    const std::vector<float> x = line(n, 1);
+    std::vector<float> y = x;
+    kHostKernels.exp(n, y.data(), y.data());
+    // Two roundings and the polynomial: 4 eps.
+    for (size_t i = 0; i < x.size(); ++i)
+      REQUIRE(y[i] == Approx(std::exp(static_cast<double>(x[i]))).epsilon(4 * kEps));
+  }
+  std::vector<float> x{kNone, -200, 0, 200, -kNone, std::nanf(""), 1, 1};
+  kHostKernels.exp(8, x.data(), x.data());
+  REQUIRE(x[0] == 0);
+  REQUIRE(x[1] == 0);
+  REQUIRE(x[2] == 1);
+  REQUIRE(std::isinf(x[3]));
+  REQUIRE(std::isinf(x[4]));
+  REQUIRE(std::isnan(x[5]));
+}
+
+TEST_CASE("host kernels: softmax and log sum exp of rows that lie apart") {
+  for (const int64_t n : kLengths) {
+    const int64_t row = n + 3;
+    const std::vector<float> x = line(3 * row, 2);
+    std::vector<float> y = x;
+    float log_sums[3] = {};
+    kHostKernels.log_sum_exp(3, n, x.data(), row, log_sums);
+    kHostKernels.softmax(3, n, y.data(), row);
+    for (int64_t r = 0; r < 3; ++r) {
+      double sum = 0;
+      for (int64_t j = 0; j < n; ++j)
+        sum += std::exp(static_cast<double>(x[static_cast<size_t>(r * row + j)]));
+      // The largest |log sum| is near 8 + log n; rounded at the end and in the sum.
+      REQUIRE(std::abs(log_sums[r] - std::log(sum)) < 16 * 4 * kEps);
+      for (int64_t j = 0; j < row && r * row + j < static_cast<int64_t>(x.size()); ++j) {
+        const auto i = static_cast<size_t>(r * row + j);
+        if (j < n)
+          REQUIRE(y[i] == Approx(std::exp(static_cast<double>(x[i])) / sum).epsilon(16 * kEps));
+        else
+          REQUIRE(y[i] == x[i]);
+      }
+    }
+  }
+}
+
+TEST_CASE("host kernels: a row of nothing but -infinity") {
+  std::vector<float> x(5, kNone);
+  float log_sum = 0;
+  kHostKernels.log_sum_exp(1, 5, x.data(), 5, &log_sum);
+  REQUIRE(log_sum == kNone);
+  kHostKernels.log_sum_exp(1, 0, x.data(), 5, &log_sum);
+  REQUIRE(log_sum == kNone);
+  kHostKernels.softmax(1, 5, x.data(), 5);
+  for (const float v : x) REQUIRE(v == Approx(0.2).epsilon(2 * kEps));
+}
+
+TEST_CASE("host kernels: sums and products are added in double, sorting goes both ways") {
+  for (const int64_t n : kLengths) {
+    const std::vector<float> x = line(n, 3), y = line(n, 4);
+    double sum = 0, dot = 0, size = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      sum += static_cast<double>(x[i]);
+      dot += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+      size += 64;
+    }
+    REQUIRE(std::abs(kHostKernels.sum(n, x.data()) - sum) < 1e-14 * size);
+    REQUIRE(std::abs(kHostKernels.dot(n, x.data(), y.data()) - dot) < 1e-14 * size);
+    std::vector<float> z = x;
+    kHostKernels.sort(n, z.data(), 0);
+    for (size_t i = 1; i < z.size(); ++i) REQUIRE(z[i - 1] <= z[i]);
+    kHostKernels.sort(n, z.data(), 1);
+    for (size_t i = 1; i < z.size(); ++i) REQUIRE(z[i - 1] >= z[i]);
+  }
+}

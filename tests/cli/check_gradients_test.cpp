@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn check-gradients: right gradients pass, wrong ones are found and named.
+#include "tests/cli/program.hpp"
+
+namespace attn::test {
+
+using Catch::Matchers::Contains;
+
+TEST_CASE("cli: check-gradients compares every input and weight") {
+  const Folder folder;
+  const std::string layer = folder.write(
+      "layer.json",
+      R"({"type": "multi_head", "dim": 8, "num_heads": 2, "use_bias": true, "kernel_regularizer": "l2"})");
+  const Finished f = attn_run({"check-gradients", layer, "--shape", "inputs=2,5,8", "--json"});
+  check_done(f);
+  const Json result = parsed(f.out);
+  CHECK(result.at("failed") == Json(0));
+  REQUIRE(result.at("passed") == Json(5));
+  for (const Json& tensor : result.at("tensors").as_list()) {
+    INFO(tensor.dump());
+    CHECK(tensor.at("passed") == Json(true));
+    CHECK(tensor.at("error").to_double() <= 1e-6);
+    // The objective moves with each of them.
+    CHECK(tensor.at("largest").to_double() > 1e-3);
+  }
+  CHECK(result.at("tensors").at(0).at("name") == Json("inputs"));
+  CHECK(result.at("tensors").at(0).at("checked") == Json(16));
+
+  const Finished all = attn_run({"check-gradients", layer, "--shape", "inputs=1,3,8", "--elements",
+                                 "0", "--training", "--seed", "5"});
+  check_done(all);
+  CHECK_THAT(all.out, Contains("cross_attention/qkv/bias") && Contains("5 passed, 0 failed"));
+  CHECK_THAT(all.out, Contains(" 192 "));  // elements of the fused kernel
+}
+
+TEST_CASE("cli: check-gradients takes tensors and a mask") {
+  const Folder folder;
+  const std::string layer = layer_file(folder);
+  const std::string x = folder.write_npy("x.npy", {1, 3, 8}),
+                    mask = folder.write_npy("m.npy", {1, 3});
+  const Finished f = attn_run(
+      {"check-gradients", layer, "--input", "inputs=" + x, "--input", "attention_mask=" + mask});
+  check_done(f);
+  CHECK_THAT(f.out, Contains("(1, 3, 8)") && Contains("3 passed, 0 failed"));
+  check_refused(attn_run({"check-gradients", layer, "--input", "input=" + x}),
+                {"'input'", "inputs"});
+  check_refused(attn_run({"check-gradients", layer, "--shape", "inputs=0"}), {"--shape"});
+  check_refused(attn_run({"check-gradients", layer, "--elements", "-1"}), {"--elements"});
+}
+
+TEST_CASE("cli: check-gradients finds a wrong gradient of a third party's plugin") {
+  const Folder folder;
+  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string layer = folder.write("layer.json", R"({"type": "fixture.wrong_gradient"})");
+  const Finished f =
+      attn_run({"check-gradients", layer, "--plugin-path", plugin, "--shape", "inputs=1,2,4"});
+  INFO(f.err);
+  CHECK(f.code == 1);
+  CHECK_THAT(f.out, Contains("0 passed, 1 failed") && Contains("inputs["));
+}
+
+}  // namespace attn::test
