@@ -45,11 +45,14 @@ struct Range {
   int64_t begin, end;
 };
 
-// One block of C from begin to end of k, on one thread. a_scratch: for a packed copy of A's block.
+// How far a product goes along k at a time.
+int64_t depth_of(int64_t k) { return round_up(divide_up(k, divide_up(k, kDepthBlock)), 8); }
+
+// One block of C from begin to end of k, on one thread. a_scratch: for a packed copy of A's block. packed_a: that copy,
+// when somebody made it; k is then no longer than kDepthBlock.
 void run_block(const KernelTable& t, const GemmLayout& layout, const Gemm& g, const Panels& b,
-               Range m, Range n, Range k, float* a_scratch) {
-  const int64_t depth_blocks = divide_up(k.end - k.begin, kDepthBlock);
-  const int64_t depth = round_up(divide_up(k.end - k.begin, depth_blocks), 8);
+               Range m, Range n, Range k, float* a_scratch, const float* packed_a = nullptr) {
+  const int64_t depth = depth_of(k.end - k.begin);
   for (int64_t p = k.begin; p < k.end; p += depth) {
     const bool first = p == k.begin;
     GemmBlock block{};
@@ -60,7 +63,9 @@ void run_block(const KernelTable& t, const GemmLayout& layout, const Gemm& g, co
     block.a_row = g.a_row;
     block.a_col = 1;
     block.packed_a = g.a_col != 1;
-    if (block.packed_a) {
+    if (packed_a != nullptr) {
+      block.a = packed_a;
+    } else if (block.packed_a) {
       t.gemm_pack_a(block.m, block.k, block.a, g.a_row, g.a_col, a_scratch);
       block.a = a_scratch;
     }
@@ -137,6 +142,33 @@ void multiply_split(const KernelTable& t, const GemmLayout& layout, const Gemm& 
   }
 }
 
+// A whose rows are not contiguous: every row block is packed once for all column blocks.
+void multiply_transposed(const KernelTable& t, const GemmLayout& layout, const Gemm& g,
+                         const Panels& b, const Cut& cut, Parallel& parallel) {
+  const int64_t depth = depth_of(g.k), each = round_up(cut.rows * depth, 16);
+  float* packed = parallel.scratch_array<float>(static_cast<size_t>(each * cut.row_blocks));
+  for (int64_t p = 0; p < g.k; p += depth) {
+    const Range k{p, std::min(g.k, p + depth)};
+    parallel.loop(cut.row_blocks, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t row = i * cut.rows;
+        t.gemm_pack_a(std::min(g.m - row, cut.rows), k.end - k.begin,
+                      g.a + row * g.a_row + p * g.a_col, g.a_row, g.a_col, packed + i * each);
+      }
+    });
+    Gemm slab = g;
+    if (p > 0) slab.accumulate = true, slab.bias = nullptr;
+    parallel.loop(cut.row_blocks * cut.column_blocks, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t i = task % cut.row_blocks, row = i * cut.rows;
+        const int64_t column = task / cut.row_blocks * cut.columns;
+        run_block(t, layout, slab, b, {row, std::min(g.m, row + cut.rows)},
+                  {column, std::min(g.n, column + cut.columns)}, k, nullptr, packed + i * each);
+      }
+    });
+  }
+}
+
 void multiply(const KernelTable& t, const GemmLayout& layout, const Gemm& g, const Panels& b,
               Parallel& parallel) {
   const double work =
@@ -150,6 +182,8 @@ void multiply(const KernelTable& t, const GemmLayout& layout, const Gemm& g, con
   const bool serial = threads == 1 || work < kSerialWork;
   const Cut cut = cut_tasks(layout, g.m, g.n, serial ? 1 : 6 * threads);
   const int64_t a_size = a_scratch_size(g, cut.rows);
+  if (a_size != 0 && cut.column_blocks > 1)
+    return multiply_transposed(t, layout, g, b, cut, parallel);
   float* a_scratch =
       a_size == 0 ? nullptr : parallel.scratch_array<float>(static_cast<size_t>(a_size * threads));
   const int64_t tasks = cut.row_blocks * cut.column_blocks;

@@ -18,6 +18,12 @@ __attribute__((noinline)) void gemm_tile(const GemmBlock& g, const float* a, con
                                          int64_t columns) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
+  // What is written below comes from far away, and arrives while the sums are made.
+  ATTN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    ATTN_UNROLL
+    for (int j = 0; j < NV; ++j) __builtin_prefetch(c + i * g.c_row + j * W, 1);
+  }
   Accumulator<Arch, MR, NV> acc;
   if constexpr (kPackedA) {
     multiply<Arch, MR, NV>(acc, g.k, a, 1, MR, b, b_row);
@@ -102,15 +108,22 @@ void gemm_pack_panel(int64_t k, int64_t columns, int64_t padded, const float* b,
 template <class Arch>
 void gemm_pack_a(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_col, float* dst) {
   const Groups cut = groups<Arch>(m);
-  if (a_row == 1) {  // rows of the transposed matrix are read through once
-    for (int64_t p = 0; p < k; ++p) {
-      const float* src = a + p * a_col;
-      float* out = dst;
+  if (a_row == 1) {
+    // So many columns at a time that all their rows stay in L1 while the groups take their parts of them.
+    constexpr int64_t kColumns = 48;
+    for (int64_t first = 0; first < k; first += kColumns) {
+      const int64_t last = first + kColumns < k ? first + kColumns : k;
       int64_t row = 0;
       for (int64_t i = 0; i < cut.count; ++i) {
         const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
-        for (int64_t r = 0; r < rows; ++r) out[p * rows + r] = src[row + r];
-        out += rows * k;
+        with_rows<Arch>(rows, [&](auto mr) {
+          const float* src = a + row + first * a_col;
+          float* out = dst + row * k + first * mr.value;
+          for (int64_t p = first; p < last; ++p, src += a_col, out += mr.value) {
+            ATTN_UNROLL
+            for (int r = 0; r < mr.value; ++r) out[r] = src[r];
+          }
+        });
         row += rows;
       }
     }

@@ -80,6 +80,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with a state, over all positions so far");
     s.argument("return_attention_weights", &Arguments::return_attention_weights)
+        .alias({"return_attention_scores"})
         .doc("also give the attention weights");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");

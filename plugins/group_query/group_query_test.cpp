@@ -175,6 +175,10 @@ TEST_CASE("group_query: the weights are given on request") {
       REQUIRE(sum == Approx(1).margin(13 * 1.2e-7));  // one rounding for each key
     }
   REQUIRE(layer->forward_all(inputs).size() == 1);
+  // The other name of the argument, which is the same one.
+  const Argument other[]{{"return_attention_scores", true}, {"return_attention_weights", true}};
+  REQUIRE(layer->forward_all(inputs, {.arguments = {other, 1}}).size() == 2);
+  CHECK_THAT(refusal([&] { return layer->forward(x, {.arguments = other}); }), says("given twice"));
 
   // With a state: new queries, all keys so far.
   const auto state = layer->make_state(2);

@@ -81,8 +81,12 @@ void check_range(const attn_type& type, const std::string& layer, const attn_par
 }
 
 uint32_t find_argument(const attn_type& type, const std::string& layer, std::string_view name) {
-  for (uint32_t i = 0; i < type.n_args; ++i)
-    if (name == type.args[i]->name) return i;
+  for (uint32_t i = 0; i < type.n_args; ++i) {
+    const attn_param& p = *type.args[i];
+    if (name == p.name) return i;
+    for (uint32_t k = 0; k < p.n_aliases; ++k)
+      if (name == p.aliases[k]) return i;
+  }
   std::string accepted = "'training'";
   std::vector<std::string> names{"training"};
   for (uint32_t i = 0; i < type.n_args; ++i) {
