@@ -218,7 +218,7 @@ double Classifier::accuracy(const Images& images) {
 int64_t Classifier::trained_weights() const {
   auto n = static_cast<int64_t>(embedding_.w.size() + positions_.w.size() + head_.w.size() +
                                 bias_.w.size());
-  for (const attn::WeightInfo& w : layer_->weights()) n += w.trainable ? w.shape.size() : 0;
+  for (const attn::WeightInfo& w : layer_->weights()) n += w.trainable ? w.shape.elements() : 0;
   return n;
 }
 
