@@ -90,6 +90,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0), in every step");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
+        .alias({"return_attention_weights"})
         .doc("also give the weights that read the values");
     s.output("output", "batch, query, query_dim");
     s.output("attention_scores", "batch, head, query, key")

@@ -77,6 +77,7 @@ struct MobileMQA : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with use_downsampling on the smaller grid");
     s.argument("return_attention_weights", &Arguments::return_attention_weights)
+        .alias({"return_attention_scores"})
         .doc("also give the attention weights");
     s.output("output", "batch, height, width, dim");
     s.output("attention_weights", "batch, head, query, key")

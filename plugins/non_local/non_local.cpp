@@ -6,6 +6,7 @@
 #include <attn/sdk/plugin.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 using namespace attn::sdk;
@@ -175,6 +176,7 @@ struct NonLocalAttention : Layer<Params> {
     const double rate = c.training() ? p.dropout_rate : 0.0;
     Tensor keep, bias;
     read_mask(c.input(1), x.dtype(), batch, pixels, keep, bias);
+    if (bias) warn_of_keep_mask(c, bias);
 
     // 1. Depthwise convolution and activation; 2. norm.
     Tensor u = depthwise_conv2d(x, c[depthwise], c[depthwise_bias]);
@@ -205,6 +207,27 @@ struct NonLocalAttention : Layer<Params> {
     const Tensor y = linear(x, c[w.kernel].reshape({w.in, w.out}), c[w.bias]);
     penalize(c, activity, name, y);
     return y;
+  }
+
+  mutable std::atomic<bool> told_{false};
+
+  // A floating mask of nothing but 0 and 1 was most likely meant to keep keys. Told once.
+  void warn_of_keep_mask(const Call& c, const Tensor& bias) const {
+    if (told_.load(std::memory_order_relaxed)) return;
+    const attn_view v = bias.read();
+    bool ones = false;
+    for (int64_t b = 0; b < v.shape[0]; ++b)
+      for (int64_t q = 0; q < v.shape[2]; ++q)
+        for (int64_t k = 0; k < v.shape[3]; ++k) {
+          const int64_t at = b * v.stride[0] + q * v.stride[2] + k * v.stride[3];
+          const double x = v.dtype == ATTN_F64 ? data<double>(v)[at] : data<float>(v)[at];
+          if (x != 0 && x != 1) return;
+          ones = ones || x == 1;
+        }
+    if (!ones || told_.exchange(true)) return;
+    c.raw().engine->log(ATTN_LOG_WARNING,
+                        "non_local: this attention_mask holds only 0 and 1, but a floating mask is "
+                        "added to the scores; give whole numbers or booleans to keep keys");
   }
 
   // A mask of whole numbers keeps keys; a floating one is added to the scores, aligned at its last

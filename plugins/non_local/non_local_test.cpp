@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/log.hpp>
+
 #include "tests/tools/layers.hpp"
 
 using namespace attn;
@@ -77,6 +79,25 @@ TEST_CASE("non_local: a bias broadcasts at its last axes") {
                  return layer->forward({x, filled(shape, 0)});
                }),
                says(shape.to_string()));
+}
+
+TEST_CASE("non_local: a floating mask of 0 and 1 is told to be added, once") {
+  int warnings = 0;
+  set_log_sink([&](LogLevel level, std::string_view text) {
+    warnings += level == LogLevel::warning && text.find("is added to the scores") != text.npos;
+  });
+  const Layer layer = small();
+  const Array x = image(3);
+  Array mask = filled({12}, 0);
+  static_cast<void>(layer->forward({x, mask}));
+  CHECK(warnings == 0);  // zeros change nothing
+  mask.at<float>({4}) = 0.5F;
+  static_cast<void>(layer->forward({x, mask}));
+  CHECK(warnings == 0);
+  mask.at<float>({4}) = 1;
+  for (int i = 0; i < 2; ++i) static_cast<void>(layer->forward({x, mask}));
+  CHECK(warnings == 1);
+  set_log_sink({});
 }
 
 TEST_CASE("non_local: names and widths") {

@@ -61,6 +61,7 @@ struct RingAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); lower-triangular for causal attention");
     s.argument("return_attention_weights", &Arguments::return_attention_weights)
+        .alias({"return_attention_scores"})
         .doc("taken for the sake of callers that pass it; weights never exist, so none are given");
     s.output("output", "batch, seq, dim");
   }

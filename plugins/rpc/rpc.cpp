@@ -70,6 +70,7 @@ struct RPCAttention : Layer<Params, Arguments> {
     s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
     s.divisible<0, 1>();
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
+        .alias({"return_attention_weights"})
         .doc("give the weights too");
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     const std::initializer_list<const char*> shapes{"key", "batch, key", "batch, query, key",
