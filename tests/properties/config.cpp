@@ -45,7 +45,7 @@ class Maker {
       const bool enumerated = family_of(p.kind) || (p.kind == ATTN_PARAM_TEXT && p.n_choices);
       // A seed that is not given is another one for every layer.
       if (!(p.flags & ATTN_PARAM_REQUIRED) && !enumerated && p.kind != ATTN_PARAM_SEED &&
-          !random_.chance(0.4))
+          !random_.chance(p.kind == ATTN_PARAM_OPTIONS ? 0.7 : 0.4))
         continue;
       std::string name = p.name;
       if (p.n_aliases && random_.chance(0.4)) name = p.aliases[random_.below(p.n_aliases)];
@@ -74,7 +74,7 @@ class Maker {
         return p.choices[cycle(p, p.n_choices)];
       case ATTN_PARAM_INT_OR_PAIR: {
         // A kernel of one leaves every position alone with itself.
-        if (random_.chance(0.4)) return random_.chance(0.6) ? 1 : random_.between(2, long_ ? 3 : 5);
+        if (random_.chance(0.7)) return random_.chance(0.6) ? 1 : random_.between(2, long_ ? 3 : 5);
         return Json::list({random_.between(1, 4), random_.between(1, 4)});
       }
       case ATTN_PARAM_SEED:

@@ -17,7 +17,7 @@ constexpr double kTolerance64 = 1e-9;
 // Errors in units of eps times the largest result, plus the change that rounding inputs and weights alone
 // would make (one sample of it, so that a factor of ten is usual), plus one rounding of a number of size 1, of which
 // a function may keep a small difference.
-constexpr double kResults32 = 64, kInputs32 = 40, kSharp32 = 64000;
+constexpr double kResults32 = 256, kInputs32 = 100, kSharp32 = 64000;
 
 std::string told(const std::string& name, double difference, double allowed) {
   std::ostringstream s;

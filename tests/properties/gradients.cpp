@@ -17,7 +17,7 @@ using oracle::Tensor;
 constexpr double kCurvature = 1e-6, kRounding = 50;
 // In float32: 5e-4 of the largest element, as for the golden cases. A gradient that is zero in theory holds what is
 // left of others, or of cotangents of size 1.
-constexpr double kOwn32 = 4200, kAll32 = 2048, kUnit32 = 16, kInputs32 = 40;
+constexpr double kOwn32 = 4200, kAll32 = 2048, kUnit32 = 64, kInputs32 = 100;
 
 struct Slopes {
   std::map<std::string, Tensor> of{};  // "input x", "weight w"
