@@ -89,5 +89,7 @@ void check_gradients(Trial& t);  // against finite differences
 [[nodiscard]] bool mixes_positions(const Case& c);
 // logit_norm at a low temperature makes scores of some hundred, whose rounding errors are those of no other norm.
 [[nodiscard]] bool is_sharp(const Case& c);
+// A norm of single numbers divides what is zero but for rounding by the square root of a small epsilon.
+[[nodiscard]] bool is_narrow(const Case& c);
 
 }  // namespace attn::properties

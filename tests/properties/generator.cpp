@@ -97,7 +97,8 @@ Case make_case(const CaseId& id, Marks& marks) {
 std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double noise) {
   auto layer = build(c, dtype);
   for (const WeightInfo& w : layer->weights()) {
-    if (w.derived) continue;
+    // A stored seed is no number of the layer's.
+    if (w.derived || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
     oracle::Tensor value = to_oracle(layer->weight(w.name));
     // What is drawn once and never trained stays as it was drawn.
     if (!w.name.starts_with("projection_")) {
@@ -105,7 +106,7 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
       for (double& e : value.v) e = draw(w, e, random);
     }
     Random jitter(c.weights, w.name, 1);
-    if (noise > 0 && w.name != "projection_seed")
+    if (noise > 0)
       for (double& e : value.v) e *= 1 + jitter.uniform(-noise, noise);
     layer->set_weight(w.name, to_array(value, ATTN_F64).view());
   }
