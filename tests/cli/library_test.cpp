@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The types that come with the library: one file each, and an example each that runs.
+#include <map>
+#include <set>
+
+#include "tests/cli/program.hpp"
+
+namespace attn::test {
+
+namespace {
+
+const std::filesystem::path kPlugins = ATTN_BINARY_DIR "/lib/attn/plugins";
+
+// Type to file name.
+std::map<std::string, std::string> listed(const std::string& directory) {
+  const Finished f = attn_run({"list", "--json", "--plugin-path", directory});
+  check_done(f);
+  CHECK(f.err.empty());
+  std::map<std::string, std::string> types;
+  for (const Json& t : parsed(f.out).as_list())
+    types[t.at("type").as_string()] =
+        std::filesystem::path(t.at("library").as_string()).filename().string();
+  return types;
+}
+
+}  // namespace
+
+TEST_CASE("cli: twenty types from twenty files, and a file takes its type with it") {
+  const Folder folder;
+  std::filesystem::copy(kPlugins, folder / "plugins");
+  const std::string directory = folder / "plugins";
+  const auto all = listed(directory);
+  CHECK(all.size() == 20);
+  std::set<std::string> files;
+  for (const auto& [type, file] : all) files.insert(file);
+  CHECK(files.size() == 20);
+  for (const auto& [type, file] : all) {
+    INFO(type);
+    const std::string path = directory + "/" + file, aside = folder / file;
+    std::filesystem::rename(path, aside);
+    auto rest = all;
+    rest.erase(type);
+    CHECK(listed(directory) == rest);
+    std::filesystem::rename(aside, path);
+  }
+  CHECK(listed(directory) == all);
+}
+
+TEST_CASE("cli: the example of every type is valid and runs") {
+  std::set<std::string> types;
+  for (const auto& folder : std::filesystem::directory_iterator(ATTN_SOURCE_DIR "/plugins")) {
+    const std::string example = (folder.path() / "example.json").string();
+    if (!folder.is_directory()) continue;
+    INFO(example);
+    check_done(attn_run({"validate", example}));
+    const Finished f = attn_run({"bench", example, "--json"});
+    check_done(f);
+    CHECK(parsed(f.out).at("ms_min").to_double() > 0);
+    types.insert(parse_config(read_file(example), example).at("type").as_string());
+  }
+  CHECK(types.size() == 20);
+}
+
+}  // namespace attn::test
