@@ -102,10 +102,14 @@ void Classifier::forward(const Images& images, bool training) {
   multiply(rows, kWidth, kPatchSize, images.patches.data(), embedding_.w.data(), x);
   layer_->forward(context_, inputs(),
                   {.training = training, .record = training, .arguments = arguments_});
-  const attn::Array y = attn::Array::copy_of(*context_.output());
-  if (y.size() != x_.size())
+  y_ = attn::Array::copy_of(*context_.output());
+  gate_ = y_.size() != x_.size();
+  bool fits = y_.shape().rank() == x_.shape().rank();
+  for (size_t i = 0; fits && i < x_.shape().size(); ++i)
+    fits = y_.shape()[i] == x_.shape()[i] || y_.shape()[i] == 1;
+  if (!fits)
     throw attn::InvalidArgument(layer_->name() + " turns " + x_.shape().to_string() + " into " +
-                                    y.shape().to_string() + "; the sum of both needs one shape",
+                                    y_.shape().to_string() + ", which neither adds nor broadcasts",
                                 {.where = layer_->name()});
   z_.resize(static_cast<size_t>(rows * kWidth));
   scale_.resize(static_cast<size_t>(rows));
@@ -113,7 +117,9 @@ void Classifier::forward(const Images& images, bool training) {
     float* z = z_.data() + r * kWidth;
     float mean = 0, square = 0;
     for (int64_t i = 0; i < kWidth; ++i) {
-      z[i] = x[r * kWidth + i] + y.data<float>()[r * kWidth + i];
+      const int64_t at = r * kWidth + i;
+      const float y = y_.data<float>()[in_output(at)];
+      z[i] = gate_ ? x[at] * y : x[at] + y;
       mean += z[i] / kWidth;
     }
     for (int64_t i = 0; i < kWidth; ++i) square += (z[i] - mean) * (z[i] - mean) / kWidth;
@@ -126,6 +132,20 @@ void Classifier::forward(const Images& images, bool training) {
   logits_.resize(static_cast<size_t>(batch * kClasses));
   for (int64_t b = 0; b < batch; ++b) std::copy_n(bias_.w.data(), kClasses, &logits_[b * kClasses]);
   multiply(batch, kClasses, kRow, features.data(), head_.w.data(), logits_.data());
+}
+
+int64_t Classifier::in_output(int64_t i) const {
+  if (!gate_) return i;
+  int64_t at = 0, step = 1;
+  for (auto axis = static_cast<int>(x_.shape().rank()) - 1; axis >= 0; --axis) {
+    const int64_t extent = x_.shape()[static_cast<size_t>(axis)];
+    if (y_.shape()[static_cast<size_t>(axis)] != 1) {
+      at += i % extent * step;
+      step *= extent;
+    }
+    i /= extent;
+  }
+  return at;
 }
 
 float Classifier::train(const Images& images, const AdamWOptions& options) {
@@ -164,8 +184,7 @@ float Classifier::train(const Images& images, const AdamWOptions& options) {
 void Classifier::backward(const Images& images) {
   const int64_t batch = images.count(), rows = batch * kPatches;
   for (Dense* d : {&embedding_, &positions_, &head_, &bias_}) d->gradient.assign(d->w.size(), 0.0f);
-  dsum_ = attn::Array(ATTN_F32, x_.shape());
-  float* d = dsum_.data<float>();
+  std::vector<float> d(static_cast<size_t>(x_.size()));  // of x + y or x * y, then of x
   for (int64_t b = 0; b < batch; ++b) {
     const float* dlogits = logits_.data() + b * kClasses;
     for (int64_t c = 0; c < kClasses; ++c) bias_.gradient[static_cast<size_t>(c)] += dlogits[c];
@@ -175,34 +194,41 @@ void Classifier::backward(const Images& images) {
       for (int64_t c = 0; c < kClasses; ++c) {
         const auto at = static_cast<size_t>(i * kClasses + c);
         head_.gradient[at] += z * dlogits[c];
-        d[b * kRow + i] += head_.w[at] * dlogits[c];
+        d[static_cast<size_t>(b * kRow + i)] += head_.w[at] * dlogits[c];
       }
     }
   }
   // Through the normalisation: dx = scale (dz - mean dz - z mean(dz z)).
   for (int64_t r = 0; r < rows; ++r) {
     const float* z = z_.data() + r * kWidth;
-    float* dz = d + r * kWidth;
+    float* dz = d.data() + r * kWidth;
     float mean = 0, along = 0;
     for (int64_t i = 0; i < kWidth; ++i) mean += dz[i] / kWidth, along += dz[i] * z[i] / kWidth;
     for (int64_t i = 0; i < kWidth; ++i)
       dz[i] = scale_[static_cast<size_t>(r)] * (dz[i] - mean - z[i] * along);
   }
   gradients_->zero();
-  const attn::Array cotangent = dsum_.clone();
-  const attn::Input seed("output", {cotangent.raw(), ATTN_F32, context_.output()->shape});
+  attn::Array dy(ATTN_F32, y_.shape());
+  for (int64_t i = 0; i < x_.size(); ++i) {
+    const int64_t at = in_output(i);
+    float& of_x = d[static_cast<size_t>(i)];
+    dy.data<float>()[at] += gate_ ? of_x * x_.data<float>()[i] : of_x;
+    if (gate_) of_x *= y_.data<float>()[at];
+  }
+  const attn::Input seed("output", dy.view());
   layer_->backward(context_, {&seed, 1}, *gradients_, {.penalties = true});
   layer_->commit(context_);
   for (const std::string& name : names_) {
     const auto gradient = context_.input_gradient(name);
     if (!gradient) continue;
     const attn::Array dx = attn::Array::copy_of(*gradient);
-    for (int64_t i = 0; i < dx.size(); ++i) d[i] += dx.data<float>()[i];
+    for (int64_t i = 0; i < dx.size(); ++i) d[static_cast<size_t>(i)] += dx.data<float>()[i];
   }
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t i = 0; i < kRow; ++i)
-      positions_.gradient[static_cast<size_t>(i)] += d[b * kRow + i];
-  multiply_at(rows, kWidth, kPatchSize, images.patches.data(), d, embedding_.gradient.data());
+      positions_.gradient[static_cast<size_t>(i)] += d[static_cast<size_t>(b * kRow + i)];
+  multiply_at(rows, kWidth, kPatchSize, images.patches.data(), d.data(),
+              embedding_.gradient.data());
 }
 
 double Classifier::accuracy(const Images& images) {

@@ -4,6 +4,7 @@
 //
 //   x = patches E + positions           (B, 16, width)
 //   z = normalise(x + attention(x))     mean 0, variance 1 for each patch
+//     = normalise(x * attention(x))     where the layer gives a gate that broadcasts, one value a channel or place
 //   logits = max(z, 0) W + b            all sixteen patches side by side -> 10 classes
 //
 // The attention layer is whatever its configuration says. Layers that take maps get (B, 4, 4, width), the others
@@ -48,6 +49,8 @@ class Classifier {
   void forward(const Images& images, bool training);
   void backward(const Images& images);
   [[nodiscard]] std::vector<attn::Input> inputs() const;
+  // Where the layer's output has the value for element i of x.
+  [[nodiscard]] int64_t in_output(int64_t i) const;
 
   std::unique_ptr<attn::Attention> layer_;
   std::unique_ptr<attn::Gradients> gradients_;
@@ -60,7 +63,8 @@ class Classifier {
   bool map_ = false;
 
   Dense embedding_, positions_, head_, bias_;
-  attn::Array x_, dx_, dsum_;  // attention's input; gradients of it and of x + attention(x)
+  attn::Array x_, y_;                      // the layer's input and output
+  bool gate_ = false;                      // y is multiplied with x, not added
   std::vector<float> z_, scale_, logits_;  // normalised; 1 / deviation of each patch; (B, 10)
 };
 
