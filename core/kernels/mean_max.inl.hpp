@@ -18,12 +18,12 @@ ATTN_INLINE float careful_max(int64_t n, F element) {
   return top;
 }
 
-// Four accumulators hide the latency of the additions; 4096 elements are added up in float at most.
+// Four accumulators hide the latency of the additions; each adds up 64 elements in float at most.
 template <class Arch, bool kFactors>
 ATTN_INLINE void mean_max_row(int64_t n, const float* x, const float* factors, double share,
                               float* mean, float* max) {
   using V = Vec<Arch>;
-  constexpr int64_t kW = kWidth<Arch>, kStretch = 4096;
+  constexpr int64_t kW = kWidth<Arch>, kStretch = 64 * 4 * kW;
   const auto vector = [&](int64_t i) {
     if constexpr (kFactors) return load<Arch>(x + i) * load<Arch>(factors + i);
     return load<Arch>(x + i);

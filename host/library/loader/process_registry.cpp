@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The registry of the process and the public functions about plugins.
+#include <attn/log.hpp>
 #include <attn/plugins.hpp>
+
+#include <algorithm>
 
 #include "core/engine/context.hpp"
 #include "core/engine/op_ref.hpp"
@@ -13,10 +16,26 @@ namespace loader {
 
 static_assert(kMaxOpPorts == engine::kMaxPorts && kMaxOpAttributes == engine::kMaxAttributes);
 
+namespace {
+
+static_assert(static_cast<int>(LogLevel::debug) == ATTN_LOG_DEBUG &&
+              static_cast<int>(LogLevel::error) == ATTN_LOG_ERROR);
+
+// Lines of plugins go where those of the library go; a level that does not exist counts as the nearest one.
+void log_of_plugin(int32_t level, const char* text) {
+  log(static_cast<LogLevel>(std::clamp<int32_t>(level, ATTN_LOG_DEBUG, ATTN_LOG_ERROR)), text);
+}
+
+Registry* make_registry() {
+  engine::set_log(&log_of_plugin);
+  return new Registry(RegistryOptions{}, EngineHooks{engine::engine_table(), &engine::find_core_op,
+                                                     &engine::make_op_ref});
+}
+
+}  // namespace
+
 Registry& process_registry() {
-  static Registry* const registry = new Registry(
-      RegistryOptions{},
-      EngineHooks{engine::engine_table(), &engine::find_core_op, &engine::make_op_ref});
+  static Registry* const registry = make_registry();
   return *registry;
 }
 
