@@ -18,7 +18,8 @@ std::map<std::string, std::string> listed(const std::string& directory) {
   check_done(f);
   CHECK(f.err.empty());
   std::map<std::string, std::string> types;
-  for (const Json& t : parsed(f.out).as_list())
+  const Json list = parsed(f.out);
+  for (const Json& t : list.as_list())
     types[t.at("type").as_string()] =
         std::filesystem::path(t.at("library").as_string()).filename().string();
   return types;
