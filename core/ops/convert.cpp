@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "core/ops/check.hpp"
 #include "core/ops/grid.hpp"
 #include "core/ops/ops.hpp"
@@ -6,70 +8,77 @@
 namespace attn::ops {
 namespace {
 
-// Reading and writing elements of any kind; to 16 bits rounded once, to nearest.
-template <class F>
-void read_as(int32_t dtype, F&& f) {
+constexpr int64_t kLine = 256;  // elements that pass through double at a time
+
+// Elements of any kind as doubles, and back; to 16 bits rounded once, to nearest.
+template <class T>
+void read_line(const void* from, int64_t at, int64_t step, int64_t n, double* line) {
+  const T* p = static_cast<const T*>(from) + at;
+  for (int64_t i = 0; i < n; ++i) line[i] = static_cast<double>(p[i * step]);
+}
+void read_bools(const void* from, int64_t at, int64_t step, int64_t n, double* line) {
+  const uint8_t* p = static_cast<const uint8_t*>(from) + at;
+  for (int64_t i = 0; i < n; ++i) line[i] = p[i * step] != 0 ? 1.0 : 0.0;
+}
+template <class T>
+void write_line(const double* line, int64_t n, void* to, int64_t at, int64_t step) {
+  T* p = static_cast<T*>(to) + at;
+  for (int64_t i = 0; i < n; ++i) p[i * step] = static_cast<T>(line[i]);
+}
+
+using ReadLine = void (*)(const void*, int64_t, int64_t, int64_t, double*);
+using WriteLine = void (*)(const double*, int64_t, void*, int64_t, int64_t);
+
+ReadLine reader(int32_t dtype) {
   switch (dtype) {
     case ATTN_F64:
-      f([](const void* p, int64_t i) { return static_cast<const double*>(p)[i]; });
-      break;
+      return read_line<double>;
     case ATTN_F16:
-      f([](const void* p, int64_t i) { return double(static_cast<const Float16*>(p)[i]); });
-      break;
+      return read_line<Float16>;
     case ATTN_BF16:
-      f([](const void* p, int64_t i) { return double(static_cast<const BFloat16*>(p)[i]); });
-      break;
+      return read_line<BFloat16>;
     case ATTN_I32:
-      f([](const void* p, int64_t i) { return double(static_cast<const int32_t*>(p)[i]); });
-      break;
+      return read_line<int32_t>;
     case ATTN_I64:
-      f([](const void* p, int64_t i) { return double(static_cast<const int64_t*>(p)[i]); });
-      break;
+      return read_line<int64_t>;
     case ATTN_U32:
-      f([](const void* p, int64_t i) { return double(static_cast<const uint32_t*>(p)[i]); });
-      break;
+      return read_line<uint32_t>;
     case ATTN_U8:
-      f([](const void* p, int64_t i) { return double(static_cast<const uint8_t*>(p)[i]); });
-      break;
+      return read_line<uint8_t>;
     case ATTN_BOOL:
-      f([](const void* p, int64_t i) { return static_cast<const uint8_t*>(p)[i] ? 1.0 : 0.0; });
-      break;
+      return read_bools;
     default:
-      f([](const void* p, int64_t i) { return double(static_cast<const float*>(p)[i]); });
+      return read_line<float>;
   }
 }
-template <class F>
-void write_as(int32_t dtype, F&& f) {
+WriteLine writer(int32_t dtype) {
   switch (dtype) {
     case ATTN_F64:
-      f([](void* p, int64_t i, double x) { static_cast<double*>(p)[i] = x; });
-      break;
+      return write_line<double>;
     case ATTN_F16:
-      f([](void* p, int64_t i, double x) { static_cast<Float16*>(p)[i] = Float16(x); });
-      break;
+      return write_line<Float16>;
     case ATTN_BF16:
-      f([](void* p, int64_t i, double x) { static_cast<BFloat16*>(p)[i] = BFloat16(x); });
-      break;
+      return write_line<BFloat16>;
     default:
-      f([](void* p, int64_t i, double x) { static_cast<float*>(p)[i] = static_cast<float>(x); });
+      return write_line<float>;
   }
 }
 
 // to = from, or to += from.
 void convert_elements(Parallel& p, const attn_view& from, const attn_view& to, bool add) {
-  read_as(from.dtype, [&](auto read) {
-    write_as(to.dtype, [&](auto write) {
-      read_as(to.dtype, [&](auto before) {
-        Grid<2>::of({&to, &from})
-            .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
-              for (int64_t i = 0; i < n; ++i) {
-                const int64_t at = o[0] + i * s[0];
-                const double x = read(from.data, o[1] + i * s[1]);
-                write(to.data, at, add ? before(to.data, at) + x : x);
-              }
-            });
-      });
-    });
+  const ReadLine read = reader(from.dtype), before = reader(to.dtype);
+  const WriteLine write = writer(to.dtype);
+  Grid<2>::of({&to, &from}).run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int) {
+    double line[kLine], sum[kLine];
+    for (int64_t first = 0; first < n; first += kLine) {
+      const int64_t count = std::min(kLine, n - first), at = o[0] + first * s[0];
+      read(from.data, o[1] + first * s[1], s[1], count, line);
+      if (add) {
+        before(to.data, at, s[0], count, sum);
+        for (int64_t i = 0; i < count; ++i) line[i] += sum[i];
+      }
+      write(line, count, to.data, at, s[0]);
+    }
   });
 }
 

@@ -31,7 +31,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Options {
+struct BenchOptions {
   std::string config, section, workloads, mode = "inference";
   std::vector<std::string> only, shapes, arguments;
 };
@@ -104,7 +104,7 @@ std::string default_workloads() {
                         {.expected = installed, .hint = "give a file by --workloads FILE"});
 }
 
-Workload from_config(const Options& o) {
+Workload from_config(const BenchOptions& o) {
   const ConfigFile config(o.config, o.section);
   config.validate();
   Workload w;
@@ -123,7 +123,7 @@ Workload from_config(const Options& o) {
   return w;
 }
 
-std::vector<Workload> chosen(const Options& o) {
+std::vector<Workload> chosen(const BenchOptions& o) {
   if (!o.config.empty() && !o.workloads.empty())
     throw InvalidArgument("CONFIG and --workloads exclude each other", {.where = "--workloads"});
   if (!o.config.empty()) return {from_config(o)};
@@ -149,7 +149,7 @@ std::vector<Workload> chosen(const Options& o) {
 
 double rounded(double x) { return std::strtod(fmt::format("{:.6g}", x).c_str(), nullptr); }
 
-int run(const Globals& globals, const Options& o) {
+int run_bench(const Globals& globals, const BenchOptions& o) {
   const std::vector<Workload> workloads = chosen(o);
   const int threads = thread_count();
   const char* level = cpu::name(cpu::level());
@@ -213,7 +213,7 @@ int run(const Globals& globals, const Options& o) {
 Command bench_command(CLI::App& program, const Globals& globals) {
   CLI::App* app =
       program.add_subcommand("bench", "Times layers and tells their share of the FMA peak");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchOptions>();
   app->add_option("CONFIG", o->config, "Configuration of one layer instead of workloads");
   app->add_option("--workloads", o->workloads,
                   "JSON file of workloads (default: those that come along)")
@@ -237,7 +237,7 @@ Command bench_command(CLI::App& program, const Globals& globals) {
                       "attn bench layer.json --shape inputs=8,512,768",
                       "attn bench layer.json --mode decode --shape inputs=1,1,1024 --arg "
                       "cache_len=4096 --arg steps=16"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_bench(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -19,7 +19,7 @@ namespace attn::cli {
 
 namespace {
 
-struct Options {
+struct CheckGradientsOptions {
   std::string config, section, weights;
   std::vector<std::string> inputs, shapes, arguments;
   GradientCheckOptions check;
@@ -28,7 +28,8 @@ struct Options {
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
 
 // Given tensors in float64, random ones for required inputs that are not given.
-std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config, const Options& o) {
+std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
+                                     const CheckGradientsOptions& o) {
   std::vector<NamedOutput> inputs;
   NamedShapes shapes = parse_shapes(type, o.shapes);
   for (const std::string& text : o.inputs) {
@@ -93,7 +94,7 @@ int print_results(const Globals& globals, const Attention& layer,
   return failed ? kCheckFailed : kDone;
 }
 
-int run(const Globals& globals, const Options& given) {
+int run_check_gradients(const Globals& globals, const CheckGradientsOptions& given) {
   const ConfigFile config(given.config, given.section);
   config.validate();
   const attn_type& type = *find_type(config.type()).type;
@@ -125,7 +126,7 @@ int run(const Globals& globals, const Options& given) {
 Command check_gradients_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "check-gradients", "Compares a layer's gradients with central differences in float64");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CheckGradientsOptions>();
   app->add_option("CONFIG", o->config, "JSON file with the layer's configuration")->required();
   app->add_option(
          "--input", o->inputs,
@@ -152,7 +153,7 @@ Command check_gradients_command(CLI::App& program, const Globals& globals) {
   add_examples(*app, {"attn check-gradients layer.json",
                       "attn check-gradients layer.json --shape inputs=2,9,64 --training",
                       "attn check-gradients layer.json --input inputs=x.npy --elements 0"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_check_gradients(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -22,13 +22,13 @@ namespace attn::cli {
 
 namespace {
 
-struct Options {
+struct ConvertOptions {
   std::string source, map, config, section, output;
   std::vector<std::string> variables, shapes;
 };
 
 // Parameters of the layer are variables, too; --set comes first.
-std::map<std::string, std::string> variables(const Options& options, const Json& config) {
+std::map<std::string, std::string> variables(const ConvertOptions& options, const Json& config) {
   std::map<std::string, std::string> out;
   for (const auto& [name, value] : config.as_object()) {
     if (value.is_integer()) out[name] = value.number_text();
@@ -41,7 +41,7 @@ std::map<std::string, std::string> variables(const Options& options, const Json&
   return out;
 }
 
-int run(const Globals& globals, const Options& options) {
+int run_convert(const Globals& globals, const ConvertOptions& options) {
   const ConfigFile config(options.config, options.section);
   config.validate();
   const NamedShapes shapes = parse_shapes(*find_type(config.type()).type, options.shapes);
@@ -116,7 +116,7 @@ int run(const Globals& globals, const Options& options) {
 Command convert_command(CLI::App& program, const Globals& globals) {
   CLI::App* app =
       program.add_subcommand("convert", "Weights under other names to a file for a layer");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ConvertOptions>();
   app->add_option("SOURCE", o->source, "safetensors file with the published weights")->required();
   app->add_option("--map", o->map, "JSON: a recipe for each weight (docs: convert.md)")
       ->type_name("MAPPING")
@@ -136,7 +136,7 @@ Command convert_command(CLI::App& program, const Globals& globals) {
       ->allow_extra_args(false);
   add_examples(*app, {"attn convert model.safetensors --map bert.json --config layer.json --set "
                       "layer=0 --output layer0.safetensors"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_convert(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -140,7 +140,7 @@ void print_report(const Json& facts, const PluginReport& report) {
                            : report.probe_program);
 }
 
-int run(const Globals& globals) {
+int run_doctor(const Globals& globals) {
   Findings findings;
   const Json cpu_part = cpu_facts(findings);
   const Json thread_part = thread_facts(globals, findings);
@@ -187,7 +187,7 @@ Command doctor_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "doctor", "CPU level, threads, directories, refused plugins, and what to do about them");
   add_examples(*app, {"attn doctor", "attn doctor --json"});
-  return {app, [&globals] { return run(globals); }, true};
+  return {app, [&globals] { return run_doctor(globals); }, true};
 }
 
 }  // namespace attn::cli

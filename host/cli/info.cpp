@@ -21,7 +21,7 @@ namespace attn::cli {
 
 namespace {
 
-struct Options {
+struct InfoOptions {
   std::string type, config, section;
   std::vector<std::string> shapes;
 };
@@ -222,7 +222,7 @@ void print_cost(const Json& c) {
   print_line("  workspace  " + human_bytes(c.at("workspace_bytes").to_double()));
 }
 
-int run(const Globals& globals, const Options& options) {
+int run_info(const Globals& globals, const InfoOptions& options) {
   const TypeEntry entry = find_type(options.type);
   const NamedShapes shapes = parse_shapes(*entry.type, options.shapes);
   std::unique_ptr<Attention> layer;
@@ -271,7 +271,7 @@ int run(const Globals& globals, const Options& options) {
 Command info_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "info", "One type: parameters, inputs, arguments, outputs; weights and cost of a layer");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<InfoOptions>();
   app->add_option("TYPE", o->type, "Name of the type; attn list shows them")->required();
   app->add_option("--config", o->config, "Configuration: also weights and states")
       ->type_name("FILE");
@@ -282,7 +282,7 @@ Command info_command(CLI::App& program, const Globals& globals) {
       ->allow_extra_args(false);
   add_examples(*app, {"attn info TYPE", "attn info TYPE --json",
                       "attn info TYPE --config layer.json --shape inputs=2,16,64"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_info(globals, *o); }};
 }
 
 }  // namespace attn::cli

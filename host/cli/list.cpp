@@ -11,7 +11,7 @@ namespace attn::cli {
 
 namespace {
 
-int run(const Globals& globals) {
+int run_list(const Globals& globals) {
   Json all = Json::list({});
   Table table({"TYPE", "CLASS", "INPUT", "MASKS", "STATE", "LIBRARY"});
   for (const std::string& name : list_attention_types()) {
@@ -50,7 +50,7 @@ int run(const Globals& globals) {
 Command list_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand("list", "The attention types that are loaded");
   add_examples(*app, {"attn list", "attn list --json", "attn list --plugin-path ./my-plugins"});
-  return {app, [&globals] { return run(globals); }};
+  return {app, [&globals] { return run_list(globals); }};
 }
 
 }  // namespace attn::cli

@@ -49,7 +49,7 @@ std::string joined(const std::vector<std::string>& words) {
   return text.empty() ? "-" : text;
 }
 
-int run(const Globals& globals) {
+int run_plugins(const Globals& globals) {
   const QuietLog quiet;  // the report tells the refusals
   const PluginReport report = plugin_report();
   if (globals.json) {
@@ -77,7 +77,7 @@ Command plugins_command(CLI::App& program, const Globals& globals) {
   CLI::App* app =
       program.add_subcommand("plugins", "The plugin files found: loaded, or refused and why");
   add_examples(*app, {"attn plugins", "attn plugins --plugin-path ./build --json"});
-  return {app, [&globals] { return run(globals); }};
+  return {app, [&globals] { return run_plugins(globals); }};
 }
 
 }  // namespace attn::cli

@@ -23,7 +23,7 @@ namespace attn::cli {
 
 namespace {
 
-struct Options {
+struct RunOptions {
   std::string config, section, weights;
   std::vector<std::string> inputs, arguments, outputs;
   bool training = false, profile = false;
@@ -52,7 +52,7 @@ Statistics statistics(const ConstView& view) {
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
 
 void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
-                   const std::vector<NamedOutput>& outputs, const Options& options,
+                   const std::vector<NamedOutput>& outputs, const RunOptions& options,
                    double seconds) {
   if (globals.json) {
     Json list = Json::list({});
@@ -78,7 +78,7 @@ void print_summary(const Globals& globals, const Attention& layer, const Context
   if (options.profile) print("\n" + profile_text(ctx.profile(), seconds, ctx.peak_bytes()));
 }
 
-int run(const Globals& globals, const Options& options) {
+int run_layer(const Globals& globals, const RunOptions& options) {
   // Everything that the user gave is looked at before the first computation.
   const ConfigFile config(options.config, options.section);
   config.validate();
@@ -137,7 +137,7 @@ int run(const Globals& globals, const Options& options) {
 
 Command run_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand("run", "Runs a layer once, tensors from and to files");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<RunOptions>();
   app->add_option("CONFIG", o->config, "JSON file with the layer's configuration")->required();
   app->add_option("--input", o->inputs,
                   "A tensor for an input: npy, or safetensors with the tensor's name; repeatable")
@@ -162,7 +162,7 @@ Command run_command(CLI::App& program, const Globals& globals) {
                       "use_causal_mask=true",
                       "attn run model.json --section encoder.attention --weights w.safetensors "
                       "--input inputs=x.npy --profile"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_layer(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -15,12 +15,12 @@ namespace attn::cli {
 
 namespace {
 
-struct Options {
+struct ValidateOptions {
   std::vector<std::string> files;
   std::string section;
 };
 
-int run(const Globals& globals, const Options& options) {
+int run_validate(const Globals& globals, const ValidateOptions& options) {
   std::vector<std::string> lines;
   Json results = Json::list({});
   bool refused = false;
@@ -51,12 +51,12 @@ int run(const Globals& globals, const Options& options) {
 Command validate_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "validate", "Checks configurations; errors come with file:line:column");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ValidateOptions>();
   app->add_option("CONFIG", options->files, "JSON files")->required();
   app->add_option("--section", options->section, "Where the layer stands in the file: a.b.c");
   add_examples(
       *app, {"attn validate layer.json", "attn validate --section encoder.attention model.json"});
-  return {app, [&globals, options] { return run(globals, *options); }};
+  return {app, [&globals, options] { return run_validate(globals, *options); }};
 }
 
 }  // namespace attn::cli

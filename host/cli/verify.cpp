@@ -28,7 +28,7 @@ void VerifyReport::fail(const std::string& title, const std::string& file,
 
 namespace {
 
-struct Options {
+struct VerifyArguments {
   std::vector<std::string> paths;
   bool gradients = false, require_all = false;
   std::string dtype = "float32";
@@ -92,7 +92,7 @@ void print_json(const VerifyReport& report, size_t skipped) {
        failures}}.dump(1));
 }
 
-int run(const Globals& globals, const Options& o) {
+int run_verify(const Globals& globals, const VerifyArguments& o) {
   const VerifyOptions options{.gradients = o.gradients,
                               .dtype = o.dtype == "float64" ? ATTN_F64 : ATTN_F32};
   const std::vector<std::string> files = find_cases(o.paths);
@@ -127,7 +127,7 @@ int run(const Globals& globals, const Options& o) {
 Command verify_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "verify", "Compares layers with golden cases: outputs, gradients, decoding, factory texts");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<VerifyArguments>();
   app->add_option("PATH", o->paths, "Files, or directories with .safetensors and factory*.json")
       ->required();
   app->add_flag("--grad", o->gradients, "Also gradients of inputs and weights");
@@ -137,7 +137,7 @@ Command verify_command(CLI::App& program, const Globals& globals) {
   add_examples(*app,
                {"attn verify tests/goldens", "attn verify tests/goldens --grad --dtype float64",
                 "attn verify case.safetensors --json"});
-  return {app, [&globals, o] { return run(globals, *o); }};
+  return {app, [&globals, o] { return run_verify(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -350,6 +350,24 @@ TEST_CASE("performer: a file keeps the projection, whatever the config says") {
              says("uint32"));
 }
 
+TEST_CASE("performer: drawn again from another seed") {
+  const Layer layer = small(), wanted = small({{"seed", Json(UINT64_MAX - 1)}});
+  const Array kernel = weight(*layer, "qkv_projection/kernel");
+  layer->redraw(UINT64_MAX - 1);
+  for (const char* name : {"projection_matrix", "projection_seed"})
+    CHECK(same_bits(weight(*layer, name), weight(*wanted, name)));
+  CHECK(same_bits(weight(*layer, "qkv_projection/kernel"), kernel));
+  CHECK(layer->config().at("seed") == Json(UINT64_MAX - 1));
+  // The calls follow.
+  for (const char* name : {"qkv_projection/kernel", "output_projection/kernel"})
+    wanted->set_weight(name, weight(*layer, name));
+  const Array x = random({2, 9, kDim}, 4);
+  CHECK(same_bits(layer->forward(x), wanted->forward(x)));
+
+  const Layer none = make("multi_head", {{"dim", 8}, {"num_heads", 2}}, {{1, 3, 8}});
+  CHECK_THAT(refusal([&] { none->redraw(1); }), says("no seed"));
+}
+
 TEST_CASE("performer: a file without projection leaves the one of the seed") {
   const std::string path =
       (std::filesystem::temp_directory_path() / "attn_performer_trained.safetensors").string();

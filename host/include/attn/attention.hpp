@@ -242,6 +242,9 @@ class Attention {
   [[nodiscard]] virtual ConstView weight(std::string_view name) const = 0;
   // Converts from any floating kind; the shape must match (a scalar may be (1)).
   virtual void set_weight(std::string_view name, const ConstView& value) = 0;
+  // Draws the fixed weights that a type makes from its seed parameter (random features) again, from another seed;
+  // config() shows it from then on, trained weights stay. Throws when the type has no such parameter.
+  virtual void redraw(uint64_t seed) = 0;
 
   // ---- files ----------------------------------------------------------------------------------
   // Weights and what load_attention() needs to restore the layer, atomically.

@@ -51,6 +51,8 @@ void DirectLayer::set_weight(std::string_view name, const ConstView& value) {
   layer_->set_weight(name, value);
 }
 
+void DirectLayer::redraw(uint64_t seed) { layer_->redraw(seed); }
+
 void DirectLayer::save(const std::string& path) const { layer_->save(path); }
 void DirectLayer::load(const std::string& path) { layer_->load(path); }
 

@@ -57,6 +57,7 @@ class PluginLayer final : public Attention {
   [[nodiscard]] std::vector<WeightInfo> weights() const override;
   [[nodiscard]] ConstView weight(std::string_view name) const override;
   void set_weight(std::string_view name, const ConstView& value) override;
+  void redraw(uint64_t seed) override;
 
   void save(const std::string& path) const override;
   void load(const std::string& path) override;

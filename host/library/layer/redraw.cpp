@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "host/library/factory/construct.hpp"
+#include "host/library/layer/layer.hpp"
+
+namespace attn::host {
+
+// How a seed becomes weights is the type's own affair: a layer made with the other seed shows it.
+void PluginLayer::redraw(uint64_t seed) {
+  require_built();
+  const attn_type& t = type();
+  const auto* parameters_end = t.params + t.n_params;
+  const auto* parameter = std::find_if(
+      t.params, parameters_end, [](const attn_param* p) { return p->kind == ATTN_PARAM_SEED; });
+  if (parameter == parameters_end)
+    throw InvalidArgument(name_ + ": type '" + t.id + "' has no seed to draw from",
+                          {.where = name_, .type = t.id});
+  Json config = config_;
+  config.erase("name");
+  config.set((*parameter)->name, Json(seed));
+  std::vector<std::optional<Shape>> shapes;
+  for (const attn_shape& s : layer_.build_shapes())
+    shapes.push_back(s.present ? std::optional(Shape(s.dim, static_cast<size_t>(s.rank)))
+                               : std::nullopt);
+  const std::unique_ptr<Attention> other = construct(t.id, config, Json());
+  other->build(shapes, {.dtype = dtype(), .seed = 0});
+  for (const engine::Weight& w : layer_.weights())
+    if (w.has_contents && !(w.flags & ATTN_WEIGHT_TRAINABLE))
+      set_weight(w.name, other->weight(w.name));
+  config_.set((*parameter)->name, Json(seed));
+}
+
+}  // namespace attn::host
