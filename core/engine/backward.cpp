@@ -145,6 +145,7 @@ void Context::backward_node(const Node& node) {
   call.stream = node.stream;
   call.engine = engine_table();
   call.ctx = this;
+  call.communicator = op.flags & ATTN_OP_COMMUNICATES ? communicator_ : nullptr;
   attn_error e;
   const size_t mark = scratch_.mark();
   const int32_t rc = op.vjp(&call, &e);

@@ -41,6 +41,7 @@ void Context::begin(const Start& start) {
   shapes_only_ = start.shapes_only;
   seed_ = start.seed;
   state_ = start.state;
+  communicator_ = start.communicator;
   random_ordinal_ = 0;
   data_.reset();
   headers_.reset();
@@ -165,17 +166,17 @@ Tensor* Context::view(Tensor* t, int32_t rank, const int64_t* shape, const int64
   v.rank = rank;
   int64_t last = 0;
   bool empty = false;
+  for (int i = 0; i < rank; ++i) empty = empty || shape[i] == 0;
   for (int i = 0; i < rank; ++i) {
     v.shape[i] = shape[i];
     v.stride[i] = stride[i];
     if (shape[i] < 0 || stride[i] < 0)
       throw InvalidArgument("view: extents and strides must not be negative");
-    empty = empty || shape[i] == 0;
     int64_t step = 0;
     if (shape[i] > 0 && (__builtin_mul_overflow(shape[i] - 1, stride[i], &step) ||
                          __builtin_add_overflow(last, step, &last)))
       throw InvalidArgument("view: extents and strides are too large");
-    if (recording_ && t->storage->wants_grad && shape[i] > 1 && stride[i] == 0)
+    if (recording_ && t->storage->wants_grad && !empty && shape[i] > 1 && stride[i] == 0)
       throw InvalidArgument("view: an element may not repeat while gradients are recorded");
   }
   if (empty) last = -1;
@@ -258,6 +259,8 @@ void Context::advance(int64_t positions) {
 }
 
 void Context::assign(uint32_t index, Tensor* x) {
+  if (communicator_)
+    throw InvalidArgument("assign: a call that several members share updates no statistics");
   if (index >= n_weights_) throw InvalidArgument("assign: no such weight");
   const attn_view& w = weights_[index]->view;
   bool same = w.rank == x->view.rank;
@@ -276,6 +279,8 @@ void Context::assign(uint32_t index, Tensor* x) {
 }
 
 void Context::add_loss(const char* name, Tensor* x) {
+  if (communicator_)
+    throw InvalidArgument("loss: a call that several members share adds no losses");
   if (size_of(x->view) != 1)
     throw InvalidArgument("loss: a single number is expected, got shape " + shape_text(x->view));
   ++x->refs;

@@ -32,6 +32,8 @@ class ContextParallel final : public Parallel {
   [[nodiscard]] int concurrency() const noexcept override;
   void run(int64_t n, int64_t grain, Body body, void* user) override;
   [[nodiscard]] void* scratch(size_t bytes) override { return scratch_.allocate(bytes); }
+  [[nodiscard]] size_t mark() const override { return scratch_.mark(); }
+  void rewind(size_t mark) override { scratch_.rewind(mark); }
 
  private:
   Arena& scratch_;
@@ -81,6 +83,7 @@ class Context final : public attn_ctx {
     bool training = false, recording = false, shapes_only = false;
     uint64_t seed = 0;
     State* state = nullptr;
+    const attn_communicator* communicator = nullptr;  // outlives the call and its backward pass
   };
   void begin(const Start& start);
   // A tensor over somebody else's dense memory, or a converted dense copy where strides or kind do not suit.
@@ -179,6 +182,7 @@ class Context final : public attn_ctx {
   bool training_ = false, recording_ = false, shapes_only_ = false;
   uint64_t seed_ = 0, random_ordinal_ = 0;
   State* state_ = nullptr;
+  const attn_communicator* communicator_ = nullptr;
   attn_tensor** weights_ = nullptr;  // what the plugin sees; follows assign()
   uint32_t n_weights_ = 0;
   std::vector<Tensor*> free_tensors_;

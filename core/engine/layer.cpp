@@ -93,7 +93,8 @@ void Layer::forward(Context& ctx, const Call& call) {
              .recording = call.recording,
              .shapes_only = call.shapes_only,
              .seed = call.seed,
-             .state = call.state});
+             .state = call.state,
+             .communicator = call.communicator});
   Context::Handles& h = ctx.handles;
   h.n_inputs = type_.n_inputs;
   h.n_outputs = type_.n_outputs;
@@ -133,6 +134,7 @@ void Layer::forward(Context& ctx, const Call& call) {
   c.position = call.state ? call.state->length() : 0;
   c.engine = engine_table();
   c.ctx = &ctx;
+  c.part = call.part;
   attn_error e;
   const int32_t rc = type_.forward(handle_, &c, &e);
   if (rc != ATTN_OK) {
@@ -160,9 +162,8 @@ attn_view Layer::output(const Context& ctx, uint32_t n) {
                                                              : attn_view{};
 }
 
-void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
-                     bool losses) {
-  Context::Handles& h = ctx.handles;
+void Layer::check_backward(const Context& ctx, const attn_view* const* cotangents) const {
+  const Context::Handles& h = ctx.handles;
   if (h.layer != this || !ctx.recorded())
     throw InvalidArgument(name_ +
                           ": backward needs a recorded forward call of this layer in this context; "
@@ -179,6 +180,12 @@ void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* con
                             "' has shape " + shape_text(*cotangents[i]) + ", the output " +
                             shape_text(y));
   }
+}
+
+void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
+                     bool losses) {
+  check_backward(ctx, cotangents);
+  Context::Handles& h = ctx.handles;
   for (uint32_t i = 0; i < h.n_weights; ++i)
     if (h.weights[i] && weight_memory[i] && h.weights[i]->storage->wants_grad)
       ctx.use_gradient_memory(h.weights[i], weight_memory[i]);

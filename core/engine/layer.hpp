@@ -63,12 +63,17 @@ class Layer {
     bool training = false, recording = false, shapes_only = false;
     uint64_t seed = 0;
     State* state = nullptr;
+    // A call that several members share: both, or neither. They outlive the call and its backward pass.
+    const attn_communicator* communicator = nullptr;
+    const attn_part* part = nullptr;
   };
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit().
   void forward(Context& ctx, const Call& call);
   // An output of the last call; data nullptr: not given.
   [[nodiscard]] static attn_view output(const Context& ctx, uint32_t n);
 
+  // Throws what backward() would refuse: no recorded call of this layer in ctx, cotangents of other shapes.
+  void check_backward(const Context& ctx, const attn_view* const* cotangents) const;
   // Gradients of sum(output * cotangent) over the outputs. cotangents: one for each output, nullptr: zero.
   // weight_memory: one for each weight, dense memory to accumulate into or nullptr. losses: penalties of the
   // activities count too. Afterwards input_gradient() gives the inputs'.

@@ -163,6 +163,7 @@ struct Runner {
     call.seed = ctx.seed_;
     call.engine = engine_table();
     call.ctx = &ctx;
+    call.communicator = op.flags & ATTN_OP_COMMUNICATES ? ctx.communicator_ : nullptr;
   }
 
   // Real outputs in the place of the prototypes; those not wanted become NULL.

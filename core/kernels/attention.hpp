@@ -15,6 +15,8 @@
 //         number of visible keys.
 // Memory  Linear in Q and K: packed keys, and tiles for each worker, from the Parallel.
 // Bits    Results depend on the arguments and the level, not on the number of threads.
+// Parts   Keys may be a part of those that the rows have (softmax only, see AttentionArgs::part): outputs of the parts
+//         are merged by what each saved, and the gradient takes the parts one by one.
 // Double and the level `reference` run core/kernels/reference/attention.hpp, which the functions here choose for
 // float by themselves. No shape is checked here: that is the operator's task. [call-thread]
 #pragma once
@@ -80,6 +82,11 @@ struct AttentionArgs {
   double dropout =
       0;  // rate in [0, 1]; element ((b H + h) Q + i) K + j of the Philox sequence decides
   uint64_t seed = 0, stream = 0;
+  // Where query 0 and key 0 are in a larger problem, and its extents Q and K; 0: those above. Matters to dropout.
+  int64_t first_query = 0, first_key = 0, all_queries = 0, all_keys = 0;
+  // The keys are a part of each row's. Forward: o is normalised over the part, and saved (which must be there) tells
+  // its maximum and sum; both are 0 for a row that keeps none of it. Backward: o and saved are those of whole rows.
+  bool part = false;
 
   Scores4<T> map{};    // optional output: the weights after dropout, (B, H, Q, K), stride k = 1
   T* saved = nullptr;  // optional output for the gradient: (B, H, Q, saved_per_row(kind)), dense
@@ -87,10 +94,20 @@ struct AttentionArgs {
 
 // What the forward pass keeps of each row. softmax: maximum (of score * log2 e), sum. sparsemax: maximum, tau.
 // threshmax: maximum, sum, sum of gated weights + epsilon. adaptive: maximum, sum, temperature, entropy, sum of the
-// second softmax. Private to the level that wrote it; the reference writes nothing and recomputes.
+// second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
+// maximum (of score) and the sum.
 [[nodiscard]] constexpr int saved_per_row(Probability kind) {
   constexpr int kCount[] = {2, 2, 3, 5};
   return kCount[static_cast<int>(kind)];
+}
+
+// Number of weight (row, key 0) in the Philox sequence.
+template <class T>
+[[nodiscard]] uint64_t dropout_index(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i) {
+  const int64_t queries = a.all_queries > 0 ? a.all_queries : a.queries;
+  const int64_t keys = a.all_keys > 0 ? a.all_keys : a.keys;
+  const int64_t row = (b * a.heads + h) * queries + a.first_query + i;
+  return static_cast<uint64_t>(row * keys + a.first_key);
 }
 
 // Gradients are added to what is there. data nullptr: not wanted.

@@ -5,7 +5,8 @@
 // (Dao et al. 2022, arXiv 2205.14135, algorithm 4).
 //
 // softmax works block by block, because sum_j w_j dw_j = dout . o is known before the row is seen; the other kinds
-// keep the scores of whole rows. Where one block holds the row, its mean is refined by the row itself.
+// keep the scores of whole rows. Where one block holds the row, its mean is refined by the row itself; a part of the
+// keys is never that.
 #pragma once
 
 #include "core/kernels/attention.inl.hpp"
@@ -91,7 +92,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   if (by_blocks) {
     apply_masks<Arch>(rule, row, base, span, w);
     const V shift(-row.saved[0] * rule.unit), u(rule.unit), mean(s.mean[r]);
-    if (t.keys <= t.step) {
+    if (t.keys <= t.step && !rule.part) {
       // The whole row is here: what rounding left of sum_j w_j (dw_j - mean) = 0 goes into the mean. A saturated row
       // has gradients far below the rounding of dw itself.
       V rest(0.0f);

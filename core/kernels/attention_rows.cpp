@@ -163,6 +163,7 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   rule.drop_scale = a.dropout < 1 ? static_cast<float>(1 / (1 - a.dropout)) : 0.0f;
   rule.seed = a.seed;
   rule.stream = a.stream;
+  rule.part = a.part;
   return rule;
 }
 
@@ -216,7 +217,7 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
       row->visible = visible.end - visible.begin;
       row->mask = f.mask ? mask : nullptr;
       row->bias = f.bias ? bias : nullptr;
-      row->index = static_cast<uint64_t>((first + r) * a.keys);
+      row->index = dropout_index(a, b, h, i);
       row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
       row->saved = a.saved == nullptr ? nullptr : a.saved + (first + r) * saved;
       row->dbias = nullptr;

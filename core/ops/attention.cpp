@@ -3,11 +3,9 @@
 // The operator over the fused kernel: which tensors broadcast how, what is kept for the gradient. The result lies
 // in memory as (B, Q, H, Dv), so that merging the heads is a view.
 #include "core/kernels/attention.hpp"
-#include "core/engine/strided.hpp"
+#include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
-#include "core/ops/keep.hpp"
 #include "core/ops/ops.hpp"
-#include "core/ops/rows.hpp"
 #include "core/schema/kinds.hpp"
 
 namespace attn::ops {
@@ -54,20 +52,6 @@ std::string scores_text(const Extents& e) {
          ", " + std::to_string(e.k) + ")";
 }
 
-// A mask seen with four axes: (K), (B, K), (B, Q, K), (B, H, Q, K); or a bias, whose axes count from the end.
-attn_view four_axes(const attn_view& v, bool mask) {
-  static constexpr int kMaskAxes[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
-  attn_view out = v;
-  out.rank = 4;
-  for (int i = 0; i < 4; ++i) out.shape[i] = 1, out.stride[i] = 0;
-  for (int i = 0; i < v.rank; ++i) {
-    const int axis = mask ? kMaskAxes[v.rank][i] : 4 - v.rank + i;
-    out.shape[axis] = v.shape[i];
-    out.stride[axis] = v.shape[i] == 1 ? 0 : v.stride[i];
-  }
-  return out;
-}
-
 void check_scores(const attn_view& v, const Extents& e, bool mask) {
   const char* what = mask ? "mask" : "bias";
   const int least = mask ? 1 : 2;
@@ -85,42 +69,6 @@ void check_scores(const attn_view& v, const Extents& e, bool mask) {
   if (mask && f.shape[3] == 1 && e.k > 1)
     fail("mask of shape %s has extent 1 along the keys; expected %lld: it cannot mask any of %s",
          shape_text(v).c_str(), static_cast<long long>(e.k), scores_text(e).c_str());
-}
-
-// (batch, head, row, element) with contiguous elements; a dense copy where they are not.
-template <class T>
-attn_view contiguous(const OpCall& c, const attn_view& v) {
-  if (v.stride[3] == 1 || v.shape[3] == 1) return v;
-  attn_view d = dense_like(v, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1));
-  engine::copy_strided(v, d);
-  return d;
-}
-template <class T>
-kernels::View4<T> view4(const attn_view& v) {
-  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2]};
-}
-template <class T>
-kernels::Scores4<T> scores4(const attn_view& v) {
-  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2], v.stride[3]};
-}
-
-// The mask as bytes of its own shape.
-kernels::Scores4<const uint8_t> keep_bytes(const OpCall& c, const attn_view& mask) {
-  const attn_view f = four_axes(mask, true);
-  const int64_t rows = f.shape[0] * f.shape[1] * f.shape[2], n = f.shape[3];
-  auto* bytes = parallel(c).scratch_array<uint8_t>(static_cast<size_t>(rows * n) + 1);
-  parallel(c).loop(rows, std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1)),
-                   [&](int64_t begin, int64_t end, int) {
-                     for (int64_t r = begin; r < end; ++r) {
-                       const int64_t q = r % f.shape[2], h = r / f.shape[2] % f.shape[1],
-                                     b = r / f.shape[2] / f.shape[1];
-                       read_keep(f, b * f.stride[0] + h * f.stride[1] + q * f.stride[2],
-                                 f.stride[3], n, bytes + r * n);
-                     }
-                   });
-  const auto step = [&](int axis, int64_t stride) { return f.shape[axis] == 1 ? 0 : stride; };
-  return {bytes, step(0, f.shape[1] * f.shape[2] * n), step(1, f.shape[2] * n), step(2, n),
-          step(3, 1)};
 }
 
 const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
@@ -147,7 +95,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.window = c.integer(kWindow);
   a.block = c.integer(kBlock);
   a.tile = c.integer(kTile);
-  if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m);
+  if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m).scores();
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
   a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
@@ -167,32 +115,6 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   if (c.saved(0)) a.saved = data<T>(*c.saved(0));
   return a;
 }
-
-// Where a gradient is added: the slot itself, or zeros that are added to it afterwards.
-template <class T>
-class Target {
- public:
-  Target(const OpCall& c, const attn_view* slot) : slot_(slot) {
-    if (!slot) return;
-    direct_ = slot->stride[3] == 1 || slot->shape[3] == 1;
-    to_ = *slot;
-    if (direct_) return;
-    const auto n = static_cast<size_t>(size_of(*slot));
-    to_ = dense_like(*slot, parallel(c).scratch_array<T>(n + 1));
-    std::fill_n(data<T>(to_), n, T(0));
-  }
-  [[nodiscard]] kernels::View4<T> view() const {
-    return slot_ ? view4<T>(to_) : kernels::View4<T>{};
-  }
-  void finish() const {
-    if (slot_ && !direct_) engine::add_strided(to_, *slot_);
-  }
-
- private:
-  const attn_view* slot_;
-  attn_view to_{};
-  bool direct_ = true;
-};
 
 struct attention {
   static constexpr const char* name = "attention";

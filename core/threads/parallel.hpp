@@ -27,6 +27,10 @@ class Parallel {
   // Aligned to 64 bytes, uninitialised, valid until the operator returns; throws Failure when there
   // is none. Not to be called from inside a body.
   [[nodiscard]] virtual void* scratch(size_t bytes) = 0;
+  // Scratch taken between mark() and rewind() is given back by the latter, for operators that run kernels many
+  // times. By default all of it is kept until the operator returns.
+  [[nodiscard]] virtual size_t mark() const { return 0; }
+  virtual void rewind(size_t) {}
 
   // body(begin, end, worker)
   template <class F>

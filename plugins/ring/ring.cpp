@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Exact softmax self-attention computed block by block with an online softmax (Liu, Zaharia and Abbeel
-// 2023; Milakov and Gimelshein 2018).
+// 2023; Milakov and Gimelshein 2018). In a call that several members share each has some of the tokens: projections
+// and norms see the own ones, attention meets the keys of the others.
 #include <attn/sdk/plugin.hpp>
 
 #include <cmath>
@@ -33,6 +34,7 @@ struct RingAttention : Layer<Params, Arguments> {
       .input_shape = "(batch, seq_len, dim)",
       .complexity = "O(seq_len^2 * dim) time, O(seq_len * dim) memory",
       .paper = "Ring Attention with Blockwise Transformers (2310.01889)"};
+  static constexpr uint32_t flags = ATTN_TYPE_SEQUENCE_PARALLEL;
 
   static void describe(Schema<Params, Arguments>& s) {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
@@ -89,26 +91,29 @@ struct RingAttention : Layer<Params, Arguments> {
   }
 
   void forward(Call& c, const Arguments&) const {
-    const Tensor x = c.input(0);
-    check_sequence(x, p.dim);
-    check_mask(c.input(1), x.dim(0), x.dim(1));
+    const Tensor x = c.input(0), mask = c.input(1);
+    const attn_part* part = c.part();
+    check_sequence(x, p.dim, "Input", part != nullptr);
+    check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
+    if (part) check_part(*part);
     const auto heads = [&](const Projection& w) {
       return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
     };
     const Tensor q = norm(c, q_norm, heads(query));
     const Tensor k = norm(c, k_norm, heads(key));
     const Tensor v = heads(value);
-    const Attended o =
-        attention(c, q, k, v, softmax,
-                  {.scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
-                   .dropout = c.training() ? p.dropout_rate : 0.0,
-                   .tile = p.block_size},
-                  c.input(1));
-    c.output(0, linear(merge_heads(o.output), c[output.kernel], c[output.bias]));
+    const AttentionOptions options{
+        .scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
+        .dropout = c.training() ? p.dropout_rate : 0.0,
+        .tile = p.block_size};
+    const Tensor o = part ? attention_parts(q, k, v, *part, options, mask)
+                          : attention(c, q, k, v, softmax, options, mask).output;
+    c.output(0, linear(merge_heads(o), c[output.kernel], c[output.bias]));
   }
 
  private:
-  void check_mask(const Tensor& mask, int64_t batch, int64_t seq) const {
+  // seq: own tokens; total: those of all members.
+  void check_mask(const Tensor& mask, int64_t batch, int64_t seq, int64_t total) const {
     if (!mask) return;
     if (mask.rank() < 2 || mask.rank() > 4)
       fail(
@@ -118,15 +123,33 @@ struct RingAttention : Layer<Params, Arguments> {
     const auto fits = [&](int axis, int64_t n) {
       return mask.dim(axis) == n || mask.dim(axis) == 1;
     };
-    bool good = fits(0, batch) && mask.dim(-1) == seq;
+    bool good = fits(0, batch) && mask.dim(-1) == (mask.rank() == 2 ? seq : total);
     if (mask.rank() > 2) good = good && fits(-2, seq);
     if (mask.rank() > 3) good = good && fits(1, p.num_heads);
-    if (!good)
+    if (good) return;
+    const auto number = [](int64_t n) { return static_cast<long long>(n); };
+    if (seq == total)
       fail(
           "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld tokens; every "
           "extent but the last may be 1",
-          mask.shape_text().c_str(), static_cast<long long>(batch),
-          static_cast<long long>(p.num_heads), static_cast<long long>(seq));
+          mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq));
+    fail(
+        "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld of %lld tokens: "
+        "(batch, own tokens), or the rows of the own tokens over the keys of all",
+        mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq), number(total));
+  }
+
+  void check_part(const attn_part& part) const {
+    if (q_norm.mixes_positions() || k_norm.mixes_positions())
+      fail("qk_norm_type '%s' mixes positions: it needs the whole sequence in one place",
+           p.qk_norm_type->c_str());
+    if (!(part.flags & ATTN_PART_ORDERED)) return;
+    for (int32_t i = 1; i < part.size; ++i)
+      if (part.bounds[i] != part.total && part.bounds[i] % p.block_size != 0)
+        fail(
+            "deterministic: member %d begins at token %lld; every member must begin at a multiple "
+            "of block_size, %lld",
+            i, static_cast<long long>(part.bounds[i]), static_cast<long long>(p.block_size));
   }
 };
 

@@ -72,7 +72,27 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
 
 template <class T>
 uint64_t weight_index(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j) {
-  return static_cast<uint64_t>(((b * a.heads + h) * a.queries + i) * a.keys + j);
+  return dropout_index(a, b, h, i) + static_cast<uint64_t>(j);
+}
+
+// Maximum and sum of one row, of a part or of all its keys.
+template <class T>
+T* saved_row(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i) {
+  return a.saved + ((b * a.heads + h) * a.queries + i) * saved_per_row(Probability::softmax);
+}
+
+// Of a part: weights in the place of those that attention_row() normalised over the part alone. Returns the mean of
+// the gradients of all weights of the row.
+template <class T>
+T whole_row_weights(const AttentionArgs<T>& a, const AttentionGrads<T>& grads,
+                    const AttentionRowState<T>& s, const T* z, T* w) {
+  const T* saved = saved_row(a, s.b, s.h, s.i);
+  for (int64_t j = s.visible.begin; j < s.visible.end; ++j)
+    w[j] = std::exp(z[j] - saved[0]) / saved[1];
+  T mean = 0;
+  for (int64_t d = 0; grads.dout.data != nullptr && d < a.value_dim; ++d)
+    mean += grads.dout.at(s.b, s.h, s.i)[d] * a.o.at(s.b, s.h, s.i)[d];
+  return mean;
 }
 
 // Rows [begin, end) of the B * H * Q rows.
@@ -87,6 +107,11 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
     for (int64_t d = 0; d < a.value_dim; ++d) o[d] = 0;
     if (a.map.data != nullptr) {
       for (int64_t j = 0; j < a.keys; ++j) a.map.at(b, h, i)[j] = 0;
+    }
+    if (a.part) {
+      T* saved = saved_row(a, b, h, i);
+      saved[0] = s.zero ? T(0) : s.row.max;
+      saved[1] = s.zero ? T(0) : s.row.sum;
     }
     if (s.zero) continue;
     for (int64_t j = s.visible.begin; j < s.visible.end; ++j) {
@@ -114,6 +139,7 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
       const auto s = attention_row(a, b, h, i, z, w);
       if (s.zero) continue;
       const int64_t begin = s.visible.begin, end = s.visible.end;
+      const T mean = a.part ? whole_row_weights(a, grads, s, z, w) : T(0);
       for (int64_t j = begin; j < end; ++j) {
         const T keep = static_cast<T>(
             dropout_factor(a.dropout, a.seed, a.stream, weight_index(a, b, h, i, j)));
@@ -129,9 +155,13 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         }
         dw[j] = keep * sum;
       }
-      const T dslope = probability_backward(a, s.row, end - begin, z + begin, w + begin, dw + begin,
-                                            dz + begin, scratch + 4 * a.keys);
-      if (grads.dslope != nullptr) *grads.dslope += dslope;
+      if (a.part) {
+        for (int64_t j = begin; j < end; ++j) dz[j] = w[j] * (dw[j] - mean);
+      } else {
+        const T dslope = probability_backward(a, s.row, end - begin, z + begin, w + begin,
+                                              dw + begin, dz + begin, scratch + 4 * a.keys);
+        if (grads.dslope != nullptr) *grads.dslope += dslope;
+      }
       for (int64_t j = begin; j < end; ++j) {
         if (dz[j] == 0) continue;
         for (int64_t d = 0; d < a.head_dim; ++d) {

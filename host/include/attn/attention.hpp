@@ -15,6 +15,9 @@
 //           them, in the order of the commits. The simple forward commits by itself.
 //           With .record = true a backward() may follow, once; several forwards before one backward use several
 //           contexts. Gradients add up until Gradients::zero().
+// Members   Threads or processes can share one sequence, each with some of its tokens: CallOptions::communicator
+//           (attn/communicator.hpp), for types that offer it. backward() then adds the same gradients of weights on
+//           every member, those of all tokens; input gradients are those of the own tokens.
 // Errors    InvalidArgument, Failure (attn/error.hpp). A call that fails changes nothing.
 #pragma once
 
@@ -35,6 +38,7 @@
 namespace attn {
 
 class Attention;
+class Communicator;
 
 // A tensor with the name it has in the type's schema. An empty name is the next input that has none yet, in order.
 struct Input {
@@ -101,6 +105,13 @@ struct CallOptions {
   std::optional<uint64_t> seed{};         // of dropout; absent: the next of the context's own
   std::span<const Argument> arguments{};  // absent ones: their defaults
   State* state = nullptr;
+  // The other members that share the sequence, for this call and its backward(); used by one thread at a time. All
+  // members give the same options, and without a seed take that of member 0. The layer must be built. Only types
+  // that offer it; the type's README says what each member gives.
+  Communicator* communicator = nullptr;
+  // Outputs are the same bits for any number of members, and one member or none. Costs speed; the type's README
+  // says which parts members may have. Nothing to do for types that take no communicator.
+  bool deterministic = false;
 };
 
 // One operator of a profile.
@@ -161,6 +172,7 @@ class Gradients {
     bool trained = false;
   };
   [[nodiscard]] std::vector<Entry>& entries() { return entries_; }  // one for each weight
+  [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
 
  private:
   std::vector<Entry> entries_;

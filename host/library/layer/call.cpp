@@ -29,11 +29,6 @@ void check_view(const ConstView& v, Where&& where) {
 
 }  // namespace
 
-struct PluginLayer::Ports {
-  attn_view views[engine::kMaxPorts];
-  const attn_view* given[engine::kMaxPorts] = {};
-};
-
 void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) const {
   const attn_type& t = type();
   const auto refuse = [&](const std::string& text, const std::string& input,
@@ -102,43 +97,68 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
     throw InvalidArgument(name_ + ": the state was not made by make_state()",
                           {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
   ctx.type = nullptr;
-  layer_.forward(ctx.engine, {.inputs = ports.given,
-                              .args = arguments.values,
-                              .outputs_wanted = arguments.outputs_wanted,
-                              .training = options.training || arguments.training,
-                              .recording = options.record,
-                              .shapes_only = shapes_only,
-                              .seed = options.seed ? *options.seed : ctx.next_seed(),
-                              .state = state ? &state->engine : nullptr});
+  const engine::Layer::Call call{.inputs = ports.given,
+                                 .args = arguments.values,
+                                 .outputs_wanted = arguments.outputs_wanted,
+                                 .training = options.training || arguments.training,
+                                 .recording = options.record,
+                                 .shapes_only = shapes_only,
+                                 .seed = options.seed ? *options.seed : ctx.next_seed(),
+                                 .state = state ? &state->engine : nullptr,
+                                 .communicator = ctx.shared.table(),
+                                 .part = ctx.shared.part()};
+  try {
+    layer_.forward(ctx.engine, call);
+  } catch (const std::exception& e) {
+    // Nobody waits for a member that fails after all had agreed to run.
+    if (Communicator* others = shapes_only ? nullptr : ctx.shared.communicator())
+      others->fail(e.what());
+    throw;
+  }
   ctx.type = source_.type;
+}
+
+void PluginLayer::check_memory(std::span<const OutputMemory> outputs) const {
+  for (const OutputMemory& m : outputs)
+    check_view(m.view, [&] { return name_ + ": memory for output '" + std::string(m.name) + "'"; });
+}
+
+uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory& m) const {
+  const attn_type& t = type();
+  uint32_t i = 0;
+  while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
+  const engine::Tensor* from = i < t.n_outputs ? ctx.engine.handles.outputs[i] : nullptr;
+  if (!from)
+    throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
+                          {.where = name_, .type = t.id, .parameter = std::string(m.name)});
+  const Shape shape(from->view.shape, static_cast<size_t>(from->view.rank));
+  if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
+    throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
+                              "' must be float32 or float64 of shape " + shape.to_string() +
+                              ", got " + m.view.shape.to_string(),
+                          {.where = name_, .type = t.id, .expected = shape.to_string()});
+  return i;
+}
+
+void PluginLayer::start(Context::Impl& ctx, std::span<const Input> inputs,
+                        std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports) {
+  ctx.shared.end();
+  if (is_shared(call)) return start_shared(ctx, inputs, outputs, call, ports);
+  assign_inputs(inputs, ports);
+  build_from(ports);
+  check_memory(outputs);
 }
 
 void PluginLayer::forward(Context& context, std::span<const Input> inputs,
                           const CallOptions& options, std::span<const OutputMemory> outputs) {
+  Context::Impl& ctx = context.impl();
   Ports ports;
-  assign_inputs(inputs, ports);
-  build_from(ports);
-  const attn_type& t = type();
+  CallOptions call = options;
+  start(ctx, inputs, outputs, call, ports);
+  run(ctx, ports, call, false);
   for (const OutputMemory& m : outputs)
-    check_view(m.view, [&] { return name_ + ": memory for output '" + std::string(m.name) + "'"; });
-  run(context.impl(), ports, options, false);
-  for (const OutputMemory& m : outputs) {
-    uint32_t i = 0;
-    while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
-    const attn_view from =
-        i < t.n_outputs ? engine::Layer::output(context.impl().engine, i) : attn_view{};
-    if (!from.data)
-      throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
-                            {.where = name_, .type = t.id, .parameter = std::string(m.name)});
-    const attn_view to = to_border(m.view);
-    const Shape shape(from.shape, static_cast<size_t>(from.rank));
-    if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
-      throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
-                                "' must be float32 or float64 of shape " + shape.to_string() +
-                                ", got " + m.view.shape.to_string(),
-                            {.where = name_, .type = t.id, .expected = shape.to_string()});
-    engine::copy_strided(from, to);
-  }
+    engine::copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)),
+                         to_border(m.view));
 }
 
 std::unique_ptr<Context> PluginLayer::borrow() {
@@ -160,14 +180,19 @@ void PluginLayer::give_back(std::unique_ptr<Context> ctx) {
 
 std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
                                                   const CallOptions& options) {
+  Ports ports;
+  CallOptions call = options;
+  if (!built_.load() && !is_shared(options)) {
+    Ports first;
+    assign_inputs(inputs, first);
+    build_from(first);
+  }
+  std::unique_ptr<Context> ctx = borrow();
+  start(ctx->impl(), inputs, {}, call, ports);
   if (options.record)
     throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
                           {.where = name_, .hint = "forward(context, inputs, options)"});
-  Ports ports;
-  assign_inputs(inputs, ports);
-  build_from(ports);
-  std::unique_ptr<Context> ctx = borrow();
-  run(ctx->impl(), ports, options, false);
+  run(ctx->impl(), ports, call, false);
   commit(*ctx);
   std::vector<NamedOutput> out;
   for (uint32_t i = 0; i < type().n_outputs; ++i) {
@@ -181,11 +206,15 @@ std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
 std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<const Input> inputs,
                                                                       const CallOptions& options) {
   Ports ports;
-  assign_inputs(inputs, ports);
-  build_from(ports);
+  if (!built_.load() && !is_shared(options)) {
+    Ports first;
+    assign_inputs(inputs, first);
+    build_from(first);
+  }
   Context ctx(layer_.dtype());
   CallOptions quiet = options;
   quiet.record = false;
+  start(ctx.impl(), inputs, {}, quiet, ports);
   run(ctx.impl(), ports, quiet, true);
   std::vector<std::pair<std::string, Shape>> out;
   for (uint32_t i = 0; i < type().n_outputs; ++i)
@@ -195,12 +224,8 @@ std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<
   return out;
 }
 
-void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Gradients& into,
-                           const BackwardOptions& options) {
-  require_built();
+void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& ports) const {
   const attn_type& t = type();
-  attn_view views[engine::kMaxPorts];
-  const attn_view* given[engine::kMaxPorts] = {};
   uint32_t next = 0;
   for (const Input& c : cotangents) {
     uint32_t i = 0;
@@ -216,10 +241,13 @@ void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Grad
       throw InvalidArgument(
           name_ + ": the gradient of output '" + t.outputs[i]->name + "' must be floating",
           {.where = name_, .type = t.id});
-    views[i] = to_border(c.view);
-    given[i] = &views[i];
+    ports.views[i] = to_border(c.view);
+    ports.given[i] = &ports.views[i];
   }
-  std::vector<Gradients::Entry>& entries = into.entries();
+}
+
+void PluginLayer::check_gradients(const Gradients& gradients) const {
+  const std::vector<Gradients::Entry>& entries = gradients.entries();
   const auto& declared = layer_.weights();
   bool suits = entries.size() == declared.size();
   for (size_t i = 0; suits && i < entries.size(); ++i)
@@ -229,14 +257,30 @@ void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Grad
   if (!suits)
     throw InvalidArgument(name_ + ": the gradients belong to a layer with other weights",
                           {.where = name_});
-  std::vector<void*> memory;
-  for (Gradients::Entry& e : entries) memory.push_back(e.trained ? e.gradient.raw() : nullptr);
-  layer_.backward(ctx.impl().engine, given, memory.data(), options.penalties);
-  if (!options.penalties) return;
+}
+
+void PluginLayer::add_penalty_gradients(Gradients& into) const {
+  std::vector<Gradients::Entry>& entries = into.entries();
+  const auto& declared = layer_.weights();
   for (size_t i = 0; i < entries.size(); ++i)
     if (entries[i].trained)
       attn::weights::add_penalty_gradient(declared[i].regularizer, declared[i].value.view(), 1.0,
                                           entries[i].gradient.view(), declared[i].name);
+}
+
+void PluginLayer::backward(Context& context, std::span<const Input> cotangents, Gradients& into,
+                           const BackwardOptions& options) {
+  Context::Impl& ctx = context.impl();
+  if (ctx.shared.communicator()) return backward_shared(ctx, cotangents, into, options);
+  require_built();
+  Ports ports;
+  assign_cotangents(cotangents, ports);
+  check_gradients(into);
+  std::vector<void*> memory;
+  for (Gradients::Entry& e : into.entries())
+    memory.push_back(e.trained ? e.gradient.raw() : nullptr);
+  layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
+  if (options.penalties) add_penalty_gradients(into);
 }
 
 void PluginLayer::commit(Context& ctx) { layer_.commit(ctx.impl().engine); }

@@ -6,6 +6,7 @@
 #include <attn/attention.hpp>
 
 #include "core/engine/context.hpp"
+#include "host/library/members/shared_call.hpp"
 
 namespace attn {
 
@@ -16,6 +17,7 @@ struct Context::Impl {
   const attn_type* type = nullptr;  // of the last call
   uint64_t seed_base = 0;           // of the calls without a seed of their own
   uint64_t calls = 0;
+  host::SharedCall shared{};  // of the last call
 
   // The next seed of this context: different in each call, the same when the program runs again.
   [[nodiscard]] uint64_t next_seed();

@@ -63,10 +63,29 @@ class PluginLayer final : public Attention {
   void load(const std::string& path) override;
 
  private:
-  struct Ports;
+  // Tensors by their place among the inputs, or among the outputs.
+  struct Ports {
+    attn_view views[engine::kMaxPorts];
+    const attn_view* given[engine::kMaxPorts] = {};
+  };
   void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports);
+  // Finds what is wrong with a call before anything of it runs. For a shared call (shared.cpp) on all members
+  // together, and the seed of `call` becomes that of all.
+  void start(Context::Impl& ctx, std::span<const Input> inputs,
+             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+  [[nodiscard]] bool is_shared(const CallOptions& call) const;
+  void start_shared(Context::Impl& ctx, std::span<const Input> inputs,
+                    std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+  void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,
+                       const BackwardOptions& options);
+  void check_memory(std::span<const OutputMemory> outputs) const;
+  // The output that m names, which m must suit.
+  uint32_t check_output(const Context::Impl& ctx, const OutputMemory& m) const;
+  void assign_cotangents(std::span<const Input> cotangents, Ports& ports) const;
+  void check_gradients(const Gradients& gradients) const;
+  void add_penalty_gradients(Gradients& into) const;
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);
   void require_built() const;
   engine::Weight& find(std::string_view name) const;

@@ -206,6 +206,44 @@ typedef struct attn_output {
   const char* argument; /* the BOOL argument of the call that asks for it, or NULL */
 } attn_output;
 
+/* ---- several members: processes or threads that share the work of one call ------------------------ */
+
+/* What an operator with ATTN_OP_COMMUNICATES talks to the others with. Every member makes the same calls in the
+   same order. One transfer at a time: between a start and wait() its memory is the transfer's, and nothing else
+   may be started. Messages of 0 bytes are fine. An error ends the call on all members. */
+typedef struct attn_communicator {
+  uint32_t struct_size;
+  uint32_t reserved;
+  int32_t rank, size; /* this member, 0..size-1, and how many there are */
+  void* host;
+  /* Begins to send to one member and to receive from another; both know both sizes. [call-thread] */
+  int32_t (*start_exchange)(const struct attn_communicator*, int32_t to, const void* send,
+                            uint64_t send_bytes, int32_t from, void* receive,
+                            uint64_t receive_bytes, attn_error*);
+  /* Begins to copy data of member `root` to all others. [call-thread] */
+  int32_t (*start_broadcast)(const struct attn_communicator*, int32_t root, void* data,
+                             uint64_t bytes, attn_error*);
+  /* Until what was started has arrived. [call-thread] */
+  int32_t (*wait)(const struct attn_communicator*, attn_error*);
+  /* all = what members 0, 1, ... gave, one behind the other; bytes: of each member. [call-thread] */
+  int32_t (*all_gather)(const struct attn_communicator*, const void* own, void* all,
+                        const uint64_t* bytes, attn_error*);
+} attn_communicator;
+
+enum {
+  ATTN_PART_ORDERED = 1u << 0 /* outputs must not depend on how the sequence is shared out, to the last bit */
+};
+
+/* Which tokens of a sequence this member has: axis 1 of input 0 of a type with ATTN_TYPE_SEQUENCE_PARALLEL. */
+typedef struct attn_part {
+  uint32_t struct_size;
+  uint32_t flags; /* ATTN_PART_* */
+  int32_t rank, size;
+  int64_t begin, end;    /* tokens of this member; may be none */
+  int64_t total;         /* tokens of all, at least 1 */
+  const int64_t* bounds; /* size + 1 numbers: member i has tokens bounds[i] .. bounds[i + 1] - 1 */
+} attn_part;
+
 /* ---- operators: the same struct whether the host or a plugin provides them -------------------- */
 
 enum { ATTN_OP_TRAINING = 1u << 0, ATTN_OP_RECORDING = 1u << 1 };
@@ -225,6 +263,8 @@ typedef struct attn_op_call {
   uint64_t seed, stream; /* operators with ATTN_OP_RANDOM: the same pair in forward and in vjp */
   const struct attn_engine* engine;
   attn_ctx* ctx; /* for scratch, parallel_for and kernels only */
+  const attn_communicator* communicator; /* operators with ATTN_OP_COMMUNICATES; NULL: alone. shape() may read
+                                            rank and size and sends nothing */
 } attn_op_call;
 
 #define ATTN_DENSE INT64_MIN
@@ -241,12 +281,13 @@ typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread
 
 enum {
   ATTN_OP_RANDOM = 1u << 0, /* wants seed and stream */
-  ATTN_OP_NO_GRAD = 1u << 1 /* a constant for differentiation */
+  ATTN_OP_NO_GRAD = 1u << 1, /* a constant for differentiation */
+  ATTN_OP_COMMUNICATES = 1u << 2 /* wants the communicator; its vjp runs on all members, too */
 };
 
 typedef struct attn_op {
   uint32_t struct_size;
-  uint32_t flags; /* ATTN_OP_RANDOM, ATTN_OP_NO_GRAD */
+  uint32_t flags; /* ATTN_OP_RANDOM, ATTN_OP_NO_GRAD, ATTN_OP_COMMUNICATES */
   const char* name;
   const char* doc;
   uint32_t version; /* another meaning is another version; appended attributes are not */
@@ -458,11 +499,19 @@ typedef struct attn_call {
   int64_t position;            /* length of the attached state before this call; 0 without one */
   const attn_engine* engine;
   attn_ctx* ctx;
+  const attn_part* part; /* types with ATTN_TYPE_SEQUENCE_PARALLEL; NULL: the whole sequence is here */
 } attn_call;
+
+enum {
+  /* forward() can have a part of the sequence, the other members having the rest: input 0 and all outputs are
+     (batch, seq, ...), each member gives the outputs of its own tokens, and neither statistics nor losses come
+     of such a call. The others are met in operators with ATTN_OP_COMMUNICATES only. */
+  ATTN_TYPE_SEQUENCE_PARALLEL = 1u << 0
+};
 
 typedef struct attn_type {
   uint32_t struct_size;
-  uint32_t flags;
+  uint32_t flags;         /* ATTN_TYPE_* */
   const char* id;         /* "example.my_type"; names without a dot are reserved for what comes with the library */
   const char* class_name; /* "MyAttention": an identifier */
   const char* description;
@@ -553,7 +602,11 @@ ATTN_ASSERT_LAYOUT(sizeof(attn_error) == 1024 && offsetof(attn_error, message) =
 ATTN_ASSERT_LAYOUT(offsetof(attn_param, of) == 104 && sizeof(attn_param) == 112);
 ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16);
 ATTN_ASSERT_LAYOUT(offsetof(attn_input, shapes) == 32 && offsetof(attn_output, argument) == 32);
+ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, host) == 16);
+ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, all_gather) == 48);
+ATTN_ASSERT_LAYOUT(offsetof(attn_part, begin) == 16 && offsetof(attn_part, bounds) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, seed) == 72);
+ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, communicator) == 104);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56);
@@ -564,6 +617,7 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
+ATTN_ASSERT_LAYOUT(offsetof(attn_call, part) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, settled) == 160);
 ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
 ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);

@@ -14,6 +14,7 @@
 // on many threads at once and changes nothing in the object. Two optional members run when the
 // layer is created: `void settle()` gives numbers to parameters that were left null (the config
 // shows them from then on), and then `void check() const` refuses what no schema rule can express.
+// `static constexpr uint32_t flags = ATTN_TYPE_SEQUENCE_PARALLEL;` says what else the type can do.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -206,6 +207,10 @@ class Call {
   // A state is attached; its length before this call.
   [[nodiscard]] bool stateful() const { return (c_->flags & ATTN_CALL_STATEFUL) != 0; }
   [[nodiscard]] int64_t position() const { return c_->position; }
+  // Which tokens are here when several members share a sequence; nullptr: all.
+  [[nodiscard]] const attn_part* part() const {
+    return ATTN_HAS(c_, attn_call, part) ? c_->part : nullptr;
+  }
 
   // Optional output n is asked for.
   [[nodiscard]] bool wants(size_t n) const { return (c_->outputs_wanted >> n & 1u) != 0; }

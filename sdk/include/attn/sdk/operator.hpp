@@ -123,6 +123,36 @@ T* data(const attn_view& v) {
   return static_cast<T*>(v.data);
 }
 
+// ---- the other members, for operators with ATTN_OP_COMMUNICATES ----------------------------------
+
+// The table with its errors thrown; abi.h has the rules.
+class Members {
+ public:
+  explicit Members(const attn_communicator* c) : c_(c) {}
+  [[nodiscard]] int rank() const { return c_->rank; }
+  [[nodiscard]] int size() const { return c_->size; }
+  void start_exchange(int to, const void* send, uint64_t send_bytes, int from, void* receive,
+                      uint64_t receive_bytes) const {
+    attn_error e;
+    check(c_->start_exchange(c_, to, send, send_bytes, from, receive, receive_bytes, &e), e);
+  }
+  void start_broadcast(int root, void* data, uint64_t bytes) const {
+    attn_error e;
+    check(c_->start_broadcast(c_, root, data, bytes, &e), e);
+  }
+  void wait() const {
+    attn_error e;
+    check(c_->wait(c_, &e), e);
+  }
+  void all_gather(const void* own, void* all, const uint64_t* bytes) const {
+    attn_error e;
+    check(c_->all_gather(c_, own, all, bytes, &e), e);
+  }
+
+ private:
+  const attn_communicator* c_;
+};
+
 // ---- one run of an operator --------------------------------------------------------------------
 
 class OpCall {
@@ -134,6 +164,10 @@ class OpCall {
   [[nodiscard]] uint64_t seed() const { return c_->seed; }
   [[nodiscard]] uint64_t stream() const { return c_->stream; }
   [[nodiscard]] const attn_op_call& raw() const { return *c_; }
+  // nullptr: this call has no other members.
+  [[nodiscard]] const attn_communicator* communicator() const {
+    return ATTN_HAS(c_, attn_op_call, communicator) ? c_->communicator : nullptr;
+  }
 
   // Attributes by position; the kind was checked.
   [[nodiscard]] bool flag(int n) const { return c_->attrs[n].u.i != 0; }

@@ -25,6 +25,7 @@ namespace attn::sdk {
 namespace detail {
 ATTN_SDK_OPERATOR(LinearTag, "linear", 0, 3);
 ATTN_SDK_OPERATOR(AttentionTag, "attention", 15, 7);
+ATTN_SDK_OPERATOR(AttentionPartsTag, "attention_parts", 5, 4);
 ATTN_SDK_OPERATOR(NormTag, "norm", 4, 5);
 ATTN_SDK_OPERATOR(ActivationTag, "activation", 3, 3);
 ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 8, 3);
@@ -285,6 +286,22 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
       std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
       want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
+}
+
+// softmax(scale q k^T, masked) v of a sequence that several members share: q, k and v (B, H, own tokens, D) in, output
+// for the own tokens. Of the options scale, dropout and tile count; an ordered part is cut into tiles of `tile`
+// queries and keys, at whose multiples all parts must begin. keep: (B, own tokens), or the own rows of all keys:
+// (B, own, total), (B, H, own, total); a row that keeps nothing of all keys ignores its mask.
+template <class = void>
+Tensor attention_parts(const Tensor& q, const Tensor& k, const Tensor& v, const attn_part& part,
+                       const AttentionOptions& o, const Tensor& keep = {}) {
+  using namespace detail;
+  return run_one<AttentionPartsTag>(
+      q,
+      std::array{real_value(o.scale), real_value(o.dropout), int_value(o.tile),
+                 bool_value((part.flags & ATTN_PART_ORDERED) != 0),
+                 ints_value(part.bounds, static_cast<size_t>(part.size) + 1)},
+      std::array{&q, &k, &v, given(keep)});
 }
 
 // Over the listed axes, all of them when the list is empty.

@@ -61,6 +61,7 @@ class TypeTable {
     L::describe(schema_);
     SchemaTables& t = schema_.tables();
     type_.struct_size = sizeof type_;
+    if constexpr (requires { L::flags; }) type_.flags = L::flags;
     type_.id = L::info.id;
     type_.class_name = L::info.class_name;
     type_.description = L::info.description;

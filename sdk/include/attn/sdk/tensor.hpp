@@ -273,14 +273,17 @@ inline Tensor merge_heads(const Tensor& x) {
   return x.permute({0, 2, 1, 3}).reshape({x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
 
-// Refuses what is not a sequence (batch, seq, dim) with something in it. what: "Input", "Query" ...
-inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input") {
+// Refuses what is not a sequence (batch, seq, dim) with something in it. what: "Input", "Query" ... A part of a
+// sequence may have no tokens.
+inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input",
+                           bool is_part = false) {
   if (x.rank() != 3)
     fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
   if (x.dim(2) != dim)
     fail("%s last dimension (%lld) must match dim (%lld), got shape %s", what,
          static_cast<long long>(x.dim(2)), static_cast<long long>(dim), x.shape_text().c_str());
-  if (x.size() == 0) fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
+  if (x.dim(0) == 0 || (x.dim(1) == 0 && !is_part))
+    fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
 }
 
 }  // namespace attn::sdk

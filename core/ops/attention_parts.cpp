@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Softmax attention over a sequence that several members share: keys and values travel, queries and outputs stay.
+// Forward holds two parts of keys and values, one that is worked on and one that arrives; backward also their
+// gradients, which come home after one move more. Every member runs the same operators in the same order.
+//
+// Ordered: the parts come in order, and rows and keys are cut at multiples of `tile`. What a row gets then depends
+// on its tile and the tiles of keys alone, so that outputs are the same bits however the sequence is shared out.
+#include "core/ops/attention_parts.hpp"
+#include "core/ops/check.hpp"
+#include "core/ops/ops.hpp"
+
+namespace attn::ops {
+namespace {
+
+using parts::Block;
+using parts::Running;
+using parts::Shared;
+
+enum Attribute { kScale, kDropout, kTile, kOrdered, kBounds };
+enum Port { kQuery, kKey, kValue, kKeep };
+
+Shared shared(const OpCall& c) {
+  const attn_communicator* all = c.communicator();
+  if (all == nullptr) fail("no communicator; expected a call that several members share");
+  const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
+  return {all->rank,  all->size,  c.integers(kBounds), q.shape[0],
+          q.shape[1], k.shape[1], q.shape[3],          v.shape[3]};
+}
+
+// What forward and gradient ask of the kernels alike: the own queries against one part.
+template <class T>
+kernels::AttentionArgs<T> arguments(const OpCall& c, const Shared& s) {
+  kernels::AttentionArgs<T> a;
+  a.batch = s.b, a.heads = s.h, a.kv_heads = s.g, a.queries = s.own();
+  a.head_dim = s.d, a.value_dim = s.dv;
+  a.scale = static_cast<T>(c.real(kScale));
+  a.tile = c.integer(kTile);
+  a.dead = kernels::DeadRows::zero;
+  a.part = true;
+  a.dropout = c.real(kDropout);
+  a.seed = c.seed();
+  a.stream = c.stream();
+  a.first_query = s.begin(s.rank);
+  a.all_queries = a.all_keys = s.total();
+  return a;
+}
+
+template <class T>
+kernels::View4<const T> read_only(const kernels::View4<T>& v) {
+  return {v.data, v.b, v.h, v.row};
+}
+
+struct attention_parts {
+  static constexpr const char* name = "attention_parts";
+  static constexpr const char* doc =
+      "softmax(scale q k^T, masked) v of a sequence that several members share; keep (B, own) or "
+      "(B, own, total) or (B, H, own, total)";
+  static constexpr uint32_t version = 1, inputs = 4, outputs = 1, saved = 1, required = 0b111;
+  static constexpr uint32_t constants = 1u << kKeep, flags = ATTN_OP_RANDOM | ATTN_OP_COMMUNICATES;
+  static constexpr attn_param attributes[] = {
+      real_attribute("scale", 1.0), real_attribute("dropout", 0.0), int_attribute("tile", 0),
+      bool_attribute("ordered", false), ints_attribute("bounds")};
+
+  static void shape(OpCall c) {
+    const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
+    check_number(c, kQuery, "q");
+    check_number(c, kKey, "k");
+    check_number(c, kValue, "v");
+    if (q.rank != 4 || k.rank != 4 || v.rank != 4)
+      fail("q, k and v must be (batch, head, position, size)");
+    const Shared s = shared(c);
+    check_bounds(c, s);
+    const int64_t n = s.own();
+    if (q.shape[2] != n || k.shape[2] != n || v.shape[2] != n || k.shape[0] != s.b ||
+        v.shape[0] != s.b || v.shape[1] != s.g || k.shape[3] != s.d || s.g < 1 || s.h % s.g != 0)
+      fail("q %s, k %s and v %s do not belong together, or not to %lld own tokens",
+           shape_text(q).c_str(), shape_text(k).c_str(), shape_text(v).c_str(),
+           static_cast<long long>(n));
+    if (const attn_view* m = c.in(kKeep)) check_mask(*m, s);
+    if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
+    c.out_shape(0, q.dtype, {s.b, s.h, n, s.dv}, {0, 2, 1, 3});
+    c.saved_shape(0, q.dtype, {s.b, s.h, n, 2});
+  }
+
+  template <class T>
+  static void forward(OpCall c) {
+    const Shared s = shared(c);
+    const Members members(c.communicator());
+    kernels::AttentionArgs<T> a = arguments<T>(c, s);
+    const kernels::View4<const T> q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
+    const auto mask = parts::own_rows(c, members, s, c.in(kKeep));
+    const auto rows = static_cast<size_t>(s.b * s.h * s.own());
+    const Running<T> to{c.saved(0) ? data<T>(*c.saved(0))
+                                   : parallel(c).scratch_array<T>(2 * rows + 1),
+                        view4<T>(*c.out(0))};
+    parts::begin_rows(c, s, to);
+    const bool ordered = c.flag(kOrdered);
+    const auto step = [&](int64_t n) { return ordered ? c.integer(kTile) : n; };
+    const int64_t most = std::min(s.own(), step(s.own()));
+    T* part_o =
+        parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most * s.dv) + 1);
+    a.saved = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most) * 2 + 1);
+    // Queries [i, i + rows) of the own ones against keys [j, j + keys) of a part.
+    const auto tile = [&](int part, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
+                          int64_t n_keys) {
+      const size_t mark = parallel(c).mark();
+      a.queries = n_rows, a.keys = n_keys;
+      a.q = q, a.q.data = q.at(0, 0, i);
+      a.k = read_only(block.keys(s, part)), a.k.data += j * s.d;
+      a.v = read_only(block.values(s, part)), a.v.data += j * s.dv;
+      a.o = {part_o, s.h * n_rows * s.dv, n_rows * s.dv, s.dv};
+      a.first_query = s.begin(s.rank) + i;
+      a.first_key = s.begin(part) + j;
+      a.mask = mask;
+      if (mask.data != nullptr) a.mask.data += i * mask.q + a.first_key * mask.k;
+      kernels::attention(a, parallel(c));
+      parts::merge(c, s, to, i, n_rows, a.saved, part_o);
+      parallel(c).rewind(mark);
+    };
+    const auto visit = [&](int part, const Block<T>& block) {
+      const int64_t keys = s.tokens(part);
+      for (int64_t i = 0; keys > 0 && i < s.own(); i += step(s.own()))
+        for (int64_t j = 0; j < keys; j += step(keys))
+          tile(part, block, i, std::min(step(s.own()), s.own() - i), j,
+               std::min(step(keys), keys - j));
+    };
+    const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
+    const auto own = [&](const Block<T>& block) { parts::put_own(c, s, block, kKey, kValue); };
+    if (ordered) {
+      parts::pass_in_order(members, s, current, next, own, visit);
+    } else {
+      own(current);
+      parts::pass_round(members, s, current, next, visit, [](int, int) {});
+    }
+    parts::finish_rows(c, s, to);
+  }
+
+  template <class T>
+  static void vjp(OpCall c) {
+    const Shared s = shared(c);
+    const Members members(c.communicator());
+    kernels::AttentionArgs<T> a = arguments<T>(c, s);
+    a.q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
+    a.o = view4<T>(*c.out(0));
+    a.saved = data<T>(*c.saved(0));
+    const auto mask = parts::own_rows(c, members, s, c.in(kKeep));
+    kernels::AttentionGrads<T> grads;
+    if (c.dout(0)) grads.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
+    const Target<T> dq(c, c.din(kQuery));
+    grads.dq = dq.view();
+    // Gradients go round behind the keys and values that they belong to.
+    Block<T> sums = parts::new_block<T>(c, s), coming = parts::new_block<T>(c, s);
+    std::fill_n(sums.data, Block<T>::elements(s, s.own()), T(0));
+    const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
+    parts::put_own(c, s, current, kKey, kValue);
+    const auto add = [&](int part, const Block<T>& block) {
+      const size_t mark = parallel(c).mark();
+      a.keys = s.tokens(part);
+      a.k = read_only(block.keys(s, part));
+      a.v = read_only(block.values(s, part));
+      a.first_key = s.begin(part);
+      a.mask = mask;
+      if (mask.data != nullptr) a.mask.data += a.first_key * mask.k;
+      grads.dk = sums.keys(s, part);
+      grads.dv = sums.values(s, part);
+      kernels::attention_backward(a, grads, parallel(c));
+      parallel(c).rewind(mark);
+    };
+    // The last move brings the sums of the own part home.
+    const auto pass_on = [&](int part, int following) {
+      members.start_exchange(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
+                             coming.data, Block<T>::bytes(s, following));
+      members.wait();
+      std::swap(sums, coming);
+    };
+    parts::pass_round(members, s, current, next, add, pass_on);
+    dq.finish();
+    add_home(c, s, sums.keys(s, s.rank), kKey);
+    add_home(c, s, sums.values(s, s.rank), kValue);
+  }
+
+  static attn_cost cost(OpCall c) {
+    const Shared s = shared(c);
+    const auto rows = static_cast<double>(s.b * s.h * s.own());
+    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const auto depth = static_cast<double>(s.d + s.dv);
+    return {sizeof(attn_cost), 0, 2 * rows * static_cast<double>(s.total()) * depth,
+            element * (rows * depth + static_cast<double>(s.b * s.g * s.total()) * depth)};
+  }
+
+ private:
+  template <class T>
+  static void add_home(const OpCall& c, const Shared& s, kernels::View4<T> sum, int port) {
+    if (const attn_view* din = c.din(port))
+      engine::add_strided(parts::block_view(s, *c.in(port), sum), *din);
+  }
+  static void check_bounds(const OpCall& c, const Shared& s) {
+    const auto& bounds = s.bounds;
+    bool good = bounds.size() == static_cast<size_t>(s.size) + 1 && bounds[0] == 0;
+    for (size_t i = 1; good && i < bounds.size(); ++i) good = bounds[i] >= bounds[i - 1];
+    if (!good) fail("bounds must be %d numbers that begin at 0 and never fall", s.size + 1);
+    if (c.integer(kTile) < (c.flag(kOrdered) ? 1 : 0))
+      fail("tile must not be negative, and positive for an ordered part");
+    for (size_t i = 1; c.flag(kOrdered) && i < bounds.size(); ++i)
+      if (bounds[i] != bounds.back() && bounds[i] % c.integer(kTile) != 0)
+        fail("part %lld begins at token %lld; ordered parts begin at multiples of the tile, %lld",
+             static_cast<long long>(i), static_cast<long long>(bounds[i]),
+             static_cast<long long>(c.integer(kTile)));
+  }
+  static void check_mask(const attn_view& m, const Shared& s) {
+    const attn_view f = m.rank >= 2 && m.rank <= 4 ? four_axes(m, true) : attn_view{};
+    const int64_t wanted[] = {s.b, s.h, s.own(), m.rank == 2 ? s.own() : s.total()};
+    bool good = f.rank == 4 && f.shape[3] == wanted[3];
+    for (int i = 0; good && i < 3; ++i) good = f.shape[i] == 1 || f.shape[i] == wanted[i];
+    if (!good)
+      fail("mask of shape %s does not suit %lld own tokens of %lld", shape_text(m).c_str(),
+           static_cast<long long>(s.own()), static_cast<long long>(s.total()));
+  }
+};
+
+}  // namespace
+
+const attn_op& op_attention_parts() { return operator_table<attention_parts>; }
+
+}  // namespace attn::ops

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the operators over the attention kernels share: tensors as the kernels see them. [call-thread]
+#pragma once
+
+#include <algorithm>
+
+#include "core/engine/strided.hpp"
+#include "core/kernels/attention.hpp"
+#include "core/ops/keep.hpp"
+#include "core/ops/rows.hpp"
+
+namespace attn::ops {
+
+// A mask seen with four axes: (K), (B, K), (B, Q, K), (B, H, Q, K); or a bias, whose axes count from the end.
+inline attn_view four_axes(const attn_view& v, bool mask) {
+  static constexpr int kMaskAxes[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
+  attn_view out = v;
+  out.rank = 4;
+  for (int i = 0; i < 4; ++i) out.shape[i] = 1, out.stride[i] = 0;
+  for (int i = 0; i < v.rank; ++i) {
+    const int axis = mask ? kMaskAxes[v.rank][i] : 4 - v.rank + i;
+    out.shape[axis] = v.shape[i];
+    out.stride[axis] = v.shape[i] == 1 ? 0 : v.stride[i];
+  }
+  return out;
+}
+
+// (batch, head, row, element) with contiguous elements; a dense copy where they are not.
+template <class T>
+attn_view contiguous(const OpCall& c, const attn_view& v) {
+  if (v.stride[3] == 1 || v.shape[3] == 1) return v;
+  attn_view d = dense_like(v, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1));
+  engine::copy_strided(v, d);
+  return d;
+}
+template <class T>
+kernels::View4<T> view4(const attn_view& v) {
+  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2]};
+}
+template <class T>
+kernels::Scores4<T> scores4(const attn_view& v) {
+  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2], v.stride[3]};
+}
+
+// A mask as bytes of its own shape, dense: (batch, head, query, key), extents of 1 broadcast.
+struct KeepBytes {
+  uint8_t* data;
+  int64_t shape[4];
+  [[nodiscard]] int64_t rows() const { return shape[0] * shape[1] * shape[2]; }
+  [[nodiscard]] kernels::Scores4<const uint8_t> scores() const {
+    const auto step = [&](int axis, int64_t stride) { return shape[axis] == 1 ? 0 : stride; };
+    return {data, step(0, shape[1] * shape[2] * shape[3]), step(1, shape[2] * shape[3]),
+            step(2, shape[3]), step(3, 1)};
+  }
+};
+
+inline KeepBytes keep_bytes(const OpCall& c, const attn_view& mask) {
+  const attn_view f = four_axes(mask, true);
+  const int64_t rows = f.shape[0] * f.shape[1] * f.shape[2], n = f.shape[3];
+  auto* bytes = parallel(c).scratch_array<uint8_t>(static_cast<size_t>(rows * n) + 1);
+  parallel(c).loop(rows, std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1)),
+                   [&](int64_t begin, int64_t end, int) {
+                     for (int64_t r = begin; r < end; ++r) {
+                       const int64_t q = r % f.shape[2], h = r / f.shape[2] % f.shape[1],
+                                     b = r / f.shape[2] / f.shape[1];
+                       read_keep(f, b * f.stride[0] + h * f.stride[1] + q * f.stride[2],
+                                 f.stride[3], n, bytes + r * n);
+                     }
+                   });
+  return {bytes, {f.shape[0], f.shape[1], f.shape[2], n}};
+}
+
+// Where a gradient is added: the slot itself, or zeros that are added to it afterwards.
+template <class T>
+class Target {
+ public:
+  Target(const OpCall& c, const attn_view* slot) : slot_(slot) {
+    if (!slot) return;
+    direct_ = slot->stride[3] == 1 || slot->shape[3] == 1;
+    to_ = *slot;
+    if (direct_) return;
+    const auto n = static_cast<size_t>(size_of(*slot));
+    to_ = dense_like(*slot, parallel(c).scratch_array<T>(n + 1));
+    std::fill_n(data<T>(to_), n, T(0));
+  }
+  [[nodiscard]] kernels::View4<T> view() const {
+    return slot_ ? view4<T>(to_) : kernels::View4<T>{};
+  }
+  void finish() const {
+    if (slot_ && !direct_) engine::add_strided(to_, *slot_);
+  }
+
+ private:
+  const attn_view* slot_;
+  attn_view to_{};
+  bool direct_ = true;
+};
+
+}  // namespace attn::ops

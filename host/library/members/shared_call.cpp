@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/library/members/shared_call.hpp"
+
+#include <attn/sdk/error.hpp>
+
+#include <cstring>
+
+namespace attn::host {
+
+namespace {
+
+std::span<const std::byte> bytes(const void* data, uint64_t n) {
+  return {static_cast<const std::byte*>(data), n};
+}
+std::span<std::byte> bytes(void* data, uint64_t n) { return {static_cast<std::byte*>(data), n}; }
+
+Communicator& members(const attn_communicator* c) { return *static_cast<Communicator*>(c->host); }
+
+// ---- the table for operators: no exception crosses ------------------------------------------------
+
+int32_t start_exchange(const attn_communicator* c, int32_t to, const void* send,
+                       uint64_t send_bytes, int32_t from, void* receive, uint64_t receive_bytes,
+                       attn_error* e) {
+  return sdk::detail::guard(e, [&] {
+    members(c).start_exchange(to, bytes(send, send_bytes), from, bytes(receive, receive_bytes));
+  });
+}
+int32_t start_broadcast(const attn_communicator* c, int32_t root, void* data, uint64_t n,
+                        attn_error* e) {
+  return sdk::detail::guard(e, [&] { members(c).start_broadcast(root, bytes(data, n)); });
+}
+int32_t wait(const attn_communicator* c, attn_error* e) {
+  return sdk::detail::guard(e, [&] { members(c).wait(); });
+}
+int32_t all_gather(const attn_communicator* c, const void* own, void* all, const uint64_t* sizes,
+                   attn_error* e) {
+  return sdk::detail::guard(e, [&] {
+    Communicator& m = members(c);
+    uint64_t total = 0;
+    for (int i = 0; i < m.size(); ++i) total += sizes[i];
+    m.all_gather(bytes(own, sizes[m.rank()]), bytes(all, total),
+                 {sizes, static_cast<size_t>(m.size())});
+  });
+}
+
+std::string member(int rank, size_t size) {
+  return "member " + std::to_string(rank) + " of " + std::to_string(size);
+}
+
+// What member `other` and member 0 say differently; "" when they agree.
+std::string difference(const Notice& first, const Notice& other) {
+  if (first.layer != other.layer)
+    return "another type, config or kind of number than member 0; expected the same layer";
+  if (first.flags != other.flags)
+    return "other options (training, record, deterministic, penalties, cotangents) than member 0";
+  if (first.arguments != other.arguments) return "other arguments than member 0";
+  for (int i = 0; i < Notice::kInputs; ++i) {
+    if (first.ranks[i] == other.ranks[i]) continue;
+    const auto shown = [](int32_t rank) {
+      return rank < 0 ? std::string("absent") : "of rank " + std::to_string(rank);
+    };
+    return "input " + std::to_string(i) + " " + shown(other.ranks[i]) + ", for member 0 it is " +
+           shown(first.ranks[i]);
+  }
+  if (first.batch != other.batch)
+    return "batch " + std::to_string(other.batch) + ", member 0 " + std::to_string(first.batch);
+  if (first.has_seed != other.has_seed || (first.has_seed != 0 && first.seed != other.seed))
+    return "another seed than member 0; expected one seed, or none for all";
+  return "";
+}
+
+}  // namespace
+
+void Notice::refuse(int32_t why, const char* text) {
+  code = why;
+  std::strncpy(message, text, sizeof message - 1);
+}
+
+SharedCall::SharedCall() {
+  table_.struct_size = sizeof table_;
+  table_.start_exchange = host::start_exchange;
+  table_.start_broadcast = host::start_broadcast;
+  table_.wait = host::wait;
+  table_.all_gather = host::all_gather;
+  part_.struct_size = sizeof part_;
+}
+
+std::vector<Notice> SharedCall::gather(const Notice& own, const std::string& who) {
+  const auto size = static_cast<size_t>(communicator_->size());
+  std::vector<Notice> all(size);
+  const std::vector<uint64_t> sizes(size, sizeof(Notice));
+  communicator_->all_gather(bytes(&own, sizeof own), bytes(all.data(), size * sizeof(Notice)),
+                            sizes);
+  for (size_t i = 0; i < size; ++i) {
+    if (all[i].code == ATTN_OK) continue;
+    all[i].message[sizeof all[i].message - 1] = '\0';
+    const std::string text =
+        size == 1 ? std::string(all[i].message)
+                  : who + ": " + member(static_cast<int>(i), size) + ": " + all[i].message;
+    if (all[i].code == ATTN_INVALID_ARGUMENT) throw InvalidArgument(text, {.where = who});
+    throw Failure(text, {.where = who});
+  }
+  for (size_t i = 1; i < size; ++i)
+    if (const std::string text = difference(all[0], all[i]); !text.empty())
+      throw InvalidArgument(who + ": " + member(static_cast<int>(i), size) + " has " + text,
+                            {.where = who});
+  return all;
+}
+
+uint64_t SharedCall::begin(Communicator* communicator, bool ordered, const Notice& own,
+                           const std::string& who) {
+  communicator_ = communicator ? communicator : &alone_;
+  std::vector<Notice> all;
+  try {
+    all = gather(own, who);
+  } catch (...) {
+    end();
+    throw;
+  }
+  table_.rank = part_.rank = communicator_->rank();
+  table_.size = part_.size = communicator_->size();
+  table_.host = communicator_;
+  bounds_.assign(1, 0);
+  for (const Notice& n : all) bounds_.push_back(bounds_.back() + n.tokens);
+  part_.flags = ordered ? uint32_t{ATTN_PART_ORDERED} : 0u;
+  part_.begin = bounds_[static_cast<size_t>(part_.rank)];
+  part_.end = bounds_[static_cast<size_t>(part_.rank) + 1];
+  part_.total = bounds_.back();
+  part_.bounds = bounds_.data();
+  if (part_.total == 0) {
+    end();
+    throw InvalidArgument(who + ": the sequence has no tokens on any member", {.where = who});
+  }
+  return all[0].seed;
+}
+
+void SharedCall::agree(const Notice& own, const std::string& who) { (void)gather(own, who); }
+
+}  // namespace attn::host

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the members of a call agree on before they run it, and what the engine gets to know of them.
+//
+// Every step that exchanges notices runs on all members, whatever one of them has found wrong: so all know of it, all
+// throw, and nobody waits for a message that never comes. One thread at a time, as the context it belongs to.
+#pragma once
+
+#include <attn/sdk/abi.h>
+#include <attn/communicator.hpp>
+#include <attn/error.hpp>
+
+#include <exception>
+#include <string>
+#include <vector>
+
+namespace attn::host {
+
+// A member by itself, for calls that want the same bits as those of several.
+class AloneCommunicator final : public Communicator {
+ public:
+  AloneCommunicator() : Communicator(0, 1) {}
+
+ protected:
+  void start_send(int, int, std::span<const std::byte>) override {}
+  void start_receive(int, int, std::span<std::byte>) override {}
+  void wait_all() override {}
+  void give_up(const std::string&) noexcept override {}
+};
+
+// What one member tells the others. Everything but `tokens`, `seed` and the error must be the same for all.
+struct Notice {
+  static constexpr int kInputs = 16;
+
+  int32_t code = ATTN_OK;  // attn_code of what this member found wrong
+  uint32_t flags = 0;      // of the caller: training and so on
+  uint64_t layer = 0;      // hash of type, config and kind of number
+  uint64_t arguments = 0;  // hash of the call's
+  uint64_t seed = 0;
+  int32_t has_seed = 0;
+  int32_t reserved = 0;
+  int64_t tokens = 0;
+  int64_t batch = 0;
+  int32_t ranks[kInputs] = {};  // of the inputs, -1: not given
+  char message[480] = {};
+
+  // Runs a check; what it throws becomes the error of this member.
+  template <class F>
+  void attempt(F&& check) {
+    if (code != ATTN_OK) return;
+    try {
+      check();
+    } catch (const InvalidArgument& e) {
+      refuse(ATTN_INVALID_ARGUMENT, e.what());
+    } catch (const std::exception& e) {
+      refuse(ATTN_INTERNAL, e.what());
+    }
+  }
+
+ private:
+  void refuse(int32_t why, const char* text);
+};
+
+class SharedCall {
+ public:
+  SharedCall();
+  SharedCall(const SharedCall&) = delete;
+  SharedCall& operator=(const SharedCall&) = delete;
+
+  // The next call is not shared.
+  void end() { communicator_ = nullptr; }
+  // nullptr: one member, or none but this call.
+  [[nodiscard]] Communicator* communicator() const { return communicator_; }
+
+  // First step: sizes and what must be the same. `who`: of messages. From then on part() is known.
+  // communicator nullptr: this member alone. Returns the seed of all.
+  uint64_t begin(Communicator* communicator, bool ordered, const Notice& own,
+                 const std::string& who);
+  // Further checks that need nothing compared but the error and the flags.
+  void agree(const Notice& own, const std::string& who);
+
+  // For the engine; nullptr when the call is not shared.
+  [[nodiscard]] const attn_communicator* table() const { return communicator_ ? &table_ : nullptr; }
+  [[nodiscard]] const attn_part* part() const { return communicator_ ? &part_ : nullptr; }
+
+ private:
+  std::vector<Notice> gather(const Notice& own, const std::string& who);
+
+  AloneCommunicator alone_;
+  Communicator* communicator_ = nullptr;
+  attn_communicator table_{};
+  attn_part part_{};
+  std::vector<int64_t> bounds_{};
+};
+
+}  // namespace attn::host
