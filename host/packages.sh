@@ -5,7 +5,7 @@
 
 attn_packages=(g++ cmake ninja-build ccache git ca-certificates binutils python3
   libboost1.81-dev libxtensor-dev xtl-dev libxsimd-dev libcli11-dev libfmt-dev
-  catch2 clang qemu-user)
+  catch2 clang qemu-user libopenmpi-dev openmpi-bin)
 
 # attn_install_packages PACKAGE...: installs what is missing when run as root, and otherwise prints the
 # line to run and fails.

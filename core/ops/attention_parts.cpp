@@ -91,15 +91,14 @@ struct attention_parts {
     const kernels::View4<const T> q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
     const auto mask = parts::own_rows(c, members, s, c.in(kKeep));
     const auto rows = static_cast<size_t>(s.b * s.h * s.own());
-    const Running<T> to{c.saved(0) ? data<T>(*c.saved(0))
-                                   : parallel(c).scratch_array<T>(2 * rows + 1),
-                        view4<T>(*c.out(0))};
+    const Running<T> to{
+        c.saved(0) ? data<T>(*c.saved(0)) : parallel(c).scratch_array<T>(2 * rows + 1),
+        view4<T>(*c.out(0))};
     parts::begin_rows(c, s, to);
     const bool ordered = c.flag(kOrdered);
     const auto step = [&](int64_t n) { return ordered ? c.integer(kTile) : n; };
     const int64_t most = std::min(s.own(), step(s.own()));
-    T* part_o =
-        parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most * s.dv) + 1);
+    T* part_o = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most * s.dv) + 1);
     a.saved = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most) * 2 + 1);
     // Queries [i, i + rows) of the own ones against keys [j, j + keys) of a part.
     const auto tile = [&](int part, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,

@@ -151,8 +151,7 @@ inline kernels::Scores4<const uint8_t> own_rows(const OpCall& c, const Members& 
   const int64_t n = keep.shape[3];
   for (int64_t r = 0; r < keep.rows(); ++r) {
     uint8_t* row = keep.data + r * n;
-    if (std::memchr(row, 1, static_cast<size_t>(n)) == nullptr)
-      std::fill_n(row, n, uint8_t{1});
+    if (std::memchr(row, 1, static_cast<size_t>(n)) == nullptr) std::fill_n(row, n, uint8_t{1});
   }
   return keep.scores();
 }

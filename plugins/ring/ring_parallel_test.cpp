@@ -147,12 +147,14 @@ double relative(const ConstView& a, const ConstView& b, double least = 0) {
   }
   return difference == 0 ? 0 : difference / magnitude;
 }
-double largest(const ConstView& a) { return relative(Array(a.dtype, a.shape), a) > 0 ? [&] {
+double largest(const ConstView& a) {
+  return relative(Array(a.dtype, a.shape), a) > 0 ? [&] {
   const Array x = Array::copy_of(a).astype(ATTN_F64);
   double m = 0;
   for (int64_t i = 0; i < x.size(); ++i) m = std::max(m, std::fabs(x.data<double>()[i]));
   return m;
-}() : 0; }
+}() : 0;
+}
 
 // The largest of all differences of two results, gradients against the scale that the goldens use.
 void check_same(const Result& a, const Result& b, double output, double gradient) {
@@ -164,8 +166,7 @@ void check_same(const Result& a, const Result& b, double output, double gradient
   REQUIRE(a.weights.size() == b.weights.size());
   for (size_t i = 0; i < a.weights.size(); ++i) {
     INFO(a.weights[i].first);
-    CHECK(relative(a.weights[i].second.view(), b.weights[i].second.view(), 1e-3 * top) <=
-          gradient);
+    CHECK(relative(a.weights[i].second.view(), b.weights[i].second.view(), 1e-3 * top) <= gradient);
   }
 }
 bool same_bits(const Array& a, const Array& b) {
@@ -421,35 +422,46 @@ TEST_CASE("ring, members: what one of them does wrong is told to all") {
   CHECK(call([](auto&, auto&) {}) == std::vector<std::string>(3));
 
   const Array x = random({2, 4, kDim}, 1);
-  is_told(on_members(3, [&](Communicator& m) {
-    (void)layer->forward({x, m.rank() == 1 ? wrong : mask}, {.communicator = &m});
-  }), "(2, 5)");
+  is_told(
+      on_members(3,
+                 [&](Communicator& m) {
+                   (void)layer->forward({x, m.rank() == 1 ? wrong : mask}, {.communicator = &m});
+                 }),
+      "(2, 5)");
   const Layer other = small({{"block_size", 64}});
-  is_told(on_members(3, [&](Communicator& m) {
-    (void)(m.rank() == 1 ? *other : *layer).forward(x, {.communicator = &m});
-  }), "another type, config");
+  is_told(on_members(3,
+                     [&](Communicator& m) {
+                       (void)(m.rank() == 1 ? *other : *layer).forward(x, {.communicator = &m});
+                     }),
+          "another type, config");
   const Layer unbuilt = create_attention_layer("ring", {{"dim", kDim}, {"num_heads", kHeads}});
-  is_told(on_members(3, [&](Communicator& m) {
-    (void)(m.rank() == 1 ? *unbuilt : *layer).forward(x, {.communicator = &m});
-  }), "no weights yet");
+  is_told(on_members(3,
+                     [&](Communicator& m) {
+                       (void)(m.rank() == 1 ? *unbuilt : *layer).forward(x, {.communicator = &m});
+                     }),
+          "no weights yet");
   // Memory for the output, and gradients.
-  is_told(on_members(3, [&](Communicator& m) {
-    Context ctx;
-    Array y(ATTN_F32, m.rank() == 1 ? Shape{2, 5, kDim} : Shape{2, 4, kDim});
-    const std::vector<Input> inputs{x};
-    const std::vector<OutputMemory> memory{{"output", y.view()}};
-    layer->forward(ctx, inputs, {.communicator = &m}, memory);
-  }), "(2, 5, 16)");
+  is_told(on_members(3,
+                     [&](Communicator& m) {
+                       Context ctx;
+                       Array y(ATTN_F32, m.rank() == 1 ? Shape{2, 5, kDim} : Shape{2, 4, kDim});
+                       const std::vector<Input> inputs{x};
+                       const std::vector<OutputMemory> memory{{"output", y.view()}};
+                       layer->forward(ctx, inputs, {.communicator = &m}, memory);
+                     }),
+          "(2, 5, 16)");
   for (const bool absent : {false, true})
-    is_told(on_members(3, [&](Communicator& m) {
-      Context ctx;
-      const std::vector<Input> inputs{x};
-      layer->forward(ctx, inputs, {.record = true, .communicator = &m});
-      Gradients gradients(*layer);
-      std::vector<Input> cotangents{m.rank() == 1 ? narrow.view() : x.view()};
-      if (m.rank() == 1 && absent) cotangents.clear();
-      layer->backward(ctx, cotangents, gradients);
-    }), absent ? "other options" : "(2, 4, 8)");
+    is_told(on_members(3,
+                       [&](Communicator& m) {
+                         Context ctx;
+                         const std::vector<Input> inputs{x};
+                         layer->forward(ctx, inputs, {.record = true, .communicator = &m});
+                         Gradients gradients(*layer);
+                         std::vector<Input> cotangents{m.rank() == 1 ? narrow.view() : x.view()};
+                         if (m.rank() == 1 && absent) cotangents.clear();
+                         layer->backward(ctx, cotangents, gradients);
+                       }),
+            absent ? "other options" : "(2, 4, 8)");
 }
 
 TEST_CASE("ring, members: nobody waits for one that is gone") {

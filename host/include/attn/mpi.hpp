@@ -20,6 +20,13 @@
 //           it ends the job.
 #pragma once
 
+// The C interface alone.
+#ifndef OMPI_SKIP_MPICXX
+#define OMPI_SKIP_MPICXX 1
+#endif
+#ifndef MPICH_SKIP_MPICXX
+#define MPICH_SKIP_MPICXX 1
+#endif
 #include <mpi.h>
 
 #include <algorithm>
@@ -73,8 +80,8 @@ class MpiCommunicator final : public Communicator {
   void give_up(const std::string& reason) noexcept override {
     drop();
     if (!failure_.empty()) return;
-    failure_ = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
-               " failed: " + reason;
+    failure_ =
+        "member " + std::to_string(rank()) + " of " + std::to_string(size()) + " failed: " + reason;
     // Never freed: nobody knows when the others have read it.
     const std::string& text = *new std::string(failure_);
     for (int peer = 0; peer < size(); ++peer) {
@@ -87,7 +94,8 @@ class MpiCommunicator final : public Communicator {
   }
 
  private:
-  static constexpr int kFailureTag = 32767;  // the largest that every MPI has; above those of transfers
+  static constexpr int kFailureTag =
+      32767;  // the largest that every MPI has; above those of transfers
   static constexpr size_t kPiece = size_t{1} << 30;
 
   static int rank_of(MPI_Comm comm) {

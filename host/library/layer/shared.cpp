@@ -53,8 +53,7 @@ class Hash {
 
 bool PluginLayer::is_shared(const CallOptions& call) const {
   const bool offered = (type().flags & ATTN_TYPE_SEQUENCE_PARALLEL) != 0;
-  if (call.communicator)
-    return call.communicator->size() > 1 || call.deterministic || !offered;
+  if (call.communicator) return call.communicator->size() > 1 || call.deterministic || !offered;
   return call.deterministic && offered;
 }
 
@@ -98,7 +97,8 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
   hash.add(config.dump());
   hash.add(static_cast<int32_t>(layer_.dtype()));
   notice.layer = hash.value();
-  notice.flags = (call.training ? 1u : 0u) | (call.record ? 2u : 0u) | (call.deterministic ? 4u : 0u);
+  notice.flags =
+      (call.training ? 1u : 0u) | (call.record ? 2u : 0u) | (call.deterministic ? 4u : 0u);
   notice.has_seed = call.seed.has_value() ? 1 : 0;
   notice.seed = call.seed ? *call.seed : ctx.next_seed();
   call.seed = ctx.shared.begin(call.communicator, call.deterministic, notice, name_);

@@ -11,7 +11,9 @@ namespace attn {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& text) { throw InvalidArgument("communicator: " + text); }
+[[noreturn]] void refuse(const std::string& text) {
+  throw InvalidArgument("communicator: " + text);
+}
 
 void check_member(int member, int size) {
   if (member < 0 || member >= size)
@@ -67,8 +69,8 @@ void Communicator::all_gather(std::span<const std::byte> own, std::span<std::byt
                               std::span<const uint64_t> sizes) {
   uint64_t total = 0;
   for (const uint64_t n : sizes) total += n;
-  if (sizes.size() != static_cast<size_t>(size_) || own.size() != sizes[static_cast<size_t>(rank_)] ||
-      all.size() != total)
+  if (sizes.size() != static_cast<size_t>(size_) ||
+      own.size() != sizes[static_cast<size_t>(rank_)] || all.size() != total)
     refuse("the sizes of a gathering do not belong together");
   const int tag = next_tag();
   uint64_t at = 0;
@@ -105,7 +107,8 @@ void Communicator::reduce(std::span<T> values) {
       continue;
     }
     if (own.size() > 0) start_receive(member, tag, bytes_of(part, own.size()));
-    if (const auto data = range(values.data(), member); !data.empty()) start_send(member, tag, data);
+    if (const auto data = range(values.data(), member); !data.empty())
+      start_send(member, tag, data);
   }
   wait();
   for (int64_t i = 0; i < own.size(); ++i) {
@@ -128,8 +131,8 @@ void Communicator::fail(const std::string& reason) noexcept { give_up(reason); }
 TokenRange sequence_part(int64_t seq, int rank, int size, int64_t multiple) {
   if (seq < 0 || size < 1 || rank < 0 || rank >= size || multiple < 1)
     throw InvalidArgument("sequence_part: " + std::to_string(seq) + " tokens, member " +
-                          std::to_string(rank) + " of " + std::to_string(size) +
-                          ", multiples of " + std::to_string(multiple) +
+                          std::to_string(rank) + " of " + std::to_string(size) + ", multiples of " +
+                          std::to_string(multiple) +
                           "; expected seq >= 0, 0 <= rank < size and multiple >= 1");
   const int64_t units = seq / multiple + (seq % multiple != 0 ? 1 : 0);
   // floor(r units / size) without the product.

@@ -112,8 +112,8 @@ TEST_CASE("members: sums are the same bits for all, added up in double in their 
       for (size_t r = 0; r < x.size(); ++r) {
         CHECK((n == 0 || std::memcmp(x[r].data(), sum.data(), n * sizeof(float)) == 0));
         for (size_t i = 0; i < n; ++i)
-          REQUIRE(y[r][i] == static_cast<double>(static_cast<size_t>(size) * i) +
-                                 0.5 * (size - 1) * size);
+          REQUIRE(y[r][i] ==
+                  static_cast<double>(static_cast<size_t>(size) * i) + 0.5 * (size - 1) * size);
       }
     }
 }
