@@ -118,6 +118,11 @@ struct AttentionGrads {
   View4<T> dq{}, dk{}, dv{};
   Scores4<T> dbias{};  // the strides of bias; broadcast axes are summed
   T* dslope = nullptr;
+  // Of parts: what rounding leaves of sum_j w_j (dw_j - dout . o) = 0 for each row, (B, H, Q) dense. A pass over all
+  // parts adds it to rest_sum; a second one that takes it as rest gives gradients as exact as those of whole rows,
+  // which matters to rows with one large weight.
+  T* rest_sum = nullptr;
+  const T* rest = nullptr;
 };
 
 void attention(const AttentionArgs<float>& args, Parallel& parallel);

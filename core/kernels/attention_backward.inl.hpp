@@ -5,8 +5,8 @@
 // (Dao et al. 2022, arXiv 2205.14135, algorithm 4).
 //
 // softmax works block by block, because sum_j w_j dw_j = dout . o is known before the row is seen; the other kinds
-// keep the scores of whole rows. Where one block holds the row, its mean is refined by the row itself; a part of the
-// keys is never that.
+// keep the scores of whole rows. Where one block holds the row, its mean is refined by the row itself; for a part of
+// the keys the caller has to know what is left of it.
 #pragma once
 
 #include "core/kernels/attention.inl.hpp"
@@ -107,6 +107,17 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
       for_span<Arch>(span, [&](int64_t j) {
         store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - residue));
       });
+    } else if (rule.part) {
+      const V residue(row.rest == nullptr ? 0.0f : *row.rest);
+      V rest(0.0f);
+      for_span<Arch>(span, [&](int64_t j) {
+        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        const V d = e * (load<Arch>(dw + j) - mean - residue);
+        rest += d;
+        store<Arch>(w + j, e);
+        store<Arch>(dw + j, d);
+      });
+      if (row.rest_sum != nullptr) *row.rest_sum += sum_lanes<Arch>(rest) / row.saved[1];
     } else {
       for_span<Arch>(span, [&](int64_t j) {
         const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));

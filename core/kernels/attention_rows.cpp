@@ -225,6 +225,8 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
         row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);
         row->dmap = grads->dmap.data == nullptr ? nullptr : grads->dmap.at(b, h, i);
         row->dq = grads->dq.data == nullptr ? nullptr : grads->dq.at(b, h, i);
+        row->rest_sum = grads->rest_sum == nullptr ? nullptr : grads->rest_sum + first + r;
+        row->rest = grads->rest == nullptr ? nullptr : grads->rest + first + r;
       }
     }
     begin += count;

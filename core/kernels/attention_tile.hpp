@@ -29,6 +29,8 @@ struct AttentionRow {
   const float* dmap;
   float* dq;
   float* dbias;
+  float* rest_sum;    // of a part; nullptr: not wanted
+  const float* rest;  // of a part; nullptr: 0
 };
 
 // How scores become weights; the same for every tile of a call.

@@ -20,6 +20,10 @@ using parts::Shared;
 enum Attribute { kScale, kDropout, kTile, kOrdered, kBounds };
 enum Port { kQuery, kKey, kValue, kKeep };
 
+// Up to so many keys the gradient makes a first pass over all parts for what rounding leaves of each row's mean, as it
+// is known to one process where a block holds the row.
+constexpr int64_t kRefinedKeys = 512;
+
 Shared shared(const OpCall& c) {
   const attn_communicator* all = c.communicator();
   if (all == nullptr) fail("no communicator; expected a call that several members share");
@@ -148,12 +152,8 @@ struct attention_parts {
     if (c.dout(0)) grads.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
     const Target<T> dq(c, c.din(kQuery));
     grads.dq = dq.view();
-    // Gradients go round behind the keys and values that they belong to.
-    Block<T> sums = parts::new_block<T>(c, s), coming = parts::new_block<T>(c, s);
-    std::fill_n(sums.data, Block<T>::elements(s, s.own()), T(0));
     const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
-    parts::put_own(c, s, current, kKey, kValue);
-    const auto add = [&](int part, const Block<T>& block) {
+    const auto visit = [&](int part, const Block<T>& block, const kernels::AttentionGrads<T>& g) {
       const size_t mark = parallel(c).mark();
       a.keys = s.tokens(part);
       a.k = read_only(block.keys(s, part));
@@ -161,18 +161,36 @@ struct attention_parts {
       a.first_key = s.begin(part);
       a.mask = mask;
       if (mask.data != nullptr) a.mask.data += a.first_key * mask.k;
-      grads.dk = sums.keys(s, part);
-      grads.dv = sums.values(s, part);
-      kernels::attention_backward(a, grads, parallel(c));
+      kernels::attention_backward(a, g, parallel(c));
       parallel(c).rewind(mark);
     };
-    // The last move brings the sums of the own part home.
+    if (s.total() <= kRefinedKeys) {
+      kernels::AttentionGrads<T> first;
+      first.dout = grads.dout;
+      const auto rows = static_cast<size_t>(s.b * s.h * s.own());
+      grads.rest = first.rest_sum = parallel(c).scratch_array<T>(rows + 1);
+      std::fill_n(first.rest_sum, rows, T(0));
+      parts::put_own(c, s, current, kKey, kValue);
+      parts::pass_round(
+          members, s, current, next,
+          [&](int part, const Block<T>& block) { visit(part, block, first); }, [](int, int) {});
+    }
+    // Gradients go round behind the keys and values that they belong to. The last move brings those of the own part
+    // home.
+    Block<T> sums = parts::new_block<T>(c, s), coming = parts::new_block<T>(c, s);
+    std::fill_n(sums.data, Block<T>::elements(s, s.own()), T(0));
+    const auto add = [&](int part, const Block<T>& block) {
+      grads.dk = sums.keys(s, part);
+      grads.dv = sums.values(s, part);
+      visit(part, block, grads);
+    };
     const auto pass_on = [&](int part, int following) {
       members.start_exchange(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
                              coming.data, Block<T>::bytes(s, following));
       members.wait();
       std::swap(sums, coming);
     };
+    parts::put_own(c, s, current, kKey, kValue);
     parts::pass_round(members, s, current, next, add, pass_on);
     dq.finish();
     add_home(c, s, sums.keys(s, s.rank), kKey);

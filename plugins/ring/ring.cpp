@@ -95,7 +95,7 @@ struct RingAttention : Layer<Params, Arguments> {
     const attn_part* part = c.part();
     check_sequence(x, p.dim, "Input", part != nullptr);
     check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
-    if (part) check_part(*part);
+    if (part) check_part(*part, c.training());
     const auto heads = [&](const Projection& w) {
       return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
     };
@@ -139,7 +139,12 @@ struct RingAttention : Layer<Params, Arguments> {
         mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq), number(total));
   }
 
-  void check_part(const attn_part& part) const {
+  void check_part(const attn_part& part, bool training) const {
+    if (training && q_norm.has(ATTN_COMPONENT_STATISTICS))
+      fail(
+          "qk_norm_type '%s' takes statistics over all tokens in training calls: it needs the "
+          "whole sequence in one place",
+          p.qk_norm_type->c_str());
     if (q_norm.mixes_positions() || k_norm.mixes_positions())
       fail("qk_norm_type '%s' mixes positions: it needs the whole sequence in one place",
            p.qk_norm_type->c_str());

@@ -505,9 +505,16 @@ TEST_CASE("ring, members: what is refused") {
   auto one = make_thread_communicators(1);
   CHECK_THAT(refusal([&] { return plain->forward(x, {.communicator = one[0].get()}); }),
              says("takes no communicator"));
-  // A norm over positions would see some of them.
-  const Layer mixing = small({{"qk_norm_type", "batch_norm"}});
-  CHECK_THAT(refused(*mixing, x), says("batch_norm") && says("mixes positions"));
+  // A norm over positions would see some of them; one with statistics takes them in training calls alone.
+  const Layer counting = small({{"qk_norm_type", "batch_norm"}});
+  CHECK_THAT(refused(*counting, x, {.training = true}), says("batch_norm") && says("statistics"));
+  Problem known;
+  known.x = random({2, 9, kDim}, 2);
+  const Result three = together(*counting, known, 3);
+  CHECK(three.error.empty());
+  CHECK(distance(three.output, alone(*counting, known).output) < kSameMath);
+  const Layer mixing = small({{"qk_norm_type", "global_response_norm"}});
+  CHECK_THAT(refused(*mixing, x), says("global_response_norm") && says("mixes positions"));
   const Layer layer = small();
   CHECK_THAT(refused(*layer, Array(ATTN_F32, {2, 0, kDim})), says("no tokens"));
   CHECK_THAT(refused(*layer, random({2, 4, 8}, 1)), says("member 0 of 2"));

@@ -156,7 +156,14 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         dw[j] = keep * sum;
       }
       if (a.part) {
-        for (int64_t j = begin; j < end; ++j) dz[j] = w[j] * (dw[j] - mean);
+        const int64_t row = (b * a.heads + h) * a.queries + i;
+        const T residue = grads.rest == nullptr ? T(0) : grads.rest[row];
+        T rest = 0;
+        for (int64_t j = begin; j < end; ++j) {
+          dz[j] = w[j] * (dw[j] - mean - residue);
+          rest += dz[j];
+        }
+        if (grads.rest_sum != nullptr) grads.rest_sum[row] += rest;
       } else {
         const T dslope = probability_backward(a, s.row, end - begin, z + begin, w + begin,
                                               dw + begin, dz + begin, scratch + 4 * a.keys);

@@ -109,7 +109,9 @@ bool errors_reach_all(attn::Communicator& members) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  MPI_Init(&argc, &argv);
+  int provided = 0;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED,
+                  &provided);  // the library has threads, MPI sees one
   int code = 1;
   try {
     attn::MpiCommunicator members(MPI_COMM_WORLD);

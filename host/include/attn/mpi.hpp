@@ -2,7 +2,7 @@
 //
 // Members that are processes of an MPI job. This header alone knows MPI; the library is not linked with it.
 //
-//   MPI_Init(&argc, &argv);
+//   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
 //   {
 //     attn::MpiCommunicator members(MPI_COMM_WORLD);
 //     y = layer->forward(x, {.communicator = &members});      // in every process

@@ -78,7 +78,8 @@ void Communicator::all_gather(std::span<const std::byte> own, std::span<std::byt
     const auto to = all.subspan(at, sizes[static_cast<size_t>(member)]);
     at += to.size();
     if (member == rank_) {
-      if (!own.empty()) std::memmove(to.data(), own.data(), own.size());
+      // What lies in its place already may be on its way to others.
+      if (!own.empty() && to.data() != own.data()) std::memmove(to.data(), own.data(), own.size());
     } else {
       if (!to.empty()) start_receive(member, tag, to);
       if (!own.empty()) start_send(member, tag, own);
