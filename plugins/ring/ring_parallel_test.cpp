@@ -487,6 +487,26 @@ TEST_CASE("ring, members: nobody waits for one that is gone") {
     CHECK_THAT(texts[r], says("failed: ") && says("member 1 of 3 failed: out of paper"));
 }
 
+TEST_CASE("ring, members: memory grows with the own tokens, not with those of all") {
+  const Layer layer = small();
+  const auto peak = [&](int size) {
+    std::vector<size_t> bytes(static_cast<size_t>(size));
+    const auto texts = on_members(size, [&](Communicator& m) {
+      Context ctx;
+      const Array x = random({1, 512, kDim}, 1);
+      const std::vector<Input> in{x};
+      Gradients gradients(*layer);
+      layer->forward(ctx, in, {.record = true, .communicator = &m});
+      layer->backward(ctx, in, gradients);
+      bytes[static_cast<size_t>(m.rank())] = ctx.peak_bytes();
+    });
+    CHECK(texts == std::vector<std::string>(static_cast<size_t>(size)));
+    return *std::max_element(bytes.begin(), bytes.end());
+  };
+  const size_t two = peak(2), eight = peak(8);
+  CHECK(eight < two + two / 50);
+}
+
 TEST_CASE("ring, members: what is refused") {
   const auto refused = [](Attention& layer, const Array& x, CallOptions options = {}) {
     const auto texts = on_members(2, [&](Communicator& m) {

@@ -106,6 +106,22 @@ bool errors_reach_all(attn::Communicator& members) {
   return false;
 }
 
+// The last member gives up: the others must not wait for it. Uses the communicator up.
+bool failure_wakes_all(attn::Communicator& members) {
+  const int last = members.size() - 1;
+  if (last == 0) return true;
+  std::vector<std::byte> news(1 << 20);
+  try {
+    if (members.rank() == last)
+      members.fail("an example");
+    else
+      members.broadcast(last, news);
+  } catch (const attn::Failure&) {
+    return true;
+  }
+  return members.rank() == last;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -116,8 +132,9 @@ int main(int argc, char** argv) {
   try {
     attn::MpiCommunicator members(MPI_COMM_WORLD);
     const int64_t seq = argc > 1 ? std::atoll(argv[1]) : 1000;
-    const bool told = errors_reach_all(members);
-    code = compare(members, seq) && told ? 0 : 1;
+    const bool told = errors_reach_all(members), right = compare(members, seq);
+    attn::MpiCommunicator others(MPI_COMM_WORLD);
+    code = told && right && failure_wakes_all(others) ? 0 : 1;
   } catch (const std::exception& e) {
     std::cerr << e.what() << '\n';
     MPI_Abort(MPI_COMM_WORLD, 1);

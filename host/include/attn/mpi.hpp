@@ -16,6 +16,7 @@
 //           that is the one that initialised MPI, else MPI_THREAD_SERIALIZED.
 // Waiting   Polls, and lets other processes run in between. How far messages move while the library computes is
 //           MPI's business.
+// Memory    A copy of what is being sent.
 // Errors    An error of MPI throws Failure. fail() tells the other processes. A process that dies is mpirun's affair:
 //           it ends the job.
 #pragma once
@@ -56,8 +57,9 @@ class MpiCommunicator final : public Communicator {
  protected:
   void start_send(int peer, int tag, std::span<const std::byte> data) override {
     check_usable();
+    const std::byte* copy = kept(tag, data);
     pieces(data.size(), [&](size_t at, int n) {
-      check(MPI_Isend(data.data() + at, n, MPI_BYTE, peer, tag, comm_, add(0)));
+      check(MPI_Isend(copy + at, n, MPI_BYTE, peer, tag, comm_, add(0)));
     });
   }
   void start_receive(int peer, int tag, std::span<std::byte> data) override {
@@ -125,6 +127,17 @@ class MpiCommunicator final : public Communicator {
     for (size_t at = 0; at < size; at += kPiece)
       f(at, static_cast<int>(std::min(kPiece, size - at)));
   }
+  // A copy of what is sent: MPI cannot take back a message that is under way, and memory of a call that failed is
+  // used again. One copy serves all who get the same.
+  const std::byte* kept(int tag, std::span<const std::byte> data) {
+    if (copies_ == 0 || tag != tag_ || data.data() != source_) {
+      if (copies_ == copy_.size()) copy_.emplace_back();
+      copy_[copies_++].assign(data.begin(), data.end());
+      tag_ = tag, source_ = data.data();
+    }
+    return copy_[copies_ - 1].data();
+  }
+
   MPI_Request* add(int receives) {
     expected_.push_back(receives);
     return &requests_.emplace_back(MPI_REQUEST_NULL);
@@ -153,6 +166,7 @@ class MpiCommunicator final : public Communicator {
     }
     requests_.clear();
     expected_.clear();
+    copies_ = 0;
   }
 
   [[noreturn]] void receive_failure(const MPI_Status& status) {
@@ -166,9 +180,10 @@ class MpiCommunicator final : public Communicator {
     throw Failure("communicator: a member failed");
   }
 
-  // Receives are taken back. Sends to members that stopped receiving are left to MPI; what they read no longer
-  // matters to anybody.
+  // Receives are taken back, or completed when the message is on its way. Sends are left to MPI, and their copies
+  // stay for ever: nobody knows when they have been read.
   void drop() noexcept {
+    bool sending = false;
     for (size_t i = 0; i < requests_.size(); ++i) {
       if (requests_[i] == MPI_REQUEST_NULL) continue;
       if (expected_[i] != 0) {
@@ -176,8 +191,12 @@ class MpiCommunicator final : public Communicator {
         MPI_Wait(&requests_[i], MPI_STATUS_IGNORE);
       } else {
         MPI_Request_free(&requests_[i]);
+        sending = true;
       }
     }
+    if (sending) new std::vector<std::vector<std::byte>>(std::move(copy_));
+    copy_.clear();
+    copies_ = 0;
     requests_.clear();
     expected_.clear();
   }
@@ -187,6 +206,10 @@ class MpiCommunicator final : public Communicator {
   std::vector<MPI_Request> requests_{};
   std::vector<int> expected_{};  // bytes of a receive; 0: a send
   std::vector<MPI_Status> statuses_{};
+  std::vector<std::vector<std::byte>> copy_{};  // the first copies_ of them are being sent
+  size_t copies_ = 0;
+  int tag_ = 0;  // of the last copy, and what it is of
+  const std::byte* source_ = nullptr;
 };
 
 }  // namespace attn
