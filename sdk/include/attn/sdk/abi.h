@@ -585,46 +585,10 @@ typedef struct attn_note {
       version_,                                                                            \
       types_}
 
-/* ---- layout, checked wherever the header is compiled ---------------------------------------------- */
-
-#ifdef __cplusplus
-#define ATTN_ASSERT_LAYOUT(condition) static_assert(condition, "layout of the attn ABI")
-#else
-#define ATTN_ASSERT_LAYOUT(condition) _Static_assert(condition, "layout of the attn ABI")
-#endif
-#if UINTPTR_MAX == UINT64_MAX
-ATTN_ASSERT_LAYOUT(sizeof(attn_value) == 16 && offsetof(attn_value, u) == 8);
-ATTN_ASSERT_LAYOUT(sizeof(attn_view) == 144 && offsetof(attn_view, shape) == 16);
-ATTN_ASSERT_LAYOUT(offsetof(attn_view, stride) == 80);
-ATTN_ASSERT_LAYOUT(sizeof(attn_tensor) == 160 && offsetof(attn_tensor, refs) == 148);
-ATTN_ASSERT_LAYOUT(sizeof(attn_shape) == 72 && offsetof(attn_shape, dim) == 8);
-ATTN_ASSERT_LAYOUT(sizeof(attn_error) == 1024 && offsetof(attn_error, message) == 128);
-ATTN_ASSERT_LAYOUT(offsetof(attn_param, of) == 104 && sizeof(attn_param) == 112);
-ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16);
-ATTN_ASSERT_LAYOUT(offsetof(attn_input, shapes) == 32 && offsetof(attn_output, argument) == 32);
-ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, host) == 16);
-ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, all_gather) == 48);
-ATTN_ASSERT_LAYOUT(offsetof(attn_part, begin) == 16 && offsetof(attn_part, bounds) == 40);
-ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, seed) == 72);
-ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, communicator) == 104);
-ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
-ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
-ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56);
-ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
-ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && sizeof(attn_weight) == 136);
-ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);
-ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
-ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
-ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40);
-ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
-ATTN_ASSERT_LAYOUT(offsetof(attn_call, part) == 88);
-ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, settled) == 160);
-ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
-ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);
-#endif
-
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
+
+#include "abi_layout.h"
 
 #endif /* ATTN_SDK_ABI_H */
