@@ -589,6 +589,6 @@ typedef struct attn_note {
 } /* extern "C" */
 #endif
 
-#include "abi_layout.h"
+#include <attn/sdk/abi_layout.h>
 
 #endif /* ATTN_SDK_ABI_H */

@@ -6,7 +6,7 @@
 #ifndef ATTN_SDK_ABI_LAYOUT_H
 #define ATTN_SDK_ABI_LAYOUT_H
 
-#include "abi.h"
+#include <attn/sdk/abi.h>
 
 #ifdef __cplusplus
 #define ATTN_ASSERT_LAYOUT(condition) static_assert(condition, "layout of the attn ABI")
