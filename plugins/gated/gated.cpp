@@ -145,9 +145,8 @@ struct GatedAttention : Layer<Params, Arguments> {
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
     if (width != d) output_proj = dense("output_proj", width, d);
     gate_linear = dense("output_gate_linear", d, d);
-    const int64_t columns = rope_dim > 0 ? rope_dim / 2 : 1;
-    b.derived("rope/cos_cached", {p.max_seq_len, columns});
-    b.derived("rope/sin_cached", {p.max_seq_len, columns});
+    // Made for whatever max_seq_len the file's layer had.
+    for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.derived(table, {0, 0});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
                         {-1, -1, d});

@@ -103,7 +103,8 @@ class Builder {
     w.contents_dtype = dtype;
     return declare(w, name, shape);
   }
-  // A table that the library computes by itself: accepted in weight files and ignored.
+  // A table that the library computes by itself: accepted in weight files and ignored. One of another shape is
+  // refused; extents of 0 take any.
   void derived(const char* name, std::initializer_list<int64_t> shape) {
     declare(name, shape, detail::null_value(), detail::null_value(), ATTN_WEIGHT_DERIVED, true);
   }
