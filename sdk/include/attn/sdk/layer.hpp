@@ -253,7 +253,8 @@ class Call {
   // Names the next operator in maps and profiles.
   void label(const char* text) { c_->engine->label(c_->ctx, text); }
   // A tensor with these contents and no gradient.
-  [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape, const void* dense) {
+  [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape,
+                                const void* dense) const {
     attn_tensor* out = nullptr;
     attn_error e;
     check(c_->engine->constant(c_->ctx, dtype, static_cast<int32_t>(shape.size()), shape.data(),
