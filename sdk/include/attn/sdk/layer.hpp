@@ -81,6 +81,15 @@ class Builder {
   // Shape of an input: rank 0 and absent when it was not given; -1 where an extent is not known
   // yet.
   [[nodiscard]] const attn_shape& input(size_t n) const { return b_->inputs[n]; }
+  // Of an input (batch, positions..., width) of that rank; -1: not known when the layer is built.
+  [[nodiscard]] int64_t positions(size_t n, int32_t rank) const {
+    const attn_shape& s = input(n);
+    if (!s.present || s.rank != rank) return -1;
+    int64_t product = 1;
+    for (int32_t i = 1; i + 1 < rank; ++i)
+      if (s.dim[i] < 0 || __builtin_mul_overflow(product, s.dim[i], &product)) return -1;
+    return product;
+  }
 
   // A trainable weight. `when` false declares nothing.
   Weight weight(const char* name, std::initializer_list<int64_t> shape, const Setting& initializer,
