@@ -201,9 +201,14 @@ class Maker {
         const bool first = i % static_cast<size_t>(t.dim(-1)) == 0;
         t.v[i] = !first && random_.chance(masked) ? -1e9 : random_.single(2);
       }
+      // All of a row, or of a column where that may be what is normalised, is -infinity.
+      constexpr double kNone = -std::numeric_limits<double>::infinity();
       if (masked > 0 && random_.chance(0.3))
-        for (int64_t j = 0; j < t.dim(-1); ++j)
-          t.v[static_cast<size_t>(j)] = -std::numeric_limits<double>::infinity();
+        std::fill_n(t.v.begin(), t.dim(-1), kNone);
+      else if (masked == 0 && random_.chance(0.5))
+        for (size_t i = static_cast<size_t>(random_.below(t.dim(-1))); i < t.v.size();
+             i += static_cast<size_t>(t.dim(-1)))
+          t.v[i] = kNone;
     } else {
       fill_keep(t);
     }
@@ -319,6 +324,8 @@ bool has_parameter(const attn_type& type, const std::string& name) {
     if (name == type.params[i]->name) return true;
   return false;
 }
+
+bool adds_mask(const Case& c) { return c.id.type == "non_local" && c.mask_kind == ATTN_F32; }
 
 bool over_keys(const Case& c) {
   // One type sets the axis of its probabilities itself.
