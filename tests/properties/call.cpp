@@ -385,8 +385,9 @@ void mark_call(const Case& c, Marks& marks) {
     if (!same) marks.insert("argument " + at + a.name);
   }
   if (ragged) marks.insert("ragged " + c.id.type);
-  const Extents e = extents_of(c);
-  if (std::max(e.keys, e.queries) > 512) marks.insert("long " + c.id.type);
+  // More keys than a block has; routing is tried with fewer.
+  if (extents_of(c).keys > (has_parameter(type, "routing_iterations") ? 512 : 1024))
+    marks.insert("long " + c.id.type);
 }
 
 }  // namespace attn::properties
