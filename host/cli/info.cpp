@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "core/schema/input_names.hpp"
+#include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/param_text.hpp"
@@ -23,7 +24,7 @@ namespace {
 
 struct InfoOptions {
   std::string type, config, section;
-  std::vector<std::string> shapes;
+  std::vector<std::string> shapes, arguments;
 };
 
 Json schema_facts(const TypeEntry& entry) {
@@ -103,7 +104,11 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
                        {"trainable", w.trainable},
                        {"statistic", w.statistic}});
   }
-  Json facts = {{"weights", weights},
+  Json built_for = Json::object();
+  for (size_t i = 0; i < shapes.size(); ++i)
+    if (shapes[i]) built_for.set(layer.type().inputs[i]->name, shapes[i]->to_vector());
+  Json facts = {{"built_for", built_for},
+                {"weights", weights},
                 {"parameter_count", all},
                 {"trainable_count", trained},
                 {"state", nullptr}};
@@ -111,7 +116,7 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
   return facts;
 }
 
-Json cost_facts(Attention& layer, const NamedShapes& given) {
+Json cost_facts(Attention& layer, const NamedShapes& given, const CallArguments& arguments) {
   const auto shapes = input_shapes(layer.type(), layer.config(), given);
   std::vector<Array> arrays;
   std::vector<Input> inputs;
@@ -125,7 +130,7 @@ Json cost_facts(Attention& layer, const NamedShapes& given) {
   }
   Context ctx;
   ctx.keep_profile(true);
-  layer.forward(ctx, inputs, CallOptions{.seed = 0});
+  layer.forward(ctx, inputs, CallOptions{.seed = 0, .arguments = arguments.view()});
   const Cost cost = total(ctx.profile());
   Json outputs = Json::object();
   for (uint32_t i = 0; i < layer.type().n_outputs; ++i)
@@ -198,6 +203,8 @@ void print_layer(const Json& f) {
   print(table.text());
   print_line("  " + grouped(*f.at("parameter_count").to_int64()) + " numbers, " +
              grouped(*f.at("trainable_count").to_int64()) + " of them trained");
+  // Some types take a width from their input.
+  print_line("  built for " + f.at("built_for").dump());
   title("State");
   const Json& state = f.at("state");
   if (state.is_null()) {
@@ -213,6 +220,15 @@ void print_layer(const Json& f) {
     print_line("  " + text(s, "name") + "  " + s.at("shape").dump());
 }
 
+// Of a type, whatever the configuration.
+void print_kept(const Json& f) {
+  title("State");
+  if (!f.at("keeps_state").as_bool()) return print_line("  none: every call stands alone");
+  const Json& with = f.at("state_with");
+  print_line("  " + (with.is_null() ? std::string() : "with " + with.as_string() + ": ") +
+             "kept from call to call when one is attached");
+}
+
 void print_cost(const Json& c) {
   title("Cost of one call");
   print_line("  inputs     " + c.at("inputs").dump());
@@ -225,8 +241,12 @@ void print_cost(const Json& c) {
 int run_info(const Globals& globals, const InfoOptions& options) {
   const TypeEntry entry = find_type(options.type);
   const NamedShapes shapes = parse_shapes(*entry.type, options.shapes);
+  CallArguments arguments;
+  for (const std::string& given : options.arguments) arguments.add_assignment(given);
+  if (!options.arguments.empty() && shapes.empty())
+    throw InvalidArgument("--arg needs --shape: it is an argument of the call whose cost is shown",
+                          {.where = "--arg"});
   std::unique_ptr<Attention> layer;
-  bool sampled = false;
   if (!options.config.empty()) {
     const ConfigFile config(options.config, options.section);
     if (config.type() != options.type)
@@ -238,18 +258,16 @@ int run_info(const Globals& globals, const InfoOptions& options) {
   } else if (!shapes.empty()) {
     throw InvalidArgument("--shape needs --config: costs depend on the configuration",
                           {.where = "--shape"});
-  } else {
-    layer = sample_layer(options.type);
-    sampled = true;
   }
   Json facts = schema_facts(entry);
-  if (layer && !sampled) {
+  if (layer) {
     const Json built = layer_facts(*layer, shapes);
     for (const auto& [key, value] : built.as_object()) facts.set(key, value);
     facts.set("config", layer->config());
-    if (!shapes.empty()) facts.set("cost", cost_facts(*layer, shapes));
-  } else if (layer) {
-    facts.set("keeps_state", layer->has_state());
+    if (!shapes.empty()) facts.set("cost", cost_facts(*layer, shapes, arguments));
+  } else if (const KeepsState kept = keeps_state(options.type); kept.keeps) {
+    facts.set("keeps_state", *kept.keeps);
+    facts.set("state_with", kept.with.empty() ? Json() : Json(kept.with));
   }
   if (globals.json) {
     print_line(facts.dump(1));
@@ -259,9 +277,7 @@ int run_info(const Globals& globals, const InfoOptions& options) {
   if (facts.contains("weights"))
     print_layer(facts);
   else if (facts.contains("keeps_state"))
-    print_line("\n" + paint(Colour::bold, "State") + "\n  " +
-               (facts.at("keeps_state").as_bool() ? "kept from call to call when one is attached"
-                                                  : "none: every call stands alone"));
+    print_kept(facts);
   if (facts.contains("cost")) print_cost(facts.at("cost"));
   return kDone;
 }
@@ -279,6 +295,9 @@ Command info_command(CLI::App& program, const Globals& globals) {
   app->add_option("--shape", o->shapes,
                   "With --config: also the cost for such an input; repeatable")
       ->type_name("INPUT=2,16,64")
+      ->allow_extra_args(false);
+  app->add_option("--arg", o->arguments, "With --shape: an argument of that call; repeatable")
+      ->type_name("NAME=JSON")
       ->allow_extra_args(false);
   add_examples(*app, {"attn info TYPE", "attn info TYPE --json",
                       "attn info TYPE --config layer.json --shape inputs=2,16,64"});

@@ -16,10 +16,9 @@ int run_list(const Globals& globals) {
   Table table({"TYPE", "CLASS", "INPUT", "MASKS", "STATE", "LIBRARY"});
   for (const std::string& name : list_attention_types()) {
     const TypeEntry entry = find_type(name);
-    // Whether a type keeps a state is known when a layer of it is built.
-    const auto layer = sample_layer(name);
+    const KeepsState kept = keeps_state(name);
     Json state;
-    if (layer) state = layer->has_state();
+    if (kept.keeps) state = *kept.keeps;
     if (globals.json) {
       all.push_back({{"type", name},
                      {"class", entry.type->class_name},
@@ -27,12 +26,14 @@ int run_list(const Globals& globals) {
                      {"input_shape", entry.type->input_shape},
                      {"masks", mask_text(*entry.type)},
                      {"state", state},
+                     {"state_with", kept.with.empty() ? Json() : Json(kept.with)},
                      {"library", entry.library}});
     } else {
       table.add({name, entry.type->class_name, entry.type->input_shape, mask_text(*entry.type),
-                 state.is_null()   ? "?"
-                 : state.as_bool() ? "yes"
-                                   : "-",
+                 state.is_null()     ? "?"
+                 : !state.as_bool()  ? "-"
+                 : kept.with.empty() ? "yes"
+                                     : kept.with,
                  entry.library});
     }
   }

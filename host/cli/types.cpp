@@ -127,7 +127,7 @@ std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json
   return shapes;
 }
 
-std::unique_ptr<Attention> sample_layer(const std::string& name) {
+std::unique_ptr<Attention> sample_layer(const std::string& name, const Json& more) {
   const QuietLog quiet;
   const attn_type& type = *find_type(name).type;
   for (const int64_t number : {8, 16, 64}) {
@@ -135,6 +135,7 @@ std::unique_ptr<Attention> sample_layer(const std::string& name) {
     for (uint32_t i = 0; i < type.n_params; ++i)
       if (type.params[i]->flags & ATTN_PARAM_REQUIRED)
         config.set(type.params[i]->name, guess(*type.params[i], number));
+    for (const auto& [key, value] : more.as_object()) config.set(key, value);
     try {
       auto layer = create_attention_layer(name, config);
       layer->build(input_shapes(type, config, {}), {.seed = 0});
@@ -144,6 +145,21 @@ std::unique_ptr<Attention> sample_layer(const std::string& name) {
     }
   }
   return nullptr;
+}
+
+KeepsState keeps_state(const std::string& name) {
+  const auto usual = sample_layer(name);
+  if (!usual || usual->has_state()) return {.keeps = usual ? std::optional(true) : std::nullopt};
+  // One switch away from its defaults.
+  const attn_type& type = usual->type();
+  for (uint32_t i = 0; i < type.n_params; ++i) {
+    const attn_param& p = *type.params[i];
+    if (p.kind != ATTN_PARAM_BOOL || p.flags & ATTN_PARAM_REQUIRED) continue;
+    const bool other = p.def.u.i == 0;
+    if (const auto layer = sample_layer(name, {{p.name, other}}); layer && layer->has_state())
+      return {.keeps = true, .with = std::string(p.name) + (other ? " = true" : " = false")};
+  }
+  return {.keeps = false};
 }
 
 std::string mask_text(const attn_type& type) {

@@ -39,9 +39,17 @@ void check_input_names(const attn_type& type, const NamedShapes& shapes);
                                                              const Json& config,
                                                              const NamedShapes& given);
 
-// A small layer of the type with guessed values for required parameters, built; nullptr when no guess is
-// accepted. Writes no log lines.
-[[nodiscard]] std::unique_ptr<Attention> sample_layer(const std::string& type);
+// A small layer of the type with guessed values for required parameters and those of `more`, built; nullptr when no
+// guess is accepted. Writes no log lines.
+[[nodiscard]] std::unique_ptr<Attention> sample_layer(const std::string& type,
+                                                      const Json& more = Json::object());
+
+// Whether layers of a type keep a state between calls; absent when no layer could be made for a look.
+struct KeepsState {
+  std::optional<bool> keeps{};
+  std::string with{};  // the switch that it takes, "causal = true"; empty: none
+};
+[[nodiscard]] KeepsState keeps_state(const std::string& type);
 
 // Which masks the type takes: "rank 1-4", "rank 2, 3" or "-".
 [[nodiscard]] std::string mask_text(const attn_type& type);

@@ -132,8 +132,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
                            p.kernel_regularizer, p.use_vertical_routing);
     aggregation_bias = b.weight("vertical_aggregation_bias", {h}, p.bias_initializer,
                                 p.bias_regularizer, p.use_vertical_routing && p.use_bias);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, -1, key});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, -1, key});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, in.dim[1], key});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, in.dim[1], key});
     attention_prob = b.probability("attn_prob_attention", p.probability_type, p.probability_config);
     routing_prob = b.probability("attn_prob_routing", p.probability_type, p.probability_config);
     aggregation_prob =

@@ -123,7 +123,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
       const std::string number = std::to_string(n + 1);
       const auto norm = [&](const std::string& name) {
         return b.norm((name + number).c_str(), p.qk_norm_type, p.qk_norm_kwargs,
-                      {-1, p.num_heads, -1, p.head_dim});
+                      {-1, p.num_heads, b.positions(0, 3), p.head_dim});
       };
       s.q = dense("q" + number, p.dim, width);
       s.k = dense("k" + number, p.dim, width);

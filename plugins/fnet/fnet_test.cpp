@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/safetensors.hpp>
+
+#include <filesystem>
+
 #include "tests/tools/layers.hpp"
 
 using namespace attn;
@@ -173,10 +177,24 @@ TEST_CASE("fnet: the gradient is the transform of the gradient, rows times the m
 TEST_CASE("fnet: tables of other libraries are accepted and ignored") {
   const Layer layer = fnet("fft", {1, 6, 4});
   const Array x = random({1, 6, 4}, 10), y = layer->forward(x);
-  int derived = 0;
-  for (const WeightInfo& w : layer->weights()) derived += w.derived ? 1 : 0;
-  REQUIRE(derived == 2);
+  const auto loaded = [&](const Shape& of_tokens, const Shape& of_features) {
+    const std::string path =
+        (std::filesystem::temp_directory_path() / "attn_fnet_test.safetensors").string();
+    const Array tokens = filled(of_tokens, 3), features = filled(of_features, 3);
+    save_safetensors(path,
+                     {{"dft_matrix_seq", tokens.view()}, {"dft_matrix_hidden", features.view()}});
+    const std::string text = refusal([&] {
+      layer->load(path);
+      return 0;
+    });
+    std::filesystem::remove(path);
+    return text;
+  };
+  CHECK(loaded({6, 6, 2}, {4, 4, 2}).empty());
   REQUIRE(distance(layer->forward(x), y) == 0);
+  // Those of another length belong to another layer.
+  CHECK_THAT(loaded({5, 5, 2}, {4, 4, 2}), says("'dft_matrix_seq' has shape (5, 5, 2)"));
+  CHECK_THAT(loaded({6, 6, 2}, {4, 4}), says("'dft_matrix_hidden' has shape (4, 4)"));
 }
 
 TEST_CASE("fnet: sizes have to be known when it is built") {

@@ -129,7 +129,8 @@ struct GatedAttention : Layer<Params, Arguments> {
     kv_heads = *p.num_kv_heads;
     head = *p.head_dim;
     rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    const int64_t d = p.dim, width = heads * head, kv_width = kv_heads * head;
+    const int64_t d = p.dim, width = heads * head, kv_width = kv_heads * head,
+                  tokens = b.positions(0, 3);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
                             p.kernel_regularizer),
@@ -140,17 +141,16 @@ struct GatedAttention : Layer<Params, Arguments> {
     q_linear = dense("q_linear", d, width);
     k_linear = dense("k_linear", d, kv_width);
     v_linear = dense("v_linear", d, kv_width);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, width});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, kv_width});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, width});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, kv_width});
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
     if (width != d) output_proj = dense("output_proj", width, d);
     gate_linear = dense("output_gate_linear", d, d);
-    const int64_t columns = rope_dim > 0 ? rope_dim / 2 : 1;
-    b.derived("rope/cos_cached", {p.max_seq_len, columns});
-    b.derived("rope/sin_cached", {p.max_seq_len, columns});
+    // Made for whatever max_seq_len the file's layer had.
+    for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.derived(table, {0, 0});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
-                        {-1, -1, d});
+                        {-1, tokens, d});
     key_cache = b.history("keys", {-1, kv_heads, -1, head}, 2, p.max_seq_len);
     value_cache = b.history("values", {-1, kv_heads, -1, head}, 2, p.max_seq_len);
   }

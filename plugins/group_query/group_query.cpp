@@ -118,14 +118,12 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     w_v_bias = bias("w_v/bias", kv_width);
     w_o = kernel("w_o/kernel", d);
     w_o_bias = bias("w_o/bias", d);
-    if (p.rope_percentage > 0) {
-      const int64_t columns = rope_dim > 0 ? rope_dim / 2 : 1;
-      b.derived("rope/cos_cached", {p.max_seq_len, columns});
-      b.derived("rope/sin_cached", {p.max_seq_len, columns});
-    }
+    if (p.rope_percentage > 0)  // made for whatever max_seq_len the file's layer had
+      for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.derived(table, {0, 0});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_kv_heads, -1, head});
+    const int64_t tokens = b.positions(0, b.input(0).rank == 4 ? 4 : 3);
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, tokens, head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_kv_heads, tokens, head});
     key_cache = b.history("keys", {-1, p.num_kv_heads, -1, head}, 2, p.max_seq_len);
     value_cache = b.history("values", {-1, p.num_kv_heads, -1, head}, 2, p.max_seq_len);
   }

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/safetensors.hpp>
+
+#include <filesystem>
+
 #include "tests/tools/layers.hpp"
 
 using namespace attn;
@@ -196,6 +200,25 @@ TEST_CASE("group_query: an odd head size is allowed") {
   const Array x = random({1, 6, 20}, 9);
   const auto state = layer->make_state(1);
   REQUIRE(distance(in_chunks(*layer, *state, x, {2, 4}), causal(*layer, {x})) < kSameMath);
+}
+
+TEST_CASE("group_query: tables of positions in a file are ignored, of whatever length") {
+  const Json parameters{{"dim", 12}, {"num_heads", 3}, {"num_kv_heads", 3}, {"max_seq_len", 10}};
+  const Layer layer = make("group_query", parameters, {{1, 5, 12}});
+  const Array x = random({1, 5, 12}, 1), y = layer->forward(x), zeros = filled({400, 2}, 0);
+  std::vector<NamedView> tensors{{"rope/cos_cached", zeros.view()},
+                                 {"rope/sin_cached", zeros.view()}};
+  std::vector<Array> kept;
+  kept.reserve(8);
+  for (const WeightInfo& w : layer->weights())
+    if (!w.derived)
+      tensors.push_back({w.name, kept.emplace_back(weight(*layer, w.name.c_str())).view()});
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "attn_group_query_test.safetensors").string();
+  save_safetensors(path, tensors);
+  layer->load(path);
+  std::filesystem::remove(path);
+  CHECK(distance(layer->forward(x), y) == 0);
 }
 
 TEST_CASE("group_query: what a call refuses") {

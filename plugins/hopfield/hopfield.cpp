@@ -128,8 +128,8 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     key_dense = dense("key_dense", key_width, heads * d);
     value_dense = dense("value_dense", value_width, heads * e);
     output_dense = dense("output_dense", heads * e, query_width);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, -1, d});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, -1, d});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, query.dim[1], d});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, key.dim[1], d});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
     activity = b.regularizer(p.activity_regularizer);
   }

@@ -114,8 +114,9 @@ struct MobileMQA : Layer<Params, Arguments> {
       downsample_bias = b.weight("downsample/bias", {head}, "zeros");
     }
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, 1, -1, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 4), head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, 1, key_pixels(b), head});
   }
 
   void forward(Call& c, const Arguments&) const {
@@ -151,6 +152,12 @@ struct MobileMQA : Layer<Params, Arguments> {
   }
 
  private:
+  // Of the grid of keys and values, as far as it is known when the layer is built.
+  [[nodiscard]] int64_t key_pixels(const Builder& b) const {
+    const int64_t pixels = b.positions(0, 4);
+    if (pixels < 0 || !p.use_downsampling) return pixels;
+    return (b.input(0).dim[1] + 1) / 2 * ((b.input(0).dim[2] + 1) / 2);
+  }
   // (batch, H, W, n) -> (batch, H W, n)
   static Tensor positions(const Tensor& t) {
     return t.reshape({t.dim(0), t.dim(1) * t.dim(2), t.dim(3)});

@@ -77,10 +77,11 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     proj_bias = b.weight("cross_attention/proj/bias", {d}, "zeros", {}, p.use_bias);
     attn_prob =
         b.probability("cross_attention/attn_prob", p.probability_type, p.probability_config);
+    const int64_t tokens = b.positions(0, 3);
     q_norm = b.norm("cross_attention/q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, -1, head});
+                    {-1, p.num_heads, tokens, head});
     k_norm = b.norm("cross_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, -1, head});
+                    {-1, p.num_heads, tokens, head});
     key_cache = b.history("keys", {-1, p.num_heads, -1, head}, 2, 0);
     value_cache = b.history("values", {-1, p.num_heads, -1, head}, 2, 0);
   }

@@ -109,8 +109,10 @@ struct MultiHeadCrossAttention : Layer<Params> {
     proj_bias = offset("proj/bias", d, bias);
     attn_prob = b.probability("attn_prob", p.use_adaptive_softmax ? "adaptive" : p.probability_type,
                               p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(b.input(1).present ? 1 : 0, 3), head});
     if (shared) return;
     kept_keys = b.value("keys", {-1, p.num_heads, -1, head});
     kept_values = b.value("values", {-1, p.num_heads, -1, head});

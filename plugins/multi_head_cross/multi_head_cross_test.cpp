@@ -93,6 +93,32 @@ TEST_CASE("multi_head_cross: a score is scaled after the norm of queries and key
   REQUIRE(distance(small()->forward({longer, y}), small()->forward({x, y})) > 10000);
 }
 
+TEST_CASE(
+    "multi_head_cross: a norm along the positions has weights of the length it was built for") {
+  const Json parameters{{"dim", 12},
+                        {"num_heads", 3},
+                        {"qk_norm_type", "layer_norm"},
+                        {"qk_norm_kwargs", Json{{"axis", -2}}}};
+  const Layer layer = create_attention_layer("multi_head_cross", parameters);
+  layer->build({Shape{2, 5, 12}, Shape{2, 7, 12}, std::nullopt}, {});
+  CHECK(layer->weight("q_norm/gamma").shape == Shape{5});
+  CHECK(layer->weight("k_norm/gamma").shape == Shape{7});
+  const Array x = random({2, 5, 12}, 1), y = random({2, 7, 12}, 2);
+  CHECK(layer->forward({x, y}).shape() == Shape{2, 5, 12});
+  CHECK_FALSE(refusal([&] { return layer->forward({random({2, 6, 12}, 3), y}); }).empty());
+  // A first call that is refused decides nothing.
+  const Layer other = create_attention_layer("multi_head_cross", parameters);
+  CHECK_FALSE(refusal([&] { return other->forward(random({5, 12}, 3)); }).empty());
+  CHECK(other->forward(x).shape() == x.shape());
+  // What is not known yet cannot have a weight.
+  CHECK_THAT(refusal([&] {
+               create_attention_layer("multi_head_cross", parameters)
+                   ->build({Shape{2, -1, 12}, std::nullopt, std::nullopt}, {});
+               return 0;
+             }),
+             says("the size of axis -2 must be known"));
+}
+
 TEST_CASE("multi_head_cross: what a call refuses") {
   const Layer layer = small();
   const Array x = random({2, 5, 24}, 11), y = random({2, 9, 24}, 12);

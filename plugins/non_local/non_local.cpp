@@ -149,16 +149,19 @@ struct NonLocalAttention : Layer<Params> {
     output = pointwise("output_conv/kernel", "output_conv/bias", width, out);
     std::optional<std::string> name = p.normalization;
     if (name && (*name == "batch" || *name == "layer")) *name += "_norm";
-    output_norm = b.norm("output_norm", name, p.normalization_kwargs, {-1, -1, -1, channels});
-    depthwise_activation = b.activation("depthwise_activation", p.intermediate_activation,
-                                        p.intermediate_activation_args, {-1, -1, -1, channels});
-    key_activation = b.activation("key_activation", p.intermediate_activation,
-                                  p.intermediate_activation_args, {-1, -1, -1, width});
+    output_norm =
+        b.norm("output_norm", name, p.normalization_kwargs, {-1, in.dim[1], in.dim[2], channels});
+    depthwise_activation =
+        b.activation("depthwise_activation", p.intermediate_activation,
+                     p.intermediate_activation_args, {-1, in.dim[1], in.dim[2], channels});
+    key_activation =
+        b.activation("key_activation", p.intermediate_activation, p.intermediate_activation_args,
+                     {-1, in.dim[1], in.dim[2], width});
     output_activation = b.activation("output_activation", p.output_activation,
-                                     p.output_activation_args, {-1, -1, -1, out});
+                                     p.output_activation_args, {-1, in.dim[1], in.dim[2], out});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, width});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, -1, width});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, b.positions(0, 4), width});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, b.positions(0, 4), width});
     activity = b.regularizer(p.activity_regularizer);
   }
 

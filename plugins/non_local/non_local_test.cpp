@@ -45,6 +45,42 @@ TEST_CASE("non_local: a bias row of -infinity alone counts as zeros") {
   REQUIRE(distance(pixel(after, 2), pixel(before, 2)) < kSameMath);
 }
 
+TEST_CASE("non_local: with probabilities over the queries a column of -infinity counts as zeros") {
+  const char* const probability = GENERATE("softmax", "sparsemax", "threshmax");
+  INFO(probability);
+  const Layer layer =
+      small({{"probability_type", probability}, {"probability_config", Json{{"axis", -2}}}});
+  const Array x = image(1);
+  Array bias = random({12, 12}, 2, 3);
+  for (int64_t q = 0; q < 12; ++q) bias.at<float>({q, 5}) = 0;
+  for (int64_t q = 0; q < 9; ++q) bias.at<float>({q, 7}) = -kInfinity;
+  for (int64_t k = 0; k < 12; ++k)
+    if (k != 5) bias.at<float>({3, k}) = -kInfinity;  // a query that gets nothing of these
+  struct Result {
+    Array y, dx, db;
+  };
+  const auto result = [&] {
+    Context ctx;
+    const std::vector<Input> in{x, bias};
+    layer->forward(ctx, in, {.record = true});
+    Array y = Array::copy_of(*ctx.output());
+    const Array cotangent = random(y.shape(), 4);
+    const std::vector<Input> cotangents{cotangent};
+    Gradients gradients(*layer);
+    layer->backward(ctx, cotangents, gradients);
+    return Result{std::move(y), Array::copy_of(*ctx.input_gradient("inputs")),
+                  Array::copy_of(*ctx.input_gradient("attention_mask"))};
+  };
+  const Result expected = result();
+  for (int64_t q = 0; q < 12; ++q) bias.at<float>({q, 5}) = -kInfinity;
+  const Result found = result();
+  CHECK(distance(found.y, expected.y) < kSameMath);
+  CHECK(distance(found.dx, expected.dx) < kSameMath);
+  // No other number in place of -infinity changes anything a little.
+  CHECK(distance(cut(found.db, 1, 5, 6), filled({12, 1}, 0)) == 0);
+  CHECK(distance(cut(found.db, 1, 0, 5), cut(expected.db, 1, 0, 5)) < kSameMath);
+}
+
 TEST_CASE("non_local: a keep mask is a bias of -infinity where it is not") {
   const Layer layer = small();
   const Array x = image(4);

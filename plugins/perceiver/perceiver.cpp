@@ -88,9 +88,9 @@ struct PerceiverAttention : Layer<Params> {
     attn_prob =
         b.probability("cross_attention/attn_prob", p.probability_type, p.probability_config);
     q_norm = b.norm("cross_attention/q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, -1, head});
+                    {-1, p.num_heads, b.positions(0, 3), head});
     k_norm = b.norm("cross_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, -1, head});
+                    {-1, p.num_heads, b.positions(b.input(1).present ? 1 : 0, 3), head});
     kept_keys = b.value("keys", {-1, p.num_heads, -1, head});
     kept_values = b.value("values", {-1, p.num_heads, -1, head});
   }

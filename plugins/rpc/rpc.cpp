@@ -96,8 +96,10 @@ struct RPCAttention : Layer<Params, Arguments> {
     out_bias =
         b.weight("output_projection/bias", {d}, p.bias_initializer, p.bias_regularizer, p.qkv_bias);
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
   }
 
   void forward(Call& c, const Arguments&) const {

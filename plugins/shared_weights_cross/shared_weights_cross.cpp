@@ -116,8 +116,10 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     proj = b.weight("proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     proj_bias = b.weight("proj/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
   }
 
   void forward(Call& c, const Arguments& arguments) const {

@@ -49,11 +49,14 @@ struct SpatialAttention : Layer<Params> {
   Activation gate;
 
   void build(Builder& b) {
+    const attn_shape& in = b.input(0);
+    const bool is_map = in.rank == 4;
     kernel = b.weight("spatial_attention_conv/kernel", {p.kernel_size, p.kernel_size, 2, 1},
                       p.kernel_initializer, p.kernel_regularizer);
     bias = b.weight("spatial_attention_conv/bias", {1}, "zeros", {}, p.use_bias);
     gate = b.activation("spatial_attention_gate_activation", p.gate_activation_type,
-                        p.gate_activation_args, {-1, -1, -1, 1});
+                        p.gate_activation_args,
+                        {-1, is_map ? in.dim[1] : -1, is_map ? in.dim[2] : -1, 1});
   }
 
   void forward(Call& c) const {

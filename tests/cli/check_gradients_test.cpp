@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attn check-gradients: right gradients pass, wrong ones are found and named.
+#include <limits>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -47,6 +49,23 @@ TEST_CASE("cli: check-gradients takes tensors and a mask") {
                 {"'input'", "inputs"});
   check_refused(attn_run({"check-gradients", layer, "--shape", "inputs=0"}), {"--shape"});
   check_refused(attn_run({"check-gradients", layer, "--elements", "-1"}), {"--elements"});
+}
+
+TEST_CASE("cli: check-gradients leaves out elements that are not finite") {
+  const Folder folder;
+  const std::string layer = folder.write(
+      "layer.json", R"({"type": "non_local", "attention_channels": 8, "kernel_size": 1})");
+  Array bias = Folder::numbers({6, 6});
+  bias.data<float>()[0] = bias.data<float>()[9] = -std::numeric_limits<float>::infinity();
+  attn::write_npy(folder / "m.npy", bias.view());
+  const Finished f = attn_run({"check-gradients", layer, "--elements", "0", "--json", "--input",
+                               "inputs=" + folder.write_npy("x.npy", {1, 2, 3, 4}), "--input",
+                               "attention_mask=" + (folder / "m.npy")});
+  check_done(f);
+  const Json mask = parsed(f.out).at("tensors").at(1);
+  CHECK(mask.at("name") == Json("attention_mask"));
+  CHECK(mask.at("checked") == Json(34));
+  CHECK(mask.at("largest").to_double() > 1e-3);
 }
 
 TEST_CASE("cli: check-gradients finds a wrong gradient of a third party's plugin") {

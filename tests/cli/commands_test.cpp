@@ -16,6 +16,10 @@ TEST_CASE("cli: list") {
     CHECK_THAT(text.out, Catch::Matchers::Contains(t.at("type").as_string()));
     CHECK(std::filesystem::exists(t.at("library").as_string()));
     CHECK(t.at("state").is_bool());  // a small layer could be made of every type
+    // Some keep a state only when a switch says so.
+    const bool causal = t.at("type") == Json("performer");
+    CHECK(t.at("state_with") == (causal ? Json("causal = true") : Json()));
+    if (causal) CHECK(t.at("state") == Json(true));
     CHECK_FALSE(t.at("masks").as_string().empty());
   }
 }
@@ -47,6 +51,10 @@ TEST_CASE("cli: info") {
   CHECK(facts.at("cost").at("flops").to_double() > 2.0 * 2 * 16 * 8 * 32);
   CHECK(facts.at("cost").at("outputs").at("output") == Json(std::vector<int>{2, 16, 8}));
   check_done(attn_run({"info", "multi_head", "--config", layer}));
+  CHECK_THAT(attn_run({"info", "performer"}).out,
+             Catch::Matchers::Contains("with causal = true: kept from call to call"));
+  CHECK_THAT(attn_run({"info", "anchor"}).out,
+             Catch::Matchers::Contains("every call stands alone"));
 
   check_refused(attn_run({"info", "multi_haed"}), {"multi_haed", "did you mean 'multi_head'?"});
   check_refused(attn_run({"info", "multi_head", "--shape", "inputs=2,16,8"}), {"--config"});
@@ -55,6 +63,31 @@ TEST_CASE("cli: info") {
   check_refused(attn_run({"info", "multi_head", "--config", layer, "--shape", "input=2,16,8"}),
                 {"'input'", "did you mean 'inputs'?"});
   check_refused(attn_run({"info", "group_query", "--config", layer}), {"'multi_head'"});
+}
+
+TEST_CASE("cli: info tells the cost of a call with arguments, and what the layer was built for") {
+  const Folder folder;
+  const std::string layer =
+      folder.write("layer.json", R"({"type": "shared_weights_cross", "dim": 8, "num_heads": 2})");
+  const auto cost = [&](const char* sizes) {
+    const Finished f = attn_run({"info", "shared_weights_cross", "--config", layer, "--shape",
+                                 "inputs=1,40,8", "--arg", sizes, "--json"});
+    check_done(f);
+    return parsed(f.out).at("cost").at("flops").to_double();
+  };
+  // Anchors alone are asked: 2 of 20 keys on each side.
+  CHECK(cost("split_sizes=[20,20]") > 1.5 * cost("split_sizes=[2,18,2,18]"));
+  check_refused(
+      attn_run({"info", "shared_weights_cross", "--config", layer, "--arg", "split_sizes=[20,20]"}),
+      {"--shape"});
+  // A width that only the input has.
+  const std::string wide =
+      folder.write("wide.json", R"({"type": "hopfield", "num_heads": 2, "key_dim": 4})");
+  const Json facts = parsed(
+      attn_run({"info", "hopfield", "--config", wide, "--shape", "query=1,3,10", "--json"}).out);
+  CHECK(facts.at("built_for").at("query") == Json(std::vector<int>{1, 3, 10}));
+  CHECK_THAT(attn_run({"info", "hopfield", "--config", wide}).out,
+             Catch::Matchers::Contains("built for {\"query\":["));
 }
 
 TEST_CASE("cli: plugins and doctor") {

@@ -125,6 +125,28 @@ TEST_CASE("training: penalties are listed, and counted in gradients only when as
   CHECK(sum == Approx(expected));
 }
 
+TEST_CASE(
+    "training: the memory of an attention backward grows with the length, not with its square") {
+  for (const char* probability : {"softmax", "sparsemax", "threshmax", "adaptive"}) {
+    INFO(probability);
+    const auto layer = create_attention_layer(
+        "multi_head",
+        {{"dim", 16}, {"num_heads", 4}, {"dropout_rate", 0.1}, {"probability_type", probability}});
+    const auto bytes = [&](int64_t length) {
+      const Array x = wave({1, length, 16});
+      const std::vector<Input> in{x};
+      Context ctx;
+      layer->forward(ctx, in, {.training = true, .record = true});
+      Gradients gradients(*layer);
+      layer->backward(ctx, in, gradients);
+      return static_cast<double>(ctx.peak_bytes());
+    };
+    const double some = bytes(1024), four = bytes(4096);
+    CHECK(four < 4.5 * some);
+    CHECK(four < 4096.0 * 4096 * sizeof(float));  // one head's scores
+  }
+}
+
 TEST_CASE("training: a seed reproduces all weights, and equal shapes never get equal values") {
   const auto build = [&](uint64_t seed) {
     auto layer =

@@ -201,9 +201,14 @@ class Maker {
         const bool first = i % static_cast<size_t>(t.dim(-1)) == 0;
         t.v[i] = !first && random_.chance(masked) ? -1e9 : random_.single(2);
       }
+      // All of a row, or of a column where that may be what is normalised, is -infinity.
+      constexpr double kNone = -std::numeric_limits<double>::infinity();
       if (masked > 0 && random_.chance(0.3))
-        for (int64_t j = 0; j < t.dim(-1); ++j)
-          t.v[static_cast<size_t>(j)] = -std::numeric_limits<double>::infinity();
+        std::fill_n(t.v.begin(), t.dim(-1), kNone);
+      else if (masked == 0 && random_.chance(0.5))
+        for (size_t i = static_cast<size_t>(random_.below(t.dim(-1))); i < t.v.size();
+             i += static_cast<size_t>(t.dim(-1)))
+          t.v[i] = kNone;
     } else {
       fill_keep(t);
     }
@@ -320,6 +325,8 @@ bool has_parameter(const attn_type& type, const std::string& name) {
   return false;
 }
 
+bool adds_mask(const Case& c) { return c.id.type == "non_local" && c.mask_kind == ATTN_F32; }
+
 bool over_keys(const Case& c) {
   // One type sets the axis of its probabilities itself.
   if (c.id.type == "capsule_routing") return true;
@@ -378,8 +385,9 @@ void mark_call(const Case& c, Marks& marks) {
     if (!same) marks.insert("argument " + at + a.name);
   }
   if (ragged) marks.insert("ragged " + c.id.type);
-  const Extents e = extents_of(c);
-  if (std::max(e.keys, e.queries) > 512) marks.insert("long " + c.id.type);
+  // More keys than a block has; routing is tried with fewer.
+  if (extents_of(c).keys > (has_parameter(type, "routing_iterations") ? 512 : 1024))
+    marks.insert("long " + c.id.type);
 }
 
 }  // namespace attn::properties

@@ -12,8 +12,8 @@ Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::
     const attn_input& in = *type.inputs[i];
     const auto it = inputs.find(in.name);
     if (it == inputs.end()) continue;
-    arrays_.push_back(
-        to_array(it->second, in.flags & ATTN_INPUT_MASK ? c.mask_kind : layer.dtype()));
+    const bool keeps = (in.flags & ATTN_INPUT_MASK) && !adds_mask(c);
+    arrays_.push_back(to_array(it->second, keeps ? c.mask_kind : layer.dtype()));
     inputs_.emplace_back(in.name, arrays_.back().view());
   }
   for (const auto& [name, value] : spec.arguments.as_object())
@@ -49,7 +49,7 @@ Outputs Call::run() {
   return out;
 }
 
-void Call::backward(const Outputs& cotangents, Gradients& into) {
+void Call::backward(const Outputs& cotangents, Gradients& into, bool penalties) {
   std::vector<Array> arrays;
   std::vector<Input> given;
   arrays.reserve(cotangents.size());
@@ -57,7 +57,7 @@ void Call::backward(const Outputs& cotangents, Gradients& into) {
     arrays.push_back(to_array(value, layer_.dtype()));
     given.emplace_back(name, arrays.back().view());
   }
-  layer_.backward(ctx_, given, into);
+  layer_.backward(ctx_, given, into, {.penalties = penalties});
 }
 
 oracle::Tensor Call::input_gradient(const std::string& name) const {

@@ -44,7 +44,7 @@ class Call {
   Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
        const CallSpec& spec);
   Outputs run();
-  void backward(const Outputs& cotangents, Gradients& into);
+  void backward(const Outputs& cotangents, Gradients& into, bool penalties = false);
   // Of an input; empty: none.
   [[nodiscard]] oracle::Tensor input_gradient(const std::string& name) const;
   void commit() { layer_.commit(ctx_); }

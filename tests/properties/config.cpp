@@ -134,12 +134,29 @@ class Maker {
   Json config_ = Json::object();
 };
 
+// Something else than what holds without the option.
+bool is_unusual(const schema::FamilyMember& m, const std::string& key, const Json& value) {
+  for (const schema::Option& o : m.options)
+    if (key == o.name) return !(value == schema::parse_json(o.def));
+  return false;
+}
+
+// There is something else.
+bool has_choice(const schema::Option& o) {
+  using schema::OptionKind;
+  if (o.kind == OptionKind::nothing) return false;
+  if (o.kind == OptionKind::text) return o.choices.size() > 1;
+  // The only limits of an optimiser that can be given are none.
+  return o.kind != OptionKind::constraint || std::string(o.def) != "null";
+}
+
 // Marks the options in a named object such as {"class_name": "L2", "config": {...}}.
 void mark_named(const char* what, const schema::Family& family, const Json& value, Marks& marks) {
   if (!value.is_object()) return;
   const schema::FamilyMember& m = *family.find(value.at("class_name").as_string());
-  for (const auto& [key, unused] : value.at("config").as_object())
-    marks.insert(std::string("option ") + what + "." + m.name + "." + key);
+  for (const auto& [key, option] : value.at("config").as_object())
+    if (is_unusual(m, key, option))
+      marks.insert(std::string("option ") + what + "." + m.name + "." + key);
 }
 
 }  // namespace
@@ -193,8 +210,9 @@ void mark_config(const std::string& type, const Json& config, Marks& marks) {
       if (!of.is_string()) continue;
       const schema::FamilyMember& m =
           *family_of(t.params[o]->kind)->find(adaptive ? "adaptive" : of.as_string());
-      for (const auto& [key, unused] : value.as_object())
-        marks.insert("option " + family_name(*t.params[o]) + "." + m.name + "." + key);
+      for (const auto& [key, option] : value.as_object())
+        if (is_unusual(m, key, option))
+          marks.insert("option " + family_name(*t.params[o]) + "." + m.name + "." + key);
     }
   }
 }
@@ -236,6 +254,7 @@ Marks expected_marks(const std::string& type) {
   }
   for (uint32_t i = 0; i < t.n_inputs; ++i) mask = mask || (t.inputs[i]->flags & ATTN_INPUT_MASK);
   if (mask && heads && type != "capsule_routing") out.insert("unused keys " + type);
+  if (type == "non_local") out.insert("gradient of an added mask");
   return out;
 }
 
@@ -244,7 +263,8 @@ Marks expected_options(const std::vector<std::string>& types) {
   const auto all = [&](const char* name, const schema::Family& family) {
     for (const schema::FamilyMember& m : family.members)
       for (const schema::Option& o : m.options)
-        if (!m.extra) out.insert(std::string("option ") + name + "." + m.name + "." + o.name);
+        if (!m.extra && has_choice(o))
+          out.insert(std::string("option ") + name + "." + m.name + "." + o.name);
   };
   for (const std::string& type : types) {
     const attn_type& t = *find_attention_type(type).type;

@@ -68,6 +68,8 @@ struct Extents {
 [[nodiscard]] Json parameter(const Case& c, const std::string& name);
 [[nodiscard]] Json effective(const std::string& type, const Json& config, const std::string& name);
 [[nodiscard]] bool has_parameter(const attn_type& type, const std::string& name);
+// The mask is added to the scores and has a gradient, instead of keeping keys.
+[[nodiscard]] bool adds_mask(const Case& c);
 // Probability weights are normalised over the keys.
 [[nodiscard]] bool over_keys(const Case& c);
 

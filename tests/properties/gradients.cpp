@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Gradients in float64 against central differences of the layer's own results, along one random direction for each
-// input and each weight; and those of float32 against those of float64.
+// Gradients in float64 against central differences of the layer's own results and penalties, along one random
+// direction for each input and each weight; and those of float32 against those of float64.
 #include <attn/factory.hpp>
 
 #include <sstream>
@@ -35,12 +35,13 @@ class Checker {
     for (auto& [name, value] : inputs_)
       if (name.find("mask") == std::string::npos)
         for (double& e : value.v) e = static_cast<float>(e * (1 + shift));
-    const Slopes found = slopes(*t_.layer64, inputs_);
+    const Slopes found = slopes(*t_.layer64, inputs_, true);
     for (const auto& [name, gradient] : found.of) {
       if (const std::string wrong = along_direction(name, gradient, found); !wrong.empty())
         return wrong;
     }
-    return check_single(found);
+    // The sign of what is 0 but for rounding, in a penalty, is another one in float32.
+    return check_single(slopes(*t_.layer64, inputs_, false));
   }
 
  private:
@@ -52,27 +53,31 @@ class Checker {
   }
 
   double value(const std::map<std::string, Tensor>& inputs) {
-    const Tensor y = run(*t_.layer64, t_.c, inputs, spec_).at("output");
+    Call call(*t_.layer64, t_.c, inputs, spec_);
+    const Tensor y = call.run().at("output");
     const Tensor c = cotangent(y);
     double sum = 0;
+    for (const Penalty& p : t_.layer64->losses(call.context())) sum += p.value;
     for (size_t i = 0; i < y.v.size(); ++i) sum += c.v[i] * y.v[i];
     return sum;
   }
 
-  Slopes slopes(Attention& layer, const std::map<std::string, Tensor>& inputs) {
+  Slopes slopes(Attention& layer, const std::map<std::string, Tensor>& inputs, bool penalties) {
     CallSpec spec = spec_;
     spec.record = true;
     Call call(layer, t_.c, inputs, spec);
     const Tensor y = call.run().at("output");
     const Tensor c = cotangent(y);
     Gradients gradients(layer);
-    call.backward({{"output", c}}, gradients);
+    call.backward({{"output", c}}, gradients, penalties);
     Slopes out;
+    if (penalties)
+      for (const Penalty& p : layer.losses(call.context())) out.size += std::fabs(p.value);
     for (size_t i = 0; i < y.v.size(); ++i) out.size += std::fabs(c.v[i] * y.v[i]);
     for (const auto& g : gradients.entries())
       if (g.trained) out.of["weight " + g.name] = to_oracle(g.gradient.view());
     for (const auto& [name, x] : inputs)
-      if (name.find("mask") == std::string::npos) {
+      if (name.find("mask") == std::string::npos || adds_mask(t_.c)) {
         Tensor g = call.input_gradient(name);
         out.of["input " + name] = g.v.empty() ? Tensor(x.shape) : std::move(g);
       }
@@ -123,8 +128,8 @@ class Checker {
   std::string check_single(const Slopes& expected) {
     if (is_sharp(t_.c)) return "";
     const auto near_layer = make_layer(t_.c, ATTN_F64, kEps32);
-    const Slopes near = slopes(*near_layer, inputs_);
-    const Slopes found = slopes(*t_.layer32, inputs_);
+    const Slopes near = slopes(*near_layer, inputs_, false);
+    const Slopes found = slopes(*t_.layer32, inputs_, false);
     for (const auto& [name, g] : expected.of) {
       const double d = largest_difference(found.of.at(name), g);
       const double allowed = kEps32 * (is_narrow(t_.c) ? kNarrow32 : 1) *
@@ -160,6 +165,8 @@ void check_gradients(Trial& t) {
   }
   if (!wrong.empty()) return t.fail(wrong);
   t.marks.insert("gradient " + t.c.id.type);
+  if (adds_mask(t.c) && t.c.problem.inputs.contains("attention_mask"))
+    t.marks.insert("gradient of an added mask");
   const Marks marks = t.marks;
   for (const std::string& m : marks) {
     const size_t value = m.find('=');

@@ -30,8 +30,7 @@ const Tensor* mask_of(const Case& c) {
 
 // A mask without an axis of the batch is the same for every element.
 bool has_batch(const Case& c, const Tensor& mask, int64_t batch) {
-  const bool additive = c.id.type == "non_local" && !mask.integral;
-  return mask.rank() >= (additive ? 3 : 2) && mask.dim(0) == batch;
+  return mask.rank() >= (adds_mask(c) ? 3 : 2) && mask.dim(0) == batch;
 }
 
 bool argument_is_true(const Case& c, const char* name) {

@@ -69,7 +69,7 @@ const std::map<std::string, std::vector<int64_t>>& long_integers() {
       {"num_heads", {1, 2}},           {"num_kv_heads", {1, 2}},
       {"head_dim", {1, 3, 4, 5}},      {"key_dim", {1, 3, 4, 5}},
       {"value_dim", {1, 3, 5}},        {"attention_channels", {1, 5, 8, 13}},
-      {"max_seq_len", {700, 1000}},    {"nb_features", {2, 3, 5}},
+      {"max_seq_len", {1100, 1500}},   {"nb_features", {2, 3, 5}},
       {"routing_iterations", {1, 2}},  {"max_pcp_iter", {1, 2}},
       {"update_steps_max", {0, 1, 2}}, {"block_size", {33, 200, 512}},
       {"kernel_size", {1, 3}},

@@ -29,6 +29,13 @@ Json shapes_json(const std::vector<attn_shape>& shapes) {
   }
   return list;
 }
+// Declared extents of 0 take any.
+bool table_fits(const std::vector<int64_t>& shape, const Shape& declared) {
+  if (shape.size() != static_cast<size_t>(declared.rank())) return false;
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (declared[i] != 0 && declared[i] != shape[i]) return false;
+  return true;
+}
 }  // namespace
 
 void PluginLayer::save(const std::string& path) const {
@@ -57,7 +64,15 @@ void PluginLayer::load(const std::string& path) {
   // Everything is read and checked before the first weight changes.
   std::map<std::string, Array> fresh;
   for (const engine::Weight& w : layer_.weights()) {
-    if (w.flags & ATTN_WEIGHT_DERIVED) continue;
+    if (w.flags & ATTN_WEIGHT_DERIVED) {
+      // Its values do not count, but one of another shape is a sign of another layer.
+      if (!file.contains(w.name) || table_fits(file.entry(w.name).shape, w.shape)) continue;
+      refuse("table '" + w.name + "' has shape " + Shape(file.entry(w.name).shape).to_string() +
+                 ", this layer's is " + w.shape.to_string(),
+             w.name,
+             "take it out of the file, which does not need it, or build the layer for the inputs "
+             "that it was made for");
+    }
     if (!file.contains(w.name)) {
       if (w.flags & ATTN_WEIGHT_KEPT) continue;
       refuse("weight '" + w.name + "' " + w.shape.to_string() + " is missing", w.name,

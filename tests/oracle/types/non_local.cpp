@@ -5,12 +5,12 @@ namespace attn::oracle {
 
 namespace {
 
-Tensor additive(const Tensor& mask, int64_t batch, int64_t n) {
+Tensor additive(const Tensor& mask, const Probability& p, int64_t batch, int64_t n) {
   Extents shape(3, 1);
   std::copy(mask.shape.begin(), mask.shape.end(), shape.end() - mask.rank());
-  Tensor bias = add(Tensor({batch, n, n}), reshape(mask, shape));
-  // A row of nothing but -infinity counts as zeros.
-  return along(bias, {2}, [](std::vector<double>& row, int64_t) {
+  const Tensor bias = add(Tensor({batch, n, n}), reshape(mask, shape));
+  // A row, or whatever is normalised, of nothing but -infinity counts as zeros.
+  return along(reshape(bias, {batch, 1, n, n}), p.axes(), [](std::vector<double>& row, int64_t) {
     if (*std::max_element(row.begin(), row.end()) == -std::numeric_limits<double>::infinity())
       std::fill(row.begin(), row.end(), 0.0);
   });
@@ -58,14 +58,15 @@ void non_local(Run& run) {
   v = reshape(v, {B, 1, N, e});
 
   Tensor z = scores_of(q, k, dot ? 1 / std::sqrt(static_cast<double>(e)) : 1.0);
+  const Probability p = probability(run, "attn_prob");
   const Tensor* mask = run.input("attention_mask");
   Tensor keep({B, 1, N, N}, 1.0);
   if (mask && mask->integral)
     keep = keep_mask(mask, B, 1, N, N);
   else if (mask)
-    z = add(z, reshape(additive(*mask, B, N), {B, 1, N, N}));
+    z = add(z, additive(*mask, p, B, N));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));
-  const Tensor w = weigh(run, probability(run, "attn_prob"), z, keep);
+  const Tensor w = weigh(run, p, z, keep);
   const Tensor y = reshape(mix(w, v), {B, H, W, e});
   Tensor out = activation_of(run, "output_activation", "output_activation", "linear",
                              "output_activation_args", pointwise("output_conv", y));

@@ -81,6 +81,15 @@ class Builder {
   // Shape of an input: rank 0 and absent when it was not given; -1 where an extent is not known
   // yet.
   [[nodiscard]] const attn_shape& input(size_t n) const { return b_->inputs[n]; }
+  // Of an input (batch, positions..., width) of that rank; -1: not known when the layer is built.
+  [[nodiscard]] int64_t positions(size_t n, int32_t rank) const {
+    const attn_shape& s = input(n);
+    if (!s.present || s.rank != rank) return -1;
+    int64_t product = 1;
+    for (int32_t i = 1; i + 1 < rank; ++i)
+      if (s.dim[i] < 0 || __builtin_mul_overflow(product, s.dim[i], &product)) return -1;
+    return product;
+  }
 
   // A trainable weight. `when` false declares nothing.
   Weight weight(const char* name, std::initializer_list<int64_t> shape, const Setting& initializer,
@@ -103,7 +112,8 @@ class Builder {
     w.contents_dtype = dtype;
     return declare(w, name, shape);
   }
-  // A table that the library computes by itself: accepted in weight files and ignored.
+  // A table that the library computes by itself: accepted in weight files and ignored. One of another shape is
+  // refused; extents of 0 take any.
   void derived(const char* name, std::initializer_list<int64_t> shape) {
     declare(name, shape, detail::null_value(), detail::null_value(), ATTN_WEIGHT_DERIVED, true);
   }
@@ -252,7 +262,8 @@ class Call {
   // Names the next operator in maps and profiles.
   void label(const char* text) { c_->engine->label(c_->ctx, text); }
   // A tensor with these contents and no gradient.
-  [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape, const void* dense) {
+  [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape,
+                                const void* dense) const {
     attn_tensor* out = nullptr;
     attn_error e;
     check(c_->engine->constant(c_->ctx, dtype, static_cast<int32_t>(shape.size()), shape.data(),

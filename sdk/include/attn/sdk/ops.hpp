@@ -11,6 +11,7 @@
 #include <attn/sdk/tensor.hpp>
 
 #include <array>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -239,6 +240,30 @@ Tensor square(const Tensor& x) {
   return detail::run_one<detail::SquareTag>(x, detail::kNoAttributes, std::array{&x});
 }
 
+namespace detail {
+
+// A bias for a probability over other axes than the keys: a slice along them of nothing but -infinity counts as
+// zeros, as a row does over the keys.
+template <class = void>
+Tensor living_bias(const Call& c, const Probability& p, const Tensor& bias) {
+  std::array<int64_t, 4> shape{1, 1, 1, 1};
+  for (int i = 0; i < bias.rank(); ++i)
+    shape[static_cast<size_t>(4 - bias.rank() + i)] = bias.dim(i);
+  const Tensor b = bias.reshape(shape);
+  const Tensor largest =
+      run_one<MaxTag>(b, std::array{p.c->attrs[1], bool_value(true)}, std::array{&b});
+  // Above 0 for -infinity alone: no finite number gets there, and neither does NaN.
+  const double most = b.dtype() == ATTN_F64
+                          ? std::numeric_limits<double>::max()
+                          : static_cast<double>(std::numeric_limits<float>::max());
+  const Tensor dead = scale(largest, -0.5, -0.75 * most);
+  const double zero = 0;  // all bits are zero in either kind
+  const std::array<int64_t, 1> one{1};
+  return select(dead, c.constant(b.dtype(), one, &zero), b);
+}
+
+}  // namespace detail
+
 // attention() for a probability that normalises another axis than the keys: with scores and weights as tensors.
 // Causal, window, block and lengths have no meaning there.
 template <class = void>
@@ -254,7 +279,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   const Tensor v5 = v.reshape({b, g, 1, v.dim(2), v.dim(3)});
   Tensor scores =
       matmul(q5, k5, {.transpose_b = true, .alpha = o.scale}).reshape({b, h, q.dim(2), k.dim(2)});
-  if (bias) scores = add(scores, bias);
+  if (bias) scores = add(scores, detail::living_bias(c, p, bias));
   Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
   weights = dropout(c, weights, o.dropout);
   const Tensor out =
@@ -265,7 +290,8 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
 // probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
 // strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
 // broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
-// gradient; a row of nothing but -infinity counts as zeros. lengths (B): the first n keys.
+// gradient; a row (over other axes: a slice along them) of nothing but -infinity counts as zeros.
+// lengths (B): the first n keys.
 template <class = void>
 Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                    const Probability& probability, const AttentionOptions& o,
