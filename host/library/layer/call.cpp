@@ -113,32 +113,39 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
   ctx.type = source_.type;
 }
 
+uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory& m) const {
+  const attn_type& t = type();
+  uint32_t i = 0;
+  while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
+  const engine::Tensor* from = i < t.n_outputs ? ctx.engine.handles.outputs[i] : nullptr;
+  if (!from)
+    throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
+                          {.where = name_, .type = t.id, .parameter = std::string(m.name)});
+  const Shape shape(from->view.shape, static_cast<size_t>(from->view.rank));
+  if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
+    throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
+                              "' must be float32 or float64 of shape " + shape.to_string() +
+                              ", got " + std::string(dtype_name(m.view.dtype)) + " of shape " +
+                              m.view.shape.to_string(),
+                          {.where = name_, .type = t.id, .expected = shape.to_string()});
+  return i;
+}
+
 void PluginLayer::forward(Context& context, std::span<const Input> inputs,
                           const CallOptions& options, std::span<const OutputMemory> outputs) {
   Ports ports;
   assign_inputs(inputs, ports);
   build_from(ports);
-  const attn_type& t = type();
   for (const OutputMemory& m : outputs)
     check_view(m.view, [&] { return name_ + ": memory for output '" + std::string(m.name) + "'"; });
   run(context.impl(), ports, options, false);
-  for (const OutputMemory& m : outputs) {
-    uint32_t i = 0;
-    while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
-    const attn_view from =
-        i < t.n_outputs ? engine::Layer::output(context.impl().engine, i) : attn_view{};
-    if (!from.data)
-      throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
-                            {.where = name_, .type = t.id, .parameter = std::string(m.name)});
-    const attn_view to = to_border(m.view);
-    const Shape shape(from.shape, static_cast<size_t>(from.rank));
-    if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
-      throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
-                                "' must be float32 or float64 of shape " + shape.to_string() +
-                                ", got " + m.view.shape.to_string(),
-                            {.where = name_, .type = t.id, .expected = shape.to_string()});
-    engine::copy_strided(from, to);
-  }
+  for (const OutputMemory& m : outputs) static_cast<void>(check_output(context.impl(), m));
+  for (const OutputMemory& m : outputs)
+    engine::copy_strided(
+        engine::Layer::output(context.impl().engine, check_output(context.impl(), m)),
+        to_border(m.view));
+  // Only now: a call whose outputs had no place leaves the state as it was.
+  engine::Layer::keep_state(context.impl().engine);
 }
 
 std::unique_ptr<Context> PluginLayer::borrow() {
@@ -168,6 +175,7 @@ std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
   build_from(ports);
   std::unique_ptr<Context> ctx = borrow();
   run(ctx->impl(), ports, options, false);
+  engine::Layer::keep_state(ctx->impl().engine);
   commit(*ctx);
   std::vector<NamedOutput> out;
   for (uint32_t i = 0; i < type().n_outputs; ++i) {
@@ -209,8 +217,15 @@ void PluginLayer::backward(Context& ctx, std::span<const Input> cotangents, Grad
     else
       while (i < t.n_outputs && c.name != t.outputs[i]->name) ++i;
     if (i >= t.n_outputs)
-      throw InvalidArgument(name_ + ": no output '" + std::string(c.name) + "'",
+      throw InvalidArgument(name_ + (c.name.empty() ? ": " + std::to_string(cotangents.size()) +
+                                                          " gradients given, the type has " +
+                                                          std::to_string(t.n_outputs) + " outputs"
+                                                    : ": no output '" + std::string(c.name) + "'"),
                             {.where = name_, .type = t.id});
+    if (given[i])
+      throw InvalidArgument(
+          name_ + ": the gradient of output '" + t.outputs[i]->name + "' is given twice",
+          {.where = name_, .type = t.id});
     check_view(c.view, [&] { return name_ + ": gradient of output '" + t.outputs[i]->name + "'"; });
     if (!dtype_is_floating(c.view.dtype))
       throw InvalidArgument(

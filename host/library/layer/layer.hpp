@@ -35,6 +35,9 @@ class PluginLayer final : public Attention {
   [[nodiscard]] const std::string& library() const override { return source_.library; }
 
   void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options) override;
+  // accept: as in engine::Layer::build.
+  void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options,
+             const engine::Layer::Accept& accept);
   [[nodiscard]] bool built() const override { return built_.load(); }
   [[nodiscard]] attn_dtype dtype() const override { return layer_.dtype(); }
 
@@ -68,6 +71,8 @@ class PluginLayer final : public Attention {
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports);
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);
+  // The output that m names, which m must suit.
+  uint32_t check_output(const Context::Impl& ctx, const OutputMemory& m) const;
   void require_built() const;
   engine::Weight& find(std::string_view name) const;
   [[nodiscard]] std::unique_ptr<Context> borrow();
