@@ -143,7 +143,7 @@ class Context final : public attn_ctx {
     Tensor* outputs[kMaxPorts] = {};
     Tensor** weights = nullptr;  // as declared, before assign()
     uint32_t n_inputs = 0, n_outputs = 0, n_weights = 0;
-    const void* layer = nullptr;  // whose call it was; nullptr: none succeeded
+    uint64_t layer = 0;  // id() of the layer whose call it was; 0: none succeeded
   };
   Handles handles{};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine/layer.hpp"
 
+#include <atomic>
 #include <cstring>
 #include <mutex>
 
@@ -11,8 +12,12 @@
 
 namespace attn::engine {
 
+namespace {
+std::atomic<uint64_t> layers_made{0};
+}  // namespace
+
 Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
-    : type_(type), name_(std::move(name)) {
+    : type_(type), name_(std::move(name)), id_(layers_made.fetch_add(1) + 1) {
   attn_error e;
   const int32_t rc = type.create(values, &handle_, &e);
   if (rc != ATTN_OK) {
@@ -44,23 +49,38 @@ Weight* Layer::find_weight(std::string_view name) {
   return nullptr;
 }
 
-void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed) {
+void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
+                  const Accept& accept) {
   if (built_) throw InvalidArgument(name_ + ": the layer is built already");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
-  BuilderHost host(*this, inputs);
-  attn_error e;
-  const int32_t rc = type_.build(handle_, &host.table, &e);
-  if (rc != ATTN_OK) {
-    e.code = rc;
+  try {
+    declare(inputs);
+    if (accept)
+      for (const Weight& w : weights_) accept(w);
+    draw(dtype, seed);
+  } catch (...) {
     weights_.clear();
     states_.clear();
     components_.clear();
-    raise(e);
+    throw;
   }
   dtype_ = dtype;
   shapes_ = inputs;
+  built_ = true;
+}
+
+void Layer::declare(const std::vector<attn_shape>& inputs) {
+  BuilderHost host(*this, inputs);
+  attn_error e;
+  const int32_t rc = type_.build(handle_, &host.table, &e);
+  if (rc == ATTN_OK) return;
+  e.code = rc;
+  raise(e);
+}
+
+void Layer::draw(attn_dtype dtype, uint64_t seed) {
   uint64_t ordinal = 0;
   for (Weight& w : weights_) {
     if (w.flags & ATTN_WEIGHT_DERIVED) continue;
@@ -73,7 +93,6 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
       w.value = std::move(w.contents);
     w.contents = Array();
   }
-  built_ = true;
 }
 
 void Layer::forward(Context& ctx, const Call& call) {
@@ -81,7 +100,7 @@ void Layer::forward(Context& ctx, const Call& call) {
     throw InvalidArgument(name_ + ": the layer computes in " + std::string(dtype_name(dtype_)) +
                           ", the context in " + std::string(dtype_name(ctx.dtype())));
   if (call.state) {
-    if (call.state->owner() != this)
+    if (call.state->owner() != id_)
       throw InvalidArgument(name_ + ": the state belongs to another layer");
     if (call.training || call.recording)
       throw InvalidArgument(
@@ -150,11 +169,14 @@ void Layer::forward(Context& ctx, const Call& call) {
                     {.where = name_, .type = type_.id});
     }
   }
-  h.layer = this;
-  if (call.state && !call.shapes_only) {
-    for (const auto& p : ctx.values()) call.state->set_value(p.index, p.tensor->view);
-    call.state->commit();
-  }
+  h.layer = id_;
+}
+
+void Layer::keep_state(Context& ctx) {
+  State* state = ctx.state();
+  if (!state) return;
+  for (const auto& p : ctx.values()) state->set_value(p.index, p.tensor->view);
+  state->commit();
 }
 
 attn_view Layer::output(const Context& ctx, uint32_t n) {
@@ -164,7 +186,7 @@ attn_view Layer::output(const Context& ctx, uint32_t n) {
 
 void Layer::check_backward(const Context& ctx, const attn_view* const* cotangents) const {
   const Context::Handles& h = ctx.handles;
-  if (h.layer != this || !ctx.recorded())
+  if (h.layer != id_ || !ctx.recorded())
     throw InvalidArgument(name_ +
                           ": backward needs a recorded forward call of this layer in this context; "
                           "each recorded call can be used once");
@@ -202,7 +224,7 @@ attn_view Layer::input_gradient(const Context& ctx, uint32_t n) {
 }
 
 void Layer::commit(Context& ctx) {
-  if (ctx.handles.layer != this) return;
+  if (ctx.handles.layer != id_) return;
   const std::unique_lock lock(mutex_);
   for (const auto& p : ctx.statistics()) {
     Weight& w = weights_[p.index];

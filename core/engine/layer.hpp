@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <shared_mutex>
 #include <string>
@@ -39,9 +40,15 @@ class Layer {
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
 
-  // inputs: one for each input of the type. Draws the initial weights from seed.
-  void build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed);
+  // inputs: one for each input of the type. Draws the initial weights from seed. accept: sees each weight as it
+  // is declared, before any gets memory, and throws what it refuses. After an exception build() may be called
+  // again.
+  using Accept = std::function<void(const Weight&)>;
+  void build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
+             const Accept& accept = {});
   [[nodiscard]] bool built() const { return built_; }
+  // Unlike an address, never used again: contexts and states may outlive the layer they belong to.
+  [[nodiscard]] uint64_t id() const { return id_; }
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
   [[nodiscard]] const attn_type& type() const { return type_; }
   [[nodiscard]] const std::string& name() const { return name_; }
@@ -67,8 +74,11 @@ class Layer {
     const attn_communicator* communicator = nullptr;
     const attn_part* part = nullptr;
   };
-  // Runs forward; results stay in ctx until its next call: output(), backward(), commit().
+  // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
+  // given counts after keep_state().
   void forward(Context& ctx, const Call& call);
+  // Makes permanent what the last call of ctx, which must have succeeded, did to its state.
+  static void keep_state(Context& ctx);
   // An output of the last call; data nullptr: not given.
   [[nodiscard]] static attn_view output(const Context& ctx, uint32_t n);
 
@@ -89,10 +99,13 @@ class Layer {
 
  private:
   friend struct BuilderHost;
+  void declare(const std::vector<attn_shape>& inputs);
+  void draw(attn_dtype dtype, uint64_t seed);
   [[noreturn]] void raise(const attn_error& e) const;
 
   const attn_type& type_;
   std::string name_;
+  const uint64_t id_;
   attn_layer* handle_ = nullptr;
   bool built_ = false;
   attn_dtype dtype_ = ATTN_F32;

@@ -9,7 +9,7 @@
 
 namespace attn::engine {
 
-State::State(const void* owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
+State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
              int64_t batch, int64_t capacity)
     : owner_(owner), dtype_(dtype), batch_(batch), capacity_(capacity) {
   if (batch < 1)

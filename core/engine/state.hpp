@@ -27,10 +27,10 @@ struct StateDeclaration {
 
 class State {
  public:
-  // capacity 0: the largest the declarations allow. Throws InvalidArgument for a batch or capacity that does
-  // not suit.
-  State(const void* owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
-        int64_t batch, int64_t capacity);
+  // owner: id() of its layer. capacity 0: the largest the declarations allow. Throws InvalidArgument for a batch
+  // or capacity that does not suit.
+  State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dtype dtype, int64_t batch,
+        int64_t capacity);
 
   [[nodiscard]] int64_t batch() const { return batch_; }
   [[nodiscard]] int64_t length() const { return length_; }
@@ -45,7 +45,7 @@ class State {
   void reorder(const std::vector<int64_t>& rows);
 
   // ---- for the engine ----
-  [[nodiscard]] const void* owner() const { return owner_; }
+  [[nodiscard]] uint64_t owner() const { return owner_; }
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
 
   // Copies x behind the history and shows all of it, `pending` positions longer than length(). Positions become
@@ -72,7 +72,7 @@ class State {
   };
   void make_history(Slot& slot, const attn_view& x);
 
-  const void* owner_;
+  uint64_t owner_;
   std::vector<Slot> slots_;
   attn_dtype dtype_;
   int64_t batch_, capacity_;

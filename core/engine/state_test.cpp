@@ -58,8 +58,7 @@ float at(const attn_view& v, int64_t b, int64_t g, int64_t t, int64_t d) {
 }  // namespace
 
 TEST_CASE("state: appended positions count once they are committed") {
-  int owner = 0;
-  State s(&owner, history(), ATTN_F32, 2, 0);
+  State s(1, history(), ATTN_F32, 2, 0);
   CHECK(s.capacity() == 8);
   append(s, 2, 0, 3, true);
   CHECK(s.length() == 3);
@@ -72,8 +71,7 @@ TEST_CASE("state: appended positions count once they are committed") {
 }
 
 TEST_CASE("state: truncate, reorder, reset") {
-  int owner = 0;
-  State s(&owner, history(), ATTN_F32, 2, 5);
+  State s(1, history(), ATTN_F32, 2, 5);
   append(s, 2, 0, 4, true);
   s.truncate(2);
   const attn_view after = append(s, 2, 7, 1, true);
@@ -89,9 +87,8 @@ TEST_CASE("state: truncate, reorder, reset") {
 }
 
 TEST_CASE("state: a value has the extents of its first use until it is reset") {
-  int owner = 0;
-  State s(&owner, {{.name = "kept", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32,
-          2, 0);
+  State s(1, {{.name = "kept", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32, 2,
+          0);
   const auto set = [&](int64_t batch, int64_t count) {
     std::vector<float> x = positions(batch, 0, count);
     const attn_view v = view_of(x, batch, count);
@@ -119,11 +116,10 @@ TEST_CASE("state: a value has the extents of its first use until it is reset") {
 }
 
 TEST_CASE("state: what does not fit is refused and changes nothing") {
-  int owner = 0;
-  CHECK_THROWS_AS(State(&owner, history(), ATTN_F32, 2, 9), InvalidArgument);
-  CHECK_THROWS_AS(State(&owner, history(), ATTN_F32, 0, 4), InvalidArgument);
-  CHECK_THROWS_AS(State(&owner, {}, ATTN_F32, 1, 4), InvalidArgument);
-  State s(&owner, history(), ATTN_F32, 2, 4);
+  CHECK_THROWS_AS(State(1, history(), ATTN_F32, 2, 9), InvalidArgument);
+  CHECK_THROWS_AS(State(1, history(), ATTN_F32, 0, 4), InvalidArgument);
+  CHECK_THROWS_AS(State(1, {}, ATTN_F32, 1, 4), InvalidArgument);
+  State s(1, history(), ATTN_F32, 2, 4);
   append(s, 2, 0, 3, true);
   CHECK_THROWS_AS(append(s, 2, 3, 2, true), InvalidArgument);
   CHECK_THROWS_AS(append(s, 1, 3, 1, true), InvalidArgument);
@@ -136,8 +132,8 @@ TEST_CASE("state: what does not fit is refused and changes nothing") {
 }
 
 TEST_CASE("state: values count positions by themselves, and have the batch and shape declared") {
-  State s(nullptr, {{.name = "sums", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32,
-          2, 0);
+  State s(1, {{.name = "sums", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32, 2,
+          0);
   std::vector<float> x = positions(3, 0, 4);
   REQUIRE_NOTHROW(s.check_value(0, view_of(x, 2, 4)));
   REQUIRE_THROWS_AS(s.check_value(0, view_of(x, 3, 4)), InvalidArgument);

@@ -98,7 +98,7 @@ std::string default_workloads() {
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
   const std::string installed =
       (program.parent_path().parent_path() / "share/attn/workloads.json").string();
-  for (const std::string& path : {std::string(ATTN_WORKLOADS), installed})
+  for (const std::string& path : {installed, std::string(ATTN_WORKLOADS)})
     if (std::filesystem::exists(path, ec)) return path;
   throw InvalidArgument("no workloads found beside the program",
                         {.expected = installed, .hint = "give a file by --workloads FILE"});
@@ -159,11 +159,12 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
     peak = kernels::fma_peak(threads);
   }
   constexpr const char* kRow = "{:<22} {:<22} {:>11} {:>11} {:>11} {:>9} {:>7}";
-  if (!globals.json) {
+  // Not before there is a first row: a configuration that is refused leaves standard output empty.
+  const auto print_head = [&] {
     print_line(fmt::format("{} threads, {}, FMA peak {:.1f} GFLOP/s", threads, level, peak));
     print_line(paint(Colour::bold, fmt::format(kRow, "WORKLOAD", "TYPE", "MIN MS", "MEDIAN MS",
                                                "FIRST MS", "GFLOP/S", "SHARE")));
-  }
+  };
   bool failed = false;
   Progress progress(!globals.json && globals.quiet == 0);
   for (size_t i = 0; i < workloads.size(); ++i) {
@@ -173,6 +174,7 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
       PreparedWorkload ready(w);
       const Timing t = measure(ready);
       const double gflops = ready.flops() / t.least / 1e9;
+      if (i == 0 && !globals.json) print_head();
       if (globals.json) {
         Json row = {{"workload", w.id},
                     {"type", w.type},
@@ -198,6 +200,7 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
       // The others are still measured; with one configuration there are no others.
       if (!o.config.empty()) throw;
       failed = true;
+      if (i == 0 && !globals.json) print_head();
       if (globals.json)
         print_line(Json{{"workload", w.id}, {"error", e.what()}}.dump());
       else

@@ -78,7 +78,7 @@ void CallArguments::add(std::string_view given_name, const Json& value) {
     case Json::Kind::list: {
       const Json::List& list = value.as_list();
       for (const Json& x : list)
-        if (!x.is_number()) refuse(name, value, "must be a list of numbers");
+        if (!x.is_number()) refuse(name, value, "must hold numbers only where it is a list");
       const bool whole =
           std::all_of(list.begin(), list.end(), [](const Json& x) { return x.is_integer(); });
       if (whole) {

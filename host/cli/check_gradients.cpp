@@ -146,10 +146,15 @@ Command check_gradients_command(CLI::App& program, const Globals& globals) {
                 "As in training: dropout, statistics of the batch");
   app->add_option("--elements", o->check.elements,
                   "How many elements of each tensor to move (default 16; 0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check([](const std::string& text) {
+        return text.starts_with('-') ? "'" + text + "' is negative" : std::string();
+      });
   app->add_option("--tolerance", o->check.tolerance, "Largest relative error (default 1e-6)")
-      ->check(CLI::PositiveNumber);
-  app->add_option("--seed", o->check.seed, "Of weights, inputs and dropout (default 0)");
+      ->check([](const std::string& text) {
+        const double x = std::strtod(text.c_str(), nullptr);
+        return x > 0 && std::isfinite(x) ? std::string() : "'" + text + "' is no positive number";
+      });
+  add_seed(*app, o->check.seed, "Of weights, inputs and dropout (default 0)");
   add_examples(*app, {"attn check-gradients layer.json",
                       "attn check-gradients layer.json --shape inputs=2,9,64 --training",
                       "attn check-gradients layer.json --input inputs=x.npy --elements 0"});

@@ -120,7 +120,7 @@ void print_report(const Json& facts, const PluginReport& report) {
   print_fact("huge pages", text_of(facts.at("huge_pages")));
   print_section("Directories searched for plugins, in this order");
   for (const PluginDirectory& d : report.directories)
-    print_line("  " + d.path + " (" + d.source + "): " + state_of(d, report));
+    print_line("  " + visible(d.path) + " (" + d.source + "): " + state_of(d, report));
   print_section("Plugins");
   size_t loaded = 0, types = 0, refused = 0;
   for (const PluginFile& f : report.files) {
@@ -131,7 +131,8 @@ void print_report(const Json& facts, const PluginReport& report) {
   print_fact("refused", std::to_string(refused));
   for (const PluginFile& f : report.files)
     if (f.state == PluginFile::State::refused)
-      print_line("  " + paint(Colour::red, f.path) + "\n    " + wrapped(refusal_text(f), 4));
+      print_line("  " + paint(Colour::red, visible(f.path)) + "\n    " +
+                 wrapped(visible(refusal_text(f)), 4));
   print_fact("manifest", report.manifest.empty() ? "none" : report.manifest);
   if (!report.manifest_problem.empty()) print_fact("", report.manifest_problem);
   print_fact("cache", report.verdict_cache.empty() ? "none" : report.verdict_cache);

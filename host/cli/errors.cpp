@@ -45,7 +45,9 @@ std::string to_text(const ErrorReport& r) {
   if (!r.where.empty() && !contains(r.message, r.where)) text += r.where + ": ";
   text += r.message;
   const auto add = [&](const std::string& lead, const std::string& part) {
-    if (!part.empty() && !contains(text, part)) text += "; " + lead + part;
+    // A list that the message has already is not told again.
+    const std::string said = part.starts_with("one of ") ? part.substr(7) : part;
+    if (!part.empty() && !contains(text, said)) text += "; " + lead + part;
   };
   add(r.expected.starts_with("must ") || r.expected.starts_with("expected ") ? "" : "expected ",
       r.expected);

@@ -48,7 +48,7 @@ void install_log_sink(const Globals& globals) {
     if (json)
       print_error_line(Json{{"level", kWords[n]}, {"message", text}}.dump());
     else
-      print_error_line(std::string("attn: ") + kWords[n] + ": " + std::string(text));
+      print_error_line(visible(std::string("attn: ") + kWords[n] + ": " + std::string(text)));
   });
 }
 

@@ -5,6 +5,7 @@
 #include <attn/plugins.hpp>
 #include <attn/threads.hpp>
 
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 
@@ -39,8 +40,17 @@ bool wants_json(int argc, char** argv) {
 }
 
 int report(const ErrorReport& error, bool json) {
-  print_error_line(json ? to_json(error) : to_text(error));
+  print_error_line(json ? to_json(error) : visible(to_text(error)));
   return error.exit_code;
+}
+
+// An empty value is what a script gives whose variable is not set; nothing means it.
+void refuse_empty_values(CLI::App& app) {
+  for (CLI::Option* option : app.get_options())
+    option->check([](const std::string& value) {
+      return value.empty() ? std::string("the value is empty; leave the option out, or give one")
+                           : std::string();
+    });
 }
 
 void apply(const Globals& g, bool diagnostic) {
@@ -77,7 +87,11 @@ int run(int argc, char** argv) {
        {list_command, info_command, validate_command, run_command, verify_command,
         check_gradients_command, plugins_command, doctor_command, convert_command, bench_command})
     commands.push_back(add(app, globals));
-  for (const Command& c : commands) c.app->fallthrough();
+  for (const Command& c : commands) {
+    c.app->fallthrough();
+    refuse_empty_values(*c.app);
+  }
+  refuse_empty_values(app);
 
   try {
     app.parse(argc, argv);
@@ -116,6 +130,20 @@ void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
   std::string text = "Examples:\n";
   for (const std::string& line : lines) text += "  " + line + "\n";
   app.footer(text);
+}
+
+void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
+  // CLI11 takes -1 and 2^64 for 2^64 - 1.
+  const auto check = [](const std::string& value) {
+    uint64_t number = 0;
+    const char* end = value.data() + value.size();
+    const auto [last, error] = std::from_chars(value.data(), end, number);
+    return error == std::errc() && last == end
+               ? std::string()
+               : "'" + value +
+                     "' is no seed; expected a whole number from 0 to 18446744073709551615";
+  };
+  app.add_option("--seed", seed, text)->check(check);
 }
 
 NameAndText split_assignment(const std::string& option, const std::string& given,

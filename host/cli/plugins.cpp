@@ -66,8 +66,8 @@ int run_plugins(const Globals& globals) {
   print(table.text());
   for (const PluginFile& f : report.files)
     if (f.state == PluginFile::State::refused)
-      print_line("\n" + paint(Colour::red, "refused") + " " + f.path + "\n  " +
-                 wrapped(refusal_text(f), 2));
+      print_line("\n" + paint(Colour::red, "refused") + " " + visible(f.path) + "\n  " +
+                 wrapped(visible(refusal_text(f)), 2));
   return kDone;
 }
 

@@ -44,6 +44,32 @@ std::string paint(Colour colour, std::string_view text) {
   return fmt::format("\033[{}m{}\033[0m", kCodes[static_cast<int>(colour)], text);
 }
 
+std::string visible(std::string_view text) {
+  constexpr size_t kMost = 8000;
+  constexpr char kDigits[] = "0123456789abcdef";
+  size_t cut = std::min(text.size(), kMost);
+  if (cut < text.size())
+    while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+  std::string out;
+  const auto escape = [&](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+  };
+  for (size_t i = 0; i < cut; ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x20 || byte == 0x7F) {
+      escape(text[i]);
+    } else if (byte == 0xC2 && i + 1 < cut && static_cast<unsigned char>(text[i + 1]) < 0xA0) {
+      escape(text[i]);  // U+0080 to U+009F: terminals obey these, too
+      escape(text[++i]);
+    } else {
+      out += text[i];
+    }
+  }
+  if (cut < text.size()) out += fmt::format("... ({} bytes)", text.size());
+  return out;
+}
+
 void print(std::string_view text) {
   const std::lock_guard lock(error_mutex);
   if (progress_shown) std::fputs("\r\033[K", stderr);
@@ -70,7 +96,10 @@ Table::Table(std::vector<std::string> head, std::string right_aligned)
   rows_.push_back(std::move(head));
 }
 
-void Table::add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+void Table::add(std::vector<std::string> row) {
+  for (std::string& cell : row) cell = visible(cell);
+  rows_.push_back(std::move(row));
+}
 
 std::string Table::text() const {
   std::vector<size_t> width(rows_.front().size(), 0);

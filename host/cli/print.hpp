@@ -21,6 +21,10 @@ enum class Colour { bold, dim, red, green, yellow };
 // The text in a colour when standard output is a terminal, else as it is.
 [[nodiscard]] std::string paint(Colour colour, std::string_view text);
 
+// The text as one line that a terminal only shows: control characters as \xNN, cut where nobody reads on. For
+// text that comes from files, paths and configurations.
+[[nodiscard]] std::string visible(std::string_view text);
+
 // Writes to standard output.
 void print(std::string_view text);
 void print_line(std::string_view text = "");
@@ -28,7 +32,7 @@ void print_line(std::string_view text = "");
 // Writes one line to standard error, in front of a progress line that may stand there. [any-thread]
 void print_error_line(std::string_view text);
 
-// Columns as wide as their widest cell; the first row is the head. Cells hold plain text.
+// Columns as wide as their widest cell; the first row is the head. Cells hold plain text and are shown visible().
 class Table {
  public:
   explicit Table(std::vector<std::string> head, std::string right_aligned = "");

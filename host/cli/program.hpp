@@ -53,6 +53,9 @@ Command check_gradients_command(CLI::App& program, const Globals& globals);
 // Help text below the options: one example a line.
 void add_examples(CLI::App& app, const std::vector<std::string>& lines);
 
+// --seed: all 64 bits, nothing else.
+void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);
+
 // "NAME=REST" cut at the first '='; InvalidArgument that names the option when there is no name.
 struct NameAndText {
   std::string name, text;

@@ -48,8 +48,11 @@ Statistics statistics(const ConstView& view) {
   return s;
 }
 
+// The sign of a NaN tells nothing.
+double plain(double x) { return std::isnan(x) ? std::fabs(x) : x; }
+
 // JSON has no NaN and no infinity.
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
+Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", plain(x))); }
 
 void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
                    const std::vector<NamedOutput>& outputs, const RunOptions& options,
@@ -72,8 +75,8 @@ void print_summary(const Globals& globals, const Attention& layer, const Context
   for (const NamedOutput& o : outputs) {
     const Statistics s = statistics(o.value.view());
     print_line(fmt::format("{} {} {}: min {:.6g}, max {:.6g}, mean {:.6g}", o.name,
-                           o.value.shape().to_string(), dtype_name(o.value.dtype()), s.smallest,
-                           s.largest, s.mean));
+                           o.value.shape().to_string(), dtype_name(o.value.dtype()),
+                           plain(s.smallest), plain(s.largest), plain(s.mean)));
   }
   if (options.profile) print("\n" + profile_text(ctx.profile(), seconds, ctx.peak_bytes()));
 }
@@ -156,7 +159,7 @@ Command run_command(CLI::App& program, const Globals& globals) {
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
   app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
   app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");
-  app->add_option("--seed", o->seed, "Of random weights and of dropout (default 0)");
+  add_seed(*app, o->seed, "Of random weights and of dropout (default 0)");
   add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",
                       "attn run layer.json --input inputs=x.safetensors:hidden --arg "
                       "use_causal_mask=true",

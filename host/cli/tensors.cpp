@@ -8,17 +8,15 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 
 #include "core/schema/text.hpp"
 #include "core/weights/random.hpp"
 #include "host/cli/program.hpp"
+#include "host/library/config/open_file.hpp"
 
 namespace attn::cli {
 
 namespace {
-
-using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
 bool is_file(const std::string& path) {
   std::error_code ec;
@@ -26,7 +24,9 @@ bool is_file(const std::string& path) {
 }
 
 bool is_npy(const std::string& path) {
-  const File file(std::fopen(path.c_str(), "rb"), &std::fclose);
+  std::error_code ec;
+  if (!std::filesystem::is_regular_file(path, ec)) return false;
+  const config::OpenFile file = config::open_file(path);
   char magic[6] = {};
   return file && std::fread(magic, 1, sizeof magic, file.get()) == sizeof magic &&
          std::memcmp(magic, "\x93NUMPY", sizeof magic) == 0;
@@ -140,7 +140,7 @@ std::string read_text_file(const std::string& path, const std::string& what) {
   std::error_code ec;
   if (std::filesystem::is_directory(path, ec))
     throw InvalidArgument(path + ": is a directory", {.where = path, .expected = what});
-  const File file(std::fopen(path.c_str(), "rb"), &std::fclose);
+  const config::OpenFile file = config::open_file(path);
   if (!file)
     throw InvalidArgument(path + ": cannot be opened (" + std::strerror(errno) + ")",
                           {.where = path, .expected = what, .hint = "check the path"});

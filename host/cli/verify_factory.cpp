@@ -116,6 +116,8 @@ class Cases {
   }
 
   void info_case(const std::string& type, const Json& expected) {
+    // Checked first, so that another JSON file is not taken for cases of types that are not loaded.
+    static_cast<void>(need(expected, "required_params"));
     if (!type_is_loaded(type)) return report_.skip(type);
     const Json got = get_attention_requirements(type);
     std::string text;

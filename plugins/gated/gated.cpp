@@ -197,9 +197,9 @@ struct GatedAttention : Layer<Params, Arguments> {
   void check_call(const Call& c, bool causal, int64_t position, int64_t length) const {
     if (rope_dim > 0 && position > p.max_seq_len - length)
       fail(
-          "positions %lld to %lld do not fit in max_seq_len (%lld); build the layer with a larger "
-          "max_seq_len",
-          static_cast<long long>(position), static_cast<long long>(position + length - 1),
+          "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "
+          "larger max_seq_len",
+          static_cast<long long>(length), static_cast<long long>(position),
           static_cast<long long>(p.max_seq_len));
     if ((causal || c.stateful()) && attn_prob.other_axis())
       fail(

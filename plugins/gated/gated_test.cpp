@@ -228,6 +228,11 @@ TEST_CASE("gated: what a call refuses") {
                return layer->forward(x, {.arguments = {&far, 1}});
              }),
              says("max_seq_len (16)"));
+  const Argument endless_offset("position_offset", std::numeric_limits<int64_t>::max());
+  CHECK_THAT(refusal([&] {
+               return layer->forward(x, {.arguments = {&endless_offset, 1}});
+             }),
+             says("from 9223372036854775807 on do not fit"));
   // Nothing rotates, nothing ends.
   const Layer endless = small({{"rope_percentage", 0.1}});
   CHECK(refusal([&] { return endless->forward(random({1, 17, kDim}, 1)); }).empty());

@@ -239,6 +239,11 @@ TEST_CASE("group_query: what a call refuses") {
                return layer->forward(x, {.arguments = {&far, 1}});
              }),
              says("max_seq_len (16)"));
+  const Argument endless_offset("position_offset", std::numeric_limits<int64_t>::max());
+  CHECK_THAT(refusal([&] {
+               return layer->forward(x, {.arguments = {&endless_offset, 1}});
+             }),
+             says("from 9223372036854775807 on do not fit"));
   CHECK_THAT(refusal([&] {
                return layer->forward(x, {.arguments = {&before, 1}});
              }),

@@ -57,6 +57,8 @@ TEST_CASE("cli: bench times one configuration") {
   CHECK(parsed(f.out).at("workload") == Json("layer"));
   check_refused(attn_run({"bench", layer, "--mode", "sideways"}), {"--mode"});
   check_refused(attn_run({"bench", "--shape", "inputs=2,4,8"}), {"CONFIG"});
+  check_refused(attn_run({"bench", layer, "--shape", "inputs=1,1,8", "--mode", "decode"}),
+                {"cache_len"});
 }
 
 }  // namespace attn::test

@@ -48,7 +48,10 @@ TEST_CASE("cli: check-gradients takes tensors and a mask") {
   check_refused(attn_run({"check-gradients", layer, "--input", "input=" + x}),
                 {"'input'", "inputs"});
   check_refused(attn_run({"check-gradients", layer, "--shape", "inputs=0"}), {"--shape"});
-  check_refused(attn_run({"check-gradients", layer, "--elements", "-1"}), {"--elements"});
+  check_refused(attn_run({"check-gradients", layer, "--elements", "-1"}),
+                {"--elements", "'-1' is negative"});
+  check_refused(attn_run({"check-gradients", layer, "--tolerance", "0"}),
+                {"--tolerance", "'0' is no positive number"});
 }
 
 TEST_CASE("cli: check-gradients leaves out elements that are not finite") {

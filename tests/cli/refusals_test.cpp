@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Bad input of every kind: exit code 2, one clear line, nothing on standard output.
+#include <sys/stat.h>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -56,6 +58,18 @@ TEST_CASE("cli: bad configurations are refused with their place") {
   refused("{\"type\": \"multi_head\",\n \"dim\": }", {"config.json:2:9"});
   refused(R"({"type": "multi_head", "dim": 8, "dim": 8})", {"config.json:1:34", "dim"});
   refused(R"({"model": {}})", {"'type'"});
+  refused("{\"type\": \"multi_head\",\n \"dim\": 8, \"name\": \"a\\u0000b\"}",
+          {"config.json:2:20", "\\u0000"});
+  // Texts of the file cannot disturb the terminal or break the line; they are told once and not endlessly.
+  refused("{\"type\": \"multi\\n\\u001b[31m\\u009bhead\"}",
+          {"'multi\\x0a\\x1b[31m\\xc2\\x9bhead'"});
+  const Finished unknown = validate(folder, R"({"type": "multi_head", "dim": 8, "x": 1})");
+  check_refused(unknown, {"Accepted: ['dim',"});
+  CHECK_THAT(unknown.err, !Catch::Matchers::Contains("expected one of"));
+  const Finished huge =
+      validate(folder, "{\"type\": \"" + std::string(1 << 20, 'a') + "\", \"dim\": 8}");
+  check_refused(huge, {"Unknown attention type", "bytes)"});
+  CHECK(huge.err.size() < 10000);
 }
 
 TEST_CASE("cli: validate") {
@@ -71,6 +85,7 @@ TEST_CASE("cli: validate") {
   check_refused(attn_run({"validate", model, "--section", "decoder"}), {"decoder", "encoder"});
   check_refused(attn_run({"validate", folder / "none.json"}), {"none.json"});
   check_refused(attn_run({"validate", "/"}), {"directory"});
+  check_refused(attn_run({"validate", model, "--section", "encoder."}), {"encoder.", "attention"});
   // Of several files every bad one is told.
   const Finished two = attn_run({"validate", bad, good, folder / "none.json"});
   CHECK(two.code == 2);
@@ -102,6 +117,7 @@ TEST_CASE("cli: bad tensors for run are refused") {
   refused({"--input", good, "--arg", "no_such_argument=1"}, {"no_such_argument", "'training'"});
   refused({"--input", good, "--arg", "training=maybe"}, {"--arg training", "JSON"});
   refused({"--input", good, "--arg", "training=3"}, {"'training'", "true or false"});
+  refused({"--input", good, "--arg", "training=[true]"}, {"'training'", "[true]", "numbers only"});
   refused({"--input", good, "--output", "y.txt"}, {"y.txt", ".npy"});
   refused({"--input", good, "--output", "no_such_output=y.npy"}, {"no_such_output", "'output'"});
   refused({"--input", good, "--section", "attention"}, {"attention", "type"});
@@ -130,6 +146,14 @@ TEST_CASE("cli: bad tensors for run are refused") {
            "inputs=" + folder.write("t.safetensors", "\xff\xff\xff\xff\xff\xff\xff\x7f{}") + ":x"},
           {"t.safetensors"});
   refused({"--input", "inputs=" + folder.write("empty", "")}, {"empty"});
+
+  // Nobody writes to this pipe; nothing may wait for it.
+  const std::string pipe = folder / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  refused({"--input", "inputs=" + pipe}, {"pipe", "regular file"});
+  refused({"--input", good, "--weights", pipe}, {"pipe", "regular file"});
+  check_refused(attn_run({"validate", pipe}), {"pipe", "empty"});
+  check_refused(attn_run({"bench", "--workloads", pipe}), {"pipe"});
 }
 
 TEST_CASE("cli: bad weight files are refused") {

@@ -41,6 +41,15 @@ TEST_CASE("cli: usage errors") {
   check_refused(attn_run({"list", "--threads", "0"}), {"0"});
   check_refused(attn_run({"list", "--plugin-path"}), {"--plugin-path"});
   check_refused(attn_run({"verify", kGoldens, "--dtype", "float8"}), {"--dtype", "float64"});
+  for (const char* seed : {"-1", "18446744073709551616", "1.5", "1e3", "0x1"})
+    check_refused(attn_run({"run", "layer.json", "--input", "inputs=x.npy", "--seed", seed}),
+                  {"--seed", seed, "18446744073709551615"});
+  // What an unset variable of a script leaves behind.
+  check_refused(attn_run({"list", "--threads", ""}), {"--threads", "empty"});
+  check_refused(attn_run({"list", "--plugin-path", ""}), {"--plugin-path", "empty"});
+  check_refused(attn_run({"validate", "layer.json", "--section", ""}), {"--section", "empty"});
+  check_refused(attn_run({"run", "layer.json", "--input", "inputs=x.npy", "--weights", ""}),
+                {"--weights", "empty"});
 }
 
 TEST_CASE("cli: options stand before or after the command") {

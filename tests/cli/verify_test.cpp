@@ -141,6 +141,8 @@ TEST_CASE("cli: verify refuses what it cannot read") {
   check_refused(attn_run({"verify", folder.write("factory_x.json", "[{]")}),
                 {"factory_x.json:1:3"});
   check_refused(attn_run({"verify", folder.write("factory_y.json", "[{}]")}), {"factory_y.json"});
+  // A configuration is no case of a type called "dim".
+  check_refused(attn_run({"verify", layer_file(folder)}), {"layer.json", "required_params"});
 }
 
 }  // namespace attn::test

@@ -5,11 +5,14 @@
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "tests/layers/layers.hpp"
 
 namespace attn::testing {
 namespace {
+
+using Catch::Matchers::Contains;
 
 std::string temporary(const std::string& name) {
   return (std::filesystem::temp_directory_path() / ("attn_file_test_" + name)).string();
@@ -80,6 +83,46 @@ TEST_CASE("file: weights that do not fit are refused whole") {
   CHECK(same_bits(half.astype(ATTN_F32), Array::copy_of(layer->weight(qkv))));
   CHECK(reason([&] { (void)load_attention(path); }).find("not a saved layer") != std::string::npos);
   std::remove(path.c_str());
+}
+
+TEST_CASE("file: metadata that lies is refused before it costs memory") {
+  const auto layer = create_attention_layer("multi_head", {{"dim", 8}, {"num_heads", 2}});
+  layer->build({Shape{1, 3, 8}});
+  const std::string path = temporary("lying.safetensors");
+  layer->save(path);
+  std::map<std::string, std::string> metadata = SafetensorsFile(path).metadata();
+  const std::string inputs = metadata.at("inputs");
+  std::vector<NamedView> tensors;
+  for (const WeightInfo& w : layer->weights()) tensors.push_back({w.name, layer->weight(w.name)});
+  const auto refusal = [&](const std::string& key, const std::string& value) {
+    auto changed = metadata;
+    changed[key] = value;
+    save_safetensors(path, tensors, changed);
+    return reason([&] { (void)load_attention(path); });
+  };
+  // Weights of 13 TB, which the file does not have.
+  CHECK_THAT(refusal("config", R"({"dim": 1048576, "num_heads": 2})"),
+             Contains("(8, 24)") && Contains("(1048576, 3145728)"));
+  CHECK_THAT(refusal("config", "[1]"), Contains("'config' is no object"));
+  CHECK_THAT(refusal("config", "{"), Contains("metadata 'config':1:2"));
+  CHECK_THAT(refusal("type", "no_such_type"), Contains("Unknown attention type"));
+  for (const char* bad : {"7", "[7]", "[[1, 2.5]]", "[[-2, 3, 8]]", "[[1, 2, 3, 4, 5, 6, 7, 8, 9]]",
+                          "[[\"a\"]]", "{}", "[[9223372036854775808]]"})
+    CHECK_THAT(refusal("inputs", bad), Contains("metadata 'inputs' is"));
+  CHECK_THAT(refusal("inputs", "[]"), Contains("the shape of input 'inputs' is missing"));
+  CHECK(refusal("inputs", inputs).empty());
+  std::remove(path.c_str());
+}
+
+TEST_CASE("file: a layer that could not be built can be built again") {
+  // This initializer is for matrices, the kernel has four axes: only drawing the weights finds out.
+  const auto layer = create_attention_layer("spatial", {{"kernel_initializer", "identity"}});
+  const std::vector<std::optional<Shape>> shapes{Shape{1, 5, 5, 8}};
+  CHECK_THROWS_AS(layer->build({Shape{-7, 5, 5, 8}}), InvalidArgument);
+  const std::string first = reason([&] { layer->build(shapes); });
+  CHECK_THAT(first, Contains("dentity"));
+  CHECK(reason([&] { layer->build(shapes); }) == first);
+  CHECK_FALSE(layer->built());
 }
 
 }  // namespace attn::testing

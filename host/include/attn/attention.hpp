@@ -129,7 +129,8 @@ struct AttentionMap {
   Array weights;
 };
 
-// Working memory of calls and the results of the last one. One thread at a time.
+// Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was
+// used with. A moved-from context may be assigned to and destroyed, nothing else.
 class Context {
  public:
   explicit Context(attn_dtype dtype = ATTN_F32);  // that of the layers it is used with

@@ -5,7 +5,7 @@
 // JSON as in RFC 8259, in UTF-8 (a byte order mark is skipped), at most 16 MiB and 64 levels deep. Numbers
 // keep their text, so integers of any size are exact. Refused, each with file:line:column: keys given twice
 // in one object, numbers beyond double (1e400), comments, trailing commas, bad UTF-8, anything after the
-// value. Lines and columns count from 1, columns in characters.
+// value, \u0000 in a text. Lines and columns count from 1, columns in characters.
 //
 // Errors are InvalidArgument; what() reads "file:line:column: what is wrong, what was expected; what to do"
 // and details() has the parts. [any-thread]

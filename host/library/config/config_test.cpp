@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attn/config.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdio>
@@ -119,6 +121,8 @@ TEST_CASE("config: what is refused, and where") {
       {"[\"a\\q\"]", "f.json:1:"},
       {std::string("[1\0]", 4), "f.json:1:3: unexpected control character 0"},
       {std::string("{}\0", 3), "f.json:1:3: unexpected control character 0"},
+      {"[1,\n\"a\\u0000b\"]", "f.json:2:3: a text holds the character \\u0000"},
+      {"{\"a\\u0000\": 1}", "f.json:1:4: a text holds the character \\u0000"},
       {"\xFF\xFE{", "f.json:1:1: the text is UTF-16"},
       {std::string(65, '['), "f.json:1:65: nested too deeply"},
       {std::string(1000000, '['), "f.json:1:65: nested too deeply"},
@@ -174,6 +178,9 @@ TEST_CASE("config: sections") {
       "m.json:3:12: there is no section \"model.dec\" (no key \"dec\"), expected one of its keys: "
       "\"enc.x\", \"enc\"");
   CHECK_THROWS_AS(LoadedConfig(text, "m.json", "model.enc.type.x"), InvalidArgument);
+  for (const char* path : {"model.", ".model", "model..enc", "."})
+    CHECK_THROWS_WITH(LoadedConfig(text, "m.json", path),
+                      Catch::Matchers::Contains("(no key \"\")"));
   const LoadedConfig whole(R"({"type": "x", "attention": {}})", "m.json");
   CHECK(whole.value().contains("attention"));
   const LoadedConfig list("[1, 2]", "m.json");
@@ -207,5 +214,16 @@ TEST_CASE("config: files") {
   CHECK_THROWS_AS(attn::load_config(path), InvalidArgument);
   std::filesystem::resize_file(path, (std::size_t{16} << 20) + 1);
   CHECK_THROWS_WITH(attn::load_config(path), Catch::Matchers::Contains("larger than 16 MiB"));
+  // A pipe that nobody writes to does not block; one that the shell has filled is read.
+  const std::string named = (folder / "pipe").string();
+  REQUIRE(mkfifo(named.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(attn::load_config(named), Catch::Matchers::Contains("the text is empty"));
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const std::string text = R"({"type":"cbam"})";
+  REQUIRE(write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  close(ends[1]);
+  CHECK(attn::load_config("/dev/fd/" + std::to_string(ends[0])).value().dump() == text);
+  close(ends[0]);
   std::filesystem::remove_all(folder);
 }

@@ -6,10 +6,10 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <system_error>
 
 #include "attn/config.hpp"
+#include "host/library/config/open_file.hpp"
 #include "host/library/config/position.hpp"
 
 namespace attn {
@@ -32,8 +32,7 @@ std::string read_text(const std::string& path) {
   if (std::filesystem::is_directory(path, ec)) {
     throw_file(path, "is a directory", "a JSON file", "name a file in it");
   }
-  const auto close = [](std::FILE* file) { std::fclose(file); };
-  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rb"), close);
+  const config::OpenFile file = config::open_file(path);
   if (file == nullptr) {
     throw_file(path, std::string("cannot be opened (") + std::strerror(errno) + ")",
                "a readable JSON file", "check the path");
@@ -76,10 +75,10 @@ LoadedConfig::LoadedConfig(std::string text, std::string origin, std::string_vie
   value_ = parse_config(text_, origin_);
   const bool implied = section.empty() && value_.is_object() && !value_.contains("type") &&
                        value_.contains("attention");
-  std::string_view rest = implied ? "attention" : section;
-  while (!rest.empty()) {
-    const std::string key(rest.substr(0, rest.find('.')));
-    rest.remove_prefix(std::min(key.size() + 1, rest.size()));
+  const std::string_view path = implied ? "attention" : section;
+  for (std::size_t from = 0, to = 0; !path.empty() && from <= path.size(); from = to + 1) {
+    to = std::min(path.find('.', from), path.size());
+    const std::string key(path.substr(from, to - from));
     const Json* inner = value_.find(key);
     if (inner == nullptr) {
       ErrorDetails details;

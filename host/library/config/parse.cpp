@@ -50,13 +50,15 @@ class Handler {
   bool on_comment_part(string_view, error_code&) { return true; }
   bool on_comment(string_view, error_code&) { return true; }
 
-  bool on_string(string_view rest, std::size_t, error_code&) {
+  bool on_string(string_view rest, std::size_t, error_code& ec) {
     append(rest);
+    if (has_nul(ec)) return false;
     return add(Json(std::exchange(text_, {})));
   }
 
   bool on_key(string_view rest, std::size_t, error_code& ec) {
     append(rest);
+    if (has_nul(ec)) return false;
     Frame& frame = frames_.back();
     frame.key = std::exchange(text_, {});
     if (frame.keys.insert(frame.key).second) return true;
@@ -81,6 +83,14 @@ class Handler {
 
   bool append(string_view part) {
     text_.append(part.data(), part.size());
+    return true;
+  }
+
+  // Texts become C strings on their way to plugins and in messages; what is behind a NUL would be lost.
+  bool has_nul(error_code& ec) {
+    if (text_.find('\0') == std::string::npos) return false;
+    refusal = {"a text holds the character \\u0000", "a text without it", "remove it", "\\u0000"};
+    refuse(ec);
     return true;
   }
 

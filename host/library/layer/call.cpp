@@ -135,7 +135,8 @@ uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory&
   if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
     throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
                               "' must be float32 or float64 of shape " + shape.to_string() +
-                              ", got " + m.view.shape.to_string(),
+                              ", got " + std::string(dtype_name(m.view.dtype)) + " of shape " +
+                              m.view.shape.to_string(),
                           {.where = name_, .type = t.id, .expected = shape.to_string()});
   return i;
 }
@@ -156,9 +157,12 @@ void PluginLayer::forward(Context& context, std::span<const Input> inputs,
   CallOptions call = options;
   start(ctx, inputs, outputs, call, ports);
   run(ctx, ports, call, false);
+  for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
   for (const OutputMemory& m : outputs)
     engine::copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)),
                          to_border(m.view));
+  // Only now: a call whose outputs had no place leaves the state as it was.
+  engine::Layer::keep_state(ctx.engine);
 }
 
 std::unique_ptr<Context> PluginLayer::borrow() {
@@ -193,6 +197,7 @@ std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
     throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
                           {.where = name_, .hint = "forward(context, inputs, options)"});
   run(ctx->impl(), ports, call, false);
+  engine::Layer::keep_state(ctx->impl().engine);
   commit(*ctx);
   std::vector<NamedOutput> out;
   for (uint32_t i = 0; i < type().n_outputs; ++i) {
@@ -234,8 +239,15 @@ void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& po
     else
       while (i < t.n_outputs && c.name != t.outputs[i]->name) ++i;
     if (i >= t.n_outputs)
-      throw InvalidArgument(name_ + ": no output '" + std::string(c.name) + "'",
+      throw InvalidArgument(name_ + (c.name.empty() ? ": " + std::to_string(cotangents.size()) +
+                                                          " gradients given, the type has " +
+                                                          std::to_string(t.n_outputs) + " outputs"
+                                                    : ": no output '" + std::string(c.name) + "'"),
                             {.where = name_, .type = t.id});
+    if (given[i])
+      throw InvalidArgument(
+          name_ + ": the gradient of output '" + t.outputs[i]->name + "' is given twice",
+          {.where = name_, .type = t.id});
     check_view(c.view, [&] { return name_ + ": gradient of output '" + t.outputs[i]->name + "'"; });
     if (!dtype_is_floating(c.view.dtype))
       throw InvalidArgument(

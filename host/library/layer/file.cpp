@@ -36,6 +36,52 @@ bool table_fits(const std::vector<int64_t>& shape, const Shape& declared) {
     if (declared[i] != 0 && declared[i] != shape[i]) return false;
   return true;
 }
+
+// The tensor that a weight is read from; nullptr: the weight stays as it is. Throws where there should be one and
+// where it cannot be the weight.
+const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const attn_type& type,
+                                                 const attn::weights::SafetensorsFile& file,
+                                                 const std::string& path) {
+  const auto refuse = [&](const std::string& text, const std::string& hint = {}) {
+    throw InvalidArgument(path + ": " + text,
+                          {.where = path, .type = type.id, .parameter = w.name, .hint = hint});
+  };
+  if (w.flags & ATTN_WEIGHT_DERIVED) {
+    // Its values do not count, but one of another shape is a sign of another layer.
+    if (file.contains(w.name) && !table_fits(file.entry(w.name).shape, w.shape))
+      refuse("table '" + w.name + "' has shape " + Shape(file.entry(w.name).shape).to_string() +
+                 ", this layer's is " + w.shape.to_string(),
+             "take it out of the file, which does not need it, or build the layer for the inputs "
+             "that it was made for");
+    return nullptr;
+  }
+  if (!file.contains(w.name)) {
+    if (w.flags & ATTN_WEIGHT_KEPT) return nullptr;
+    refuse(
+        "weight '" + w.name + "' " + w.shape.to_string() + " is missing",
+        "attn info " + std::string(type.id) + " lists the weights; attn convert maps other names");
+  }
+  const auto& entry = file.entry(w.name);
+  // Before the layer is built the kind of first values counts, afterwards that of the value.
+  const attn_dtype exact = w.contents.size() > 0 ? w.contents.dtype() : w.value.dtype();
+  if (!dtype_is_floating(exact)) {
+    if (!entry.dtype || *entry.dtype != exact)
+      refuse("weight '" + w.name + "' must be " + std::string(dtype_name(exact)) + ", got " +
+             entry.dtype_name);
+  } else if (!entry.dtype || !dtype_is_floating(*entry.dtype)) {
+    refuse("weight '" + w.name + "' must be float32, float64, float16 or bfloat16, got " +
+           entry.dtype_name);
+  }
+  const bool scalar = w.shape.empty() && entry.shape == std::vector<int64_t>{1};
+  const bool single = w.shape == Shape{1} && entry.shape.empty();
+  if (entry.shape != w.shape.to_vector() && !scalar && !single) {
+    std::string found;
+    for (const int64_t n : entry.shape) found += (found.empty() ? "" : ", ") + std::to_string(n);
+    refuse("tensor '" + w.name + "': the shape is (" + found + "); expected " + w.shape.to_string(),
+           "check that the file belongs to this configuration");
+  }
+  return &entry;
+}
 }  // namespace
 
 void PluginLayer::save(const std::string& path) const {
@@ -56,48 +102,22 @@ void PluginLayer::save(const std::string& path) const {
 void PluginLayer::load(const std::string& path) {
   require_built();
   const attn::weights::SafetensorsFile file(path);
-  const auto refuse = [&](const std::string& text, const std::string& tensor,
-                          const std::string& hint = {}) {
-    throw InvalidArgument(path + ": " + text,
-                          {.where = path, .type = type().id, .parameter = tensor, .hint = hint});
-  };
   // Everything is read and checked before the first weight changes.
   std::map<std::string, Array> fresh;
   for (const engine::Weight& w : layer_.weights()) {
-    if (w.flags & ATTN_WEIGHT_DERIVED) {
-      // Its values do not count, but one of another shape is a sign of another layer.
-      if (!file.contains(w.name) || table_fits(file.entry(w.name).shape, w.shape)) continue;
-      refuse("table '" + w.name + "' has shape " + Shape(file.entry(w.name).shape).to_string() +
-                 ", this layer's is " + w.shape.to_string(),
-             w.name,
-             "take it out of the file, which does not need it, or build the layer for the inputs "
-             "that it was made for");
-    }
-    if (!file.contains(w.name)) {
-      if (w.flags & ATTN_WEIGHT_KEPT) continue;
-      refuse("weight '" + w.name + "' " + w.shape.to_string() + " is missing", w.name,
-             "attn info " + std::string(type().id) +
-                 " lists the weights; attn convert maps other names");
-    }
-    const auto& entry = file.entry(w.name);
+    if (!entry_for(w, type(), file, path)) continue;
     Array a = Array::uninitialized(w.value.dtype(), w.shape);
-    if (!dtype_is_floating(w.value.dtype())) {
-      if (!entry.dtype || *entry.dtype != w.value.dtype())
-        refuse("weight '" + w.name + "' must be " + std::string(dtype_name(w.value.dtype())) +
-                   ", got " + entry.dtype_name,
-               w.name);
-    } else if (!entry.dtype || !dtype_is_floating(*entry.dtype)) {
-      refuse("weight '" + w.name + "' must be float32, float64, float16 or bfloat16, got " +
-                 entry.dtype_name,
-             w.name);
-    }
     file.read_into(w.name, a.view());
     fresh.emplace(w.name, std::move(a));
   }
   for (const auto& entry : file.entries())
     if (!layer_.find_weight(entry.name))
-      refuse("tensor '" + entry.name + "' is no weight of this layer", entry.name,
-             "a layer with this config has no such weight; check the config");
+      throw InvalidArgument(
+          path + ": tensor '" + entry.name + "' is no weight of this layer",
+          {.where = path,
+           .type = type().id,
+           .parameter = entry.name,
+           .hint = "a layer with this config has no such weight; check the config"});
   const std::unique_lock lock(layer_.mutex());
   for (engine::Weight& w : layer_.weights()) {
     const auto it = fresh.find(w.name);
@@ -112,43 +132,48 @@ void PluginLayer::load(const std::string& path) {
 namespace attn {
 
 std::unique_ptr<Attention> load_attention(const std::string& path) {
-  std::map<std::string, std::string> metadata;
-  {
-    const attn::weights::SafetensorsFile file(path);
-    metadata = file.metadata();
-  }
+  const attn::weights::SafetensorsFile file(path);
+  const std::map<std::string, std::string>& metadata = file.metadata();
+  const auto refuse = [&](const std::string& text, const std::string& expected,
+                          const std::string& hint = {}) {
+    throw InvalidArgument(path + ": " + text, {.where = path, .expected = expected, .hint = hint});
+  };
   const auto need = [&](const char* key) -> const std::string& {
     const auto it = metadata.find(key);
     if (it == metadata.end())
-      throw InvalidArgument(
-          path + ": not a saved layer: metadata '" + key + "' is missing",
-          {.where = path,
-           .expected = "a file written by save()",
-           .hint = "for weights alone, create the layer from its config and load() them"});
+      refuse(std::string("not a saved layer: metadata '") + key + "' is missing",
+             "a file written by save()",
+             "for weights alone, create the layer from its config and load() them");
     return it->second;
   };
   if (need("format") != host::kFormat)
-    throw InvalidArgument(
-        path + ": metadata 'format' is '" + need("format") + "', expected '" + host::kFormat + "'",
-        {.where = path});
+    refuse("metadata 'format' is '" + need("format") + "', expected '" + host::kFormat + "'",
+           host::kFormat);
   Json config = parse_config(need("config"), path + ": metadata 'config'");
+  if (!config.is_object()) refuse("metadata 'config' is no object", "{name: value, ...}");
   const Json name = config.contains("name") ? config.at("name") : Json();
   config.erase("name");
-  auto layer = create_attention_layer(need("type"), config, name);
-  std::vector<std::optional<Shape>> shapes;
   const Json inputs = parse_config(need("inputs"), path + ": metadata 'inputs'");
-  if (!inputs.is_list())
-    throw InvalidArgument(path + ": metadata 'inputs' must be a list of shapes", {.where = path});
-  for (const Json& s : inputs.as_list()) {
-    if (s.is_null()) {
-      shapes.emplace_back();
-      continue;
+  std::vector<std::optional<Shape>> shapes;
+  bool sound = inputs.is_list();
+  for (size_t i = 0; sound && i < inputs.size(); ++i) {
+    const Json& s = inputs.at(i);
+    shapes.emplace_back();
+    if (s.is_null()) continue;
+    sound = s.is_list() && s.size() <= ATTN_MAX_RANK;
+    if (sound) shapes.back().emplace();
+    for (size_t k = 0; sound && k < s.size(); ++k) {
+      const std::optional<int64_t> n = s.at(k).to_int64();
+      sound = n && *n >= -1;
+      if (sound) shapes.back()->push_back(*n);
     }
-    Shape shape;
-    for (const Json& n : s.as_list()) shape.push_back(n.to_int64().value_or(-1));
-    shapes.emplace_back(shape);
   }
-  layer->build(shapes, {});
+  if (!sound) refuse("metadata 'inputs' is " + inputs.brief(), "a list of shapes, -1 for unknown");
+  auto layer = create_attention_layer(need("type"), config, name);
+  // A file cannot make the layer larger than itself: what it lacks is found before weights get memory.
+  static_cast<host::PluginLayer&>(*layer).build(shapes, {}, [&](const engine::Weight& w) {
+    static_cast<void>(host::entry_for(w, layer->type(), file, path));
+  });
   layer->load(path);
   return layer;
 }

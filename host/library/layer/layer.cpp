@@ -55,6 +55,11 @@ void PluginLayer::require_built() const {
 
 void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
                         const BuildOptions& options) {
+  build(inputs, options, {});
+}
+
+void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
+                        const BuildOptions& options, const engine::Layer::Accept& accept) {
   const attn_type& t = type();
   if (inputs.size() > t.n_inputs)
     throw InvalidArgument(name_ + ": " + std::to_string(inputs.size()) +
@@ -66,14 +71,22 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
     if (!inputs[i]) continue;
     shapes[i].present = 1;
     shapes[i].rank = inputs[i]->rank();
-    for (size_t k = 0; k < inputs[i]->size(); ++k) shapes[i].dim[k] = (*inputs[i])[k];
+    for (size_t k = 0; k < inputs[i]->size(); ++k) {
+      shapes[i].dim[k] = (*inputs[i])[k];
+      if (shapes[i].dim[k] < -1)
+        throw InvalidArgument(name_ + ": the shape of input '" + t.inputs[i]->name + "' is " +
+                                  inputs[i]->to_string() +
+                                  "; expected extents, or -1 where unknown",
+                              {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
+    }
   }
   for (uint32_t i = 0; i < t.n_inputs; ++i)
     if (!shapes[i].present && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
       throw InvalidArgument(name_ + ": the shape of input '" + t.inputs[i]->name + "' is missing",
                             {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
   const std::lock_guard lock(build_mutex_);
-  layer_.build(shapes, options.dtype, options.seed ? *options.seed : attn::weights::draw_seed());
+  layer_.build(shapes, options.dtype, options.seed ? *options.seed : attn::weights::draw_seed(),
+               accept);
   built_.store(true);
 }
 
@@ -160,7 +173,7 @@ std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity) 
     throw InvalidArgument(name_ + ": type '" + type().id + "' keeps no state",
                           {.where = name_, .type = type().id});
   return std::make_unique<LayerState>(
-      engine::State(&layer_, layer_.states(), layer_.dtype(), batch, capacity));
+      engine::State(layer_.id(), layer_.states(), layer_.dtype(), batch, capacity));
 }
 
 }  // namespace attn::host

@@ -35,6 +35,9 @@ class PluginLayer final : public Attention {
   [[nodiscard]] const std::string& library() const override { return source_.library; }
 
   void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options) override;
+  // accept: as in engine::Layer::build.
+  void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options,
+             const engine::Layer::Accept& accept);
   [[nodiscard]] bool built() const override { return built_.load(); }
   [[nodiscard]] attn_dtype dtype() const override { return layer_.dtype(); }
 

@@ -28,7 +28,7 @@ void refuse_explicit(const std::string& path, const std::string& what) {
                             "create it or correct --plugin-path",
                         {.where = path,
                          .value = path,
-                         .expected = "an existing directory with plugins, or a plugin file",
+                         .expected = "a directory with plugins, or a plugin file",
                          .hint = "create it or correct --plugin-path"});
 }
 
