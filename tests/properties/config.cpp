@@ -5,6 +5,7 @@
 
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "core/schema/json_text.hpp"
 #include "tests/oracle/parts.hpp"
 #include "tests/properties/generator.hpp"
 #include "tests/properties/values.hpp"
