@@ -244,7 +244,7 @@ void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& po
                                                           std::to_string(t.n_outputs) + " outputs"
                                                     : ": no output '" + std::string(c.name) + "'"),
                             {.where = name_, .type = t.id});
-    if (given[i])
+    if (ports.given[i])
       throw InvalidArgument(
           name_ + ": the gradient of output '" + t.outputs[i]->name + "' is given twice",
           {.where = name_, .type = t.id});
