@@ -85,8 +85,10 @@ struct RingAttention : Layer<Params, Arguments> {
     key = projection("w_k/kernel", "w_k/bias");
     value = projection("w_v/kernel", "w_v/bias");
     output = projection("w_o/kernel", "w_o/bias");
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, p.num_heads, -1, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
+                    {-1, p.num_heads, b.positions(0, 3), head});
     softmax = b.probability("softmax", "softmax", {});
   }
 

@@ -59,7 +59,7 @@ TEST_CASE("cli: bad configurations are refused with their place") {
   refused(R"({"type": "multi_head", "dim": 8, "dim": 8})", {"config.json:1:34", "dim"});
   refused(R"({"model": {}})", {"'type'"});
   refused("{\"type\": \"multi_head\",\n \"dim\": 8, \"name\": \"a\\u0000b\"}",
-          {"config.json:2:20", "\\u0000"});
+          {"config.json:2:22", "\\u0000"});
   // Texts of the file cannot disturb the terminal or break the line; they are told once and not endlessly.
   refused("{\"type\": \"multi\\n\\u001b[31m\\u009bhead\"}",
           {"'multi\\x0a\\x1b[31m\\xc2\\x9bhead'"});
