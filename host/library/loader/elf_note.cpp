@@ -8,15 +8,22 @@
 #include <optional>
 
 #include "host/library/loader/elf_file.hpp"
+#include "host/library/loader/schema_check.hpp"
 
 namespace attn::loader {
 namespace {
 
-// Text of a fixed field: up to its NUL or its end, with control characters replaced so that it may be shown.
+// Text of a fixed field: up to its NUL or its end, with what cannot be shown replaced, and all that is not ASCII
+// where it is no UTF-8: it goes into messages and JSON.
 std::string field(const char* text, std::size_t size) {
   std::string out(text, ::strnlen(text, size));
   for (char& c : out) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  if (!is_text(out.c_str())) {
+    for (char& c : out) {
+      if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+    }
   }
   return out;
 }
