@@ -95,6 +95,10 @@ uint32_t BuilderHost::add_weight(const attn_weight& d) {
     w.initializer = schema::resolve_initializer(json_of(d.initializer));
   w.regularizer = schema::resolve_regularizer(json_of(d.regularizer));
   if (ATTN_HAS(&d, attn_weight, contents_dtype) && d.contents) take_contents(w, d);
+  if (ATTN_HAS(&d, attn_weight, tolerance) && d.flags & ATTN_WEIGHT_DERIVED) {
+    w.table = d.table;
+    w.tolerance = d.tolerance;
+  }
   return static_cast<uint32_t>(layer.weights_.size() - 1);
 }
 

@@ -61,6 +61,10 @@ class Layer {
   [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
   [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }
   [[nodiscard]] Weight* find_weight(std::string_view name);
+  // Element of a derived weight that has a table.
+  [[nodiscard]] double table_value(const Weight& w, int64_t index) const {
+    return w.table(handle_, w.shape.begin(), index);
+  }
   [[nodiscard]] const std::vector<StateDeclaration>& states() const { return states_; }
 
   struct Call {

@@ -41,6 +41,8 @@ struct Weight {
   Array
       contents{};  // first values in place of the initializer, when has_contents; empty once built
   bool has_contents = false;
+  double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr;  // as in attn_weight
+  double tolerance = 0;                                                   // of a file's table
   Array value{};  // of the layer's kind of number, or of whole numbers
   std::atomic<uint64_t> version{1};
 

@@ -4,6 +4,8 @@
 // to train (Lee-Thorp et al. 2021, section 3).
 #include <attn/sdk/plugin.hpp>
 
+#include <cmath>
+
 #include "fourier.hpp"
 
 using namespace attn::sdk;
@@ -50,8 +52,10 @@ struct FNetFourierTransform : Layer<Params> {
     if (in.dim[1] < 0 || in.dim[2] < 0)
       fail("the layer needs an input of known sequence and hidden size");
     // Other libraries keep these in their files; here they follow from the shape of each call.
-    b.derived("dft_matrix_seq", {in.dim[1], in.dim[1], 2});
-    b.derived("dft_matrix_hidden", {in.dim[2], in.dim[2], 2});
+    // Their angles may have been computed in float32: only what is off by more than that can be is told of.
+    const auto tolerance = [&](int64_t n) { return 2e-2 * factor(n); };
+    b.derived("dft_matrix_seq", {in.dim[1], in.dim[1], 2}, table, tolerance(in.dim[1]));
+    b.derived("dft_matrix_hidden", {in.dim[2], in.dim[2], 2}, table, tolerance(in.dim[2]));
   }
 
   void forward(Call& c) const {
@@ -68,6 +72,17 @@ struct FNetFourierTransform : Layer<Params> {
   }
 
  private:
+  [[nodiscard]] double factor(int64_t n) const {
+    return p.normalize_dft ? 1 / std::sqrt(static_cast<double>(n)) : 1;
+  }
+  // [n, k] = (cos, -sin)(2 pi n k / N) times the factor.
+  static double table(const attn_layer* layer, const int64_t* shape, int64_t index) {
+    const int64_t size = shape[0], n = index / 2 / size, k = index / 2 % size;
+    const double angle =
+        2 * 3.14159265358979323846 * static_cast<double>(n * k % size) / static_cast<double>(size);
+    return reinterpret_cast<const FNetFourierTransform*>(layer)->factor(size) *
+           (index % 2 == 0 ? std::cos(angle) : -std::sin(angle));
+  }
   static Tensor row_factors(const Tensor& mask, const Tensor& x) {
     if (!mask) return {};
     if (mask.rank() != 2 || (mask.dim(0) != x.dim(0) && mask.dim(0) != 1) ||

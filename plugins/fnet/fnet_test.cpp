@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/log.hpp>
 #include <attn/safetensors.hpp>
 
 #include <filesystem>
@@ -195,6 +196,41 @@ TEST_CASE("fnet: tables of other libraries are accepted and ignored") {
   // Those of another length belong to another layer.
   CHECK_THAT(loaded({5, 5, 2}, {4, 4, 2}), says("'dft_matrix_seq' has shape (5, 5, 2)"));
   CHECK_THAT(loaded({6, 6, 2}, {4, 4}), says("'dft_matrix_hidden' has shape (4, 4)"));
+}
+
+TEST_CASE("fnet: a table with other values is told of") {
+  std::vector<std::string> told;
+  set_log_sink([&](LogLevel level, std::string_view text) {
+    if (level == LogLevel::warning) told.emplace_back(text);
+  });
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "attn_fnet_table.safetensors").string();
+  for (const bool normalize : {true, false}) {
+    const Layer layer = fnet("matrix", {1, 5, 4}, normalize);
+    // [n, k] = (cos, -sin)(2 pi n k / 5), off by `more` in one place.
+    const auto loaded = [&](float more) {
+      const double factor = normalize ? 1 / std::sqrt(5.0) : 1.0;
+      Array table(ATTN_F32, {5, 5, 2});
+      for (int64_t n = 0; n < 5; ++n)
+        for (int64_t k = 0; k < 5; ++k) {
+          const double angle = kTwoPi * static_cast<double>(n * k) / 5;
+          table.at<float>({n, k, 0}) = static_cast<float>(factor * std::cos(angle));
+          table.at<float>({n, k, 1}) = static_cast<float>(-factor * std::sin(angle));
+        }
+      table.at<float>({4, 3, 1}) += more * static_cast<float>(factor);
+      save_safetensors(path, {{"dft_matrix_seq", table.view()}});
+      told.clear();
+      layer->load(path);
+      return told.size();
+    };
+    CHECK(loaded(0) == 0);
+    CHECK(loaded(0.019F) == 0);
+    REQUIRE(loaded(-0.021F) == 1);
+    CHECK_THAT(told[0], says("'dft_matrix_seq' differs") && says("ignored"));
+    CHECK(loaded(std::numeric_limits<float>::quiet_NaN()) == 1);
+  }
+  set_log_sink({});
+  std::filesystem::remove(path);
 }
 
 TEST_CASE("fnet: sizes have to be known when it is built") {

@@ -2,8 +2,10 @@
 //
 // A layer in one safetensors file: its weights, and in the metadata what is needed to make it again.
 #include <attn/factory.hpp>
+#include <attn/log.hpp>
 #include <attn/version.hpp>
 
+#include <cmath>
 #include <map>
 #include <mutex>
 
@@ -118,12 +120,36 @@ void PluginLayer::load(const std::string& path) {
            .type = type().id,
            .parameter = entry.name,
            .hint = "a layer with this config has no such weight; check the config"});
-  const std::unique_lock lock(layer_.mutex());
-  for (engine::Weight& w : layer_.weights()) {
-    const auto it = fresh.find(w.name);
-    if (it == fresh.end()) continue;
-    w.value = std::move(it->second);
-    w.version.fetch_add(1);
+  {
+    const std::unique_lock lock(layer_.mutex());
+    for (engine::Weight& w : layer_.weights()) {
+      const auto it = fresh.find(w.name);
+      if (it == fresh.end()) continue;
+      w.value = std::move(it->second);
+      w.version.fetch_add(1);
+    }
+  }
+  compare_tables(file, path);
+}
+
+void PluginLayer::compare_tables(const attn::weights::SafetensorsFile& file,
+                                 const std::string& path) const {
+  if (!log_enabled()) return;
+  for (const engine::Weight& w : layer_.weights()) {
+    if (!w.table || !file.contains(w.name)) continue;
+    const auto& entry = file.entry(w.name);
+    if (!entry.dtype || !dtype_is_floating(*entry.dtype)) continue;
+    Array a = Array::uninitialized(ATTN_F64, w.shape);
+    file.read_into(w.name, a.view());
+    const double* found = a.data<double>();
+    double largest = 0;
+    for (int64_t i = 0; i < a.size(); ++i) {
+      const double off = std::abs(found[i] - layer_.table_value(w, i));
+      largest = off > largest || std::isnan(off) ? off : largest;
+    }
+    if (!(largest <= w.tolerance))
+      log(LogLevel::warning, path + ": table '" + w.name + "' differs from this layer's by up to " +
+                                 std::to_string(largest) + "; it is ignored");
   }
 }
 

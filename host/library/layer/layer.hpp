@@ -14,6 +14,10 @@
 #include "core/engine/layer.hpp"
 #include "host/library/layer/arguments.hpp"
 
+namespace attn::weights {
+class SafetensorsFile;
+}
+
 namespace attn::host {
 
 // Where a type comes from. `keep` holds the library while the layer lives.
@@ -66,6 +70,7 @@ class PluginLayer final : public Attention {
   void load(const std::string& path) override;
 
  private:
+  void compare_tables(const attn::weights::SafetensorsFile& file, const std::string& path) const;
   // Tensors by their place among the inputs, or among the outputs.
   struct Ports {
     attn_view views[engine::kMaxPorts];

@@ -420,6 +420,10 @@ typedef struct attn_weight {
   const void* contents;
   int32_t contents_dtype;
   int32_t reserved2;
+  /* DERIVED: element `index`, in row-major order, of the table of this shape. A weight file whose table is off by
+     more than `tolerance` somewhere gets a warning. NULL: values are not looked at. [any-thread] */
+  double (*table)(const attn_layer*, const int64_t* shape, int64_t index);
+  double tolerance;
 } attn_weight;
 
 enum {

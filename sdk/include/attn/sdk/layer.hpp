@@ -113,9 +113,16 @@ class Builder {
     return declare(w, name, shape);
   }
   // A table that the library computes by itself: accepted in weight files and ignored. One of another shape is
-  // refused; extents of 0 take any.
-  void derived(const char* name, std::initializer_list<int64_t> shape) {
-    declare(name, shape, detail::null_value(), detail::null_value(), ATTN_WEIGHT_DERIVED, true);
+  // refused; extents of 0 take any. With `table` (attn_weight tells what it is) values that are off by more than
+  // `tolerance` are warned of.
+  void derived(const char* name, std::initializer_list<int64_t> shape,
+               double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr,
+               double tolerance = 0) {
+    attn_weight w{};
+    w.flags = ATTN_WEIGHT_DERIVED;
+    w.table = table;
+    w.tolerance = tolerance;
+    declare(w, name, shape);
   }
   // Kept from call to call when a state is attached: grows along `axis` by Call::cache(). Axis 0 is
   // the batch; extents of -1 are taken from the first use. max_len 0: no bound.
