@@ -238,7 +238,7 @@ std::optional<Refusal> refusal(RefusalKind kind, const Problems& problems) {
   return Refusal{kind, text,
                  kind == RefusalKind::bad_table ? "a table that keeps the rules of attn/sdk/abi.h"
                                                 : "metadata and table that agree",
-                 "report it to the author of the plugin (attn check shows all)"};
+                 "report it to the author of the plugin"};
 }
 
 }  // namespace
