@@ -42,8 +42,14 @@ ErrorReport usage_error(const std::string& where, const std::string& message,
 
 std::string to_text(const ErrorReport& r) {
   std::string text = "attn: ";
-  if (!r.where.empty() && !contains(r.message, r.where)) text += r.where + ": ";
-  text += r.message;
+  std::string message = r.message;
+  if (!r.where.empty() && !contains(message, r.where)) {
+    text += r.where + ": ";
+    // Of "layer > operator" the message may name the layer once more.
+    const std::string layer = r.where.substr(0, r.where.find(" > ")) + ": ";
+    if (message.starts_with(layer)) message.erase(0, layer.size());
+  }
+  text += message;
   const auto add = [&](const std::string& lead, const std::string& part) {
     // A list that the message has already is not told again.
     const std::string said = part.starts_with("one of ") ? part.substr(7) : part;

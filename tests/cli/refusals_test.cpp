@@ -110,7 +110,7 @@ TEST_CASE("cli: bad tensors for run are refused") {
       {"--input", good, "--input", "attention_mask=" + folder.write_npy("m.npy", {1, 2, 3, 4, 5})},
       {"mask", "5"});
   refused({"--input", good, "--input", "attention_mask=" + folder.write_npy("m2.npy", {1, 4})},
-          {"(1, 4)"});
+          {"multi_head_attention > operator attention/1: mask of shape (1, 4)"});
   refused({"--input", "input=" + x}, {"'input'", "did you mean 'inputs'?"});
   refused({"--input", x}, {"--input", "NAME=FILE"});
   refused({"--input", "inputs=" + (folder / "none.npy")}, {"none.npy", "no such file"});
