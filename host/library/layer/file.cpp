@@ -120,16 +120,14 @@ void PluginLayer::load(const std::string& path) {
            .type = type().id,
            .parameter = entry.name,
            .hint = "a layer with this config has no such weight; check the config"});
-  {
-    const std::unique_lock lock(layer_.mutex());
-    for (engine::Weight& w : layer_.weights()) {
-      const auto it = fresh.find(w.name);
-      if (it == fresh.end()) continue;
-      w.value = std::move(it->second);
-      w.version.fetch_add(1);
-    }
+  compare_tables(file, path);  // reads the file, so it may still throw
+  const std::unique_lock lock(layer_.mutex());
+  for (engine::Weight& w : layer_.weights()) {
+    const auto it = fresh.find(w.name);
+    if (it == fresh.end()) continue;
+    w.value = std::move(it->second);
+    w.version.fetch_add(1);
   }
-  compare_tables(file, path);
 }
 
 void PluginLayer::compare_tables(const attn::weights::SafetensorsFile& file,
