@@ -35,17 +35,23 @@ Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::
 }
 
 Outputs Call::run() {
-  layer_.forward(ctx_, inputs_,
-                 {.training = spec_.training,
-                  .record = spec_.record,
-                  .seed = spec_.seed,
-                  .arguments = arguments_,
-                  .state = spec_.state});
+  const CallOptions options{.training = spec_.training,
+                            .record = spec_.record,
+                            .seed = spec_.seed,
+                            .arguments = arguments_,
+                            .state = spec_.state};
+  // Every call says beforehand what it gives, with a state and without one, and the saying changes nothing.
+  const auto shapes = layer_.output_shapes(inputs_, options);
+  layer_.forward(ctx_, inputs_, options);
   Outputs out;
+  std::vector<std::pair<std::string, Shape>> given;
   const attn_type& type = layer_.type();
   for (uint32_t i = 0; i < type.n_outputs; ++i)
-    if (const auto view = ctx_.output(type.outputs[i]->name))
+    if (const auto view = ctx_.output(type.outputs[i]->name)) {
       out[type.outputs[i]->name] = to_oracle(*view);
+      given.emplace_back(type.outputs[i]->name, view->shape);
+    }
+  if (given != shapes) throw Failure("output_shapes() differs from the shapes of the call");
   return out;
 }
 
