@@ -218,14 +218,7 @@ Tensor* Context::append(uint32_t index, Tensor* x) {
     ++x->refs;
     return x;
   }
-  attn_view all{};
-  if (shapes_only_) {
-    ++x->refs;
-    return x;
-  }
-  if (x->view.dtype != state_->dtype())
-    throw InvalidArgument("state: a history keeps " + std::string(dtype_name(state_->dtype())));
-  state_->append(index, x->view, all);
+  const attn_view all = state_->append(index, x->view, shapes_only_);
   Storage* s = new_storage(span_of(all), all.dtype, false);
   s->data = all.data;
   return new_tensor(s, all, 0);
@@ -255,7 +248,7 @@ void Context::state_set(uint32_t index, Tensor* x) {
 }
 
 void Context::advance(int64_t positions) {
-  if (state_ && !shapes_only_) state_->advance(positions);
+  if (state_) state_->advance(positions);
 }
 
 void Context::assign(uint32_t index, Tensor* x) {

@@ -81,12 +81,10 @@ void Layer::declare(const std::vector<attn_shape>& inputs) {
 }
 
 void Layer::draw(attn_dtype dtype, uint64_t seed) {
-  uint64_t ordinal = 0;
   for (Weight& w : weights_) {
     if (w.flags & ATTN_WEIGHT_DERIVED) continue;
-    const uint64_t n = ordinal++;
     if (!w.has_contents)
-      w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, n, w.name);
+      w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, w.name);
     else if (dtype_is_floating(w.contents.dtype()))
       w.value = w.contents.astype(dtype);
     else

@@ -83,7 +83,9 @@ void State::reorder(const std::vector<int64_t>& rows) {
   batch_ = static_cast<int64_t>(rows.size());
 }
 
-void State::make_history(Slot& s, const attn_view& x) {
+// The extents of a history's memory: those it has, or what its declaration and its first positions make them.
+Shape State::history_shape(const Slot& s, const attn_view& x) const {
+  if (s.present) return s.memory.shape();
   Shape shape = s.declaration.shape;
   if (x.rank != shape.rank())
     throw InvalidArgument("state '" + s.declaration.name + "': rank " + std::to_string(x.rank) +
@@ -96,15 +98,15 @@ void State::make_history(Slot& s, const attn_view& x) {
     else if (shape[i] < 0)
       shape[i] = x.shape[i];
   }
-  s.memory = Array(dtype_, shape);
-  s.present = true;
+  return shape;
 }
 
-void State::append(uint32_t index, const attn_view& x, attn_view& all) {
+attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
   Slot& s = slots_[index];
-  if (!s.present) make_history(s, x);
+  if (x.dtype != dtype_)
+    throw InvalidArgument("state: a history keeps " + std::string(dtype_name(dtype_)));
+  const Shape shape = history_shape(s, x);
   const auto axis = static_cast<size_t>(s.declaration.axis);
-  const Shape& shape = s.memory.shape();
   for (size_t i = 0; i < shape.size(); ++i) {
     if (x.rank != shape.rank() || (i != axis && x.shape[i] != shape[i]))
       throw InvalidArgument("state '" + s.declaration.name + "': shape " + shape_text(x) +
@@ -120,8 +122,7 @@ void State::append(uint32_t index, const attn_view& x, attn_view& all) {
     throw InvalidArgument("state: " + std::to_string(length_) + " + " + std::to_string(count) +
                           " positions exceed the capacity of " + std::to_string(capacity_));
   pending_ = count;
-  all = attn_view{};
-  all.data = s.memory.raw();
+  attn_view all{};
   all.dtype = dtype_;
   all.rank = shape.rank();
   const Shape stride = shape.dense_strides();
@@ -129,11 +130,16 @@ void State::append(uint32_t index, const attn_view& x, attn_view& all) {
     all.shape[i] = i == axis ? length_ + count : shape[i];
     all.stride[i] = stride[i];
   }
+  if (shapes_only) return all;
+  if (!s.present) s.memory = Array(dtype_, shape);
+  s.present = true;
+  all.data = s.memory.raw();
   attn_view to = all;
   to.shape[axis] = count;
   to.data = static_cast<char*>(all.data) +
             static_cast<size_t>(length_ * stride[axis]) * dtype_size(dtype_);
   copy_strided(x, to);
+  return all;
 }
 
 attn_view State::value(uint32_t index) const {

@@ -48,9 +48,10 @@ class State {
   [[nodiscard]] uint64_t owner() const { return owner_; }
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
 
-  // Copies x behind the history and shows all of it, `pending` positions longer than length(). Positions become
-  // permanent with commit(). x and all: views of rank shape.rank().
-  void append(uint32_t index, const attn_view& x, attn_view& all);
+  // Copies x to the end of the history and shows all of it, which is x's positions longer than length(). Positions
+  // become permanent with commit(). In a shape-only call nothing is copied and the view has no data; everything
+  // else, refusals too, is the same.
+  [[nodiscard]] attn_view append(uint32_t index, const attn_view& x, bool shapes_only);
   // The value, or data nullptr when it was never set.
   [[nodiscard]] attn_view value(uint32_t index) const;
   // Refuses what cannot become the value: another rank, another batch, extents other than those declared or,
@@ -68,9 +69,8 @@ class State {
     StateDeclaration declaration{};
     Array memory{};
     bool present = false;  // a history that has memory, a value that was set
-    bool appended = false;
   };
-  void make_history(Slot& slot, const attn_view& x);
+  [[nodiscard]] Shape history_shape(const Slot& slot, const attn_view& x) const;
 
   uint64_t owner_;
   std::vector<Slot> slots_;

@@ -43,9 +43,8 @@ attn_view view_of(std::vector<float>& x, int64_t batch, int64_t count) {
 
 attn_view append(State& s, int64_t batch, int64_t first, int64_t count, bool keep) {
   std::vector<float> x = positions(batch, first, count);
-  attn_view all{};
   s.begin();
-  s.append(0, view_of(x, batch, count), all);
+  const attn_view all = s.append(0, view_of(x, batch, count), false);
   if (keep) s.commit();
   return all;
 }

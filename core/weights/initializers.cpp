@@ -250,21 +250,21 @@ bool is_random(const InitializerSpec& spec) noexcept {
 }
 
 void initialize(const InitializerSpec& spec, const View& target, uint64_t layer_seed,
-                uint64_t ordinal, const std::string& where) {
-  target.check(where);
-  check(spec, target.shape, where);
+                const std::string& path) {
+  target.check(path);
+  check(spec, target.shape, path);
   if (target.size() == 0) return;
-  RandomStream random(spec.seed.value_or(layer_seed), weight_stream(ordinal));
-  if (target.is_dense()) return fill_dense(spec, target, random, where);
+  RandomStream random(spec.seed.value_or(layer_seed), weight_stream(path));
+  if (target.is_dense()) return fill_dense(spec, target, random, path);
   Array dense = Array::uninitialized(target.dtype, target.shape);
-  fill_dense(spec, dense.view(), random, where);
-  convert(dense, target, where);
+  fill_dense(spec, dense.view(), random, path);
+  convert(dense, target, path);
 }
 
 Array initial_weight(const InitializerSpec& spec, attn_dtype dtype, const Shape& shape,
-                     uint64_t layer_seed, uint64_t ordinal, const std::string& where) {
+                     uint64_t layer_seed, const std::string& path) {
   Array a = Array::uninitialized(dtype, shape);
-  initialize(spec, a.view(), layer_seed, ordinal, where);
+  initialize(spec, a.view(), layer_seed, path);
   return a;
 }
 

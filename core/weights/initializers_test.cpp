@@ -31,8 +31,8 @@ InitializerSpec spec_of(InitializerKind kind) {
 }
 
 std::vector<double> drawn(const InitializerSpec& s, const Shape& shape, uint64_t seed = 1,
-                          uint64_t ordinal = 0, attn_dtype dtype = ATTN_F64) {
-  return initial_weight(s, dtype, shape, seed, ordinal, "w").astype(ATTN_F64).to_vector<double>();
+                          const std::string& path = "w", attn_dtype dtype = ATTN_F64) {
+  return initial_weight(s, dtype, shape, seed, path).astype(ATTN_F64).to_vector<double>();
 }
 
 struct Moments {
@@ -81,7 +81,7 @@ TEST_CASE("initializers: constants") {
   s.kind = InitializerKind::kConstant;
   s.value = 0.8;
   CHECK(drawn(s, {}) == std::vector<double>{0.8});
-  CHECK(drawn(s, {2}, 1, 0, ATTN_F32) == std::vector<double>(2, static_cast<double>(0.8f)));
+  CHECK(drawn(s, {2}, 1, "w", ATTN_F32) == std::vector<double>(2, static_cast<double>(0.8f)));
   s.kind = InitializerKind::kIdentity;
   s.gain = 2.0;
   CHECK(drawn(s, {2, 3}) == std::vector<double>{2, 0, 0, 0, 2, 0});
@@ -175,27 +175,27 @@ TEST_CASE("initializers: uniform draws stay below maxval in every kind") {
          {std::pair{1.0, 1.0 + 0x1p-7}, std::pair{-1.0, -1.0 + 0x1p-8}, std::pair{0.0, 1.0}}) {
       s.minval = low;
       s.maxval = high;
-      const Moments m = moments(drawn(s, {20000}, 3, 0, dtype));
+      const Moments m = moments(drawn(s, {20000}, 3, "w", dtype));
       CHECK(m.low >= low);
       CHECK(m.high < high);
     }
   }
 }
 
-TEST_CASE("initializers: seeds and ordinals") {
+TEST_CASE("initializers: seeds and paths") {
   for (const InitializerKind kind : kRandomKinds) {
     CAPTURE(static_cast<int>(kind));
     InitializerSpec s = spec_of(kind);
     CHECK(is_random(s));
-    const std::vector<double> base = drawn(s, {4, 6}, 1, 0);
-    CHECK(drawn(s, {4, 6}, 1, 0) == base);
-    CHECK(drawn(s, {4, 6}, 2, 0) != base);
-    CHECK(drawn(s, {4, 6}, 1, 1) != base);
+    const std::vector<double> base = drawn(s, {4, 6}, 1, "w");
+    CHECK(drawn(s, {4, 6}, 1, "w") == base);
+    CHECK(drawn(s, {4, 6}, 2, "w") != base);
+    CHECK(drawn(s, {4, 6}, 1, "v") != base);
     CHECK(std::set<double>(base.begin(), base.end()).size() == 24);
     s.seed = 1;
-    CHECK(drawn(s, {4, 6}, 99, 0) == base);
-    CHECK(drawn(s, {4, 6}, 99, 1) == drawn(s, {4, 6}, 98, 1));
-    CHECK(drawn(s, {4, 6}, 99, 1) != base);
+    CHECK(drawn(s, {4, 6}, 99, "w") == base);
+    CHECK(drawn(s, {4, 6}, 99, "v") == drawn(s, {4, 6}, 98, "v"));
+    CHECK(drawn(s, {4, 6}, 99, "v") != base);
   }
 }
 
@@ -203,7 +203,7 @@ TEST_CASE("initializers: kinds and strides of the target do not change the draw"
   for (const InitializerKind kind : kRandomKinds) {
     const InitializerSpec s = spec_of(kind);
     const std::vector<double> wide = drawn(s, {50, 30});
-    const std::vector<double> narrow = drawn(s, {50, 30}, 1, 0, ATTN_F32);
+    const std::vector<double> narrow = drawn(s, {50, 30}, 1, "w", ATTN_F32);
     int wrong = 0;
     for (size_t i = 0; i < wide.size(); ++i) {
       // A uniform draw just below maxval may be one float lower.
@@ -211,7 +211,7 @@ TEST_CASE("initializers: kinds and strides of the target do not change the draw"
     }
     CHECK(wrong == 0);
     std::vector<double> memory(1500);
-    initialize(s, View(memory.data(), {50, 30}, {1, 50}), 1, 0, "w");
+    initialize(s, View(memory.data(), {50, 30}, {1, 50}), 1, "w");
     for (size_t i = 0; i < 50; ++i) {
       for (size_t j = 0; j < 30; ++j) wrong += memory[j * 50 + i] != wide[i * 30 + j] ? 1 : 0;
     }
@@ -245,7 +245,7 @@ TEST_CASE("initializers: orthogonal") {
     CHECK(worst < 4 * static_cast<double>(m) * eps);
 
     // R = Q^T A is upper triangular with a diagonal above 0, A being the draw itself.
-    RandomStream random(1, weight_stream(0));
+    RandomStream random(1, weight_stream("w"));
     std::vector<double> draw(m * n);
     double largest = 0.0;
     for (double& x : draw) {
@@ -280,7 +280,7 @@ TEST_CASE("initializers: what cannot be is refused") {
   const double inf = std::numeric_limits<double>::infinity();
   const auto refused = [](InitializerSpec s, const Shape& shape, attn_dtype dtype = ATTN_F32) {
     try {
-      static_cast<void>(initial_weight(s, dtype, shape, 1, 0, "layer/kernel"));
+      static_cast<void>(initial_weight(s, dtype, shape, 1, "layer/kernel"));
     } catch (const InvalidArgument& error) {
       return std::string(error.what()).find("layer/kernel") == 0;
     }

@@ -37,7 +37,8 @@ TEST_CASE("shape-only calls with a history see all of it") {
     const auto state = layer->make_state(2, 8);
     std::vector<Argument> arguments;
     for (uint32_t i = 0; i < layer->type().n_args; ++i)
-      if (const std::string name = layer->type().args[i]->name; name == "return_attention_weights")
+      if (const std::string_view name = layer->type().args[i]->name;
+          name == "return_attention_weights")
         arguments.emplace_back(name, true);
     int64_t seen = 0;
     for (const int64_t count : {4, 3, 1}) {

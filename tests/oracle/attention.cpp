@@ -62,6 +62,7 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
     for (size_t i = 0; i < visible; ++i) any = any || own[i] != 0;
     for (size_t i = 0; i < visible; ++i)
       if (!any || own[i] != 0) largest = std::max(largest, row[i]);
+    run.scored(largest);  // what lies far below it has no weight, whatever its rounding
     for (size_t i = 0; i < visible; ++i)
       if (any && own[i] == 0) row[i] = largest - 1e9;
     p.apply(run, row);

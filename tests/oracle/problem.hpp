@@ -29,6 +29,8 @@ struct Answer {
   // Distance to the nearest point at which the result jumps, in the units of what is compared there: another
   // arithmetic may land on the other side when it is not larger than its rounding errors.
   double margin = std::numeric_limits<double>::infinity();
+  // The largest score that a probability was given, in size: its rounding errors are those of the result.
+  double largest_score = 0;
 };
 
 // One evaluation: the problem, and the answer as far as it is known.
@@ -40,6 +42,9 @@ class Run {
   Answer answer{};
 
   void near(double distance) { answer.margin = std::min(answer.margin, std::fabs(distance)); }
+  void scored(double z) {
+    if (std::isfinite(z)) answer.largest_score = std::max(answer.largest_score, std::fabs(z));
+  }
   void output(const std::string& name, Tensor t) { answer.outputs[name] = std::move(t); }
 
   // ---- parameters and arguments
