@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the pages of host/docs take for granted: the headers of the library, and check().
+#pragma once
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include <attn/communicator.hpp>
+#include <attn/factory.hpp>
+#include <attn/layers.hpp>
+
+// Names that a page shows and does not use again.
+#pragma GCC diagnostic ignored "-Wunused-variable"
+
+inline void check(bool holds) { REQUIRE(holds); }
