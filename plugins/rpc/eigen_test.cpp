@@ -13,19 +13,11 @@
 // A plugin is no library that a test could link: its source is compiled once more here.
 #include "plugins/rpc/eigen.cpp"  // NOLINT
 
-namespace rpc::testing {
-#include "plugins/rpc/matrix.inl.hpp"
-}  // namespace rpc::testing
+#define ATTN_KERNEL_LEVEL reference
+#define ATTN_KERNEL_SCALAR
+#include "plugins/rpc/kernels/matrix.cpp"  // NOLINT
 
 namespace {
-
-struct Single {
-  using V = double;
-  static constexpr int64_t kWidth = 1;
-  static double load(const double* p) { return *p; }
-  static void store(double* p, double v) { *p = v; }
-  static double set(double x) { return x; }
-};
 
 // Largest of |A v - lambda v| / |lambda| and |V V^T - I|.
 double error(int64_t n, const std::function<double(int64_t, int64_t)>& entry) {
@@ -38,7 +30,7 @@ double error(int64_t n, const std::function<double(int64_t, int64_t)>& entry) {
     which[static_cast<size_t>(i)] = i;
     for (int64_t j = 0; j < n; ++j) a[static_cast<size_t>(i * ld + j)] = entry(i, j);
   }
-  rpc::Eigen eigen(rpc::testing::Matrix<Single>::kTable, n, memory.data());
+  rpc::Eigen eigen(rpc::reference::matrix_kernels_table, n, memory.data());
   eigen.decompose(n, ld, a.data(), values.data());
   eigen.vectors(n, which.data(), v.data());
   double norm = std::numeric_limits<double>::min(), worst = 0;

@@ -2,36 +2,19 @@
 #include "pursuit.hpp"
 
 #include <algorithm>
-#include <string_view>
+
+#include <attn/sdk/dispatch.hpp>
 
 #include "masks.hpp"
 #include "shrinkage.hpp"
 
-namespace rpc {
+ATTN_SDK_DISPATCH(rpc, MatrixKernels, matrix_kernels)
 
-namespace plain {
-#include "matrix.inl.hpp"
-// Lanes of one number, for the level `reference`.
-struct Single {
-  using V = double;
-  static constexpr int64_t kWidth = 1;
-  static double load(const double* p) { return *p; }
-  static void store(double* p, double v) { *p = v; }
-  static double set(double x) { return x; }
-};
-}  // namespace plain
+namespace rpc {
 
 namespace {
 
 enum Attribute { kAxes, kLambda, kTau, kSweeps };
-
-const MatrixKernels& kernels_of(const attn_engine& engine) {
-  const std::string_view level = engine.cpu_level();
-  if (level == "avx512") return avx512::matrix_kernels();
-  if (level == "avx2") return avx2::matrix_kernels();
-  if (level == "sse2") return sse2::matrix_kernels();
-  return plain::Matrix<plain::Single>::kTable;
-}
 
 PursuitRule rule_of(const OpCall& c) { return {c.real(kTau), c.real(kLambda), c.integer(kSweeps)}; }
 
@@ -49,7 +32,7 @@ class Job {
         rule_(rule_of(c)),
         kept_(record == Record::kept ? data<double>(*c.saved(0)) : nullptr),
         record_size_(Pursuit::record_room(rule_, n_)),
-        kernels_(kernels_of(*c.raw().engine)),
+        kernels_(matrix_kernels(c.raw().engine->cpu_level())),
         masks_(c, c.in(1), z_.shape[0], heads_, n_, c.integers(kAxes)) {
     const auto workers = static_cast<size_t>(c.concurrency());
     matrix_ = Memory::rounded(n_ * padded(n_));

@@ -6,17 +6,12 @@
 # attn_plugin_v1, nothing left undefined, a build id, and no dependency of ours. Works the same inside the
 # project and with an installed SDK.
 #
-# KERNELS are compiled once for each instruction set of the library, always with -O3:
-#   sse2 (the baseline of x86-64), avx2 (with fma), avx512 (f, cd, dq, bw).
-# Each copy sees ATTN_KERNEL_LEVEL as the bare word sse2, avx2 or avx512 and ATTN_KERNEL_LEVEL_NAME as the
-# same in quotes. Put everything into `namespace ATTN_KERNEL_LEVEL { ... }`, include no standard library
-# header that has inline code, and choose at run time by attn_engine::cpu_level().
+# KERNELS are compiled once for each level of the library, always with -O3:
+#   reference (single numbers), sse2 (the baseline of x86-64), avx2 (with fma), avx512 (f, cd, dq, bw).
+# Each copy sees ATTN_KERNEL_LEVEL as the bare word reference, sse2, avx2 or avx512, and reference ATTN_KERNEL_SCALAR
+# too. Put everything into `namespace ATTN_KERNEL_LEVEL { ... }` and include no standard library header that has
+# inline code; attn/sdk/simd.hpp has the vectors, attn/sdk/dispatch.hpp the choice at run time.
 include_guard(GLOBAL)
-
-set(ATTN_KERNEL_LEVELS sse2 avx2 avx512)
-set(ATTN_KERNEL_FLAGS_sse2 "")
-set(ATTN_KERNEL_FLAGS_avx2 -mavx2 -mfma)
-set(ATTN_KERNEL_FLAGS_avx512 -mavx2 -mfma -mavx512f -mavx512cd -mavx512dq -mavx512bw)
 
 function(_attn_plugin_compile_settings target)
   set_target_properties(${target} PROPERTIES
@@ -27,6 +22,32 @@ function(_attn_plugin_compile_settings target)
   # A unique symbol would tie the library to every other one that has the same template.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-gnu-unique>)
   target_link_libraries(${target} PRIVATE attn::sdk)
+endfunction()
+
+# The files, compiled once for each level, as sources of the target.
+function(_attn_plugin_kernels target)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+    message(FATAL_ERROR "${target}: KERNELS are compiled for x86-64 only")
+  endif()
+  set(levels reference sse2 avx2 avx512)
+  set(flags_reference -DATTN_KERNEL_SCALAR)
+  set(flags_sse2 "")
+  set(flags_avx2 -mavx2 -mfma)
+  set(flags_avx512 -mavx2 -mfma -mavx512f -mavx512cd -mavx512dq -mavx512bw)
+  foreach(level IN LISTS levels)
+    set(object ${target}_kernels_${level})
+    add_library(${object} OBJECT ${ARGN})
+    _attn_plugin_compile_settings(${object})
+    target_compile_definitions(${object} PRIVATE ATTN_KERNEL_LEVEL=${level})
+    target_compile_options(${object} PRIVATE -O3 ${flags_${level}})
+    if(level STREQUAL "avx512")
+      # False alarms from the compiler's own header.
+      target_compile_options(${object} PRIVATE
+        $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>
+        $<$<COMPILE_LANG_AND_ID:C,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>)
+    endif()
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
+  endforeach()
 endfunction()
 
 function(attn_add_plugin name)
@@ -60,23 +81,6 @@ function(attn_add_plugin name)
   endif()
 
   if(arg_KERNELS)
-    if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-      message(FATAL_ERROR "attn_add_plugin(${name}): KERNELS are compiled for x86-64 only")
-    endif()
-    foreach(level IN LISTS ATTN_KERNEL_LEVELS)
-      set(object ${name}_kernels_${level})
-      add_library(${object} OBJECT ${arg_KERNELS})
-      _attn_plugin_compile_settings(${object})
-      target_compile_definitions(${object} PRIVATE
-        ATTN_KERNEL_LEVEL=${level} ATTN_KERNEL_LEVEL_NAME="${level}")
-      target_compile_options(${object} PRIVATE -O3 ${ATTN_KERNEL_FLAGS_${level}})
-      if(level STREQUAL "avx512")
-        # False alarms from the compiler's own header.
-        target_compile_options(${object} PRIVATE
-          $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>
-          $<$<COMPILE_LANG_AND_ID:C,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>)
-      endif()
-      target_sources(${name} PRIVATE $<TARGET_OBJECTS:${object}>)
-    endforeach()
+    _attn_plugin_kernels(${name} ${arg_KERNELS})
   endif()
 endfunction()

@@ -1,35 +1,121 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// kernels/matrix.hpp in the vectors of one instruction set. No header of the standard library: a function compiled
+// kernels/matrix.hpp, compiled once for each instruction set. No header of the standard library: a function compiled
 // here must not stand in for one of the baseline.
 #include "matrix.hpp"
 
-namespace rpc::ATTN_KERNEL_LEVEL {
-#include "../matrix.inl.hpp"
+#include <attn/sdk/simd.hpp>
 
+namespace rpc::ATTN_KERNEL_LEVEL {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
+using namespace attn::sdk::simd;
+using V = Vec<double>;
+constexpr int64_t W = kWidth<double>;
+constexpr int kStrip = 4;  // vectors of a strip that stays in registers
 
-#define ATTN_LANES inline __attribute__((always_inline)) static
+template <int kRows, int kVectors>
+void tile(int64_t k, const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row,
+          double* c, int64_t c_row, bool add) {
+  V acc[kRows][kVectors];
+  for (int i = 0; i < kRows; ++i)
+    for (int j = 0; j < kVectors; ++j) acc[i][j] = add ? load(c + i * c_row + j * W) : V{};
+  for (int64_t p = 0; p < k; ++p) {
+    V y[kVectors];
+    for (int j = 0; j < kVectors; ++j) y[j] = load(b + p * b_row + j * W);
+    for (int i = 0; i < kRows; ++i) {
+      const V x = set(a[i * a_row + p * a_col]);
+      for (int j = 0; j < kVectors; ++j) acc[i][j] += x * y[j];
+    }
+  }
+  for (int i = 0; i < kRows; ++i)
+    for (int j = 0; j < kVectors; ++j) store(c + i * c_row + j * W, acc[i][j]);
+}
+template <int kVectors>
+void panel(int64_t m, int64_t k, const double* a, int64_t a_row, int64_t a_col, const double* b,
+           int64_t b_row, double* c, int64_t c_row, bool add) {
+  int64_t i = 0;
+  for (; i + 4 <= m; i += 4)
+    tile<4, kVectors>(k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  for (; i < m; ++i)
+    tile<1, kVectors>(k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+}
+void multiply(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
+              const double* b, int64_t b_row, double* c, int64_t c_row, bool add) {
+  int64_t j = 0;
+  for (; j + 2 * W <= n; j += 2 * W)
+    panel<2>(m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add);
+  for (; j < n; j += W) panel<1>(m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add);
+}
 
-struct Lanes {
-  typedef double V __attribute__((vector_size(kBytes)));
-  typedef double Loose __attribute__((vector_size(kBytes), aligned(8), may_alias));
-  static constexpr int64_t kWidth = kBytes / 8;
-  ATTN_LANES V load(const double* p) { return *reinterpret_cast<const Loose*>(p); }
-  ATTN_LANES void store(double* p, V v) { *reinterpret_cast<Loose*>(p) = v; }
-  ATTN_LANES V set(double x) { return x - V{}; }
-};
+void reduce(int64_t begin, int64_t end, int64_t first, int64_t last, int64_t ld, double* a,
+            const double* v, const double* w, const double* next, double* p) {
+  for (int64_t i = begin; i < end; ++i) {
+    double* row = a + i * ld;
+    const V vi = set(v[i]), wi = set(w[i]);
+    V s0 = V{}, s1 = V{};
+    for (int64_t j = first; j < last; j += 8) {
+      for (int64_t u = 0; u < 8; u += W) {
+        const V x = load(row + j + u) - vi * load(w + j + u) - wi * load(v + j + u);
+        store(row + j + u, x);
+        if (u & 4)
+          s1 += x * load(next + j + u);
+        else
+          s0 += x * load(next + j + u);
+      }
+    }
+    p[i] = sum(s0 + s1);
+  }
+}
+
+template <int kVectors>
+void rotate_strip(int64_t count, const Rotation* r, int64_t ld, double* z) {
+  V carry[kVectors];
+  for (int64_t n = 0; n < count; ++n) {
+    double *low = z + r[n].i * ld, *high = low + ld;
+    // A sweep goes down row by row: the upper row of one rotation is the lower of the next.
+    if (n == 0 || r[n].i + 1 != r[n - 1].i)
+      for (int j = 0; j < kVectors; ++j) carry[j] = load(high + j * W);
+    const V c = set(r[n].c), s = set(r[n].s);
+    const bool keep = n + 1 < count && r[n + 1].i + 1 == r[n].i;
+    for (int j = 0; j < kVectors; ++j) {
+      const V x = load(low + j * W);
+      store(high + j * W, s * x + c * carry[j]);
+      carry[j] = c * x - s * carry[j];
+      if (!keep) store(low + j * W, carry[j]);
+    }
+  }
+}
+void rotate(int64_t count, const Rotation* r, int64_t columns, int64_t ld, double* z) {
+  int64_t j = 0;
+  for (; j + kStrip * W <= columns; j += kStrip * W) rotate_strip<kStrip>(count, r, ld, z + j);
+  for (; j < columns; j += W) rotate_strip<1>(count, r, ld, z + j);
+}
+
+template <int kRows>
+void reflect_rows(int64_t first, int64_t last, int64_t ld, double beta, const double* v,
+                  double* z) {
+  V s[kRows];
+  for (int i = 0; i < kRows; ++i) s[i] = V{};
+  for (int64_t j = first; j < last; j += W) {
+    const V y = load(v + j);
+    for (int i = 0; i < kRows; ++i) s[i] += load(z + i * ld + j) * y;
+  }
+  V f[kRows];
+  for (int i = 0; i < kRows; ++i) f[i] = set(beta * sum(s[i]));
+  for (int64_t j = first; j < last; j += W) {
+    const V y = load(v + j);
+    for (int i = 0; i < kRows; ++i) store(z + i * ld + j, load(z + i * ld + j) - f[i] * y);
+  }
+}
+void reflect(int64_t rows, int64_t first, int64_t last, int64_t ld, double beta, const double* v,
+             double* z) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) reflect_rows<4>(first, last, ld, beta, v, z + i * ld);
+  for (; i < rows; ++i) reflect_rows<1>(first, last, ld, beta, v, z + i * ld);
+}
 
 }  // namespace
-
-const MatrixKernels& matrix_kernels() { return Matrix<Lanes>::kTable; }
-
 }  // namespace rpc::ATTN_KERNEL_LEVEL
+
+ATTN_SDK_EXPORT(rpc, MatrixKernels, matrix_kernels, {multiply, reduce, rotate, reflect})

@@ -29,14 +29,7 @@ struct MatrixKernels {
                   const double* v, double* z);
 };
 
-namespace sse2 {
-const MatrixKernels& matrix_kernels();
-}
-namespace avx2 {
-const MatrixKernels& matrix_kernels();
-}
-namespace avx512 {
-const MatrixKernels& matrix_kernels();
-}
+// Of the level that attn_engine::cpu_level() names.
+const MatrixKernels& matrix_kernels(const char* level);
 
 }  // namespace rpc

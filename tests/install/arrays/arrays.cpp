@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention by distance alone: token i takes rate^|i - j| of token j. The table of factors is an xtensor expression,
-// the float32 sums run in xsimd kernels of the CPU's level, the float64 ones in xtensor.
+// the float32 sums run in kernels of the CPU's level, the float64 ones in xtensor.
+#include <attn/sdk/dispatch.hpp>
 #include <attn/sdk/plugin.hpp>
 #include <attn/sdk/xtensor.hpp>
 
-#include <cstring>
 #include <xtensor/xbuilder.hpp>
 #include <xtensor/xmath.hpp>
 #include <xtensor/xview.hpp>
 
 #include "falloff.hpp"
 
+ATTN_SDK_DISPATCH(arrays, Loops, loops)
+
 using namespace attn::sdk;
 
 namespace {
-
-arrays::AddScaled add_scaled(const attn_engine* engine) {
-  const char* level = engine->cpu_level();
-  if (std::strcmp(level, "avx512") == 0) return arrays::avx512::add_scaled;
-  if (std::strcmp(level, "avx2") == 0) return arrays::avx2::add_scaled;
-  return arrays::sse2::add_scaled;
-}
 
 struct mix_tokens {
   static constexpr const char* name = "example.mix_tokens";
@@ -40,13 +35,14 @@ struct mix_tokens {
     auto y = as_xtensor<T>(to);
     const auto table = as_xtensor<const T>(*c.in(1));
     const auto n = static_cast<size_t>(from.shape[1]);
+    const arrays::Loops& loops = arrays::loops(c.raw().engine->cpu_level());
     for (size_t b = 0; b < x.shape(0); ++b)
       for (size_t i = 0; i < n; ++i)
         for (size_t j = 0; j < n; ++j) {
           const T factor = transposed ? table(j, i) : table(i, j);
           if constexpr (sizeof(T) == sizeof(float)) {
             if (from.stride[2] == 1 && to.stride[2] == 1) {
-              add_scaled(c.raw().engine)(from.shape[2], factor, &x(b, j, 0), &y(b, i, 0));
+              loops.add_scaled(from.shape[2], factor, &x(b, j, 0), &y(b, i, 0));
               continue;
             }
           }
@@ -73,7 +69,7 @@ struct Arrays : Layer<Params> {
   static constexpr TypeInfo info{.id = "example.arrays",
                                  .class_name = "ArraysAttention",
                                  .description = "Neighbours count by their distance.",
-                                 .use_case = "Shows xtensor and xsimd in a plugin.",
+                                 .use_case = "Shows xtensor and kernels in a plugin.",
                                  .input_shape = "(batch, seq_len, dim)",
                                  .complexity = "O(seq_len^2 * dim)",
                                  .paper = "none"};

@@ -4,17 +4,19 @@
 #include <attn/sdk/simd.hpp>
 
 namespace arrays::ATTN_KERNEL_LEVEL {
+namespace {
 
-void add_scaled(long n, float factor, const float* x, float* y) {
-  using namespace attn::sdk::simd;
-  const Vec<> f(factor);
-  long i = 0;
-  for (; i + kWidth<> <= n; i += kWidth<>)
-    store(y + i, attn::sdk::simd::fma(f, load(x + i), load(y + i)));
-  const long rest = n - i;
-  if (rest > 0)
-    store_first(y + i, attn::sdk::simd::fma(f, load_first(x + i, rest), load_first(y + i, rest)),
-                rest);
+using namespace attn::sdk::simd;
+
+void add_scaled(int64_t n, float factor, const float* x, float* y) {
+  const Vec<float> f = set(factor);
+  int64_t i = 0;
+  for (; i + kWidth<float> <= n; i += kWidth<float>) store(y + i, fma(f, load(x + i), load(y + i)));
+  const int64_t rest = n - i;
+  if (rest > 0) store_first(y + i, fma(f, load_first(x + i, rest), load_first(y + i, rest)), rest);
 }
 
+}  // namespace
 }  // namespace arrays::ATTN_KERNEL_LEVEL
+
+ATTN_SDK_EXPORT(arrays, Loops, loops, {add_scaled})

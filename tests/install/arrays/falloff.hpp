@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stdint.h>
+
 namespace arrays {
 
-// y += factor * x over n floats.
-using AddScaled = void (*)(long n, float factor, const float* x, float* y);
-
-namespace sse2 {
-void add_scaled(long n, float factor, const float* x, float* y);
-}
-namespace avx2 {
-void add_scaled(long n, float factor, const float* x, float* y);
-}
-namespace avx512 {
-void add_scaled(long n, float factor, const float* x, float* y);
-}
+struct Loops {
+  // y += factor * x over n floats.
+  void (*add_scaled)(int64_t n, float factor, const float* x, float* y);
+};
+const Loops& loops(const char* level);
 
 }  // namespace arrays

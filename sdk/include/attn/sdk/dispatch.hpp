@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A plugin's KERNELS (attn_add_plugin(), simd.hpp), one copy for each instruction set, chosen when they are called.
+//
+//   namespace mylab {                                                   // loops.hpp, which all files include
+//   struct Loops { void (*scale)(int64_t n, float a, float* x); };
+//   const Loops& loops(const char* level);
+//   }
+//   ATTN_SDK_EXPORT(mylab, Loops, loops, {scale})                       // once in the KERNELS
+//   ATTN_SDK_DISPATCH(mylab, Loops, loops)                              // once in the SOURCES: defines loops()
+//   mylab::loops(c.raw().engine->cpu_level()).scale(n, 2, x);           // in an operator
+//
+// The level of the host counts (ATTN_ISA), not the CPU alone; `reference` is the copy whose vectors are single numbers.
+#pragma once
+
+#include <string_view>
+
+// The levels beside `reference` of this family of processors. A new one stands here and in attn_add_plugin.cmake.
+#if defined(__x86_64__)
+#define ATTN_SDK_LEVELS(X, ...) X(sse2, __VA_ARGS__) X(avx2, __VA_ARGS__) X(avx512, __VA_ARGS__)
+#else
+#define ATTN_SDK_LEVELS(X, ...) X(neon, __VA_ARGS__)
+#endif
+
+#define ATTN_SDK_DECLARE_LEVEL(level, Table, name) \
+  namespace level {                                \
+  extern const Table name##_table;                 \
+  }
+#define ATTN_SDK_CHOOSE_LEVEL(level, Table, name) \
+  if (std::string_view(running) == #level) return level::name##_table;
+#define ATTN_SDK_DISPATCH(space, Table, name)           \
+  namespace space {                                     \
+  ATTN_SDK_LEVELS(ATTN_SDK_DECLARE_LEVEL, Table, name)  \
+  ATTN_SDK_DECLARE_LEVEL(reference, Table, name)        \
+  const Table& name(const char* running) {              \
+    ATTN_SDK_LEVELS(ATTN_SDK_CHOOSE_LEVEL, Table, name) \
+    return reference::name##_table;                     \
+  }                                                     \
+  }
