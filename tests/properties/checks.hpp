@@ -42,7 +42,11 @@ struct CallSpec {
 class Call {
  public:
   Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-       const CallSpec& spec);
+       const CallSpec& spec)
+      : Call(layer, c, inputs, spec, layer.dtype()) {}
+  // A layer that is not built is built in this kind.
+  Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
+       const CallSpec& spec, attn_dtype dtype);
   Outputs run();
   void backward(const Outputs& cotangents, Gradients& into, bool penalties = false);
   // Of an input; empty: none.
