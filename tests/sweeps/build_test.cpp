@@ -25,12 +25,7 @@ void check(const Setting& s, attn_dtype dtype) {
   const auto by_call = make();
   const auto first = run(*by_call);
   const auto by_shapes = make();
-  std::vector<std::optional<Shape>> shapes(by_shapes->type().n_inputs);
-  for (uint32_t i = 0; i < by_shapes->type().n_inputs; ++i)
-    if (const auto in = s.c.problem.inputs.find(by_shapes->type().inputs[i]->name);
-        in != s.c.problem.inputs.end())
-      shapes[i] = Shape(in->second.shape);
-  by_shapes->build(shapes, {.dtype = dtype});
+  by_shapes->build(shapes_of(s), {.dtype = dtype});
 
   INFO(s.told() << (dtype == ATTN_F32 ? "\n  float32" : "\n  float64"));
   CHECK(by_call->config() == by_shapes->config());

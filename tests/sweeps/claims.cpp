@@ -43,8 +43,9 @@ std::vector<std::string> split(const std::string& text, const std::string& at) {
   return out;
 }
 
-// A parameter as the layer shows it or an argument; behind a dot an option in it or an element.
+// A parameter as the layer shows it, an argument, or whether the call is one of training; behind a dot an option in it or an element.
 Json value_of(const Setting& s, const std::string& word) {
+  if (word == "training") return s.c.problem.training;
   const size_t dot = word.find('.');
   const std::string name = word.substr(0, dot),
                     inner = dot == std::string::npos ? "" : word.substr(dot + 1);

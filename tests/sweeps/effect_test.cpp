@@ -65,12 +65,7 @@ Outcome outcome(const Setting& s) {
   set_seed(1);  // what a layer draws when it is made is the same each time
   const auto layer = properties::make_layer(s.c, ATTN_F64);
   const auto fresh = create_attention_layer(s.type, s.c.problem.config);
-  std::vector<std::optional<Shape>> shapes(fresh->type().n_inputs);
-  for (uint32_t i = 0; i < fresh->type().n_inputs; ++i)
-    if (const auto in = s.c.problem.inputs.find(fresh->type().inputs[i]->name);
-        in != s.c.problem.inputs.end())
-      shapes[i] = Shape(in->second.shape);
-  fresh->build(shapes, {.dtype = ATTN_F64, .seed = 1});
+  fresh->build(shapes_of(s), {.dtype = ATTN_F64, .seed = 1});
   for (const WeightInfo& w : fresh->weights())
     if (!w.derived && dtype_is_floating(fresh->weight(w.name).dtype))
       out["weight " + w.name] = properties::to_oracle(fresh->weight(w.name));

@@ -100,12 +100,12 @@ bool is_centred(const Setting& s) {
   return norm.axis == Json(-2) && (norm.name == "layer_norm" || norm.name.starts_with("zero_"));
 }
 
-// It stands between what is added and the scores. That of a batch has constants of its own, outside of training, and
+// It stands between what is added and the scores. Outside of training that of a batch has constants of its own, and
 // lets through what is the same at all positions, unless its constants belong to them.
 bool is_normed(const Setting& s) {
   const QueryKeyNorm norm = norm_of(s);
-  return !norm.name.empty() &&
-         (norm.name.find("batch_norm") == std::string::npos || norm.by_position);
+  return !norm.name.empty() && (norm.name.find("batch_norm") == std::string::npos ||
+                                norm.by_position || s.c.problem.training);
 }
 
 struct Declared {
@@ -220,9 +220,10 @@ Verdict judge(const Setting& s, const Weights& all, const std::vector<std::strin
   return v;
 }
 
-void check(const Setting& s) {
+void check(Setting s, bool training) {
+  s.c.problem.training = training;
   const auto says = claims(s, "Inert");
-  INFO(s.told());
+  INFO(s.told() << (training ? "\n  in training" : ""));
   REQUIRE(says);
   Weights all;
   Verdict v{.settled = false};
@@ -240,6 +241,7 @@ TEST_CASE("sweep: every weight has a gradient where the README does not call it 
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       for (const auto* all : {&settings(type), &pairs(type)})
         for (const Setting& s : *all)
-          if (is_about_numbers(s)) check(s);
+          for (const bool training : {false, true})
+            if (is_about_numbers(s) && !(training && drops(s.c))) check(s, training);
     }
 }

@@ -20,12 +20,7 @@ using Weights = std::map<std::string, Tensor>;
 // Of a layer just built, what training may change.
 Weights initial(const Setting& s, uint64_t seed) {
   const auto layer = create_attention_layer(s.type, s.c.problem.config, "layer");
-  std::vector<std::optional<Shape>> shapes(layer->type().n_inputs);
-  for (uint32_t i = 0; i < layer->type().n_inputs; ++i)
-    if (const auto in = s.c.problem.inputs.find(layer->type().inputs[i]->name);
-        in != s.c.problem.inputs.end())
-      shapes[i] = Shape(in->second.shape);
-  layer->build(shapes, {.dtype = ATTN_F64, .seed = seed});
+  layer->build(shapes_of(s), {.dtype = ATTN_F64, .seed = seed});
   Weights out;
   for (const WeightInfo& w : layer->weights())
     if (w.trainable) out[w.name] = properties::to_oracle(layer->weight(w.name));

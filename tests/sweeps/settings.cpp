@@ -388,6 +388,22 @@ std::optional<Setting> with(Setting s, const Change& change) {
   return s;
 }
 
+bool drops(const properties::Case& c) {
+  for (const auto& [name, value] : c.problem.config.as_object())
+    if (name.find("dropout") != std::string::npos && value.to_double() > 0) return true;
+  return false;
+}
+
+std::vector<std::optional<Shape>> shapes_of(const Setting& s) {
+  const attn_type& type = *find_attention_type(s.type).type;
+  std::vector<std::optional<Shape>> out(type.n_inputs);
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (const auto in = s.c.problem.inputs.find(type.inputs[i]->name);
+        in != s.c.problem.inputs.end())
+      out[i] = Shape(in->second.shape);
+  return out;
+}
+
 std::vector<Positions> positions_of(const Setting& s) {
   std::vector<Positions> out;
   const attn_type& type = *find_attention_type(s.type).type;
