@@ -20,6 +20,7 @@ void check(const Setting& s, attn_dtype dtype) {
   };
   const auto run = [&](Attention& layer) {
     properties::Call call(layer, s.c, s.c.problem.inputs, properties::spec_of(s.c), dtype);
+    call.begin();
     return call.run();
   };
   const auto by_call = make();
