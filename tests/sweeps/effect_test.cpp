@@ -28,8 +28,9 @@ void add_state(Attention& layer, Outcome& out) {
   } catch (const InvalidArgument&) {
     state = layer.make_state(2, 4);  // types without a longest length
   }
-  out["state"] =
-      Tensor({2}, {static_cast<double>(state->capacity()), static_cast<double>(state->bytes())});
+  const std::vector<double> size{static_cast<double>(state->capacity()),
+                                 static_cast<double>(state->bytes())};
+  out["state"] = Tensor(oracle::Extents{2}, size);
 }
 
 void add_call(Attention& layer, const properties::Case& c, bool training, Outcome& out) {
@@ -47,7 +48,7 @@ void add_call(Attention& layer, const properties::Case& c, bool training, Outcom
     if (name == "output") cotangents[name] = std::move(t);
   }
   for (const Penalty& p : layer.losses(call.context()))
-    out["penalty " + p.name + when] = Tensor({1}, {p.value});
+    out["penalty " + p.name + when] = Tensor(oracle::Extents{1}, p.value);
   Gradients gradients(layer);
   call.backward(cotangents, gradients, true);
   for (const auto& g : gradients.entries())

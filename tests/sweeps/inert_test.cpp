@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every element of every trained weight has a gradient, but for those that a README calls inert, and these have
-// none. What the words mean, in host/docs/weights.md:
+// none. host/docs/claims.md tells what the words mean:
 //
 //   key bias W            the same for all keys: nothing where a probability runs over the keys
 //   query bias W          the same for all queries: nothing where it runs over the queries
 //   key norm SITE         beta, bias and delta of a norm behind which keys meet queries; query norm SITE likewise
+//   centred bias W        nothing where a norm takes off the mean over positions
 //   W                     by itself
 //   others                further weights, not all
 //   W [1/3 .. 2/3)        that part of the last axis;  W in part: some elements
@@ -66,11 +67,19 @@ void add_draw(const Setting& s, uint64_t draw, Weights& known) {
 
 // ---- what is declared -----------------------------------------------------------------------------
 
+// The type sets the axis of its probabilities itself: an option that its schema marks so.
+bool fixes_axis(const attn_type& type) {
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    for (uint32_t c = 0; c < type.params[i]->n_choices; ++c)
+      if (std::string(type.params[i]->choices[c]) == "!axis") return true;
+  return false;
+}
+
 bool runs_over(const Setting& s, int64_t axis) {
   if (axis == -1) return properties::over_keys(s.c);
   const Json config = properties::parameter(s.c, "probability_config");
   const Json* given = config.is_object() ? config.find("axis") : nullptr;
-  if (!given || s.type == "capsule_routing") return false;
+  if (!given || fixes_axis(*find_attention_type(s.type).type)) return false;
   return *given == Json(axis) || *given == Json(axis + 4);
 }
 
