@@ -35,7 +35,9 @@ struct FNetFourierTransform : Layer<Params> {
   static void describe(Schema<Params>& s) {
     s.field("implementation", &Params::implementation)
         .choices({"matrix", "fft"})
-        .doc("how it is computed: products with tables, or fast transforms of any length");
+        .doc(
+            "how it is computed, with no effect on the result: products with tables, or fast "
+            "transforms of any length");
     s.field("normalize_dft", &Params::normalize_dft)
         .doc("factor 1 / sqrt(seq_len * dim) on the result");
     s.field("epsilon", &Params::epsilon).above(0).doc("kept for configurations; no effect");

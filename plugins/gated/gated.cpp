@@ -104,7 +104,10 @@ struct GatedAttention : Layer<Params, Arguments> {
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
-        .doc("position of the first token; null: the length of the state, 0 without one");
+        .doc(
+            "position of the first token; null: the length of the state, 0 without one. Only "
+            "distances "
+            "count: no effect on the result, but positions must exist");
     s.output("output", "batch, seq, dim");
   }
 

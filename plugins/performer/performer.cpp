@@ -67,9 +67,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
-        .doc(
-            "taken for the sake of callers that pass it; scores never exist, "
-            "so none are given");
+        .doc("taken for the sake of callers that pass it; no effect: scores never exist");
     s.output("output", "batch, seq, dim");
   }
 

@@ -41,7 +41,7 @@ struct RingAttention : Layer<Params, Arguments> {
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("block_size", &Params::block_size)
         .above(0)
-        .doc("most keys that are taken at a time; changes memory and speed, not the result");
+        .doc("most keys that are taken at a time: memory and speed, no effect on the result");
     s.field("dropout_rate", &Params::dropout_rate)
         .between(0, 1)
         .doc("dropout on the attention weights");
@@ -64,7 +64,7 @@ struct RingAttention : Layer<Params, Arguments> {
         .doc("keys that may be used (> 0); lower-triangular for causal attention");
     s.argument("return_attention_weights", &Arguments::return_attention_weights)
         .alias({"return_attention_scores"})
-        .doc("taken for the sake of callers that pass it; weights never exist, so none are given");
+        .doc("taken for the sake of callers that pass it; no effect: weights never exist");
     s.output("output", "batch, seq, dim");
   }
 

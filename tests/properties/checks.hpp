@@ -42,7 +42,13 @@ struct CallSpec {
 class Call {
  public:
   Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-       const CallSpec& spec);
+       const CallSpec& spec)
+      : Call(layer, c, inputs, spec, layer.dtype()) {}
+  // A layer that is not built is built in this kind.
+  Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
+       const CallSpec& spec, attn_dtype dtype);
+  // The call alone, which builds a layer that is not built.
+  void begin() { layer_.forward(ctx_, inputs_, options()); }
   Outputs run();
   void backward(const Outputs& cotangents, Gradients& into, bool penalties = false);
   // Of an input; empty: none.
@@ -51,6 +57,14 @@ class Call {
   [[nodiscard]] Context& context() { return ctx_; }
 
  private:
+  [[nodiscard]] CallOptions options() const {
+    return {.training = spec_.training,
+            .record = spec_.record,
+            .seed = spec_.seed,
+            .arguments = arguments_,
+            .state = spec_.state};
+  }
+
   Attention& layer_;
   Context ctx_;
   std::vector<Array> arrays_{};

@@ -75,14 +75,14 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name);
 }
 
-void PluginLayer::build_from(const Ports& ports) {
+void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
   if (built_.load()) return;
   std::vector<std::optional<Shape>> shapes(type().n_inputs);
   for (uint32_t i = 0; i < type().n_inputs; ++i)
     if (ports.given[i])
       shapes[i] = Shape(ports.views[i].shape, static_cast<size_t>(ports.views[i].rank));
   try {
-    build(shapes, {});
+    build(shapes, {.dtype = dtype});
   } catch (const InvalidArgument&) {
     if (!built_.load()) throw;  // another thread was first: fine
   }
@@ -146,7 +146,7 @@ void PluginLayer::start(Context::Impl& ctx, std::span<const Input> inputs,
   ctx.shared.end();
   if (is_shared(call)) return start_shared(ctx, inputs, outputs, call, ports);
   assign_inputs(inputs, ports);
-  build_from(ports);
+  build_from(ports, ctx.engine.dtype());
   check_memory(outputs);
 }
 
@@ -189,7 +189,7 @@ std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
   if (!built_.load() && !is_shared(options)) {
     Ports first;
     assign_inputs(inputs, first);
-    build_from(first);
+    build_from(first, ATTN_F32);
   }
   std::unique_ptr<Context> ctx = borrow();
   start(ctx->impl(), inputs, {}, call, ports);
@@ -214,7 +214,7 @@ std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<
   if (!built_.load() && !is_shared(options)) {
     Ports first;
     assign_inputs(inputs, first);
-    build_from(first);
+    build_from(first, ATTN_F32);
   }
   Context ctx(layer_.dtype());
   CallOptions quiet = options;

@@ -78,7 +78,7 @@ class PluginLayer final : public Attention {
   };
   void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
-  void build_from(const Ports& ports);
+  void build_from(const Ports& ports, attn_dtype dtype);
   // Finds what is wrong with a call before anything of it runs. For a shared call (shared.cpp) on all members
   // together, and the seed of `call` becomes that of all.
   void start(Context::Impl& ctx, std::span<const Input> inputs,
