@@ -120,3 +120,20 @@ TEST_CASE("NaN does not vanish: rows of nothing else, and beside -infinity") {
             }
   });
 }
+
+TEST_CASE("NaN does not vanish: a row whose every product is -infinity is NaN") {
+  const auto [queries, keys] =
+      GENERATE(std::pair<int64_t, int64_t>{1, 37}, std::pair<int64_t, int64_t>{9, 37},
+               std::pair<int64_t, int64_t>{2, 700}, std::pair<int64_t, int64_t>{40, 700});
+  at_each_level_and_dtype([&, q = queries, k = keys](int32_t dtype) {
+    for (const int64_t kind : kKinds) {
+      INFO("kind " << kind << ", " << q << " queries, " << k << " keys");
+      Trial t = attention_trial({.kind = kind, .queries = q, .keys = k});
+      t.in[kQuery] = uniform({1, 1, q, 1}, 0.5, 2, 3);
+      t.in[kKey] = uniform({1, 1, k, 1}, -2, -0.5, 4);
+      const Outcome clean = t.run({dtype});
+      t.in[kQuery]->x[static_cast<size_t>(q - 1)] = kInfinity;
+      check_rows(t.run({dtype}).out[0].x, clean.out[0].x, 3, [&](int64_t i) { return i == q - 1; });
+    }
+  });
+}
