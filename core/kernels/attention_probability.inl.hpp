@@ -21,7 +21,7 @@ ATTN_INLINE void scale_span(const Span& span, float* s, float factor) {
 
 // Sparsemax: tau with sum of max(s - max - tau, 0) = 1. The set of entries above tau shrinks until it is stable
 // (Michelot 1986; the same set as Martins, Astudillo 2016, algorithm 1). It starts at those above -1: tau is not
-// less.
+// less. NaN among the scores: NaN.
 template <class Arch>
 ATTN_INLINE float sparsemax_tau(const Span& span, const float* s, float max) {
   using V = Vec<Arch>;
@@ -31,12 +31,13 @@ ATTN_INLINE float sparsemax_tau(const Span& span, const float* s, float max) {
     const V m(max), t(tau), one(1.0f), zero(0.0f);
     for_span<Arch>(span, [&](int64_t j) {
       const V x = load<Arch>(s + j) - m;
-      const auto in = x > t;
-      sum += xsimd::select(in, x, zero);
-      count += xsimd::select(in, one, zero);
+      const auto out = x <= t;  // NaN is not
+      sum += xsimd::select(out, zero, x);
+      count += xsimd::select(out, zero, one);
     });
     const float next = (sum_lanes<Arch>(sum) - 1.0f) / sum_lanes<Arch>(count);
-    if (!(next > tau)) return tau;
+    if (next <= tau) return tau;
+    if (next != next) return next;
     tau = next;
   }
 }
@@ -93,8 +94,7 @@ ATTN_INLINE float sum_of_exp(const Span& span, const float* s, float max, float 
   using V = Vec<Arch>;
   V total(0.0f);
   const V m(max), u(unit);
-  for_span<Arch>(span,
-                 [&](int64_t j) { total += exp2_softmax<Arch>((load<Arch>(s + j) - m) * u); });
+  for_span<Arch>(span, [&](int64_t j) { total += exp_of_score<Arch>(s + j, m, u); });
   return sum_lanes<Arch>(total);
 }
 
@@ -105,7 +105,8 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
   using V = Vec<Arch>;
   float kept[5] = {};
   apply_masks<Arch>(rule, row, 0, span, s);
-  kept[0] = span_max<Arch>(span, s, kLowest);
+  kept[0] = span_max<Arch>(span, s, kNever);  // a row of -infinity alone is NaN
+  kept[0] = raise_to_lowest<Arch>(rule, row, 0, span, kept[0], s);
   const float max = kept[0];
   switch (rule.kind) {
     case Probability::softmax: {
@@ -117,7 +118,7 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
       kept[1] = sparsemax_tau<Arch>(span, s, max);
       const V m(max), tau(kept[1]), zero(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(s + j, xsimd::max(load<Arch>(s + j) - m - tau, zero));
+        store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
       });
       break;
     }
@@ -158,8 +159,9 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
   const float* kept = row.saved;
   const V m(kept[0]), u(rule.unit), zero(0.0f);
   apply_masks<Arch>(rule, row, 0, span, w);
+  raise_to_lowest<Arch>(rule, row, 0, span, kept[0], w);
   const auto probability = [&](int64_t j, V inverse) {
-    return exp2_softmax<Arch>((load<Arch>(w + j) - m) * u) * inverse;
+    return exp_of_score<Arch>(w + j, m, u) * inverse;
   };
   V dot(0.0f);
   switch (rule.kind) {
@@ -180,7 +182,7 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
       const V tau(kept[1]), one(1.0f);
       V count(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        const V x = xsimd::max(load<Arch>(w + j) - m - tau, zero);
+        const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
         store<Arch>(w + j, x);
         const auto in = x > zero;
         dot += xsimd::select(in, load<Arch>(dw + j), zero);
@@ -222,9 +224,7 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
     case Probability::adaptive: {
       const float temperature = kept[2];
       const V hot(rule.unit / temperature), inverse(1.0f / kept[1]), second(1.0f / kept[4]);
-      const auto weight = [&](int64_t j) {
-        return exp2_softmax<Arch>((load<Arch>(w + j) - m) * hot) * second;
-      };
+      const auto weight = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, hot) * second; };
       for_span<Arch>(span, [&](int64_t j) { dot = fma<Arch>(weight(j), load<Arch>(dw + j), dot); });
       const V mean(sum_lanes<Arch>(dot)), cold(1.0f / temperature);
       V dt(0.0f);

@@ -30,6 +30,7 @@ T row_max(int64_t n, const T* z) {
 }
 
 // tau with sum of max(z - max - tau, 0) = 1: the set of entries above tau shrinks from all of them until it is stable.
+// NaN among the scores: NaN.
 template <class T>
 T sparsemax_tau(int64_t n, const T* z, T max) {
   T tau = -1;
@@ -37,13 +38,13 @@ T sparsemax_tau(int64_t n, const T* z, T max) {
     T sum = 0;
     int64_t count = 0;
     for (int64_t j = 0; j < n; ++j) {
-      if (z[j] - max > tau) {
-        sum += z[j] - max;
-        ++count;
-      }
+      if (z[j] - max <= tau) continue;
+      sum += z[j] - max;
+      ++count;
     }
     const T next = (sum - 1) / static_cast<T>(count);
-    if (!(next > tau)) return tau;
+    if (next <= tau) return tau;
+    if (next != next) return next;
     tau = next;
   }
 }
@@ -72,7 +73,7 @@ ProbabilityRow<T> probability(const AttentionArgs<T>& a, int64_t n, const T* z, 
   if (a.kind == Probability::sparsemax) {
     row.tau = sparsemax_tau(n, z, row.max);
     for (int64_t j = 0; j < n; ++j)
-      w[j] = z[j] - row.max > row.tau ? z[j] - row.max - row.tau : T(0);
+      w[j] = z[j] - row.max <= row.tau ? T(0) : z[j] - row.max - row.tau;
     return row;
   }
   for (int64_t j = 0; j < n; ++j) {
