@@ -17,7 +17,7 @@ namespace attn::ops::testing {
 
 // ProbabilityKind by number: softmax, sparsemax, threshmax, adaptive, and adaptive as in its paper.
 inline constexpr int64_t kSoftmax = 0, kSparsemax = 1, kThreshmax = 2, kAdaptive = 3, kPaper = 4;
-inline constexpr int64_t kKinds[] = {kSoftmax, kSparsemax, kThreshmax, kAdaptive};
+inline constexpr int64_t kKinds[] = {kSoftmax, kSparsemax, kThreshmax, kAdaptive, kPaper};
 inline constexpr double kSlope = 6, kInfinity = std::numeric_limits<double>::infinity();
 
 inline double epsilon_of(int64_t kind) { return kind == kThreshmax ? 1e-12 : 1e-7; }
