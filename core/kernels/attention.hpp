@@ -29,11 +29,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/schema/kinds.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn::kernels {
 
-enum class Probability { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+using Probability = ProbabilityKind;
 enum class DeadRows { rescue = 0, zero = 1 };
 
 // A view of four axes (batch, head, row, element); strides in elements, the last is 1.
@@ -79,9 +80,10 @@ struct AttentionArgs {
   DeadRows dead = DeadRows::rescue;
 
   Probability kind = Probability::softmax;
-  T slope = 10, epsilon = T(1e-12);                                      // threshmax
-  T min_temp = T(0.1), max_temp = 1, threshold = T(0.5), eps = T(1e-7);  // adaptive
-  int polynomial_size = 0;                                               // highest degree first
+  T slope = T(kThreshmaxSlope), epsilon = T(kThreshmaxEpsilon);  // threshmax
+  T min_temp = T(kMinTemperature), max_temp = T(kMaxTemperature), eps = T(kProbabilityFloor);
+  T threshold = T(kEntropyThreshold);  // both forms of adaptive, and the polynomial
+  int polynomial_size = 0;             // highest degree first
   T polynomial[kMaxPolynomial] = {};
 
   double dropout =
@@ -102,11 +104,11 @@ struct AttentionArgs {
 inline constexpr float kSoftmaxUnit = 2;
 
 // What the forward pass keeps of each row. softmax: maximum (of score * log2 e / kSoftmaxUnit), sum. sparsemax: maximum, tau.
-// threshmax: maximum, sum, sum of gated weights + epsilon. adaptive: maximum, sum, temperature, entropy, sum of the
-// second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
+// threshmax: maximum, sum, sum of gated weights + epsilon. Both forms of adaptive: maximum, sum, temperature, entropy,
+// sum of the second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
 // maximum (of score) and the sum.
 [[nodiscard]] constexpr int saved_per_row(Probability kind) {
-  constexpr int kCount[] = {2, 2, 3, 5};
+  constexpr int kCount[kProbabilityKinds] = {2, 2, 3, 5, 5};
   return kCount[static_cast<int>(kind)];
 }
 

@@ -50,31 +50,53 @@ ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
   return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(xsimd::min(V(126.0f), x)));
 }
 
-struct AdaptiveRow {
-  float entropy, value, slope, temperature;
+// Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
+// threshold and at the ends of what it may be.
+struct Temperature {
+  float value, slope;
 };
-
-// Temperature of a row by the entropy of its softmax; value and slope: of the polynomial.
 template <class Arch>
-ATTN_INLINE AdaptiveRow adaptive_temperature(const AttentionRule& rule, float entropy) {
-  AdaptiveRow a{entropy, 0, 0, 1};
+ATTN_INLINE Temperature adaptive_temperature(const AttentionRule& rule, float entropy) {
+  float value = 0, slope = 0;  // of the polynomial
   for (int i = 0; i < rule.polynomial_size; ++i) {
-    a.slope = a.slope * entropy + a.value;
-    a.value = a.value * entropy + rule.polynomial[i];
+    slope = slope * entropy + value;
+    value = value * entropy + rule.polynomial[i];
   }
-  if (entropy > rule.threshold) {
-    const float v = a.value < 0 ? 0.0f : a.value > 1 ? 1.0f : a.value;
-    a.temperature = rule.min_temp + (rule.max_temp - rule.min_temp) * v;
+  const bool above = entropy > rule.threshold;
+  if (rule.kind == Probability::adaptive_paper) {
+    if (!above || value <= 1) return {1, 0};
+    return {1 / value, -slope / (value * value)};
   }
-  if (a.temperature < rule.eps) a.temperature = rule.eps;
-  return a;
+  const float range = rule.max_temp - rule.min_temp;
+  Temperature t{1, 0};
+  if (above) {
+    t.value = rule.min_temp + range * (value < 0 ? 0.0f : value > 1 ? 1.0f : value);
+    if (value >= 0 && value <= 1 && t.value >= rule.eps) t.slope = range * slope;
+  }
+  if (t.value < rule.eps) t.value = rule.eps;
+  return t;
 }
 
-// Entropy with every probability clipped to [eps, 1 - eps]. Visible keys outside the span count as eps.
+// -sum p ln p; what has no weight counts for nothing.
+template <class Arch>
+ATTN_INLINE float plain_entropy(const AttentionRule& rule, const Span& span, const float* s,
+                                float max, float sum) {
+  using V = Vec<Arch>;
+  const V m(max), u(rule.unit), low(-127.0f);  // 2^low is 0 in exp2_softmax
+  V total(0.0f);
+  for_span<Arch>(span, [&](int64_t j) {
+    const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
+    total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
+  });
+  return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
+}
+
+// The same with every probability clipped to [eps, 1 - eps]. Visible keys outside the span count as eps.
 template <class Arch>
 ATTN_INLINE float entropy(const AttentionRule& rule, const AttentionRow& row, const Span& span,
                           const float* s, float max, float sum) {
   using V = Vec<Arch>;
+  if (rule.kind == Probability::adaptive_paper) return plain_entropy<Arch>(rule, span, s, max, sum);
   const float low = __builtin_logf(rule.eps), high = __builtin_logf(1.0f - rule.eps);
   const V m(max), u(rule.unit), ln2(kLn2), inverse(1.0f / sum), log_sum(__builtin_logf(sum));
   V total(0.0f);
@@ -136,10 +158,11 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
       scale_span<Arch>(span, s, 1.0f / kept[2]);
       break;
     }
-    case Probability::adaptive: {
+    case Probability::adaptive:
+    case Probability::adaptive_paper: {
       kept[1] = sum_of_exp<Arch>(span, s, max, rule.unit);
       kept[3] = entropy<Arch>(rule, row, span, s, max, kept[1]);
-      kept[2] = adaptive_temperature<Arch>(rule, kept[3]).temperature;
+      kept[2] = adaptive_temperature<Arch>(rule, kept[3]).value;
       kept[4] = exp_and_sum<Arch>(span, s, max, rule.unit / kept[2]);
       scale_span<Arch>(span, s, 1.0f / kept[4]);
       break;
@@ -221,7 +244,8 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
       });
       return static_cast<double>(sum_lanes<Arch>(dslope));
     }
-    case Probability::adaptive: {
+    case Probability::adaptive:
+    case Probability::adaptive_paper: {
       const float temperature = kept[2];
       const V hot(rule.unit / temperature), inverse(1.0f / kept[1]), second(1.0f / kept[4]);
       const auto weight = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, hot) * second; };
@@ -234,18 +258,16 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
         dt += xsimd::select(x > zero, du * (load<Arch>(w + j) - m), zero);
         store<Arch>(dw + j, du * cold);
       });
-      const AdaptiveRow a = adaptive_temperature<Arch>(rule, kept[3]);
-      const float raw = rule.min_temp + (rule.max_temp - rule.min_temp) * a.value;
-      const bool moves =
-          kept[3] > rule.threshold && a.value >= 0 && a.value <= 1 && raw >= rule.eps;
-      if (moves) {
-        const float dh = -sum_lanes<Arch>(dt) / (temperature * temperature) *
-                         (rule.max_temp - rule.min_temp) * a.slope;
-        const V minus_dh(-dh), log_sum(__builtin_logf(kept[1])), low(rule.eps),
-            high(1.0f - rule.eps);
+      const float slope = adaptive_temperature<Arch>(rule, kept[3]).slope;
+      if (slope != 0) {
+        const float dh = -sum_lanes<Arch>(dt) / (temperature * temperature) * slope;
+        const bool clips = rule.kind == Probability::adaptive;
+        const V minus_dh(-dh), log_sum(__builtin_logf(kept[1])), low(clips ? rule.eps : 0.0f),
+            high(clips ? 1.0f - rule.eps : -kNever);
         const auto dp = [&](int64_t j, V p) {
           const V l = (load<Arch>(w + j) - m) * u * V(kLn2) - log_sum;
-          return xsimd::select(p >= low && p <= high, minus_dh * (l + V(1.0f)), zero);
+          const auto counts = p > zero && p >= low && p <= high;
+          return xsimd::select(counts, minus_dh * (l + V(1.0f)), zero);
         };
         V sum(0.0f);
         for_span<Arch>(span, [&](int64_t j) {
