@@ -51,7 +51,7 @@ ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
 }
 
 // Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
-// threshold and at the ends of what it may be.
+// threshold. Where the polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
 struct Temperature {
   float value, slope;
 };

@@ -49,8 +49,8 @@ T sparsemax_tau(int64_t n, const T* z, T max) {
   }
 }
 
-// The temperature by row.entropy, and its derivative: 0 where it does not move, also at the threshold and at the ends
-// of what it may be.
+// The temperature by row.entropy, and its derivative: 0 where it does not move, also at the threshold. Where the
+// polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
 template <class T>
 void set_temperature(const AttentionArgs<T>& a, ProbabilityRow<T>& row) {
   T value = 0, slope = 0;  // of the polynomial: one step of Horner's rule more for each coefficient
