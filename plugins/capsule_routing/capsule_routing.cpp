@@ -191,7 +191,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
   // Queries q' with alpha q' K^T = A + X: X[l,:] is the capsule of A[0..l,:], alpha g a_l K^T. The agreements of all
   // rounds add up to b[l,i] = u_l . q_i, u = sum of g a M, so that a round is causal attention of u over the queries.
   Tensor route_tokens(Call& c, const Tensor& queries, const Tensor& keys) const {
-    const bool constant = routing_prob.kind() == Probability::Kind::adaptive;
+    const bool constant = Probability::is_adaptive(routing_prob.kind());
     // Equal scores: threshmax still divides by its sum plus epsilon.
     const bool gated = routing_prob.kind() == Probability::Kind::threshmax;
     const double factor = gated ? 0.5 / (0.5 + routing_prob.c->attrs[2].u.f) : 1.0;

@@ -171,6 +171,9 @@ ResolvedActivation resolve_activation(const Json& given_name, const Json& given)
   ResolvedActivation resolved;
   resolved.kind = static_cast<K>(member.kind);
   resolved.constants = constants_of(member.name, resolved.kind, options);
+  if (resolved.kind == K::adaptive &&
+      resolve_adaptive(options).kind == ProbabilityKind::adaptive_paper)
+    resolved.kind = K::adaptive_paper;
   if (options.has("axis")) {
     resolved.axis = options.value("axis").to_int64();
     if (!is_elementwise(resolved.kind) && resolved.axis == 0)

@@ -154,6 +154,34 @@ TEST_CASE("families: adaptive") {
   }
 }
 
+TEST_CASE("families: adaptive in its paper's form") {
+  const Component c =
+      probability_component(resolve_probability("adaptive", Json{{"form", "paper"}}));
+  CHECK(c.attributes[0].u.i == static_cast<int64_t>(ProbabilityKind::adaptive_paper));
+  CHECK(c.attributes[5].u.f == 0.5);
+  CHECK(std::vector<double>(c.attributes[6].u.fs, c.attributes[6].u.fs + c.attributes[6].count) ==
+        std::vector<double>{-0.037, 0.481, -2.3, 4.917, -1.791});
+  const Component keras =
+      probability_component(resolve_probability("adaptive", Json{{"form", "keras"}}));
+  CHECK(keras.attributes[0].u.i == static_cast<int64_t>(ProbabilityKind::adaptive));
+  CHECK(keras.attributes[6].u.fs[0] == -1.791);
+  const Component own = probability_component(
+      resolve_probability("adaptive_softmax", Json{{"form", "paper"},
+                                                   {"entropy_threshold", 1},
+                                                   {"eps", nullptr},
+                                                   {"polynomial_coeffs", Json::list({1, 2.5})}}));
+  CHECK(own.attributes[5].u.f == 1);
+  CHECK(own.attributes[6].count == 2);
+  CHECK_THROWS_WITH(resolve_probability("adaptive", Json{{"form", "Paper"}}),
+                    "Argument 'form' of probability type 'adaptive' must be one of "
+                    "['keras', 'paper'], got \"Paper\"");
+  for (const char* limit : {"min_temp", "max_temp", "eps"})
+    CHECK_THROWS_WITH(resolve_probability("adaptive", Json{{limit, 0.5}, {"form", "paper"}}),
+                      "Argument '" + std::string(limit) +
+                          "' of probability type 'adaptive' must be left out where form is "
+                          "'paper', which does not use it, got 0.5");
+}
+
 TEST_CASE("families: norms declare their weights") {
   CHECK(weights(norm("layer_norm")) == Lines{"0 gamma (8)", "1 beta (8)"});
   CHECK(weights(norm("layer_norm", Json{{"center", false}})) == Lines{"0 gamma (8)"});
@@ -292,6 +320,9 @@ TEST_CASE("families: activations") {
   CHECK(constants("squash") == std::vector<double>{1e-7});
   CHECK(constants("thresh_max") == std::vector<double>{1e-12});
   CHECK(constants("adaptive_softmax").size() == 9);
+  CHECK(constants("adaptive_softmax", Json{{"form", "paper"}})[4] == -0.037);
+  CHECK(activation("adaptive_softmax", Json{{"form", "paper"}}).attributes[0].u.i ==
+        static_cast<int64_t>(ActivationKind::adaptive_paper));
   CHECK(constants("swish").empty());
   CHECK(weights(activation("xsilu")) == Lines{"0 alpha ()"});
   CHECK(weights(activation("thresh_max")) == Lines{"0 slope () frozen"});

@@ -65,7 +65,11 @@ struct Norm : detail::Component {
 };
 struct Probability : detail::Component {
   // Of the operators' attribute `kind`.
-  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3, adaptive_paper = 4 };
+  // `adaptive` of a config, in either of its forms.
+  [[nodiscard]] static constexpr bool is_adaptive(Kind kind) {
+    return kind == Kind::adaptive || kind == Kind::adaptive_paper;
+  }
   [[nodiscard]] Kind kind() const { return static_cast<Kind>(c->attrs[0].u.i); }
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
