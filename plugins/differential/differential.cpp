@@ -87,6 +87,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     s.argument("layer_idx", &Arguments::layer_idx)
         .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.output("output", "batch, seq, dim");
   }

@@ -101,6 +101,7 @@ struct GatedAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with a state, over all positions so far");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)

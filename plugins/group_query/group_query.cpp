@@ -83,6 +83,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
         .alias({"return_attention_scores"})
         .doc("also give the attention weights");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)

@@ -58,6 +58,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with a state, over all positions so far");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.output("output", "batch, seq, dim");
   }

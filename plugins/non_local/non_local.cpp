@@ -104,9 +104,12 @@ struct NonLocalAttention : Layer<Params> {
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
+        .numbers()
+        .partial()
         .doc(
             "whole numbers: keys that may be used (> 0); floating: added to the scores, (key), "
-            "(query, key) or (batch, query, key)");
+            "(query, key) or (batch, query, key). The convolution before, and statistics of a batch in "
+            "training calls, are over all pixels");
     s.output("output", "batch, height, width, channels");
   }
 

@@ -150,7 +150,10 @@ enum {
   ATTN_PARAM_HAS_MAX = 1u << 3,
   ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
   ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
-  ATTN_PARAM_ODD = 1u << 6
+  ATTN_PARAM_ODD = 1u << 6,
+  /* BOOL: while it is true a position uses itself and earlier ones only; null: with a state it is true. The host
+     then refuses what mixes positions. */
+  ATTN_PARAM_CAUSAL = 1u << 7
 };
 
 typedef struct attn_param {
@@ -179,7 +182,10 @@ typedef struct attn_rule {
 
 enum {
   ATTN_INPUT_OPTIONAL = 1u << 0,
-  ATTN_INPUT_MASK = 1u << 1 /* a keep mask (or a float bias where the type says so): no width of its own */
+  ATTN_INPUT_MASK = 1u << 1, /* a keep mask (or a float bias where the type says so): no width of its own */
+  ATTN_INPUT_NUMBERS = 1u << 2, /* MASK: a floating one is no keep mask, the type reads its numbers otherwise */
+  ATTN_INPUT_PARTIAL = 1u << 3, /* MASK: what it leaves out still acts on other positions; the doc says how */
+  ATTN_INPUT_UNUSED = 1u << 4   /* taken for the sake of callers that pass it; no effect */
 };
 
 typedef struct attn_input {
