@@ -45,7 +45,8 @@ struct FNetFourierTransform : Layer<Params> {
         .numbers()
         .partial()
         .doc(
-            "multiplies the rows of the output, with its values as they are; rows of the input take "
+            "multiplies the rows of the output, with its values as they are; rows of the input "
+            "take "
             "part in all others");
     s.output("output", "batch, seq, dim");
   }

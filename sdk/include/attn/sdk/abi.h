@@ -447,10 +447,14 @@ typedef struct attn_state {
   int64_t max_len;              /* HISTORY: longest capacity allowed and the default one; 0: no bound */
 } attn_state;
 
+enum {
+  ATTN_SITE_MAP = 1u << 0 /* the input is (batch, height, width, channels); else axis -3 of rank 4 is the heads */
+};
+
 /* A member of a family (norm, probability, activation, regularizer), chosen by name and options. */
 typedef struct attn_component_spec {
   uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t flags;      /* ATTN_SITE_* */
   const char* family;  /* "norm", "probability", "activation", "regularizer" */
   const char* name;    /* as the parameter arrived; NULL: none (activation: linear) */
   const char* options; /* JSON text or NULL */
@@ -488,6 +492,8 @@ typedef struct attn_builder {
                    attn_error*); /* [one-thread-per-layer] */
   int32_t (*component)(struct attn_builder*, const attn_component_spec*,
                        const attn_component** out, attn_error*); /* [one-thread-per-layer] */
+  /* A line for the log, which begins with the layer's name. [one-thread-per-layer] */
+  void (*log)(struct attn_builder*, int32_t level, const char* text);
 } attn_builder;
 
 enum {
