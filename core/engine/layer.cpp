@@ -115,7 +115,7 @@ void Layer::forward(Context& ctx, const Call& call) {
           "false and no state attached to train");
   }
   refuse_mixing(call);
-  refuse_additive(call);
+  if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,

@@ -83,6 +83,11 @@ class Layer {
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().
   void forward(Context& ctx, const Call& call);
+  // What the floating elements of keep masks show: two bits an input, one for a negative number and one for a number
+  // above 0; after the first of these nothing more is read. forward() refuses masks with the first bit alone; where
+  // several members have a part each, the caller does, with the bits of all.
+  [[nodiscard]] uint32_t mask_signs(const attn_view* const* inputs) const;
+  void refuse_additive(uint32_t signs) const;
   // Makes permanent what the last call of ctx, which must have succeeded, did to its state.
   static void keep_state(Context& ctx);
   // An output of the last call; data nullptr: not given.
@@ -111,7 +116,6 @@ class Layer {
   [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
                            const BuiltComponent& c, const char* how, const char* expected) const;
   void refuse_mixing(const Call& call) const;
-  void refuse_additive(const Call& call) const;
   void warn_of_partial(const attn_input& in);
   Tensor* take_input(Context& ctx, uint32_t i, const attn_view& v);
   [[noreturn]] void raise(const attn_error& e) const;

@@ -2,8 +2,6 @@
 //
 // What positions may learn of each other in a call, for every type alike: masks as they were meant, and no norm,
 // activation or probability that carries a position where the call says it must not be seen.
-#include <attn/sdk/operator.hpp>
-
 #include "core/engine/layer.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/error/error.hpp"
@@ -89,31 +87,26 @@ void Layer::warn_of_partial(const attn_input& in) {
           .c_str());
 }
 
-void Layer::refuse_additive(const Call& call) const {
-  if (call.shapes_only) return;
+uint32_t Layer::mask_signs(const attn_view* const* inputs) const {
+  static_assert(2 * kMaxPorts <= 32);
+  uint32_t all = 0;
   for (uint32_t i = 0; i < type_.n_inputs; ++i) {
-    if (!call.inputs[i] || !is_keep_mask(*type_.inputs[i])) continue;
-    ops::Signs signs = ops::signs_of(*call.inputs[i]);
-    if (call.communicator) {
-      // Each member has a part of the mask, and all of them decide alike.
-      const sdk::Members members(call.communicator);
-      const auto size = static_cast<size_t>(members.size());
-      const auto own = static_cast<uint8_t>((signs.negative ? 1 : 0) | (signs.positive ? 2 : 0));
-      std::vector<uint8_t> all(size);
-      members.all_gather(&own, all.data(), std::vector<uint64_t>(size, 1).data());
-      for (const uint8_t s : all) {
-        signs.negative = signs.negative || (s & 1) != 0;
-        signs.positive = signs.positive || (s & 2) != 0;
-      }
-    }
-    if (signs.additive())
+    if (!inputs[i] || !is_keep_mask(*type_.inputs[i])) continue;
+    const ops::Signs signs = ops::signs_of(*inputs[i]);
+    all |= ((signs.negative ? 1u : 0u) | (signs.positive ? 2u : 0u)) << 2 * i;
+  }
+  return all;
+}
+
+void Layer::refuse_additive(uint32_t signs) const {
+  for (uint32_t i = 0; i < type_.n_inputs; ++i)
+    if ((signs >> 2 * i & 3u) == 1u)
       throw InvalidArgument(name_ + ": input '" + type_.inputs[i]->name + "' " + ops::kAdditiveMask,
                             {.where = name_,
                              .type = type_.id,
                              .parameter = type_.inputs[i]->name,
                              .expected = "a keep mask: true or 1 for what may be used",
                              .hint = "from an additive mask: mask == 0"});
-  }
 }
 
 Tensor* Layer::take_input(Context& ctx, uint32_t i, const attn_view& v) {
