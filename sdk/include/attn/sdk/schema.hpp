@@ -242,7 +242,7 @@ class InputField {
  public:
   InputField(attn_input& i, SchemaTables& t) : i_(i), t_(t) {}
   InputField& optional() { return i_.flags |= ATTN_INPUT_OPTIONAL, *this; }
-  // A keep mask or a bias: optional, any kind of element.
+  // A keep mask: optional, any kind of element. A floating one arrives as bool (> 0), unless it has numbers().
   InputField& mask() { return i_.flags |= ATTN_INPUT_MASK | ATTN_INPUT_OPTIONAL, *this; }
   // Of a mask: a floating one is no keep mask, the type adds or multiplies its numbers.
   InputField& numbers() { return i_.flags |= ATTN_INPUT_NUMBERS, *this; }
