@@ -121,6 +121,20 @@ TEST_CASE("cli: plugins and doctor") {
   check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
 }
 
+TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what a mask is") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -std::numeric_limits<float>::infinity();
+  for (const attn_dtype dtype : {ATTN_F32, ATTN_F64, ATTN_F16, ATTN_BF16}) {
+    const std::string file = folder / (std::string(dtype_name(dtype)) + ".safetensors");
+    save_safetensors(file, {{"m", mask.astype(dtype).view()}});
+    check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--input",
+                            "attention_mask=" + file + ":m", "--output", folder / "y.npy"}),
+                  {"'attention_mask'", "additive", "true or 1"});
+  }
+}
+
 TEST_CASE("cli: run writes what it computed") {
   const Folder folder;
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
