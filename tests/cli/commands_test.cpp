@@ -135,6 +135,36 @@ TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what
   }
 }
 
+TEST_CASE(
+    "cli: run keeps a third party's type from additive masks and from norms that look ahead") {
+  const Folder folder;
+  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string x = folder.write_npy("x.npy", {2, 5, 8});
+  const auto run = [&](const std::string& norm, std::vector<std::string> more) {
+    const std::string layer =
+        folder.write("keeps.json", R"({"type": "fixture.keeps", "norm": )" + norm + "}");
+    std::vector<std::string> command{"run",     layer,         "-q",       "--plugin-path", plugin,
+                                     "--input", "inputs=" + x, "--output", folder / "y.npy"};
+    command.insert(command.end(), more.begin(), more.end());
+    return attn_run(command);
+  };
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -1e9F;
+  write_npy(folder / "additive.npy", mask.view());
+  mask.data<float>()[0] = 1;
+  write_npy(folder / "keep.npy", mask.view());
+  const std::string additive = folder / "additive.npy", keep = folder / "keep.npy";
+  for (const std::string name : {"attention_mask=", "keep="}) {
+    check_refused(run("null", {"--input", name + additive}), {"additive", "true or 1"});
+    check_done(run("null", {"--input", name + keep}));
+  }
+  const std::string grn = R"("global_response_norm")";
+  check_done(run(grn, {}));
+  check_refused(run(grn, {"--input", "attention_mask=" + keep}), {"attention_mask", "mixes"});
+  check_refused(run(grn, {"--arg", "forwards=true"}), {"forwards", "mixes positions"});
+  check_done(run(R"("rms_norm")", {"--input", "attention_mask=" + keep, "--arg", "forwards=true"}));
+}
+
 TEST_CASE("cli: run writes what it computed") {
   const Folder folder;
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
