@@ -95,19 +95,18 @@ struct WindowAttention : Layer<Params> {
   Probability attn_prob;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size;
-    if (w > kLargestWindow)
-      fail("window_size (%lld) must be at most %lld", static_cast<long long>(w),
-           static_cast<long long>(kLargestWindow));
+    const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size,
+                  columns = product("3 * dim", 3, d);
+    check_at_most("window_size", w, kLargestWindow);
     Setting narrow;
     narrow.kind = Setting::Kind::object;
     narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
     table = b.weight("single_window_attention/relative_position_bias_table",
                      {(2 * w - 1) * (2 * w - 1), p.num_heads}, narrow, {},
                      p.use_relative_position_bias);
-    qkv = b.weight("single_window_attention/qkv/kernel", {d, 3 * d}, p.kernel_initializer,
+    qkv = b.weight("single_window_attention/qkv/kernel", {d, columns}, p.kernel_initializer,
                    p.kernel_regularizer);
-    qkv_bias = b.weight("single_window_attention/qkv/bias", {3 * d}, p.bias_initializer,
+    qkv_bias = b.weight("single_window_attention/qkv/bias", {columns}, p.bias_initializer,
                         p.bias_regularizer, p.qkv_bias);
     proj = b.weight("single_window_attention/proj/kernel", {d, d}, p.kernel_initializer,
                     p.kernel_regularizer);

@@ -34,6 +34,13 @@ void set(Json& config, const attn_param& p, int64_t value) {
   config.set(p.name, value);
 }
 
+// Cases of some width: a weight of one column may have as many rows as memory holds.
+bool is_wide(const Case& c) {
+  for (const auto& [name, x] : c.problem.inputs)
+    if (name.find("mask") == std::string::npos && x.dim(-1) < 8) return false;
+  return !c.is_long;
+}
+
 // "" where the layer is refused by InvalidArgument, or runs and gives as many numbers as its shapes say.
 std::string complaint(const Case& c) {
   try {
@@ -54,15 +61,18 @@ TEST_CASE("integers: values beyond any size are refused or run, in every paramet
   for (const std::string& type : list_attention_types()) {
     if (!oracle::knows(type)) continue;
     const auto params = integers(*find_attention_type(type).type);
-    for (uint64_t n = 0; n < kCases; ++n) {
+    uint64_t seen = 0;
+    for (uint64_t n = 0; seen < kCases && n < 100; ++n) {
       Marks marks;
       const Case c = make_case({3, type, n}, marks);
+      if (!is_wide(c)) continue;
+      ++seen;
       for (const attn_param* p : params)
         for (const int64_t value : kValues)
           for (const attn_param* q : params) {
             Case changed = c;
             set(changed.problem.config, *p, value);
-            if (q != p && (q < p || n > 0)) continue;  // each pair once
+            if (q != p && (q < p || seen > 1)) continue;  // each pair once
             if (q != p) set(changed.problem.config, *q, value);
             INFO(changed.problem.config.dump());
             CHECK(complaint(changed) == "");
