@@ -199,7 +199,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     // Equal scores: threshmax still divides by its sum plus epsilon.
     const bool gated = routing_prob.kind() == Probability::Kind::threshmax;
     const double factor = gated ? 0.5 / (0.5 + routing_prob.c->attrs[2].u.f) : 1.0;
-    const Tensor m = matmul(keys, keys, {.transpose_a = true, .alpha = alpha() * alpha()});
+    const Tensor m = matmul(keys, keys, {.transpose_a = true, .alpha = capsule::kPart * alpha() * alpha()});
     // One round's squash; last: of the capsule itself.
     const auto squashed = [&](const Tensor& a, const Tensor& base, bool last) {
       const Tensor am = matmul(a, m);
