@@ -3,6 +3,7 @@
 // Inputs of any size: random layers of every type with their inputs scaled up to 1e15. In float32 everything is finite
 // that float64 finds within the range of float32, and a NaN in an input is not lost. relu_k and exponential grow so
 // fast that the formula itself leaves every range.
+#include <attn/error.hpp>
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
 #include <catch2/catch.hpp>
@@ -68,6 +69,16 @@ std::string not_finite(const Outputs& narrow, const Outputs& wide) {
   return "";
 }
 
+// Some settings are refused only by a call, whose shapes they do not fit.
+bool accepts(Attention& layer, const Case& c) {
+  try {
+    static_cast<void>(run(layer, c, c.problem.inputs, spec_of(c)));
+    return true;
+  } catch (const InvalidArgument&) {
+    return false;
+  }
+}
+
 bool same(const Outputs& a, const Outputs& b) {
   return std::all_of(a.begin(), a.end(),
                      [&](const auto& entry) { return entry.second.v == b.at(entry.first).v; });
@@ -84,6 +95,7 @@ TEST_CASE("ranges: inputs up to 1e15 give finite outputs and gradients, for ever
       const Case c = make_case({5, type, n}, marks);
       if (c.is_long || grows(c)) continue;
       const auto layer32 = make_layer(c, ATTN_F32), layer64 = make_layer(c, ATTN_F64);
+      if (!accepts(*layer32, c)) continue;
       for (const double scale : kScales) {
         const auto inputs = scaled(c, scale);
         INFO(c.id.text() << " times " << scale << ": " << c.problem.config.dump() << " "
@@ -107,6 +119,7 @@ TEST_CASE("ranges: a NaN in an input is in the output, for every type") {
       if (masked) continue;
       for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) {
         const auto layer = make_layer(c, dtype);
+        if (!accepts(*layer, c)) continue;
         for (const auto& [name, t] : c.problem.inputs) {
           auto inputs = c.problem.inputs;
           const Outputs still = run(*layer, c, inputs, spec_of(c));
