@@ -55,15 +55,19 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
+  const auto forget = [this] {
+    weights_.clear();
+    states_.clear();
+    components_.clear();
+  };
+  forget();  // what a build that a fork() cut off has left
   try {
     declare(inputs);
     if (accept)
       for (const Weight& w : weights_) accept(w);
     draw(dtype, seed);
   } catch (...) {
-    weights_.clear();
-    states_.clear();
-    components_.clear();
+    forget();
     throw;
   }
   dtype_ = dtype;

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/threads/fork.hpp"
 #include "core/threads/pool.hpp"
 #include "tests/tools/child.hpp"
 
@@ -134,4 +135,56 @@ TEST_CASE("fork: the first use of the pool may fall on a fork") {
               threads::set_threads(2);
               return sums(p) && in_child([&] { return sums(p); }) == "exit 0";
             }) == "exit 0");
+}
+
+TEST_CASE("fork: what a Mutex guards is whole in the child, and the lock is free") {
+  threads::Mutex mutex;
+  threads::SharedMutex shared;
+  std::vector<int> numbers;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> writers;
+  for (int i = 0; i < 2; ++i)
+    writers.emplace_back([&] {
+      while (!stop) {
+        const std::unique_lock outer(shared);
+        const std::lock_guard lock(mutex);
+        numbers.push_back(1);
+        numbers.push_back(2);
+        if (numbers.size() > 1000) numbers.clear();
+      }
+    });
+  std::string ended = "exit 0";
+  for (int i = 0; i < 50 && ended == "exit 0"; ++i)
+    ended = in_child([&] {
+      const std::shared_lock outer(shared);
+      const std::lock_guard lock(mutex);
+      bool whole = numbers.size() % 2 == 0;
+      for (size_t k = 0; k < numbers.size(); ++k) whole = whole && numbers[k] == (k % 2 ? 2 : 1);
+      return whole;
+    });
+  stop = true;
+  for (std::thread& t : writers) t.join();
+  CHECK(ended == "exit 0");
+}
+
+TEST_CASE("fork: a CallbackMutex of another thread holds up neither the fork nor the child") {
+  threads::CallbackMutex mutex;
+  std::atomic<bool> held{false}, leave{false};
+  std::thread holder([&] {
+    const std::lock_guard lock(mutex);
+    held = true;
+    while (!leave) std::this_thread::yield();
+  });
+  while (!held) std::this_thread::yield();
+  const bool free_here = mutex.try_lock();
+  const std::string ended = in_child([&] {
+    const bool first = mutex.try_lock(), second = mutex.try_lock();
+    mutex.unlock();
+    const std::lock_guard lock(mutex);
+    return first && !second;
+  });
+  leave = true;
+  holder.join();
+  CHECK_FALSE(free_here);
+  CHECK(ended == "exit 0");
 }

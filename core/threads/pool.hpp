@@ -6,13 +6,13 @@
 // A worker that is idle spins for a short time and then sleeps; one that wakes up too late for a loop misses
 // it, the loop does not wait for it. A second caller at the same time, and a loop inside a loop, run on the
 // calling thread. Nothing is allocated while loops run. Which thread runs a piece is not determined, so
-// results must not depend on it (parallel.hpp). [any-thread]
+// results must not depend on it (parallel.hpp). A child of fork() has the pool without its threads; the first
+// loop there starts as many. [any-thread]
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/threads/executor.hpp"

@@ -7,11 +7,11 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/engine/layer.hpp"
+#include "core/threads/fork.hpp"
 #include "host/library/layer/arguments.hpp"
 
 namespace attn::weights {
@@ -104,9 +104,9 @@ class PluginLayer final : public Attention {
   Json config_;
   std::string name_;
   mutable engine::Layer layer_;  // its own lock guards what may change in const calls
-  std::mutex build_mutex_;
+  threads::CallbackMutex build_mutex_;  // the plugin runs inside
   std::atomic<bool> built_{false};
-  std::mutex contexts_mutex_;
+  threads::Mutex contexts_mutex_;
   std::vector<std::unique_ptr<Context>> contexts_;  // of the simple forward
 };
 

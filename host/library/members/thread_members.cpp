@@ -6,10 +6,11 @@
 #include <attn/error.hpp>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <list>
 #include <mutex>
+
+#include "core/threads/fork.hpp"
 
 namespace attn {
 namespace {
@@ -23,8 +24,9 @@ struct Message {
 // What the members of one group have in common.
 struct Channel {
   explicit Channel(int size) : gone(static_cast<size_t>(size), false) {}
-  std::mutex mutex{};
-  std::condition_variable changed{};
+  threads::Mutex mutex{};
+  threads::Condition changed{};
+  const uint32_t generation = threads::fork_generation();  // of the process that the members are in
   std::list<Message> posted{};
   std::vector<bool> gone;  // destroyed members
   std::string failure{};   // why the group is used up; "": it is not
@@ -77,6 +79,11 @@ class ThreadCommunicator final : public Communicator {
   }
 
  private:
+  // In a child of fork(), which has the group but not its threads.
+  [[nodiscard]] bool left_behind() const {
+    return channel_->generation != threads::fork_generation();
+  }
+
   struct Expected {
     int peer, tag;
     std::span<std::byte> data;
@@ -85,21 +92,22 @@ class ThreadCommunicator final : public Communicator {
 
   // Sleeps until done(); throws when the group is used up or the peer will never come.
   template <class Done>
-  void wait_for(int peer, std::unique_lock<std::mutex>& lock, Done&& done) {
+  void wait_for(int peer, std::unique_lock<threads::Mutex>& lock, Done&& done) {
     Channel& c = *channel_;
     bool ready = false;
     c.changed.wait(lock, [&] {
       ready = c.failure.empty() && done();
-      return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)];
+      return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)] || left_behind();
     });
     if (ready) return;
     throw Failure("communicator: " + (c.failure.empty()
                                           ? "member " + std::to_string(peer) + " of " +
-                                                std::to_string(size()) + " is gone"
+                                                std::to_string(size()) + " is gone" +
+                                                (left_behind() ? " since fork()" : "")
                                           : c.failure));
   }
 
-  void receive(const Expected& e, std::unique_lock<std::mutex>& lock) {
+  void receive(const Expected& e, std::unique_lock<threads::Mutex>& lock) {
     Channel& c = *channel_;
     auto message = c.posted.end();
     wait_for(e.peer, lock, [&] {
@@ -122,10 +130,10 @@ class ThreadCommunicator final : public Communicator {
   }
 
   // Takes back what was posted, when nobody reads it any more.
-  void withdraw(std::unique_lock<std::mutex>& lock) noexcept {
+  void withdraw(std::unique_lock<threads::Mutex>& lock) noexcept {
     received_.clear();
     for (const Posted message : sent_) {
-      channel_->changed.wait(lock, [&] { return !message->copying; });
+      channel_->changed.wait(lock, [&] { return !message->copying || left_behind(); });
       channel_->posted.erase(message);
     }
     sent_.clear();
