@@ -8,6 +8,7 @@
  *   FIXTURE_PARAMS  the parameters, an array     FIXTURE_NO_ENTRY    do not define the entry function
  *   FIXTURE_INIT    init function                FIXTURE_USES        array of operators that it uses
  *   FIXTURE_OPS     array of own operators       FIXTURE_DEINIT  deinit function
+ *   FIXTURE_ON_CALL function that each function of the type calls first
  */
 #ifndef ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
 #define ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
@@ -45,21 +46,31 @@
 #define FIXTURE_FORWARD forward
 #endif
 
+#ifndef FIXTURE_ON_CALL
+#define FIXTURE_ON_CALL() (void)0
+#endif
+
 static int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
   static int layer;
+  FIXTURE_ON_CALL();
   (void)values;
   (void)error;
   *out = (attn_layer*)&layer;
   return ATTN_OK;
 }
-static void destroy(attn_layer* layer) { (void)layer; }
+static void destroy(attn_layer* layer) {
+  FIXTURE_ON_CALL();
+  (void)layer;
+}
 static int32_t build(attn_layer* layer, attn_builder* builder, attn_error* error) {
+  FIXTURE_ON_CALL();
   (void)layer;
   (void)builder;
   (void)error;
   return ATTN_OK;
 }
 static inline int32_t forward(const attn_layer* layer, const attn_call* call, attn_error* error) {
+  FIXTURE_ON_CALL();
   (void)layer;
   (void)error;
   call->inputs[0]->refs++;
