@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/builder.hpp"
 #include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
@@ -18,6 +19,7 @@ std::atomic<uint64_t> layers_made{0};
 
 Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
     : type_(type), name_(std::move(name)), id_(layers_made.fetch_add(1) + 1) {
+  const cpu::FloatGuard arithmetic;
   attn_error e;
   const int32_t rc = type.create(values, &handle_, &e);
   if (rc != ATTN_OK) {
@@ -32,6 +34,7 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
 }
 
 Layer::~Layer() {
+  const cpu::FloatGuard arithmetic;
   if (handle_) type_.destroy(handle_);
 }
 
@@ -51,6 +54,7 @@ Weight* Layer::find_weight(std::string_view name) {
 
 void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
                   const Accept& accept) {
+  const cpu::FloatGuard arithmetic;
   if (built_) throw InvalidArgument(name_ + ": the layer is built already");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
@@ -112,6 +116,7 @@ void Layer::forward(Context& ctx, const Call& call) {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
+  const cpu::FloatGuard arithmetic;
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
@@ -210,6 +215,7 @@ void Layer::check_backward(const Context& ctx, const attn_view* const* cotangent
 
 void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
                      bool losses) {
+  const cpu::FloatGuard arithmetic;
   check_backward(ctx, cotangents);
   Context::Handles& h = ctx.handles;
   for (uint32_t i = 0; i < h.n_weights; ++i)

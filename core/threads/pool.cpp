@@ -15,6 +15,7 @@
 #include <system_error>
 #include <thread>
 
+#include "core/cpu/float_state.hpp"
 #include "core/error/error.hpp"
 #include "core/threads/fork.hpp"
 
@@ -34,6 +35,7 @@ struct Loop {
   std::atomic<int64_t> next{0};
 
   void work(int worker) {
+    const cpu::FloatGuard arithmetic;  // an application's thread, or a body, may have set another
     const int before = t_worker;
     t_worker = worker;
     bool helped = false;
@@ -50,6 +52,7 @@ struct Loop {
 
 // The same pieces as with many workers: bodies may count on none being larger than the grain.
 void run_inline(int64_t n, int64_t grain, Parallel::Body body, void* user) {
+  const cpu::FloatGuard arithmetic;
   const int before = t_worker;
   t_worker = std::max(before, 0);
   for (int64_t begin = 0; begin < n; begin += grain)

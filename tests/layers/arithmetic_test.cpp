@@ -62,9 +62,11 @@ TEST_CASE("arithmetic: what a loop's body sets on a worker ends with the loop") 
   threads::ThreadPool pool(3);
   threads::PoolParallel p(pool);
   std::atomic<int> wrong{0};
-  for (int i = 0; i < 200; ++i)
-    p.loop(64, 1, [&](int64_t begin, int64_t, int) {
-      if (begin < 3) wrong += FloatState::now() != FloatState{};
+  for (int i = 1; i <= 200; ++i)
+    p.loop(i % 64, 1, [&](int64_t, int64_t, int) {
+      static thread_local int last = 0;
+      if (last != i) wrong += FloatState::now() != FloatState{};
+      last = i;
       FloatState{.sse = 0x5F80}.set();
     });
   CHECK(wrong == 0);

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/strided.hpp"
 #include "core/schema/text.hpp"
 #include "core/weights/regularizers.hpp"
@@ -138,6 +139,7 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
   to.data = w.value.raw();
   engine::set_dense_strides(to);
   const std::unique_lock lock(layer_.mutex());
+  const cpu::FloatGuard arithmetic;
   engine::copy_strided(from, to);
   w.version.fetch_add(1);
 }

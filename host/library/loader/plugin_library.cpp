@@ -13,6 +13,7 @@
 #include <map>
 #include <utility>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/op_ref.hpp"
 #include "host/library/loader/table_check.hpp"
 
@@ -76,6 +77,7 @@ PluginLibrary::PluginLibrary(const attn_plugin* table, std::string path, PluginN
 
 Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const PluginNote& note) {
   namespace dll = boost::dll;
+  const cpu::FloatGuard arithmetic;
   FileIdentity now;
   if (!identify(path, &now) || !(now == note.identity)) return changed();
   // Not in Boost.DLL's list of modes, but passed on. Its load() without an exception loses the message.
@@ -101,6 +103,7 @@ Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const Plugi
   } catch (...) {
     return threw("attn_plugin_v1()", exception_text());
   }
+  if (cpu::FloatGuard::changed()) return changes_arithmetic("while it is loaded");
   if (auto refusal = check_table(table, note)) return *refusal;
 
   Opened& all = opened();
@@ -174,6 +177,7 @@ std::optional<Refusal> PluginLibrary::start(const EngineHooks& hooks, const Find
 
 std::optional<Refusal> PluginLibrary::run_init(const attn_engine* engine) const {
   if (table_->init == nullptr) return std::nullopt;
+  const cpu::FloatGuard arithmetic;
   attn_error error{};
   int32_t code = ATTN_OK;
   try {
@@ -181,6 +185,7 @@ std::optional<Refusal> PluginLibrary::run_init(const attn_engine* engine) const 
   } catch (...) {
     return threw("init()", exception_text());
   }
+  if (cpu::FloatGuard::changed()) return changes_arithmetic("in its init()");
   if (code == ATTN_OK) return std::nullopt;
   const std::string where = fixed_text(error.where), message = fixed_text(error.message);
   return Refusal{RefusalKind::init_failed,
@@ -199,6 +204,7 @@ void PluginLibrary::run_last_deinit() {
     all.to_deinit.pop_back();
   }
   if (library->lease_.use_count() > 1) return;
+  const cpu::FloatGuard arithmetic;
   try {
     library->table_->deinit();
   } catch (...) {

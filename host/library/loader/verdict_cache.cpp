@@ -37,6 +37,7 @@ bool lasting(RefusalKind kind) {
     case RefusalKind::hung:
     case RefusalKind::threw:
     case RefusalKind::printed:
+    case RefusalKind::changes_arithmetic:
     case RefusalKind::bad_table:
     case RefusalKind::metadata_mismatch:
       return true;
