@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch.hpp>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "host/library/loader/schema_check.hpp"
 #include "host/library/loader/table_check.hpp"
@@ -263,6 +265,54 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
     INFO("expected: " << expected);
     CHECK(verdict.find(expected) != std::string::npos);
     CHECK(verdict.find("; and ") == std::string::npos);  // not a dozen problems for one fault
+  }
+}
+
+TEST_CASE("table_check: what the engine has room for, and one more") {
+  // Each array of the table once, filled with elements of different names.
+  struct Limit {
+    const char* what;
+    uint32_t most;
+    std::function<void(Table&, uint32_t)> set;
+  };
+  std::deque<std::string> names;
+  for (int i = 0; i < 100; ++i) names.push_back("n" + std::to_string(i));
+  std::vector<attn_input> in(100);
+  std::vector<attn_output> out(100);
+  std::vector<attn_param> params(100);
+  std::vector<const attn_input*> ins;
+  std::vector<const attn_output*> outs;
+  std::vector<const attn_param*> ints;
+  const Table sample;
+  for (size_t i = 0; i < 100; ++i) {
+    in[i] = sample.mask, out[i] = sample.output, params[i] = sample.flag;
+    in[i].name = out[i].name = params[i].name = names[i].c_str();
+    ins.push_back(&in[i]), outs.push_back(&out[i]), ints.push_back(&params[i]);
+  }
+  in[0].flags = 0;
+  const Limit limits[] = {
+      {"inputs", 16,
+       [&](Table& t, uint32_t n) { t.type.inputs = ins.data(), t.type.n_inputs = n; }},
+      {"outputs", 16,
+       [&](Table& t, uint32_t n) { t.type.outputs = outs.data(), t.type.n_outputs = n; }},
+      {"arguments", 32,
+       [&](Table& t, uint32_t n) {
+         t.type.args = ints.data(), t.type.n_args = n;
+         t.type.n_outputs = 1;
+       }},
+      {"attributes", 32, [&](Table& t, uint32_t n) { t.op.attrs = ints.data(), t.op.n_attrs = n; }},
+      {"inputs", 16, [](Table& t, uint32_t n) { t.op.n_in = n; }},
+      {"outputs", 16, [](Table& t, uint32_t n) { t.op.n_out = n; }},
+      {"saved", 16, [](Table& t, uint32_t n) { t.op.n_saved = n; }}};
+  for (const Limit& limit : limits) {
+    INFO(limit.what);
+    CHECK(spoilt([&](Table& t) { limit.set(t, limit.most); }) == "good");
+    for (const uint32_t n : {limit.most + 1, limit.most + 2, 64u, 65u, 1u << 31}) {
+      const std::string verdict = spoilt([&](Table& t) { limit.set(t, n); });
+      INFO(n << ": " << verdict);
+      CHECK(verdict.find("bad_table") == 0);
+      CHECK(verdict.find(limit.what) != std::string::npos);
+    }
   }
 }
 
