@@ -100,7 +100,15 @@ void State::make_history(Slot& s, const attn_view& x) {
   s.present = true;
 }
 
+void State::check(uint32_t index, uint32_t kind) const {
+  if (index >= slots_.size() || !(slots_[index].declaration.flags & kind))
+    throw Failure("state: the type declared no " +
+                  std::string(kind & ATTN_STATE_HISTORY ? "history" : "value") + " of index " +
+                  std::to_string(index));
+}
+
 void State::append(uint32_t index, const attn_view& x, attn_view& all) {
+  check(index, ATTN_STATE_HISTORY);
   Slot& s = slots_[index];
   if (!s.present) make_history(s, x);
   const auto axis = static_cast<size_t>(s.declaration.axis);
@@ -137,6 +145,7 @@ void State::append(uint32_t index, const attn_view& x, attn_view& all) {
 }
 
 attn_view State::value(uint32_t index) const {
+  check(index, ATTN_STATE_VALUE);
   const Slot& s = slots_[index];
   attn_view v{};
   if (!s.present) return v;
@@ -152,7 +161,8 @@ attn_view State::value(uint32_t index) const {
 }
 
 void State::check_value(uint32_t index, const attn_view& x) const {
-  const Slot& s = slots_.at(index);
+  check(index, ATTN_STATE_VALUE);
+  const Slot& s = slots_[index];
   Shape wanted = s.present ? s.memory.shape() : s.declaration.shape;
   if (wanted.rank() > 0) wanted[0] = batch_;
   bool fits = x.rank == wanted.rank();
@@ -165,7 +175,8 @@ void State::check_value(uint32_t index, const attn_view& x) const {
 }
 
 void State::advance(int64_t positions) {
-  if (positions < 0 || (pending_ != 0 && pending_ != positions))
+  constexpr int64_t kLongest = int64_t{1} << 62;
+  if (positions < 0 || positions > kLongest - length_ || (pending_ != 0 && pending_ != positions))
     throw Failure("state: " + std::to_string(positions) + " positions counted after " +
                   std::to_string(pending_));
   pending_ = positions;

@@ -70,6 +70,8 @@ class State {
     bool present = false;  // a history that has memory, a value that was set
     bool appended = false;
   };
+  // Throws unless a plugin's index is that of a state of this kind (ATTN_STATE_*).
+  void check(uint32_t index, uint32_t kind) const;
   void make_history(Slot& slot, const attn_view& x);
 
   uint64_t owner_;

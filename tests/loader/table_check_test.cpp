@@ -185,7 +185,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.type.paper = nullptr; }, "its paper is not a text"},
       {[](T t) { t.type.description = "\xc3("; }, "its description is not a text"},
       {[](T t) { t.type.forward = nullptr; }, "create, destroy, build or forward is NULL"},
-      {[](T t) { t.type.n_inputs = 0; }, "it takes no input"},
+      {[](T t) { t.type.n_inputs = 0; }, "0 inputs, 1 to 16 are possible"},
       {[](T t) { t.input.flags = ATTN_INPUT_OPTIONAL; }, "its first input is optional"},
       {[](T t) { t.mask.name = "inputs"; }, "input 'inputs': the name is used twice"},
       {[](T t) {
@@ -203,7 +203,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.input.n_aliases = 1; }, "aliases are missing"},
       {[](T t) { t.input.n_shapes = 2; }, "input 'inputs': shapes are missing"},
       {[](T t) { t.input.dtypes = 1u << 20; }, "unknown kinds of elements"},
-      {[](T t) { t.type.n_outputs = 0; }, "1 to 64 outputs"},
+      {[](T t) { t.type.n_outputs = 0; }, "0 outputs, 1 to 16 are possible"},
       {[](T t) { t.weights.argument = "nothing"; }, "no bool argument 'nothing' asks for it"},
       {[](T t) {
          t.flag.kind = ATTN_PARAM_INT;
@@ -243,7 +243,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.mode.doc = nullptr; }, "doc is not a text"},
       {[](T t) { t.op.name = "My"; }, "operator 'My': the name is not made of"},
       {[](T t) { t.op.version = 0; }, "its version is 0"},
-      {[](T t) { t.op.n_in = 17; }, "0 to 16 inputs"},
+      {[](T t) { t.op.n_in = 17; }, "17 inputs, 0 to 16"},
       {[](T t) { t.op.in_const = 4; }, "names an input that does not exist"},
       {[](T t) { t.op.map_output = 1; }, "map_output names an output that does not exist"},
       {[](T t) { t.op.shape = nullptr; }, "shape or forward is NULL"},
@@ -291,18 +291,18 @@ TEST_CASE("table_check: what the engine has room for, and one more") {
   }
   in[0].flags = 0;
   const Limit limits[] = {
-      {"inputs", 16,
+      {"input", 16,
        [&](Table& t, uint32_t n) { t.type.inputs = ins.data(), t.type.n_inputs = n; }},
-      {"outputs", 16,
+      {"output", 16,
        [&](Table& t, uint32_t n) { t.type.outputs = outs.data(), t.type.n_outputs = n; }},
-      {"arguments", 32,
+      {"argument", 32,
        [&](Table& t, uint32_t n) {
          t.type.args = ints.data(), t.type.n_args = n;
          t.type.n_outputs = 1;
        }},
-      {"attributes", 32, [&](Table& t, uint32_t n) { t.op.attrs = ints.data(), t.op.n_attrs = n; }},
-      {"inputs", 16, [](Table& t, uint32_t n) { t.op.n_in = n; }},
-      {"outputs", 16, [](Table& t, uint32_t n) { t.op.n_out = n; }},
+      {"attribute", 32, [&](Table& t, uint32_t n) { t.op.attrs = ints.data(), t.op.n_attrs = n; }},
+      {"input", 16, [](Table& t, uint32_t n) { t.op.n_in = n; }},
+      {"output", 16, [](Table& t, uint32_t n) { t.op.n_out = n; }},
       {"saved", 16, [](Table& t, uint32_t n) { t.op.n_saved = n; }}};
   for (const Limit& limit : limits) {
     INFO(limit.what);

@@ -36,7 +36,6 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
     throw InvalidArgument(name_ + ": " + text,
                           {.where = name_, .type = t.id, .parameter = input, .hint = hint});
   };
-  if (t.n_inputs > engine::kMaxPorts) throw Failure(name_ + ": the type has too many inputs");
   uint32_t next = 0;
   for (const Input& in : inputs) {
     uint32_t i = 0;

@@ -87,7 +87,6 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     hash.add(arguments.training);
     notice.arguments = hash.value();
   });
-  static_assert(Notice::kInputs >= engine::kMaxPorts);
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
     notice.ranks[i] = ports.given[i] ? ports.views[i].rank : -1;
   Hash hash;

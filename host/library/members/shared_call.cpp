@@ -54,7 +54,7 @@ std::string difference(const Notice& first, const Notice& other) {
   if (first.flags != other.flags)
     return "other options (training, record, deterministic, penalties, cotangents) than member 0";
   if (first.arguments != other.arguments) return "other arguments than member 0";
-  for (int i = 0; i < Notice::kInputs; ++i) {
+  for (uint32_t i = 0; i < engine::kMaxPorts; ++i) {
     if (first.ranks[i] == other.ranks[i]) continue;
     const auto shown = [](int32_t rank) {
       return rank < 0 ? std::string("absent") : "of rank " + std::to_string(rank);

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/limits.hpp"
+
 namespace attn::host {
 
 // A member by itself, for calls that want the same bits as those of several.
@@ -30,8 +32,6 @@ class AloneCommunicator final : public Communicator {
 
 // What one member tells the others. Everything but `tokens`, `seed` and the error must be the same for all.
 struct Notice {
-  static constexpr int kInputs = 16;
-
   int32_t code = ATTN_OK;  // attn_code of what this member found wrong
   uint32_t flags = 0;      // of the caller: training and so on
   uint64_t layer = 0;      // hash of type, config and kind of number
@@ -41,7 +41,7 @@ struct Notice {
   int32_t reserved = 0;
   int64_t tokens = 0;
   int64_t batch = 0;
-  int32_t ranks[kInputs] = {};  // of the inputs, -1: not given
+  int32_t ranks[engine::kMaxPorts] = {};  // of the inputs, -1: not given
   char message[480] = {};
 
   // Runs a check; what it throws becomes the error of this member.
