@@ -79,13 +79,20 @@ class PluginLayer final : public Attention {
   void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports);
+  void build_for(std::span<const Input> inputs, const CallOptions& options);
+  // What is left of a call for backward().
+  enum class Keeps { nothing, context };
+  void check_recording(const CallOptions& call, Keeps keeps) const;
+  // The communicator of a call that others take part in, or nullptr.
+  [[nodiscard]] Communicator* others(const CallOptions& call) const;
   // Finds what is wrong with a call before anything of it runs. For a shared call (shared.cpp) on all members
   // together, and the seed of `call` becomes that of all.
   void start(Context::Impl& ctx, std::span<const Input> inputs,
-             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports, Keeps keeps);
   [[nodiscard]] bool is_shared(const CallOptions& call) const;
   void start_shared(Context::Impl& ctx, std::span<const Input> inputs,
-                    std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+                    std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports,
+                    Keeps keeps);
   void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,
                        const BackwardOptions& options);
   void check_memory(std::span<const OutputMemory> outputs) const;

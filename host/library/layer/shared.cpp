@@ -59,7 +59,7 @@ bool PluginLayer::is_shared(const CallOptions& call) const {
 
 void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs,
                                std::span<const OutputMemory> outputs, CallOptions& call,
-                               Ports& ports) {
+                               Ports& ports, Keeps keeps) {
   const attn_type& t = type();
   Notice notice;
   notice.attempt([&] {
@@ -72,6 +72,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
                             "with a communicator, the same on every member");
     if (call.state)
       throw InvalidArgument(name_ + ": a call has a state or a communicator, not both");
+    check_recording(call, keeps);
     assign_inputs(inputs, ports);
     check_memory(outputs);
     const attn_view& x = ports.views[0];
@@ -138,16 +139,11 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
     memory.push_back(e.trained ? at : nullptr);
     at += e.trained ? static_cast<size_t>(e.gradient.size()) * element : 0;
   }
-  try {
-    layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
-    if (layer_.dtype() == ATTN_F64)
-      members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
-    else
-      members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
-  } catch (const std::exception& e) {
-    members.fail(e.what());
-    throw;
-  }
+  layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
+  if (layer_.dtype() == ATTN_F64)
+    members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
+  else
+    members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].trained) continue;
     ConstView part(memory[i], layer_.dtype(), entries[i].gradient.shape());

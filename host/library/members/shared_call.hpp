@@ -30,6 +30,35 @@ class AloneCommunicator final : public Communicator {
   void give_up(const std::string&) noexcept override {}
 };
 
+// Of errors that all members throw alike: none of them waits, and the communicators stay usable.
+struct Told {};
+struct ToldRefusal final : InvalidArgument, Told {
+  using InvalidArgument::InvalidArgument;
+};
+struct ToldFailure final : Failure, Told {
+  using Failure::Failure;
+};
+
+// Ends the work of all with this reason, also without memory.
+void give_up(Communicator& members, const char* reason) noexcept;
+
+// A member's part in a call. Whatever ends it early, and was not told to all, ends the call of the others, which may
+// be waiting for this member at any point. members: nullptr where there are no others.
+template <class Part>
+auto take_part(Communicator* members, Part&& part) {
+  try {
+    return part();
+  } catch (const Told&) {
+    throw;
+  } catch (const std::exception& e) {
+    if (members) give_up(*members, e.what());
+    throw;
+  } catch (...) {
+    if (members) give_up(*members, "an exception of an unknown type");
+    throw;
+  }
+}
+
 // What one member tells the others. Everything but `tokens`, `seed` and the error must be the same for all.
 struct Notice {
   int32_t code = ATTN_OK;  // attn_code of what this member found wrong

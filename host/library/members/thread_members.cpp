@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <list>
 #include <mutex>
 
@@ -46,6 +47,7 @@ class ThreadCommunicator final : public Communicator {
  protected:
   void start_send(int peer, int tag, std::span<const std::byte> data) override {
     const std::lock_guard lock(channel_->mutex);
+    sent_.reserve(sent_.size() + 1);  // what is posted is taken back
     channel_->posted.push_back({rank(), peer, tag, data});
     sent_.push_back(std::prev(channel_->posted.end()));
     channel_->changed.notify_all();
@@ -71,9 +73,14 @@ class ThreadCommunicator final : public Communicator {
   }
   void give_up(const std::string& reason) noexcept override {
     std::unique_lock lock(channel_->mutex);
-    if (channel_->failure.empty())
-      channel_->failure = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
-                          " failed: " + reason;
+    if (channel_->failure.empty()) {
+      try {
+        channel_->failure = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
+                            " failed: " + reason;
+      } catch (const std::bad_alloc&) {
+        channel_->failure = "a member";  // short enough to need no memory
+      }
+    }
     channel_->changed.notify_all();
     withdraw(lock);
   }
