@@ -8,6 +8,7 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -16,6 +17,7 @@
 #include <thread>
 
 #include "core/cpu/float_state.hpp"
+#include "core/cpu/quota.hpp"
 #include "core/error/error.hpp"
 #include "core/threads/fork.hpp"
 
@@ -222,7 +224,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Parallel::Body body, void* user) 
   state_->run(loop);
 }
 
-int default_threads() {
+int default_threads(const std::string& root) {
   if (const char* text = std::getenv("ATTN_THREADS"); text != nullptr && *text != '\0') {
     int value = 0;
     const char* end = text + std::strlen(text);
@@ -233,11 +235,10 @@ int default_threads() {
   }
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    return std::clamp(CPU_COUNT(&set), 1, ThreadPool::kMaxThreads);
-  }
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
-                    ThreadPool::kMaxThreads);
+  double cpus = std::thread::hardware_concurrency();
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  if (const auto time = cpu::quota(root)) cpus = std::min(cpus, std::ceil(*time));
+  return static_cast<int>(std::clamp<double>(cpus, 1, ThreadPool::kMaxThreads));
 }
 
 namespace {

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/threads/executor.hpp"
@@ -46,9 +47,10 @@ class ThreadPool {
 // The process-wide pool, made at the first question with default_threads(). Throws as that does.
 [[nodiscard]] ThreadPool& pool();
 
-// ATTN_THREADS, or without it the number of CPUs that this process may use. Throws InvalidArgument when
-// ATTN_THREADS is not a number in [1, kMaxThreads].
-[[nodiscard]] int default_threads();
+// ATTN_THREADS, or without it the number of CPUs that this process may use: those of its affinity, and no more than
+// the processor time of its control group (core/cpu/quota.hpp, which has `root`), rounded up. Throws InvalidArgument
+// when ATTN_THREADS is not a number in [1, kMaxThreads].
+[[nodiscard]] int default_threads(const std::string& root = "");
 
 // Size of the process-wide pool. Throws InvalidArgument outside [1, kMaxThreads]. [any-thread, but see resize()]
 void set_threads(int threads);
