@@ -115,6 +115,8 @@ TEST_CASE("cli: plugins and doctor") {
     CHECK_THAT(doctor.out, Catch::Matchers::Contains(part));
   const Json facts =
       parsed(attn_run({"doctor", "--json", "--plugin-path", path, "--threads", "1"}).out);
+  const Json& quota = facts.at("threads").at("quota");
+  CHECK((quota.is_null() || quota.to_double() > 0));
   CHECK(facts.at("threads").at("threads") == Json(1));
   CHECK(facts.at("files").size() == 2);
   CHECK(facts.at("directories").size() == 1);
