@@ -249,6 +249,13 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.op.shape = nullptr; }, "shape or forward is NULL"},
       {[](T t) { t.attr.kind = ATTN_PARAM_NORM; },
        "an attribute of an operator cannot be of this kind"},
+      {[](T t) {
+         static const char* const nine[] = {"batch, seq", "a, b, c, d, e, f, g, h, i"};
+         t.mask.n_shapes = 2, t.mask.shapes = nine;
+       },
+       "input 'mask': 9 extents, 0 to 8 are possible"},
+      {[](T t) { t.output.shape = "a,b,c,d,e,f,g,h,i,j"; },
+       "output 'output': 10 extents, 0 to 8 are possible"},
       {[](T t) { t.use.slot = nullptr; },
        "use of operator 'linear': name, version or slot is missing"},
       {[](T t) { t.use.struct_size = 8; }, "uses[0] has struct_size 8"},

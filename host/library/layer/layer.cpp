@@ -27,6 +27,7 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
 void PluginLayer::settle(const attn_value* values) {
   const attn_type& t = type();
   std::vector<attn_value> all(values, values + t.n_params);
+  const cpu::FloatGuard arithmetic;
   layer_.settled(all.data());
   for (uint32_t i = 0; i < t.n_params; ++i) {
     if (values[i].kind != ATTN_NULL) continue;
