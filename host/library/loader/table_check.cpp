@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/loader/table_check.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -26,6 +27,13 @@ void check_count(const std::string& where, const char* what, uint32_t count, uin
   if (count >= least && count <= most) return;
   problems.push_back(where + ": " + std::to_string(count) + " " + what + ", " +
                      std::to_string(least) + " to " + std::to_string(most) + " are possible");
+}
+
+// Extents of a shape in words, "batch, seq": tensors have no more.
+void check_extents(const std::string& where, const char* shape, Problems& problems) {
+  const std::string text = shape;
+  const auto commas = static_cast<uint32_t>(std::count(text.begin(), text.end(), ','));
+  check_count(where, "extents", text.empty() ? 0 : commas + 1, 0, ATTN_MAX_RANK, problems);
 }
 
 void check_aliases(const std::string& at, const attn_input& input, std::set<std::string>& names,
@@ -67,7 +75,10 @@ void check_inputs(const std::string& where, const attn_type& t, Problems& proble
       continue;
     }
     for (uint32_t s = 0; s < input.n_shapes; ++s) {
-      if (!is_text(input.shapes[s])) problems.push_back(at + ": a shape is not a text");
+      if (!is_text(input.shapes[s]))
+        problems.push_back(at + ": a shape is not a text");
+      else
+        check_extents(at, input.shapes[s], problems);
     }
     constexpr uint32_t kKinds = (2u << ATTN_BOOL) - 2u;
     if ((input.dtypes & ~kKinds) != 0) problems.push_back(at + ": unknown kinds of elements");
@@ -94,6 +105,8 @@ void check_outputs(const std::string& where, const attn_type& t, Problems& probl
     }
     if (!is_text(output.doc) || !is_text(output.shape)) {
       problems.push_back(at + ": doc or shape is not a text");
+    } else {
+      check_extents(at, output.shape, problems);
     }
     if (output.argument == nullptr) continue;
     bool found = false;
