@@ -7,7 +7,8 @@
 
 namespace attn::engine {
 
-inline constexpr uint32_t kMaxPorts = 16;  // inputs, outputs or saved tensors, of one operator or one type
+// Inputs, outputs or saved tensors, of one operator or one type.
+inline constexpr uint32_t kMaxPorts = 16;
 inline constexpr uint32_t kMaxAttributes = 32;  // of one operator
 inline constexpr uint32_t kMaxArguments = 32;   // of the calls of one type
 

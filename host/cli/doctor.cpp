@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attn doctor: everything that decides what runs here and how fast.
+#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
-#include <fmt/format.h>
 #include <attn/error.hpp>
 #include <attn/threads.hpp>
 

@@ -91,8 +91,7 @@ int run_layer(const Globals& globals, const RunOptions& options) {
   CallArguments arguments;
   for (const std::string& text : options.arguments) arguments.add_assignment(text);
   std::vector<NameAndText> names;
-  for (const std::string& text : options.inputs)
-    names.push_back(parse_input(type, text));
+  for (const std::string& text : options.inputs) names.push_back(parse_input(type, text));
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("reading inputs");
   std::vector<Array> arrays;

@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <list>
 #include <mutex>
+#include <new>
 
 #include "core/threads/fork.hpp"
 
@@ -107,11 +107,11 @@ class ThreadCommunicator final : public Communicator {
       return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)] || left_behind();
     });
     if (ready) return;
-    throw Failure("communicator: " + (c.failure.empty()
-                                          ? "member " + std::to_string(peer) + " of " +
-                                                std::to_string(size()) + " is gone" +
-                                                (left_behind() ? " since fork()" : "")
-                                          : c.failure));
+    throw Failure("communicator: " +
+                  (c.failure.empty()
+                       ? "member " + std::to_string(peer) + " of " + std::to_string(size()) +
+                             " is gone" + (left_behind() ? " since fork()" : "")
+                       : c.failure));
   }
 
   void receive(const Expected& e, std::unique_lock<threads::Mutex>& lock) {
