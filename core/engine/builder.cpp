@@ -145,6 +145,9 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   const std::string site = s.site ? s.site : "";
   const Json options = s.options ? schema::parse_json(s.options) : Json();
   const Json name = s.name ? Json(s.name) : Json();
+  if (s.input.rank < 0 || s.input.rank > ATTN_MAX_RANK)
+    throw Failure("component '" + site + "': rank " + std::to_string(s.input.rank) +
+                  " is out of range");
   BuiltComponent& built = layer.components_.emplace_back();
   built.name = std::string(family) + " '" + (s.name ? s.name : "") + "'" +
                (site.empty() ? "" : " (" + site + ")");

@@ -204,11 +204,12 @@ Tensor* Context::view(Tensor* t, int32_t rank, const int64_t* shape, const int64
       throw InvalidArgument("view: an element may not repeat while gradients are recorded");
   }
   if (empty) last = -1;
-  const int64_t first = t->offset + offset;
-  if (offset < 0 || (!empty && last >= t->storage->elements - first))
+  // offset counts from t, whose own lies inside its storage.
+  const int64_t room = t->storage->elements - t->offset;
+  if (offset < 0 || (!empty && (offset > room || last >= room - offset)))
     throw InvalidArgument("view: shape " + shape_text(v) + " at offset " + std::to_string(offset) +
                           " does not lie inside a tensor of shape " + shape_text(t->view));
-  return new_tensor(t->storage, v, empty ? 0 : first);
+  return new_tensor(t->storage, v, empty ? 0 : t->offset + offset);
 }
 
 Tensor* Context::constant(int32_t dtype, int32_t rank, const int64_t* shape, const void* dense) {

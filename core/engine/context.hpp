@@ -15,15 +15,13 @@
 
 #include "core/engine/arena.hpp"
 #include "core/engine/ctx.hpp"
+#include "core/engine/limits.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/tensor.hpp"
 #include "core/tensor/array.hpp"
 
 namespace attn::engine {
-
-inline constexpr uint32_t kMaxPorts = 16;       // inputs or outputs of one operator
-inline constexpr uint32_t kMaxAttributes = 32;  // of one operator
 
 // Forwards loops to the process's threads and takes scratch memory from an arena.
 class ContextParallel final : public Parallel {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/builder.hpp"
 #include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
@@ -18,6 +19,7 @@ std::atomic<uint64_t> layers_made{0};
 
 Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
     : type_(type), name_(std::move(name)), id_(layers_made.fetch_add(1) + 1) {
+  const cpu::FloatGuard arithmetic;
   attn_error e;
   const int32_t rc = type.create(values, &handle_, &e);
   if (rc != ATTN_OK) {
@@ -36,6 +38,7 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
 }
 
 Layer::~Layer() {
+  const cpu::FloatGuard arithmetic;
   if (handle_) type_.destroy(handle_);
 }
 
@@ -55,19 +58,24 @@ Weight* Layer::find_weight(std::string_view name) {
 
 void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
                   const Accept& accept) {
+  const cpu::FloatGuard arithmetic;
   if (built_) throw InvalidArgument(name_ + ": the layer is built already");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
+  const auto forget = [this] {
+    weights_.clear();
+    states_.clear();
+    components_.clear();
+  };
+  forget();  // what a build that a fork() cut off has left
   try {
     declare(inputs);
     if (accept)
       for (const Weight& w : weights_) accept(w);
     draw(dtype, seed);
   } catch (...) {
-    weights_.clear();
-    states_.clear();
-    components_.clear();
+    forget();
     throw;
   }
   dtype_ = dtype;
@@ -112,6 +120,7 @@ void Layer::forward(Context& ctx, const Call& call) {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
+  const cpu::FloatGuard arithmetic;
   refuse_mixing(call);
   if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
   ctx.begin({.training = call.training,
@@ -212,6 +221,7 @@ void Layer::check_backward(const Context& ctx, const attn_view* const* cotangent
 
 void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
                      bool losses) {
+  const cpu::FloatGuard arithmetic;
   check_backward(ctx, cotangents);
   Context::Handles& h = ctx.handles;
   for (uint32_t i = 0; i < h.n_weights; ++i)

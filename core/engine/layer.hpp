@@ -15,7 +15,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -23,6 +22,7 @@
 #include "core/engine/state.hpp"
 #include "core/engine/weights.hpp"
 #include "core/schema/families/family.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::engine {
 
@@ -106,7 +106,7 @@ class Layer {
   void commit(Context& ctx);
 
   // For weights being read or replaced while calls may run.
-  [[nodiscard]] std::shared_mutex& mutex() const { return mutex_; }
+  [[nodiscard]] threads::SharedMutex& mutex() const { return mutex_; }
 
  private:
   friend struct BuilderHost;
@@ -132,7 +132,7 @@ class Layer {
   std::deque<Weight> weights_;
   std::vector<StateDeclaration> states_;
   std::deque<BuiltComponent> components_;
-  mutable std::shared_mutex mutex_;
+  mutable threads::SharedMutex mutex_;
 };
 
 }  // namespace attn::engine

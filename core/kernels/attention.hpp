@@ -155,13 +155,13 @@ template <class T>
   int64_t begin = 0, end = a.keys;
   if (a.causal && p + 1 < end) end = p + 1;
   if (a.window > 0) {
-    if (p - a.window + 1 > begin) begin = p - a.window + 1;
-    if (!a.causal && p + a.window < end) end = p + a.window;
+    if (p + 1 - begin > a.window) begin = p + 1 - a.window;
+    if (!a.causal && p < end - a.window) end = p + a.window;
   }
   if (a.block > 0) {
-    const int64_t c = (p >= 0 ? p : p - a.block + 1) / a.block * a.block;
+    const int64_t c = (p / a.block - (p % a.block < 0 ? 1 : 0)) * a.block;
     if (c > begin) begin = c;
-    if (c + a.block < end) end = c + a.block;
+    if (c < end - a.block) end = c + a.block;
   }
   if (begin > a.keys) begin = a.keys;
   return {begin, end < begin ? begin : end};

@@ -179,3 +179,27 @@ TEST_CASE("attention: keys and values of masked keys may be anything") {
         }
   });
 }
+
+TEST_CASE("attention: a window or block beyond every number shows what one beyond the keys shows") {
+  kernels::AttentionArgs<float> a{};
+  a.keys = 7;
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const bool causal : {false, true})
+    for (const int64_t offset : {-20, -3, 0, 3, 20})
+      for (int64_t i = 0; i < 7; ++i) {
+        a.causal = causal, a.offset = offset;
+        for (int64_t kernels::AttentionArgs<float>::*extent :
+             {&kernels::AttentionArgs<float>::window, &kernels::AttentionArgs<float>::block}) {
+          a.window = a.block = 0;
+          a.*extent = 1000;
+          const kernels::KeyRange expected = kernels::visible_keys(a, i);
+          for (const int64_t huge : {kMost, kMost - 1, kMost - 7}) {
+            a.*extent = huge;
+            const kernels::KeyRange r = kernels::visible_keys(a, i);
+            INFO(causal << " " << offset << " " << i << " " << huge);
+            CHECK(r.begin == expected.begin);
+            CHECK(r.end == expected.end);
+          }
+        }
+      }
+}

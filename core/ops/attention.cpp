@@ -205,6 +205,9 @@ struct attention {
       fail("this operator normalises the key axis only");
     if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0 || c.integer(kTile) < 0)
       fail("neither window nor block nor tile may be negative");
+    constexpr int64_t kFarthest = int64_t{1} << 48;
+    if (c.integer(kOffset) > kFarthest || c.integer(kOffset) < -kFarthest)
+      fail("offset %lld is out of range", static_cast<long long>(c.integer(kOffset)));
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     check_polynomial(c.reals(kCoefficients));
     if (kind == static_cast<int64_t>(ProbabilityKind::threshmax) && !c.in(kSlope))

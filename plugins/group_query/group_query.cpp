@@ -168,8 +168,6 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
  private:
   // Everything that can be refused before the first operator runs. length: new tokens.
   void check_call(const Call& c, const Tensor& input, int64_t position, int64_t length) const {
-    if (position < 0)
-      fail("position_offset (%lld) must not be negative", static_cast<long long>(position));
     if (rope_dim > 0 && position > p.max_seq_len - length)
       fail(
           "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "

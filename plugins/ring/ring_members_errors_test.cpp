@@ -97,7 +97,7 @@ TEST_CASE("ring, members: what one of them does wrong is told to all") {
   is_told(call([&](auto& in, auto&) { in.clear(); }), "'inputs' is missing");
   is_told(call([&](auto& in, auto&) { in.emplace_back("nothing", mask.view()); }), "no input");
   is_told(call([&](auto&, auto& o) { o.training = true; }), "other options");
-  is_told(call([&](auto&, auto& o) { o.record = true; }), "other options");
+  is_told(call([&](auto&, auto& o) { o.record = true; }), "recording needs a Context");
   is_told(call([&](auto&, auto& o) { o.seed = 4; }), "another seed");
   const Argument weights("return_attention_weights", true);
   is_told(call([&](auto&, auto& o) { o.arguments = {&weights, 1}; }), "other arguments");

@@ -3,11 +3,10 @@
 // What an attention type is made of: a class with describe(), build() and forward().
 //
 //   struct Identity : Layer<Params> {
-//     static constexpr TypeInfo info{.id = "example.identity", .class_name = "Identity", ...};
-//     static void describe(Schema<Params>& s);     // what it accepts
-//     void build(Builder& b);                      // declares weights, states, norms: members of
-//     the class void forward(Call& c) const;                 // or forward(Call& c, const
-//     Arguments& a) const
+//     static const TypeInfo info;               // its id, its class name and texts for people
+//     static void describe(Schema<Params>& s);  // what it accepts
+//     void build(Builder& b);                   // declares weights, states, norms: its members
+//     void forward(Call& c) const;              // or forward(Call& c, const Arguments& a) const
 //   };
 //
 // build() runs once a layer, before the first call, with the shapes of the inputs. forward() runs

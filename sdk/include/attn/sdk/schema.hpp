@@ -6,7 +6,7 @@
 //   static void describe(Schema<Params, Arguments>& s) {
 //     s.field("dim", &Params::dim).required().above(0).doc("model width");
 //     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
-//     s.divisible("dim", "num_heads");
+//     s.divisible<0, 1>();  // dim by num_heads: the parameters at these positions
 //     s.input("inputs", {"batch, seq, dim"}).doc("...");
 //     s.argument("use_causal_mask", &Arguments::use_causal_mask).doc("...");
 //     s.output("output", "batch, seq, dim");
