@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include <attn/sdk/error.hpp>
 
@@ -49,6 +50,9 @@ Json json_of_text(const char* text) {
   return text[0] == '{' ? schema::parse_json(text) : Json(text);
 }
 
+// One weight, or what a state keeps of one position: more would be 8 GB and a mistake in the configuration.
+constexpr int64_t kMostElements = std::numeric_limits<int32_t>::max();
+
 Shape checked_shape(const char* what, const char* name, int32_t rank, const int64_t* dims,
                     int64_t least) {
   if (rank < 0 || rank > ATTN_MAX_RANK)
@@ -58,9 +62,10 @@ Shape checked_shape(const char* what, const char* name, int32_t rank, const int6
   int64_t elements = 1;
   for (const int64_t n : shape)
     if (n < least || __builtin_mul_overflow(elements, std::max<int64_t>(n, 1), &elements) ||
-        elements > (int64_t{1} << 48))
+        elements > kMostElements)
       throw InvalidArgument(std::string(what) + " '" + name + "' cannot have shape " +
-                            shape.to_string());
+                            shape.to_string() + "; expected at most " +
+                            std::to_string(kMostElements) + " elements");
   return shape;
 }
 

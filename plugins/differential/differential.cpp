@@ -109,7 +109,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
   Regularizer activity;
 
   void build(Builder& b) {
-    const int64_t width = p.num_heads * p.head_dim;
+    const int64_t width = product("num_heads * head_dim", p.num_heads, p.head_dim);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{
           b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,

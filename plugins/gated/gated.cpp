@@ -131,8 +131,8 @@ struct GatedAttention : Layer<Params, Arguments> {
     heads = p.num_heads;
     kv_heads = *p.num_kv_heads;
     head = *p.head_dim;
-    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    const int64_t d = p.dim, width = heads * head, kv_width = kv_heads * head,
+    const int64_t d = p.dim, width = product("num_heads * head_dim", heads, head),
+                  kv_width = product("num_kv_heads * head_dim", kv_heads, head),
                   tokens = b.positions(0, 3);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
@@ -144,6 +144,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     q_linear = dense("q_linear", d, width);
     k_linear = dense("k_linear", d, kv_width);
     v_linear = dense("v_linear", d, kv_width);
+    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
     q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, width});
     k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, kv_width});
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});

@@ -102,8 +102,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
   void build(Builder& b) {
     const int64_t d = p.dim;
     head = p.dim / p.num_heads;
-    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    const int64_t kv_width = p.num_kv_heads * head;
+    const int64_t kv_width = product("num_kv_heads * head size", p.num_kv_heads, head);
     const auto kernel = [&](const char* name, int64_t width) {
       return b.weight(name, {d, width}, p.kernel_initializer, p.kernel_regularizer);
     };
@@ -112,6 +111,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     };
     w_q = kernel("w_q/kernel", d);
     w_q_bias = bias("w_q/bias", d);
+    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
     w_k = kernel("w_k/kernel", kv_width);
     w_k_bias = bias("w_k/bias", kv_width);
     w_v = kernel("w_v/kernel", kv_width);

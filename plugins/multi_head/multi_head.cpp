@@ -68,10 +68,10 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
   State key_cache, value_cache;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    qkv = b.weight("cross_attention/qkv/kernel", {d, 3 * d}, p.kernel_initializer,
+    const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
+    qkv = b.weight("cross_attention/qkv/kernel", {d, columns}, p.kernel_initializer,
                    p.kernel_regularizer);
-    qkv_bias = b.weight("cross_attention/qkv/bias", {3 * d}, "zeros", {}, p.use_bias);
+    qkv_bias = b.weight("cross_attention/qkv/bias", {columns}, "zeros", {}, p.use_bias);
     proj =
         b.weight("cross_attention/proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     proj_bias = b.weight("cross_attention/proj/bias", {d}, "zeros", {}, p.use_bias);

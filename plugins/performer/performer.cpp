@@ -77,7 +77,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
   State sums;
 
   void build(Builder& b) {
-    const int64_t d = p.dim;
+    const int64_t d = p.dim, columns = product("3 * dim", 3, d);
     head = d / p.num_heads;
     trig = p.feature_map == "clamped_trig";
     if (p.nb_features > kMostNumbers / d)
@@ -86,8 +86,9 @@ struct PerformerAttention : Layer<Params, Arguments> {
           "numbers",
           static_cast<long long>(p.nb_features), static_cast<long long>(d),
           static_cast<long long>(kMostNumbers));
-    qkv = b.weight("qkv_projection/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv_projection/bias", {3 * d}, p.bias_initializer, p.bias_regularizer,
+    qkv =
+        b.weight("qkv_projection/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv_projection/bias", {columns}, p.bias_initializer, p.bias_regularizer,
                         p.use_bias);
     output =
         b.weight("output_projection/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);

@@ -110,9 +110,9 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   Probability attn_prob;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    qkv = b.weight("qkv/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv/bias", {3 * d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
+    qkv = b.weight("qkv/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv/bias", {columns}, p.bias_initializer, p.bias_regularizer, p.use_bias);
     proj = b.weight("proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     proj_bias = b.weight("proj/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);

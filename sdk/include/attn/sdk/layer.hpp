@@ -77,6 +77,23 @@ struct Probability : detail::Component {
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
 
+// a * b, for extents made of what users choose; refused by the name `of` ("num_heads * key_dim") where it has no place
+// in 64 bits.
+inline int64_t product(const char* of, int64_t a, int64_t b) {
+  int64_t n = 0;
+  if (__builtin_mul_overflow(a, b, &n))
+    fail("%s (%lld * %lld) is too large; expected a product below 2^63", of,
+         static_cast<long long>(a), static_cast<long long>(b));
+  return n;
+}
+
+// Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
+inline void check_at_most(const char* name, int64_t value, int64_t most) {
+  if (value > most)
+    fail("%s (%lld) must be at most %lld", name, static_cast<long long>(value),
+         static_cast<long long>(most));
+}
+
 // Lent to build().
 class Builder {
  public:
@@ -142,13 +159,19 @@ class Builder {
   // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known.
   Norm norm(const char* site, const std::optional<std::string>& type, const Setting& options,
             std::initializer_list<int64_t> input) {
-    return {component("norm", site, type ? type->c_str() : nullptr, options, input)};
+    return {component("norm", site, type ? type->c_str() : nullptr, options,
+                      {input.begin(), input.size()})};
   }
   Probability probability(const char* site, const std::string& type, const Setting& options) {
-    return {component("probability", site, type.c_str(), options, {-1, -1, -1, -1})};
+    constexpr int64_t kScores[]{-1, -1, -1, -1};
+    return {component("probability", site, type.c_str(), options, kScores)};
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
                         const Setting& options, std::initializer_list<int64_t> input) {
+    return activation(site, type, options, std::span(input.begin(), input.size()));
+  }
+  Activation activation(const char* site, const std::optional<std::string>& type,
+                        const Setting& options, std::span<const int64_t> input) {
     return {component("activation", site, type ? type->c_str() : nullptr, options, input)};
   }
   Regularizer regularizer(const Setting& s) {
@@ -169,7 +192,7 @@ class Builder {
   Weight declare(attn_weight& w, const char* name, std::initializer_list<int64_t> shape) {
     w.struct_size = sizeof w;
     w.name = name;
-    fill(shape, w.rank, w.shape);
+    fill({shape.begin(), shape.size()}, w.rank, w.shape);
     uint32_t index = 0;
     attn_error e;
     sdk::check(b_->weight(b_, &w, &index, &e), e);
@@ -181,7 +204,7 @@ class Builder {
     s.struct_size = sizeof s;
     s.flags = flags;
     s.name = name;
-    fill(shape, s.rank, s.shape);
+    fill({shape.begin(), shape.size()}, s.rank, s.shape);
     s.axis = axis;
     s.max_len = max_len;
     uint32_t index = 0;
@@ -190,7 +213,7 @@ class Builder {
     return {static_cast<int32_t>(index)};
   }
   detail::Component component(const char* family, const char* site, const char* name,
-                              const Setting& options, std::initializer_list<int64_t> input) {
+                              const Setting& options, std::span<const int64_t> input) {
     attn_component_spec s{};
     s.struct_size = sizeof s;
     s.family = family;
@@ -204,7 +227,7 @@ class Builder {
     sdk::check(b_->component(b_, &s, &out, &e), e);
     return {out};
   }
-  static void fill(std::initializer_list<int64_t> from, int32_t& rank, int64_t* to) {
+  static void fill(std::span<const int64_t> from, int32_t& rank, int64_t* to) {
     if (from.size() > ATTN_MAX_RANK) fail("more than %d axes", ATTN_MAX_RANK);
     rank = static_cast<int32_t>(from.size());
     for (const int64_t n : from) *to++ = n;
