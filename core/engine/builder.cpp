@@ -7,6 +7,7 @@
 
 #include <attn/sdk/error.hpp>
 
+#include "core/engine/op_ref.hpp"
 #include "core/error/error.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
@@ -26,6 +27,9 @@ int32_t weight(attn_builder* b, const attn_weight* w, uint32_t* index, attn_erro
 }
 int32_t state(attn_builder* b, const attn_state* s, uint32_t* index, attn_error* e) {
   return sdk::detail::guard(e, [&] { *index = host(b).add_state(*s); });
+}
+void log_line(attn_builder* b, int32_t level, const char* text) {
+  log(level, (host(b).layer.name() + ": " + (text ? text : "")).c_str());
 }
 int32_t component(attn_builder* b, const attn_component_spec* s, const attn_component** out,
                   attn_error* e) {
@@ -79,6 +83,7 @@ BuilderHost::BuilderHost(Layer& to, const std::vector<attn_shape>& inputs) : lay
   table.weight = &weight;
   table.state = &state;
   table.component = &component;
+  table.log = &log_line;
 }
 
 Weight& BuilderHost::new_weight(std::string name, const Shape& shape, uint32_t flags) {
@@ -141,8 +146,11 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   const Json options = s.options ? schema::parse_json(s.options) : Json();
   const Json name = s.name ? Json(s.name) : Json();
   BuiltComponent& built = layer.components_.emplace_back();
+  built.name = std::string(family) + " '" + (s.name ? s.name : "") + "'" +
+               (site.empty() ? "" : " (" + site + ")");
   if (family == "norm") {
-    built.component = schema::norm_component(schema::resolve_norm(name, options), s.input, site);
+    built.component = schema::norm_component(schema::resolve_norm(name, options), s.input, site,
+                                             (s.flags & ATTN_SITE_MAP) != 0);
   } else if (family == "probability") {
     built.component = schema::probability_component(
         schema::resolve_probability(s.name ? s.name : "softmax", options));

@@ -3,14 +3,20 @@
 // Tensors, views, states and results of a call. Running operators: run.cpp; gradients: backward.cpp.
 #include "core/engine/context.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/engine/strided.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
+#include "core/ops/keep.hpp"
 #include "core/threads/pool.hpp"
 
 namespace attn::engine {
+
+namespace {
+constexpr int64_t kMaskGrain = 1 << 16;  // elements of a mask that are worth another thread
+}  // namespace
 
 int ContextParallel::concurrency() const noexcept { return threads::concurrency(); }
 
@@ -137,6 +143,24 @@ Tensor* Context::external(const attn_view& v, bool wants_grad) {
   s->wants_grad = wants_grad && floating && recording_;
   Tensor* t = new_tensor(s, dense, 0);
   if (copy && !shapes_only_) copy_strided(v, t->view);
+  return t;
+}
+
+Tensor* Context::keep_mask(const attn_view& v) {
+  attn_view dense = v;
+  dense.dtype = ATTN_BOOL;
+  set_dense_strides(dense);
+  Tensor* t = new_tensor(new_storage(size_of(v), ATTN_BOOL, true), dense, 0);
+  if (shapes_only_ || size_of(v) == 0) return t;
+  const int64_t n = v.rank ? v.shape[v.rank - 1] : 1, step = v.rank ? v.stride[v.rank - 1] : 1;
+  auto* out = static_cast<uint8_t*>(t->view.data);
+  parallel_.loop(size_of(v) / n, std::max<int64_t>(1, kMaskGrain / n),
+                 [&](int64_t begin, int64_t end, int) {
+                   ops::for_rows(v, begin, end, [&](int64_t r, int64_t first) {
+                     sdk::read_keep(v, first, step, n, out + r * n);
+                     return true;
+                   });
+                 });
   return t;
 }
 

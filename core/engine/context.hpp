@@ -88,6 +88,8 @@ class Context final : public attn_ctx {
   void begin(const Start& start);
   // A tensor over somebody else's dense memory, or a converted dense copy where strides or kind do not suit.
   [[nodiscard]] Tensor* external(const attn_view& v, bool wants_grad);
+  // A floating keep mask as true and false, dense: every element by its own bits, before anything could round it.
+  [[nodiscard]] Tensor* keep_mask(const attn_view& v);
   [[nodiscard]] Tensor* weight(Weight& w, bool wants_grad);
   void set_weights(attn_tensor** list, uint32_t n) { weights_ = list, n_weights_ = n; }
   template <class T>

@@ -29,6 +29,10 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
   }
   if (!handle_)
     throw Failure(std::string(type.id) + ": the plugin created no layer", {.type = type.id});
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    if (type.params[i]->flags & ATTN_PARAM_CAUSAL && values[i].kind == ATTN_VALUE_BOOL &&
+        values[i].u.i != 0)
+      causal_ = type.params[i]->name;
 }
 
 Layer::~Layer() {
@@ -69,6 +73,8 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
   dtype_ = dtype;
   shapes_ = inputs;
   built_ = true;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].present) warn_of_partial(*type_.inputs[i]);
 }
 
 void Layer::declare(const std::vector<attn_shape>& inputs) {
@@ -106,6 +112,8 @@ void Layer::forward(Context& ctx, const Call& call) {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
+  refuse_mixing(call);
+  if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
@@ -117,7 +125,7 @@ void Layer::forward(Context& ctx, const Call& call) {
   h.n_outputs = type_.n_outputs;
   h.n_weights = static_cast<uint32_t>(weights_.size());
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
-    if (call.inputs[i]) h.inputs[i] = ctx.external(*call.inputs[i], true);
+    if (call.inputs[i]) h.inputs[i] = take_input(ctx, i, *call.inputs[i]);
   auto** current = ctx.handle_list<attn_tensor>(h.n_weights);
   h.weights = ctx.handle_list<Tensor>(h.n_weights);
   {

@@ -83,7 +83,10 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.window = c.integer(kWindow);
   a.block = c.integer(kBlock);
   a.tile = c.integer(kTile);
-  if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m).scores();
+  if (const attn_view* m = c.in(kKeep)) {
+    if (signs_of(*m).additive()) fail("mask of shape %s %s", shape_text(*m).c_str(), kAdditiveMask);
+    a.mask = keep_bytes(c, *m).scores();
+  }
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
   a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;

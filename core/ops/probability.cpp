@@ -154,6 +154,8 @@ struct probability {
    public:
     explicit Masked(const OpCall& c) : z_(c.in(kScores)), zero_(c.integer(7) == 1) {
       if (c.in(kKeep)) {
+        if (signs_of(*c.in(kKeep)).additive())
+          fail("mask of shape %s %s", shape_text(*c.in(kKeep)).c_str(), kAdditiveMask);
         keep_ = broadcast_to(ranked_keep(c), *z_);
         masked_ = true;
       }

@@ -136,6 +136,29 @@ TEST_CASE("probability: a masked key does not exist for softmax and sparsemax") 
   CHECK(a[3] == Approx(b[2]));
 }
 
+TEST_CASE("probability, attention: a floating mask that looks like an additive one is refused") {
+  Trial t = trial(ProbabilityKind::softmax, {-1}), whole(op_attention());
+  t.in = {uniform({2, 3, 5, 6}, -2, 2), std::nullopt, std::nullopt};
+  whole.in = {uniform({2, 3, 5, 4}, -2, 2), uniform({2, 3, 6, 4}, -2, 2, 2),
+              uniform({2, 3, 6, 4}, -2, 2, 3), std::nullopt};
+  const auto refusals = [&](const std::vector<double>& values, int32_t dtype) {
+    t.in[2] = whole.in[3] = Values{{6}, values, dtype};
+    return std::pair(t.refusal(), whole.refusal());
+  };
+  for (const int32_t dtype : {ATTN_F32, ATTN_F64})
+    for (const std::vector<double>& values : {std::vector<double>{0, 0, -INFINITY, 0, 0, 0},
+                                              {-1e9, -1e9, -1e9, -1e9, -1e9, -1e9},
+                                              {NAN, NAN, -1, NAN, 0, -0.0}}) {
+      const auto [alone, inside] = refusals(values, dtype);
+      CHECK_THAT(alone, Catch::Matchers::Contains("additive"));
+      CHECK_THAT(inside, Catch::Matchers::Contains("additive"));
+    }
+  const std::pair<std::string, std::string> fine;
+  CHECK(refusals({0, 0, -INFINITY, 0, 0, 1e-30}, ATTN_F32) == fine);
+  CHECK(refusals({0, 0, -0.0, NAN, 0, 0}, ATTN_F64) == fine);
+  CHECK(refusals({0, 0, -1, 0, 0, -1}, ATTN_I32) == fine);
+}
+
 TEST_CASE("probability: rows of -infinity count as zeros, also where kept") {
   const ProbabilityKind kind = every_kind();
   Trial t = trial(kind, {-1});

@@ -94,7 +94,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
-        .doc("keys that may be used (> 0), after routing");
+        .partial()
+        .doc("keys that may be used (> 0), after routing; all tokens take part in the routing");
     s.output("output", "batch, seq, dim");
   }
 

@@ -44,7 +44,12 @@ struct FNetFourierTransform : Layer<Params> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"batch, seq"})
         .mask()
-        .doc("multiplies the rows of the output, with its values as they are");
+        .numbers()
+        .partial()
+        .doc(
+            "multiplies the rows of the output, with its values as they are; rows of the input "
+            "take "
+            "part in all others");
     s.output("output", "batch, seq, dim");
   }
 

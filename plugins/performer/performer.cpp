@@ -38,7 +38,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("nb_features", &Params::nb_features).above(0).doc("random features of a head");
-    s.field("causal", &Params::causal).doc("a position uses itself and earlier ones only");
+    s.field("causal", &Params::causal).causal().doc("a position uses itself and earlier ones only");
     s.field("ortho_scaling", &Params::ortho_scaling)
         .at_least(0)
         .doc(

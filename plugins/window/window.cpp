@@ -142,7 +142,7 @@ struct WindowAttention : Layer<Params> {
     const Attended o = attention(
         c, q, k, v, attn_prob,
         {.scale = p.qk_scale.value_or(usual), .dropout = c.training() ? p.attn_dropout_rate : 0.0},
-        mask_of_windows(c.input(1), batch, tokens, cells), bias(c, rows, columns));
+        mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
     const Tensor y = join(merge_heads(o.output), tokens);
     c.output(0, linear(y, c[proj], c[proj_bias]));
   }
@@ -213,12 +213,14 @@ struct WindowAttention : Layer<Params> {
   }
 
   // Padding cells are masked as soon as there is a mask.
-  [[nodiscard]] Tensor mask_of_windows(const Tensor& mask, int64_t batch, int64_t tokens,
-                                       int64_t cells) const {
+  [[nodiscard]] Tensor mask_of_windows(const Call& c, const Tensor& mask, int64_t batch,
+                                       int64_t tokens, int64_t cells) const {
     if (!mask || is_one_window(tokens)) return mask;
-    const bool ready = mask.dtype() == ATTN_F32 || mask.dtype() == ATTN_F64;
-    const Tensor numbers = ready ? mask : convert(mask, ATTN_F32);
-    const Tensor pieces = cut(numbers.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    const float values[] = {0, 1};
+    const std::array<int64_t, 1> two{2};
+    const Tensor numbers = c.constant(ATTN_F32, two, values);
+    const Tensor keep = select(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
+    const Tensor pieces = cut(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
     return pieces.reshape({pieces.dim(0), cells});
   }
 };

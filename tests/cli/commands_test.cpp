@@ -121,6 +121,50 @@ TEST_CASE("cli: plugins and doctor") {
   check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
 }
 
+TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what a mask is") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -std::numeric_limits<float>::infinity();
+  for (const attn_dtype dtype : {ATTN_F32, ATTN_F64, ATTN_F16, ATTN_BF16}) {
+    const std::string file = folder / (std::string(dtype_name(dtype)) + ".safetensors");
+    save_safetensors(file, {{"m", mask.astype(dtype).view()}});
+    check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--input",
+                            "attention_mask=" + file + ":m", "--output", folder / "y.npy"}),
+                  {"'attention_mask'", "additive", "true or 1"});
+  }
+}
+
+TEST_CASE(
+    "cli: run keeps a third party's type from additive masks and from norms that look ahead") {
+  const Folder folder;
+  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string x = folder.write_npy("x.npy", {2, 5, 8});
+  const auto run = [&](const std::string& norm, std::vector<std::string> more) {
+    const std::string layer =
+        folder.write("keeps.json", R"({"type": "fixture.keeps", "norm": )" + norm + "}");
+    std::vector<std::string> command{"run",     layer,         "-q",       "--plugin-path", plugin,
+                                     "--input", "inputs=" + x, "--output", folder / "y.npy"};
+    command.insert(command.end(), more.begin(), more.end());
+    return attn_run(command);
+  };
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -1e9F;
+  write_npy(folder / "additive.npy", mask.view());
+  mask.data<float>()[0] = 1;
+  write_npy(folder / "keep.npy", mask.view());
+  const std::string additive = folder / "additive.npy", keep = folder / "keep.npy";
+  for (const std::string name : {"attention_mask=", "keep="}) {
+    check_refused(run("null", {"--input", name + additive}), {"additive", "true or 1"});
+    check_done(run("null", {"--input", name + keep}));
+  }
+  const std::string grn = R"("global_response_norm")";
+  check_done(run(grn, {}));
+  check_refused(run(grn, {"--input", "attention_mask=" + keep}), {"attention_mask", "mixes"});
+  check_refused(run(grn, {"--arg", "forwards=true"}), {"forwards", "mixes positions"});
+  check_done(run(R"("rms_norm")", {"--input", "attention_mask=" + keep, "--arg", "forwards=true"}));
+}
+
 TEST_CASE("cli: run writes what it computed") {
   const Folder folder;
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});

@@ -99,8 +99,14 @@ void check_gradients(Trial& t);  // against finite differences
   return {begin, begin + width};
 }
 
-// A norm whose result at one position depends on others, with the options of the case.
+// A norm or an activation whose result at one position depends on others, with the options of the case.
 [[nodiscard]] bool mixes_positions(const Case& c);
+// A norm that takes statistics of the batch in training calls.
+[[nodiscard]] bool takes_statistics(const Case& c);
+// The call is causal, by parameter or argument.
+[[nodiscard]] bool is_causal(const Case& c);
+// The mask of the case as its type declares it; nullptr: none is given.
+[[nodiscard]] const attn_input* declared_mask(const Case& c);
 // logit_norm at a low temperature makes scores of some hundred, whose rounding errors are those of no other norm.
 [[nodiscard]] bool is_sharp(const Case& c);
 // A norm of single numbers divides what is zero but for rounding by the square root of a small epsilon.

@@ -35,7 +35,7 @@ std::vector<std::int64_t> score_axes(const Options& options, std::string_view na
   const std::vector<std::int64_t> given = options.axes("axis");
   for (const std::int64_t axis : given) {
     if (axis < -kScoreRank || axis >= kScoreRank) options.fail("axis", "must be between -3 and 3");
-    if (axis == 0 || axis == -kScoreRank) options.fail("axis", "must not be the batch axis");
+    if (axis == -kScoreRank) options.fail("axis", "must not be the batch axis");
   }
   try {
     return negative_axes(given, kScoreRank, name);

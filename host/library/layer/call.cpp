@@ -107,6 +107,7 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                                  .state = state ? &state->engine : nullptr,
                                  .communicator = ctx.shared.table(),
                                  .part = ctx.shared.part()};
+  if (!shapes_only && ctx.shared.communicator()) refuse_shared_masks(ctx, ports);
   try {
     layer_.forward(ctx.engine, call);
   } catch (const std::exception& e) {

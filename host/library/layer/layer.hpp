@@ -86,6 +86,8 @@ class PluginLayer final : public Attention {
   [[nodiscard]] bool is_shared(const CallOptions& call) const;
   void start_shared(Context::Impl& ctx, std::span<const Input> inputs,
                     std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+  // Masks of which no member alone can say what they mean.
+  void refuse_shared_masks(Context::Impl& ctx, const Ports& ports);
   void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,
                        const BackwardOptions& options);
   void check_memory(std::span<const OutputMemory> outputs) const;

@@ -108,7 +108,17 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     run(ctx, ports, call, true);
     for (const OutputMemory& m : outputs) check_output(ctx, m);
   });
-  ctx.shared.agree(checked, name_);
+  (void)ctx.shared.agree(checked, name_);
+}
+
+void PluginLayer::refuse_shared_masks(Context::Impl& ctx, const Ports& ports) {
+  bool masked = false;
+  for (uint32_t i = 0; i < type().n_inputs; ++i)
+    masked = masked || (ports.given[i] && type().inputs[i]->flags & ATTN_INPUT_MASK);
+  if (!masked) return;  // the same on all members
+  Notice notice;
+  notice.mask_signs = layer_.mask_signs(ports.given);
+  layer_.refuse_additive(ctx.shared.agree(notice, name_));
 }
 
 void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cotangents,
@@ -126,7 +136,7 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
   notice.flags = options.penalties ? 1u : 0u;
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
     if (ports.given[i]) notice.flags |= 2u << i;
-  ctx.shared.agree(notice, name_);
+  (void)ctx.shared.agree(notice, name_);
 
   // What this call adds, apart from what is there already.
   int64_t total = 0;

@@ -134,6 +134,10 @@ uint64_t SharedCall::begin(Communicator* communicator, bool ordered, const Notic
   return all[0].seed;
 }
 
-void SharedCall::agree(const Notice& own, const std::string& who) { (void)gather(own, who); }
+uint32_t SharedCall::agree(const Notice& own, const std::string& who) {
+  uint32_t signs = 0;
+  for (const Notice& n : gather(own, who)) signs |= n.mask_signs;
+  return signs;
+}
 
 }  // namespace attn::host

@@ -28,7 +28,8 @@ class AloneCommunicator final : public Communicator {
   void give_up(const std::string&) noexcept override {}
 };
 
-// What one member tells the others. Everything but `tokens`, `seed` and the error must be the same for all.
+// What one member tells the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
+// all.
 struct Notice {
   static constexpr int kInputs = 16;
 
@@ -38,7 +39,7 @@ struct Notice {
   uint64_t arguments = 0;  // hash of the call's
   uint64_t seed = 0;
   int32_t has_seed = 0;
-  int32_t reserved = 0;
+  uint32_t mask_signs = 0;  // of this member's part of keep masks, as Layer::mask_signs() has them
   int64_t tokens = 0;
   int64_t batch = 0;
   int32_t ranks[kInputs] = {};  // of the inputs, -1: not given
@@ -76,8 +77,8 @@ class SharedCall {
   // communicator nullptr: this member alone. Returns the seed of all.
   uint64_t begin(Communicator* communicator, bool ordered, const Notice& own,
                  const std::string& who);
-  // Further checks that need nothing compared but the error and the flags.
-  void agree(const Notice& own, const std::string& who);
+  // Further checks that need nothing compared but the error and the flags. Returns the signs of the whole masks.
+  uint32_t agree(const Notice& own, const std::string& who);
 
   // For the engine; nullptr when the call is not shared.
   [[nodiscard]] const attn_communicator* table() const { return communicator_ ? &table_ : nullptr; }

@@ -156,11 +156,12 @@ class Builder {
     return declare_state(name, shape, ATTN_STATE_VALUE, 0, 0);
   }
 
-  // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known.
+  // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known: (batch, ...,
+  // width), of rank 4 (batch, heads, positions, width) or, with ATTN_SITE_MAP, (batch, height, width, channels).
   Norm norm(const char* site, const std::optional<std::string>& type, const Setting& options,
-            std::initializer_list<int64_t> input) {
+            std::initializer_list<int64_t> input, uint32_t flags = 0) {
     return {component("norm", site, type ? type->c_str() : nullptr, options,
-                      {input.begin(), input.size()})};
+                      {input.begin(), input.size()}, flags)};
   }
   Probability probability(const char* site, const std::string& type, const Setting& options) {
     constexpr int64_t kScores[]{-1, -1, -1, -1};
@@ -177,6 +178,22 @@ class Builder {
   Regularizer regularizer(const Setting& s) {
     if (s.kind == Setting::Kind::null) return {};
     return {component("regularizer", "", s.text.c_str(), {}, {})};
+  }
+
+  // Tells the user of something that is allowed and most likely not meant.
+  void warn(const std::string& text) {
+    if (ATTN_HAS(b_, attn_builder, log) && b_->log) b_->log(b_, ATTN_LOG_WARNING, text.c_str());
+  }
+  // The components of a head that rotate with the position, an even number: trunc(head * share), less 1 when that is
+  // odd. Warns of a head that keeps none although share > 0, and of one of odd size.
+  int64_t rotated(int64_t head, double share) {
+    const int64_t n = static_cast<int64_t>(static_cast<double>(head) * share) / 2 * 2;
+    if (share > 0 && (n == 0 || head % 2 != 0))
+      warn("a head of size " + std::to_string(head) + " rotates " + std::to_string(n) +
+           " of its components with the position (they turn in pairs); the others carry no "
+           "position. Take an even "
+           "size, and a share that leaves at least one pair");
+    return n;
   }
 
  private:
@@ -213,9 +230,11 @@ class Builder {
     return {static_cast<int32_t>(index)};
   }
   detail::Component component(const char* family, const char* site, const char* name,
-                              const Setting& options, std::span<const int64_t> input) {
+                              const Setting& options, std::span<const int64_t> input,
+                              uint32_t flags = 0) {
     attn_component_spec s{};
     s.struct_size = sizeof s;
+    s.flags = flags;
     s.family = family;
     s.name = name;
     s.options = options.object_text();
