@@ -5,7 +5,7 @@
 // - outputs and gradients have NaN and infinities at the same places at every level and in both dtypes;
 // - what depends on the element, as moving it by finite steps shows, is NaN where it is NaN: outputs on inputs,
 //   gradients on inputs and on the gradient of the output.
-// What does not look at an element does not pass it on: the side of a select that is not taken, dropped elements,
+// Where an element is not used it is not passed on: the side of a select that is not taken, dropped elements,
 // products that skip zeros. The gradient of a maximum goes to the NaN, as to the largest.
 #include <set>
 

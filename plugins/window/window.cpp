@@ -129,8 +129,8 @@ struct WindowAttention : Layer<Params> {
     // Projected before the cut: padding cells need no product, they are the bias.
     const Tensor projected = linear(x, c[qkv], c[qkv_bias]);
     const Tensor a = cut(projected, c[qkv_bias], batch);
-    // Every cell of a window is a key; of the queries those that no token asks are left out, unless probabilities run
-    // over them.
+    // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
+    // queries.
     const attn::window::Grid grid(tokens, p.window_size);
     const bool all = attn_prob.other_axis() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
