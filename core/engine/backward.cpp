@@ -131,7 +131,6 @@ void Context::backward_node(const Node& node) {
   call.n_saved = op.n_saved;
   call.n_attrs = op.n_attrs;
   call.attrs = node.attrs;
-  call.in = reinterpret_cast<const attn_tensor* const*>(node.in);
   attn_tensor* outs[kMaxPorts] = {};
   for (uint32_t i = 0; i < op.n_out; ++i) outs[i] = node.out[i];
   const attn_tensor* ins[kMaxPorts] = {};

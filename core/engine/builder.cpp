@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include <attn/sdk/error.hpp>
 
+#include "core/engine/op_ref.hpp"
 #include "core/error/error.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
@@ -25,6 +27,9 @@ int32_t weight(attn_builder* b, const attn_weight* w, uint32_t* index, attn_erro
 }
 int32_t state(attn_builder* b, const attn_state* s, uint32_t* index, attn_error* e) {
   return sdk::detail::guard(e, [&] { *index = host(b).add_state(*s); });
+}
+void log_line(attn_builder* b, int32_t level, const char* text) {
+  log(level, (host(b).layer.name() + ": " + (text ? text : "")).c_str());
 }
 int32_t component(attn_builder* b, const attn_component_spec* s, const attn_component** out,
                   attn_error* e) {
@@ -49,6 +54,9 @@ Json json_of_text(const char* text) {
   return text[0] == '{' ? schema::parse_json(text) : Json(text);
 }
 
+// One weight, or what a state keeps of one position: more would be 8 GB and a mistake in the configuration.
+constexpr int64_t kMostElements = std::numeric_limits<int32_t>::max();
+
 Shape checked_shape(const char* what, const char* name, int32_t rank, const int64_t* dims,
                     int64_t least) {
   if (rank < 0 || rank > ATTN_MAX_RANK)
@@ -58,9 +66,10 @@ Shape checked_shape(const char* what, const char* name, int32_t rank, const int6
   int64_t elements = 1;
   for (const int64_t n : shape)
     if (n < least || __builtin_mul_overflow(elements, std::max<int64_t>(n, 1), &elements) ||
-        elements > (int64_t{1} << 48))
+        elements > kMostElements)
       throw InvalidArgument(std::string(what) + " '" + name + "' cannot have shape " +
-                            shape.to_string());
+                            shape.to_string() + "; expected at most " +
+                            std::to_string(kMostElements) + " elements");
   return shape;
 }
 
@@ -74,6 +83,7 @@ BuilderHost::BuilderHost(Layer& to, const std::vector<attn_shape>& inputs) : lay
   table.weight = &weight;
   table.state = &state;
   table.component = &component;
+  table.log = &log_line;
 }
 
 Weight& BuilderHost::new_weight(std::string name, const Shape& shape, uint32_t flags) {
@@ -135,9 +145,15 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   const std::string site = s.site ? s.site : "";
   const Json options = s.options ? schema::parse_json(s.options) : Json();
   const Json name = s.name ? Json(s.name) : Json();
+  if (s.input.rank < 0 || s.input.rank > ATTN_MAX_RANK)
+    throw Failure("component '" + site + "': rank " + std::to_string(s.input.rank) +
+                  " is out of range");
   BuiltComponent& built = layer.components_.emplace_back();
+  built.name = std::string(family) + " '" + (s.name ? s.name : "") + "'" +
+               (site.empty() ? "" : " (" + site + ")");
   if (family == "norm") {
-    built.component = schema::norm_component(schema::resolve_norm(name, options), s.input, site);
+    built.component = schema::norm_component(schema::resolve_norm(name, options), s.input, site,
+                                             (s.flags & ATTN_SITE_MAP) != 0);
   } else if (family == "probability") {
     built.component = schema::probability_component(
         schema::resolve_probability(s.name ? s.name : "softmax", options));

@@ -3,14 +3,20 @@
 // Tensors, views, states and results of a call. Running operators: run.cpp; gradients: backward.cpp.
 #include "core/engine/context.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/engine/strided.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
+#include "core/ops/keep.hpp"
 #include "core/threads/pool.hpp"
 
 namespace attn::engine {
+
+namespace {
+constexpr int64_t kMaskGrain = 1 << 16;  // elements of a mask that are worth another thread
+}  // namespace
 
 int ContextParallel::concurrency() const noexcept { return threads::concurrency(); }
 
@@ -140,6 +146,24 @@ Tensor* Context::external(const attn_view& v, bool wants_grad) {
   return t;
 }
 
+Tensor* Context::keep_mask(const attn_view& v) {
+  attn_view dense = v;
+  dense.dtype = ATTN_BOOL;
+  set_dense_strides(dense);
+  Tensor* t = new_tensor(new_storage(size_of(v), ATTN_BOOL, true), dense, 0);
+  if (shapes_only_ || size_of(v) == 0) return t;
+  const int64_t n = v.rank ? v.shape[v.rank - 1] : 1, step = v.rank ? v.stride[v.rank - 1] : 1;
+  auto* out = static_cast<uint8_t*>(t->view.data);
+  parallel_.loop(size_of(v) / n, std::max<int64_t>(1, kMaskGrain / n),
+                 [&](int64_t begin, int64_t end, int) {
+                   ops::for_rows(v, begin, end, [&](int64_t r, int64_t first) {
+                     sdk::read_keep(v, first, step, n, out + r * n);
+                     return true;
+                   });
+                 });
+  return t;
+}
+
 Tensor* Context::weight(Weight& w, bool wants_grad) {
   attn_view v{};
   v.dtype = w.value.dtype();
@@ -180,11 +204,12 @@ Tensor* Context::view(Tensor* t, int32_t rank, const int64_t* shape, const int64
       throw InvalidArgument("view: an element may not repeat while gradients are recorded");
   }
   if (empty) last = -1;
-  const int64_t first = t->offset + offset;
-  if (offset < 0 || (!empty && last >= t->storage->elements - first))
+  // offset counts from t, whose own lies inside its storage.
+  const int64_t room = t->storage->elements - t->offset;
+  if (offset < 0 || (!empty && (offset > room || last >= room - offset)))
     throw InvalidArgument("view: shape " + shape_text(v) + " at offset " + std::to_string(offset) +
                           " does not lie inside a tensor of shape " + shape_text(t->view));
-  return new_tensor(t->storage, v, empty ? 0 : first);
+  return new_tensor(t->storage, v, empty ? 0 : t->offset + offset);
 }
 
 Tensor* Context::constant(int32_t dtype, int32_t rank, const int64_t* shape, const void* dense) {

@@ -15,15 +15,13 @@
 
 #include "core/engine/arena.hpp"
 #include "core/engine/ctx.hpp"
+#include "core/engine/limits.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/tensor.hpp"
 #include "core/tensor/array.hpp"
 
 namespace attn::engine {
-
-inline constexpr uint32_t kMaxPorts = 16;       // inputs or outputs of one operator
-inline constexpr uint32_t kMaxAttributes = 32;  // of one operator
 
 // Forwards loops to the process's threads and takes scratch memory from an arena.
 class ContextParallel final : public Parallel {
@@ -88,6 +86,8 @@ class Context final : public attn_ctx {
   void begin(const Start& start);
   // A tensor over somebody else's dense memory, or a converted dense copy where strides or kind do not suit.
   [[nodiscard]] Tensor* external(const attn_view& v, bool wants_grad);
+  // A floating keep mask as true and false, dense: every element by its own bits, before anything could round it.
+  [[nodiscard]] Tensor* keep_mask(const attn_view& v);
   [[nodiscard]] Tensor* weight(Weight& w, bool wants_grad);
   void set_weights(attn_tensor** list, uint32_t n) { weights_ = list, n_weights_ = n; }
   template <class T>

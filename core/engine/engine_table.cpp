@@ -6,7 +6,6 @@
 #include <cmath>
 #include <deque>
 #include <functional>
-#include <mutex>
 
 #include <attn/sdk/error.hpp>
 #include "core/cpu/level.hpp"
@@ -17,6 +16,7 @@
 #include "core/kernels/host_kernels.hpp"
 #include "core/kernels/philox.hpp"
 #include "core/ops/ops.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::engine {
 
@@ -152,7 +152,7 @@ const attn_op_ref* find_core_op(std::string_view name, uint32_t version) {
 }
 
 const attn_op_ref* make_op_ref(const attn_op* op) {
-  static std::mutex mutex;
+  static threads::Mutex mutex;
   static std::deque<attn_op_ref>& refs =
       *new std::deque<attn_op_ref>;  // libraries stay loaded for ever
   const std::lock_guard lock(mutex);

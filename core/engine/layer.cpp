@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/builder.hpp"
 #include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
@@ -18,6 +19,7 @@ std::atomic<uint64_t> layers_made{0};
 
 Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
     : type_(type), name_(std::move(name)), id_(layers_made.fetch_add(1) + 1) {
+  const cpu::FloatGuard arithmetic;
   attn_error e;
   const int32_t rc = type.create(values, &handle_, &e);
   if (rc != ATTN_OK) {
@@ -29,9 +31,14 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
   }
   if (!handle_)
     throw Failure(std::string(type.id) + ": the plugin created no layer", {.type = type.id});
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    if (type.params[i]->flags & ATTN_PARAM_CAUSAL && values[i].kind == ATTN_VALUE_BOOL &&
+        values[i].u.i != 0)
+      causal_ = type.params[i]->name;
 }
 
 Layer::~Layer() {
+  const cpu::FloatGuard arithmetic;
   if (handle_) type_.destroy(handle_);
 }
 
@@ -51,24 +58,31 @@ Weight* Layer::find_weight(std::string_view name) {
 
 void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
                   const Accept& accept) {
+  const cpu::FloatGuard arithmetic;
   if (built_) throw InvalidArgument(name_ + ": the layer is built already");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
+  const auto forget = [this] {
+    weights_.clear();
+    states_.clear();
+    components_.clear();
+  };
+  forget();  // what a build that a fork() cut off has left
   try {
     declare(inputs);
     if (accept)
       for (const Weight& w : weights_) accept(w);
     draw(dtype, seed);
   } catch (...) {
-    weights_.clear();
-    states_.clear();
-    components_.clear();
+    forget();
     throw;
   }
   dtype_ = dtype;
   shapes_ = inputs;
   built_ = true;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].present) warn_of_partial(*type_.inputs[i]);
 }
 
 void Layer::declare(const std::vector<attn_shape>& inputs) {
@@ -106,6 +120,9 @@ void Layer::forward(Context& ctx, const Call& call) {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
+  const cpu::FloatGuard arithmetic;
+  refuse_mixing(call);
+  if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
@@ -117,7 +134,7 @@ void Layer::forward(Context& ctx, const Call& call) {
   h.n_outputs = type_.n_outputs;
   h.n_weights = static_cast<uint32_t>(weights_.size());
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
-    if (call.inputs[i]) h.inputs[i] = ctx.external(*call.inputs[i], true);
+    if (call.inputs[i]) h.inputs[i] = take_input(ctx, i, *call.inputs[i]);
   auto** current = ctx.handle_list<attn_tensor>(h.n_weights);
   h.weights = ctx.handle_list<Tensor>(h.n_weights);
   {
@@ -204,6 +221,7 @@ void Layer::check_backward(const Context& ctx, const attn_view* const* cotangent
 
 void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* const* weight_memory,
                      bool losses) {
+  const cpu::FloatGuard arithmetic;
   check_backward(ctx, cotangents);
   Context::Handles& h = ctx.handles;
   for (uint32_t i = 0; i < h.n_weights; ++i)

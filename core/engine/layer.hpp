@@ -10,11 +10,11 @@
 
 #include <attn/sdk/abi.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -22,11 +22,13 @@
 #include "core/engine/state.hpp"
 #include "core/engine/weights.hpp"
 #include "core/schema/families/family.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::engine {
 
 // A family member ready for use, and what the plugin sees of it.
 struct BuiltComponent {
+  std::string name{};  // for messages: "norm 'rms_norm' (q_norm)"
   schema::Component component{};
   std::vector<int32_t> weights{};  // index of the layer's weight in each slot, or -1
   attn_component table{};
@@ -81,6 +83,11 @@ class Layer {
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().
   void forward(Context& ctx, const Call& call);
+  // What the floating elements of keep masks show: two bits an input, one for a negative number and one for a number
+  // above 0; after the first of these nothing more is read. forward() refuses masks with the first bit alone; where
+  // several members have a part each, the caller does, with the bits of all.
+  [[nodiscard]] uint32_t mask_signs(const attn_view* const* inputs) const;
+  void refuse_additive(uint32_t signs) const;
   // Makes permanent what the last call of ctx, which must have succeeded, did to its state.
   static void keep_state(Context& ctx);
   // An output of the last call; data nullptr: not given.
@@ -99,25 +106,33 @@ class Layer {
   void commit(Context& ctx);
 
   // For weights being read or replaced while calls may run.
-  [[nodiscard]] std::shared_mutex& mutex() const { return mutex_; }
+  [[nodiscard]] threads::SharedMutex& mutex() const { return mutex_; }
 
  private:
   friend struct BuilderHost;
   void declare(const std::vector<attn_shape>& inputs);
   void draw(attn_dtype dtype, uint64_t seed);
+  // positions.cpp
+  [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
+                           const BuiltComponent& c, const char* how, const char* expected) const;
+  void refuse_mixing(const Call& call) const;
+  void warn_of_partial(const attn_input& in);
+  Tensor* take_input(Context& ctx, uint32_t i, const attn_view& v);
   [[noreturn]] void raise(const attn_error& e) const;
 
   const attn_type& type_;
   std::string name_;
   const uint64_t id_;
   attn_layer* handle_ = nullptr;
+  const char* causal_ = nullptr;  // the parameter that makes every call causal
   bool built_ = false;
+  std::atomic<bool> told_partial_{false};
   attn_dtype dtype_ = ATTN_F32;
   std::vector<attn_shape> shapes_;
   std::deque<Weight> weights_;
   std::vector<StateDeclaration> states_;
   std::deque<BuiltComponent> components_;
-  mutable std::shared_mutex mutex_;
+  mutable threads::SharedMutex mutex_;
 };
 
 }  // namespace attn::engine

@@ -54,7 +54,6 @@ int32_t kind_of(uint32_t param_kind) {
 [[noreturn]] void refuse(const char* format_free_text) { throw InvalidArgument(format_free_text); }
 
 void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, attn_value* out) {
-  if (op.n_attrs > kMaxAttributes) throw Failure("the operator declares too many attributes");
   for (uint32_t i = op.n_attrs; i < n; ++i)
     if (given[i].kind != ATTN_NULL) refuse("more attributes than the operator has");
   for (uint32_t i = 0; i < op.n_attrs; ++i) {
@@ -76,10 +75,12 @@ void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, att
   }
 }
 
-// Bytes an output needs, after checking what shape() said.
-int64_t checked_span(const attn_view& v) {
+// Elements an output needs, after checking what shape() said.
+int64_t checked_span(attn_view& v) {
+  if (!dtype_is_known(v.dtype)) throw Failure("the operator gave an output of unknown kind");
   if (v.rank < 0 || v.rank > ATTN_MAX_RANK)
     throw Failure("the operator gave an output of impossible rank");
+  if (v.rank > 0 && v.stride[0] == ATTN_DENSE) set_dense_strides(v);
   int64_t elements = 1, last = 0;
   for (int i = 0; i < v.rank; ++i) {
     int64_t step = 0;
@@ -120,8 +121,6 @@ struct Runner {
   bool tape = false;
 
   void prepare(const attn_value* a, uint32_t n_attrs, attn_tensor* const* inputs, uint32_t n_in) {
-    if (op.n_in > kMaxPorts || op.n_out > kMaxPorts || op.n_saved > kMaxPorts)
-      throw Failure("the operator declares too many inputs or outputs");
     fill_attributes(op, a, n_attrs, attrs);
     for (uint32_t i = op.n_in; i < n_in; ++i)
       if (inputs[i]) refuse("more inputs than the operator has");
@@ -170,14 +169,13 @@ struct Runner {
   void allocate(attn_tensor** wanted, uint32_t n_wanted) {
     for (uint32_t i = 0; i < op.n_out; ++i) {
       attn_view& v = prototypes[i].view;
-      if (!dtype_is_known(v.dtype)) throw Failure("the operator gave an output of unknown kind");
-      if (v.rank > 0 && v.stride[0] == ATTN_DENSE) set_dense_strides(v);
+      const int64_t span = checked_span(v);
       const bool map = ctx.keep_maps && op.map_output == static_cast<int32_t>(i);
       if (!(i < n_wanted && wanted[i]) && !map) {
         out[i] = nullptr;
         continue;
       }
-      Storage* s = ctx.new_storage(checked_span(v), v.dtype, true);
+      Storage* s = ctx.new_storage(span, v.dtype, true);
       s->wants_grad = tape && dtype_is_floating(static_cast<attn_dtype>(v.dtype));
       out[i] = ctx.new_tensor(s, v, 0);
     }

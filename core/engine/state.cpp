@@ -101,7 +101,15 @@ Shape State::history_shape(const Slot& s, const attn_view& x) const {
   return shape;
 }
 
+void State::check(uint32_t index, uint32_t kind) const {
+  if (index >= slots_.size() || !(slots_[index].declaration.flags & kind))
+    throw Failure("state: the type declared no " +
+                  std::string(kind & ATTN_STATE_HISTORY ? "history" : "value") + " of index " +
+                  std::to_string(index));
+}
+
 attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
+  check(index, ATTN_STATE_HISTORY);
   Slot& s = slots_[index];
   if (x.dtype != dtype_)
     throw InvalidArgument("state: a history keeps " + std::string(dtype_name(dtype_)));
@@ -143,6 +151,7 @@ attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
 }
 
 attn_view State::value(uint32_t index) const {
+  check(index, ATTN_STATE_VALUE);
   const Slot& s = slots_[index];
   attn_view v{};
   if (!s.present) return v;
@@ -158,7 +167,8 @@ attn_view State::value(uint32_t index) const {
 }
 
 void State::check_value(uint32_t index, const attn_view& x) const {
-  const Slot& s = slots_.at(index);
+  check(index, ATTN_STATE_VALUE);
+  const Slot& s = slots_[index];
   Shape wanted = s.present ? s.memory.shape() : s.declaration.shape;
   if (wanted.rank() > 0) wanted[0] = batch_;
   bool fits = x.rank == wanted.rank();
@@ -171,7 +181,8 @@ void State::check_value(uint32_t index, const attn_view& x) const {
 }
 
 void State::advance(int64_t positions) {
-  if (positions < 0 || (pending_ != 0 && pending_ != positions))
+  constexpr int64_t kLongest = int64_t{1} << 62;
+  if (positions < 0 || positions > kLongest - length_ || (pending_ != 0 && pending_ != positions))
     throw Failure("state: " + std::to_string(positions) + " positions counted after " +
                   std::to_string(pending_));
   pending_ = positions;

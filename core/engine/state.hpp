@@ -70,6 +70,8 @@ class State {
     Array memory{};
     bool present = false;  // a history that has memory, a value that was set
   };
+  // Throws unless a plugin's index is that of a state of this kind (ATTN_STATE_*).
+  void check(uint32_t index, uint32_t kind) const;
   [[nodiscard]] Shape history_shape(const Slot& slot, const attn_view& x) const;
 
   uint64_t owner_;

@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +20,7 @@
 #include "core/schema/initializer_spec.hpp"
 #include "core/schema/regularizer_spec.hpp"
 #include "core/tensor/array.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::engine {
 
@@ -51,7 +51,7 @@ struct Weight {
   const float* packed(int64_t k, int64_t n, const float* data);
 
  private:
-  std::mutex mutex_;
+  threads::Mutex mutex_;
   std::deque<PackedCopy> copies_;  // one for each (k, n)
 };
 

@@ -21,8 +21,9 @@ struct VectorMath {
   static ATTN_INLINE V atan(V x) { return xsimd::atan(x); }
   static ATTN_INLINE V sqrt(V x) { return xsimd::sqrt(x); }
   static ATTN_INLINE V abs(V x) { return xsimd::abs(x); }
-  static ATTN_INLINE V min(V a, V b) { return xsimd::min(a, b); }
-  static ATTN_INLINE V max(V a, V b) { return xsimd::max(a, b); }
+  // minps and maxps give their second operand when one is NaN: a, which is x, must stand there.
+  static ATTN_INLINE V min(V a, V b) { return xsimd::min(b, a); }
+  static ATTN_INLINE V max(V a, V b) { return xsimd::max(b, a); }
 };
 
 template <class Arch, formulas::K kind>

@@ -2,8 +2,9 @@
 //
 // The activations and their derivatives, written once. M supplies the arithmetic: M::V is a scalar or a vector,
 // M::select(condition, a, b) chooses lane by lane, and M::exp, expm1, log1p, tanh, erfc, atan, sqrt,
-// abs, min, max do what they say. At a kink the derivative is the one that the tables of the specification
-// name. Far from 0 nothing overflows to NaN: every exponential has an argument that is bounded above.
+// abs, min, max do what they say; min and max give their first argument where it is NaN. NaN stays NaN, in
+// values and in slopes. At a kink the derivative is the one that the tables of the specification name. Far
+// from 0 nothing overflows to NaN: every exponential has an argument that is bounded above.
 //
 // gelu: 1606.08415; silu: 1710.05941; mish: 1908.08681; golu: 2502.03654; selu: 1706.02515; xatlu, xgelu,
 // xsilu: 2405.20768 (arXiv). Everything is a template on M, so that code for wide registers stays apart.
@@ -43,6 +44,8 @@ struct Pieces {
   }
   // log(1 + e^x)
   static V softplus(V x) { return M::max(x, num(0)) + M::log1p(M::exp(num(0) - M::abs(x))); }
+  // A slope that is constant piece by piece and so does not see that x is NaN.
+  static V pieces(V x, V slope) { return M::select(x == x, slope, x); }
   // x g where the gate g may be 0 and x infinite.
   static V gated(V x, V g) { return M::select(g == num(0), num(0), x * g); }
   // With n = e^x (e^x + 2): tanh(log(1 + e^x)) = n / (n + 2). Beyond 30 that is 1.
@@ -118,7 +121,7 @@ typename M::V value(Tag<kind> tag, const Constants<M>& k, typename M::V x) {
   else if constexpr (kind == K::hard_tanh)
     return M::min(M::max(x, zero - one), one);
   else if constexpr (kind == K::hard_shrink)
-    return M::select(M::abs(x) > num(0.5), x, zero);
+    return M::select(M::abs(x) <= num(0.5), zero, x);
   else if constexpr (kind == K::soft_shrink) {
     const V far = M::max(M::abs(x) - num(0.5), zero);
     return M::select(x < zero, zero - far, far);
@@ -163,10 +166,11 @@ typename M::V slope(Tag<kind> tag, const Constants<M>& k, typename M::V x) {
     const bool unbounded = k.raw[0] > 1e300 && k.raw[2] == 0;
     const V above = six ? V(M::select(x < k.a, one, zero)) : V(M::select(x <= k.a, one, zero));
     const V at = unbounded ? k.b : zero;
-    return M::select(x > k.c, above, M::select(x < k.c, k.b, at));
+    return P::pieces(x, M::select(x > k.c, above, M::select(x < k.c, k.b, at)));
   } else if constexpr (kind == K::relu_k)
-    return M::select(x > zero, num(static_cast<double>(k.k)) * P::power(M::max(x, zero), k.k - 1),
-                     zero);
+    return P::pieces(
+        x, M::select(x > zero, num(static_cast<double>(k.k)) * P::power(M::max(x, zero), k.k - 1),
+                     zero));
   else if constexpr (kind == K::elu || kind == K::elu_plus_one)
     return M::select(x > zero, one, M::exp(M::min(x, zero)));
   else if constexpr (kind == K::selu)
@@ -186,14 +190,14 @@ typename M::V slope(Tag<kind> tag, const Constants<M>& k, typename M::V x) {
     const V y = k.a * M::exp(zero - d) * (one + x * d * k.c);
     return M::select(d > num(100), zero, y);
   } else if constexpr (kind == K::hard_sigmoid)
-    return M::select(M::abs(x) < num(3), num(1.0 / 6), zero);
+    return P::pieces(x, M::select(M::abs(x) < num(3), num(1.0 / 6), zero));
   else if constexpr (kind == K::hard_swish)
     return M::min(M::max(x + num(3), zero), num(6)) / num(6) +
            M::select(M::abs(x) < num(3), x * num(1.0 / 6), zero);
   else if constexpr (kind == K::hard_tanh)
-    return M::select(M::abs(x) <= one, one, zero);
+    return P::pieces(x, M::select(M::abs(x) <= one, one, zero));
   else if constexpr (kind == K::hard_shrink || kind == K::soft_shrink)
-    return M::select(M::abs(x) > num(0.5), one, zero);
+    return P::pieces(x, M::select(M::abs(x) > num(0.5), one, zero));
   else if constexpr (kind == K::tanh_shrink) {
     const V t = M::tanh(x);
     return t * t;
@@ -205,7 +209,7 @@ typename M::V slope(Tag<kind> tag, const Constants<M>& k, typename M::V x) {
   } else if constexpr (kind == K::sparse_plus)
     return M::min(M::max((x + one) * num(0.5), zero), one);
   else if constexpr (kind == K::sparse_sigmoid)
-    return M::select(M::abs(x) < one, num(0.5), zero);
+    return P::pieces(x, M::select(M::abs(x) < one, num(0.5), zero));
   else if constexpr (kind == K::squareplus) {  // y / r
     const V r = M::sqrt(x * x + num(4));
     return value<M>(tag, k, x) / r;

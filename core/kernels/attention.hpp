@@ -13,6 +13,11 @@
 //         -infinity on every key it keeps behaves as if its bias were 0.
 // Counts  Masked keys still count in N of threshmax and in the entropy of adaptive; invisible keys do not: N is the
 //         number of visible keys.
+// Range   A row is the same function of its scores whatever their magnitude, the lowest number included: only
+//         -infinity masks. A score with its bias that is below the lowest number counts as the lowest number. NaN or
+//         +infinity among the scores of the keys that a row keeps makes the row NaN; other rows do not meet it.
+//         -infinity as the product of a query and a key, without a bias, gives a weight of 0; a row of nothing else
+//         is NaN.
 // Memory  Linear in Q and K: packed keys, and tiles for each worker, from the Parallel.
 // Bits    Results depend on the arguments and the level, not on the number of threads.
 // Parts   Keys may be a part of those that the rows have (softmax only, see AttentionArgs::part): outputs of the parts
@@ -24,11 +29,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/schema/kinds.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn::kernels {
 
-enum class Probability { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+using Probability = ProbabilityKind;
 enum class DeadRows { rescue = 0, zero = 1 };
 
 // A view of four axes (batch, head, row, element); strides in elements, the last is 1.
@@ -74,9 +80,10 @@ struct AttentionArgs {
   DeadRows dead = DeadRows::rescue;
 
   Probability kind = Probability::softmax;
-  T slope = 10, epsilon = T(1e-12);                                      // threshmax
-  T min_temp = T(0.1), max_temp = 1, threshold = T(0.5), eps = T(1e-7);  // adaptive
-  int polynomial_size = 0;                                               // highest degree first
+  T slope = T(kThreshmaxSlope), epsilon = T(kThreshmaxEpsilon);  // threshmax
+  T min_temp = T(kMinTemperature), max_temp = T(kMaxTemperature), eps = T(kProbabilityFloor);
+  T threshold = T(kEntropyThreshold);  // both forms of adaptive, and the polynomial
+  int polynomial_size = 0;             // highest degree first
   T polynomial[kMaxPolynomial] = {};
 
   double dropout =
@@ -92,12 +99,16 @@ struct AttentionArgs {
   T* saved = nullptr;  // optional output for the gradient: (B, H, Q, saved_per_row(kind)), dense
 };
 
-// What the forward pass keeps of each row. softmax: maximum (of score * log2 e), sum. sparsemax: maximum, tau.
-// threshmax: maximum, sum, sum of gated weights + epsilon. adaptive: maximum, sum, temperature, entropy, sum of the
-// second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
+// Softmax, at the vector levels: scores are kept times log2 e / kSoftmaxUnit, so that 2^(kSoftmaxUnit x) serves for the
+// exponential. Halved, because the lowest number times log2 e is none; and a half changes no bit of a difference.
+inline constexpr float kSoftmaxUnit = 2;
+
+// What the forward pass keeps of each row. softmax: maximum (of score * log2 e / kSoftmaxUnit), sum. sparsemax: maximum, tau.
+// threshmax: maximum, sum, sum of gated weights + epsilon. Both forms of adaptive: maximum, sum, temperature, entropy,
+// sum of the second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
 // maximum (of score) and the sum.
 [[nodiscard]] constexpr int saved_per_row(Probability kind) {
-  constexpr int kCount[] = {2, 2, 3, 5};
+  constexpr int kCount[kProbabilityKinds] = {2, 2, 3, 5, 5};
   return kCount[static_cast<int>(kind)];
 }
 
@@ -144,13 +155,13 @@ template <class T>
   int64_t begin = 0, end = a.keys;
   if (a.causal && p + 1 < end) end = p + 1;
   if (a.window > 0) {
-    if (p - a.window + 1 > begin) begin = p - a.window + 1;
-    if (!a.causal && p + a.window < end) end = p + a.window;
+    if (p + 1 - begin > a.window) begin = p + 1 - a.window;
+    if (!a.causal && p < end - a.window) end = p + a.window;
   }
   if (a.block > 0) {
-    const int64_t c = (p >= 0 ? p : p - a.block + 1) / a.block * a.block;
+    const int64_t c = (p / a.block - (p % a.block < 0 ? 1 : 0)) * a.block;
     if (c > begin) begin = c;
-    if (c + a.block < end) end = c + a.block;
+    if (c < end - a.block) end = c + a.block;
   }
   if (begin > a.keys) begin = a.keys;
   return {begin, end < begin ? begin : end};

@@ -113,13 +113,14 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
   for (int64_t r = 0; r < rows; ++r) {
     apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
     now[r] = span_max<Arch>(span, s + r * ld, max[r]);
+    now[r] = raise_to_lowest<Arch>(rule, row[r], base, span, now[r], s + r * ld);
   }
   for (int64_t r = 0; r < rows; ++r) {
     float* line = s + r * ld;
     const float m = now[r];
     const float l = exp_and_sum<Arch>(span, line, m, rule.unit);
     alpha[r] = 1.0f;
-    if (max[r] == kLowest) {
+    if (sum[r] == 0) {  // nothing so far
       sum[r] = l;
       max[r] = m;
     } else if (m == max[r]) {
@@ -190,8 +191,11 @@ void attention_online(const AttentionTile& t) {
     r0 += rows;
   }
   if (t.partial != nullptr) {
-    for (int64_t r = 0; r < t.rows; ++r)
-      fill(t.partial + r * (2 + t.value_dim), 0, 2 + t.value_dim, 0.0f);
+    for (int64_t r = 0; r < t.rows; ++r) {
+      float* p = t.partial + r * (2 + t.value_dim);
+      fill(p, 1, 2 + t.value_dim, 0.0f);
+      p[0] = kNever;
+    }
   }
   for (int64_t base = begin / t.step * t.step; base < end; base += t.step) {
     const int64_t limit = base + t.step < t.last ? base + t.step : t.last;
@@ -227,6 +231,7 @@ void attention_online(const AttentionTile& t) {
       group_values<Arch>(t, rows, from, span, s, ld, sink);
       if (ends && t.partial != nullptr) {
         for (int64_t r = 0; r < rows; ++r) {
+          if (row[r].begin >= row[r].end) continue;
           float* p = t.partial + (r0 + r) * (2 + t.value_dim);
           p[0] = max[r0 + r];
           p[1] = sum[r0 + r];
@@ -237,16 +242,21 @@ void attention_online(const AttentionTile& t) {
   }
 }
 
-// One row from the parts that attention_online left for ranges of keys: parts[i * stride] is part i.
+// One row from the parts that attention_online left for ranges of keys: parts[i * stride] is part i. A maximum of
+// -infinity: the row has no key there.
 template <class Arch>
 void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t value_dim,
                      float unit, float* o, float* saved) {
-  float max = kLowest, sum = 0;
+  float max = kNever, sum = 0;
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
-    if (p[1] != 0 && (p[0] > max)) max = p[0];
+    if (p[0] > max) max = p[0];
   }
   fill(o, 0, value_dim, 0.0f);
+  if (max == kNever) {
+    if (saved != nullptr) saved[0] = saved[1] = 0;
+    return;
+  }
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
     if (p[1] == 0) continue;
@@ -258,7 +268,6 @@ void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t v
     saved[0] = max;
     saved[1] = sum;
   }
-  if (sum == 0) return;
   const float finish = 1.0f / sum;
   for (int64_t d = 0; d < value_dim; ++d) o[d] *= finish;
 }

@@ -67,6 +67,14 @@ __attribute__((noinline)) void back_begin(const AttentionBackTile& t, const Back
   }
 }
 
+// exp_of_score of a score that was computed again, perhaps in another order: what rounding put above the maximum of the
+// forward pass stays below 2. In the usual range nothing comes near; at scores of 1e10 a rounding is a factor of 2^500.
+template <class Arch>
+ATTN_INLINE Vec<Arch> exp_again(const float* s, Vec<Arch> max, Vec<Arch> unit) {
+  // minps gives its second operand when one is NaN.
+  return exp2_softmax<Arch>(xsimd::min(Vec<Arch>(1.0f), (load<Arch>(s) - max) * unit));
+}
+
 // Scores and gradients of weights of one row in one block become weights (with dropout) and gradients of scores.
 template <class Arch>
 __attribute__((noinline)) double back_row(const AttentionBackTile& t, const BackScratch& s,
@@ -91,13 +99,14 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   }
   if (by_blocks) {
     apply_masks<Arch>(rule, row, base, span, w);
-    const V shift(-row.saved[0] * rule.unit), u(rule.unit), mean(s.mean[r]);
+    raise_to_lowest<Arch>(rule, row, base, span, row.saved[0], w);
+    const V max(row.saved[0]), u(rule.unit), mean(s.mean[r]);
     if (t.keys <= t.step && !rule.part) {
       // The whole row is here: what rounding left of sum_j w_j (dw_j - mean) = 0 goes into the mean. A saturated row
       // has gradients far below the rounding of dw itself.
       V rest(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        const V e = exp_again<Arch>(w + j, max, u);
         const V d = load<Arch>(dw + j) - mean;
         rest = fma<Arch>(e, d, rest);
         store<Arch>(w + j, e);
@@ -111,7 +120,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
       const V residue(row.rest == nullptr ? 0.0f : *row.rest);
       V rest(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        const V e = exp_again<Arch>(w + j, max, u);
         const V d = e * (load<Arch>(dw + j) - mean - residue);
         rest += d;
         store<Arch>(w + j, e);
@@ -120,7 +129,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
       if (row.rest_sum != nullptr) *row.rest_sum += sum_lanes<Arch>(rest) / row.saved[1];
     } else {
       for_span<Arch>(span, [&](int64_t j) {
-        const V e = exp2_softmax<Arch>(fma<Arch>(load<Arch>(w + j), u, shift));
+        const V e = exp_again<Arch>(w + j, max, u);
         store<Arch>(w + j, e);
         store<Arch>(dw + j, e * (load<Arch>(dw + j) - mean));
       });

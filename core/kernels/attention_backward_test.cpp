@@ -24,9 +24,7 @@ Data<T> run(const Problem& p, Parallel& parallel) {
 // all of them. The operands are below 1, dz below |dw| <= value_dim.
 double tolerance(const Problem& p) {
   const double z = 2 + p.amplitude * p.amplitude * std::sqrt(static_cast<double>(p.head_dim)) / 2;
-  const double sharpness = p.kind == Probability::threshmax  ? 20
-                           : p.kind == Probability::adaptive ? 60
-                                                             : 1;
+  const double sharpness = p.kind == Probability::threshmax ? 20 : is_adaptive(p.kind) ? 60 : 1;
   const auto group = static_cast<double>(p.heads / p.kv_heads * p.batch);
   return 8 * 1.2e-7 * z * sharpness * p.amplitude * std::sqrt(static_cast<double>(p.value_dim)) *
          (2 + std::sqrt(group * static_cast<double>(p.queries))) / (1 - std::min(p.dropout, 0.5));
@@ -56,7 +54,7 @@ void check(const Problem& p, bool reference = true) {
 TEST_CASE("attention backward: every shape with every option and every probability") {
   for (const Problem& shape : shapes()) {
     for (Problem option : options()) {
-      for (int kind = 0; kind < 4; ++kind) {
+      for (int kind = 0; kind < 5; ++kind) {
         option.dmap = option.map;
         check<threads::PoolParallel>(combine(shape, option, static_cast<Probability>(kind)));
       }
@@ -80,7 +78,7 @@ TEST_CASE("attention backward: scratch is neither overrun nor read before it is 
     for (Problem option : options()) {
       option.dmap = option.map;
       check<GuardedParallel>(
-          combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 4)), false);
+          combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 5)), false);
     }
   }
 }
@@ -106,7 +104,7 @@ TEST_CASE("attention backward: what is not wanted is left alone") {
 TEST_CASE("attention backward: bits do not depend on the number of threads") {
   at_each_level([&] {
     for (Problem option : options()) {
-      for (int kind = 0; kind < 4; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
+      for (int kind = 0; kind < 5; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
         Problem shape;
         shape.batch = 2, shape.heads = 4, shape.kv_heads = 2, shape.queries = 100, shape.keys = 160;
         shape.head_dim = 24, shape.value_dim = 16;
@@ -141,7 +139,7 @@ TEST_CASE("attention backward: the reference agrees with central differences in 
     return sum;
   };
   for (Problem option : options()) {
-    for (int kind = 0; kind < 4; ++kind) {
+    for (int kind = 0; kind < 5; ++kind) {
       Problem shape;
       shape.batch = 2, shape.heads = 2, shape.kv_heads = 1, shape.queries = 3, shape.keys = 7;
       shape.head_dim = 3, shape.value_dim = 2;

@@ -21,7 +21,7 @@ ATTN_INLINE void scale_span(const Span& span, float* s, float factor) {
 
 // Sparsemax: tau with sum of max(s - max - tau, 0) = 1. The set of entries above tau shrinks until it is stable
 // (Michelot 1986; the same set as Martins, Astudillo 2016, algorithm 1). It starts at those above -1: tau is not
-// less.
+// less. NaN among the scores: NaN.
 template <class Arch>
 ATTN_INLINE float sparsemax_tau(const Span& span, const float* s, float max) {
   using V = Vec<Arch>;
@@ -31,12 +31,13 @@ ATTN_INLINE float sparsemax_tau(const Span& span, const float* s, float max) {
     const V m(max), t(tau), one(1.0f), zero(0.0f);
     for_span<Arch>(span, [&](int64_t j) {
       const V x = load<Arch>(s + j) - m;
-      const auto in = x > t;
-      sum += xsimd::select(in, x, zero);
-      count += xsimd::select(in, one, zero);
+      const auto out = x <= t;  // NaN is not
+      sum += xsimd::select(out, zero, x);
+      count += xsimd::select(out, zero, one);
     });
     const float next = (sum_lanes<Arch>(sum) - 1.0f) / sum_lanes<Arch>(count);
-    if (!(next > tau)) return tau;
+    if (next <= tau) return tau;
+    if (next != next) return next;
     tau = next;
   }
 }
@@ -49,31 +50,53 @@ ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
   return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(xsimd::min(V(126.0f), x)));
 }
 
-struct AdaptiveRow {
-  float entropy, value, slope, temperature;
+// Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
+// threshold. Where the polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
+struct Temperature {
+  float value, slope;
 };
-
-// Temperature of a row by the entropy of its softmax; value and slope: of the polynomial.
 template <class Arch>
-ATTN_INLINE AdaptiveRow adaptive_temperature(const AttentionRule& rule, float entropy) {
-  AdaptiveRow a{entropy, 0, 0, 1};
+ATTN_INLINE Temperature adaptive_temperature(const AttentionRule& rule, float entropy) {
+  float value = 0, slope = 0;  // of the polynomial
   for (int i = 0; i < rule.polynomial_size; ++i) {
-    a.slope = a.slope * entropy + a.value;
-    a.value = a.value * entropy + rule.polynomial[i];
+    slope = slope * entropy + value;
+    value = value * entropy + rule.polynomial[i];
   }
-  if (entropy > rule.threshold) {
-    const float v = a.value < 0 ? 0.0f : a.value > 1 ? 1.0f : a.value;
-    a.temperature = rule.min_temp + (rule.max_temp - rule.min_temp) * v;
+  const bool above = entropy > rule.threshold;
+  if (rule.kind == Probability::adaptive_paper) {
+    if (!above || value <= 1) return {1, 0};
+    return {1 / value, -slope / (value * value)};
   }
-  if (a.temperature < rule.eps) a.temperature = rule.eps;
-  return a;
+  const float range = rule.max_temp - rule.min_temp;
+  Temperature t{1, 0};
+  if (above) {
+    t.value = rule.min_temp + range * (value < 0 ? 0.0f : value > 1 ? 1.0f : value);
+    if (value >= 0 && value <= 1 && t.value >= rule.eps) t.slope = range * slope;
+  }
+  if (t.value < rule.eps) t.value = rule.eps;
+  return t;
 }
 
-// Entropy with every probability clipped to [eps, 1 - eps]. Visible keys outside the span count as eps.
+// -sum p ln p; what has no weight counts for nothing.
+template <class Arch>
+ATTN_INLINE float plain_entropy(const AttentionRule& rule, const Span& span, const float* s,
+                                float max, float sum) {
+  using V = Vec<Arch>;
+  const V m(max), u(rule.unit), low(-127.0f);  // 2^low is 0 in exp2_softmax
+  V total(0.0f);
+  for_span<Arch>(span, [&](int64_t j) {
+    const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
+    total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
+  });
+  return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
+}
+
+// The same with every probability clipped to [eps, 1 - eps]. Visible keys outside the span count as eps.
 template <class Arch>
 ATTN_INLINE float entropy(const AttentionRule& rule, const AttentionRow& row, const Span& span,
                           const float* s, float max, float sum) {
   using V = Vec<Arch>;
+  if (rule.kind == Probability::adaptive_paper) return plain_entropy<Arch>(rule, span, s, max, sum);
   const float low = __builtin_logf(rule.eps), high = __builtin_logf(1.0f - rule.eps);
   const V m(max), u(rule.unit), ln2(kLn2), inverse(1.0f / sum), log_sum(__builtin_logf(sum));
   V total(0.0f);
@@ -93,8 +116,7 @@ ATTN_INLINE float sum_of_exp(const Span& span, const float* s, float max, float 
   using V = Vec<Arch>;
   V total(0.0f);
   const V m(max), u(unit);
-  for_span<Arch>(span,
-                 [&](int64_t j) { total += exp2_softmax<Arch>((load<Arch>(s + j) - m) * u); });
+  for_span<Arch>(span, [&](int64_t j) { total += exp_of_score<Arch>(s + j, m, u); });
   return sum_lanes<Arch>(total);
 }
 
@@ -105,7 +127,8 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
   using V = Vec<Arch>;
   float kept[5] = {};
   apply_masks<Arch>(rule, row, 0, span, s);
-  kept[0] = span_max<Arch>(span, s, kLowest);
+  kept[0] = span_max<Arch>(span, s, kNever);  // a row of -infinity alone is NaN
+  kept[0] = raise_to_lowest<Arch>(rule, row, 0, span, kept[0], s);
   const float max = kept[0];
   switch (rule.kind) {
     case Probability::softmax: {
@@ -117,7 +140,7 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
       kept[1] = sparsemax_tau<Arch>(span, s, max);
       const V m(max), tau(kept[1]), zero(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(s + j, xsimd::max(load<Arch>(s + j) - m - tau, zero));
+        store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
       });
       break;
     }
@@ -135,10 +158,11 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
       scale_span<Arch>(span, s, 1.0f / kept[2]);
       break;
     }
-    case Probability::adaptive: {
+    case Probability::adaptive:
+    case Probability::adaptive_paper: {
       kept[1] = sum_of_exp<Arch>(span, s, max, rule.unit);
       kept[3] = entropy<Arch>(rule, row, span, s, max, kept[1]);
-      kept[2] = adaptive_temperature<Arch>(rule, kept[3]).temperature;
+      kept[2] = adaptive_temperature<Arch>(rule, kept[3]).value;
       kept[4] = exp_and_sum<Arch>(span, s, max, rule.unit / kept[2]);
       scale_span<Arch>(span, s, 1.0f / kept[4]);
       break;
@@ -158,8 +182,9 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
   const float* kept = row.saved;
   const V m(kept[0]), u(rule.unit), zero(0.0f);
   apply_masks<Arch>(rule, row, 0, span, w);
+  raise_to_lowest<Arch>(rule, row, 0, span, kept[0], w);
   const auto probability = [&](int64_t j, V inverse) {
-    return exp2_softmax<Arch>((load<Arch>(w + j) - m) * u) * inverse;
+    return exp_of_score<Arch>(w + j, m, u) * inverse;
   };
   V dot(0.0f);
   switch (rule.kind) {
@@ -180,7 +205,7 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
       const V tau(kept[1]), one(1.0f);
       V count(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        const V x = xsimd::max(load<Arch>(w + j) - m - tau, zero);
+        const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
         store<Arch>(w + j, x);
         const auto in = x > zero;
         dot += xsimd::select(in, load<Arch>(dw + j), zero);
@@ -219,12 +244,11 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
       });
       return static_cast<double>(sum_lanes<Arch>(dslope));
     }
-    case Probability::adaptive: {
+    case Probability::adaptive:
+    case Probability::adaptive_paper: {
       const float temperature = kept[2];
       const V hot(rule.unit / temperature), inverse(1.0f / kept[1]), second(1.0f / kept[4]);
-      const auto weight = [&](int64_t j) {
-        return exp2_softmax<Arch>((load<Arch>(w + j) - m) * hot) * second;
-      };
+      const auto weight = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, hot) * second; };
       for_span<Arch>(span, [&](int64_t j) { dot = fma<Arch>(weight(j), load<Arch>(dw + j), dot); });
       const V mean(sum_lanes<Arch>(dot)), cold(1.0f / temperature);
       V dt(0.0f);
@@ -234,18 +258,16 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
         dt += xsimd::select(x > zero, du * (load<Arch>(w + j) - m), zero);
         store<Arch>(dw + j, du * cold);
       });
-      const AdaptiveRow a = adaptive_temperature<Arch>(rule, kept[3]);
-      const float raw = rule.min_temp + (rule.max_temp - rule.min_temp) * a.value;
-      const bool moves =
-          kept[3] > rule.threshold && a.value >= 0 && a.value <= 1 && raw >= rule.eps;
-      if (moves) {
-        const float dh = -sum_lanes<Arch>(dt) / (temperature * temperature) *
-                         (rule.max_temp - rule.min_temp) * a.slope;
-        const V minus_dh(-dh), log_sum(__builtin_logf(kept[1])), low(rule.eps),
-            high(1.0f - rule.eps);
+      const float slope = adaptive_temperature<Arch>(rule, kept[3]).slope;
+      if (slope != 0) {
+        const float dh = -sum_lanes<Arch>(dt) / (temperature * temperature) * slope;
+        const bool clips = rule.kind == Probability::adaptive;
+        const V minus_dh(-dh), log_sum(__builtin_logf(kept[1])), low(clips ? rule.eps : 0.0f),
+            high(clips ? 1.0f - rule.eps : -kNever);
         const auto dp = [&](int64_t j, V p) {
           const V l = (load<Arch>(w + j) - m) * u * V(kLn2) - log_sum;
-          return xsimd::select(p >= low && p <= high, minus_dh * (l + V(1.0f)), zero);
+          const auto counts = p > zero && p >= low && p <= high;
+          return xsimd::select(counts, minus_dh * (l + V(1.0f)), zero);
         };
         V sum(0.0f);
         for_span<Arch>(span, [&](int64_t j) {

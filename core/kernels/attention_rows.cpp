@@ -143,9 +143,9 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   const bool softmax = a.kind == Probability::softmax;
   AttentionRule rule{};
   rule.kind = a.kind;
-  rule.scale = softmax ? a.scale * kLog2e : a.scale;
-  rule.bias_scale = softmax ? kLog2e : 1.0f;
-  rule.unit = softmax ? 1.0f : kLog2e;
+  rule.unit = softmax ? kSoftmaxUnit : kLog2e;
+  rule.scale = softmax ? a.scale * (kLog2e / kSoftmaxUnit) : a.scale;
+  rule.bias_scale = softmax ? kLog2e / kSoftmaxUnit : 1.0f;
   rule.slope = a.slope;
   rule.epsilon = a.epsilon;
   rule.min_temp = a.min_temp;

@@ -13,8 +13,9 @@ namespace attn::kernels::simd {
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
 inline constexpr float kNever = -__builtin_inff();
-// Stands for the maximum of nothing: below every score, and finite, so that differences are never NaN.
-inline constexpr float kLowest = -1e30f;
+// The lowest number. No score that counts is below it, so it serves as the maximum of nothing too: differences from it
+// are never NaN, and -infinity, of a key that does not count, stays so.
+inline constexpr float kLowest = -__FLT_MAX__;
 
 // Keys [begin, end) of a group inside a block that starts at `base`, rounded out to whole vectors, relative to base.
 struct Span {
@@ -195,6 +196,20 @@ ATTN_INLINE void apply_masks(const AttentionRule& rule, const AttentionRow& row,
   }
 }
 
+// A score that its bias takes below the lowest number is the lowest number: only a bias of -infinity removes a key. It
+// has no weight beside a greater one, so this matters where `max`, that of the row so far, is not above. Returns max.
+template <class Arch>
+ATTN_INLINE float raise_to_lowest(const AttentionRule& rule, const AttentionRow& row, int64_t base,
+                                  const Span& span, float max, float* s) {
+  if (max > kLowest || !rule.has_bias || row.bias == nullptr) return max;
+  const Piece piece = row_piece(row, base, span);
+  for (int64_t j = piece.begin; j < piece.end; ++j) {
+    const bool kept = row.mask == nullptr || row.mask[base + j] != 0;
+    if (kept && row.bias[base + j] >= kLowest && s[j] < kLowest) max = s[j] = kLowest;
+  }
+  return max;
+}
+
 // Maximum over the span, at least `max`.
 template <class Arch>
 ATTN_INLINE float span_max(const Span& span, const float* s, float max) {
@@ -212,28 +227,45 @@ ATTN_INLINE float span_max(const Span& span, const float* s, float max) {
   return max_lanes<Arch>(xsimd::max(m0, m1));
 }
 
-// s = 2^((s - max) * unit) over the span; returns the sum. The rounding of max * unit is common to the row: no matter.
+// 2^((s - max) * unit), the difference first: max * unit is rounded, and may lie beyond all numbers.
 template <class Arch>
-ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
+ATTN_INLINE Vec<Arch> exp_of_score(const float* s, Vec<Arch> max, Vec<Arch> unit) {
+  return exp2_softmax<Arch>((load<Arch>(s) - max) * unit);
+}
+
+// s = 2^exponent(s) over the span; returns the sum.
+template <class Arch, class F>
+ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
   V s0(0.0f), s1(0.0f);
-  const V shift(-max * unit), u(unit);
   int64_t j = span.first;
   for (; j + 2 * W <= span.last; j += 2 * W) {
-    const V a = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j), u, shift));
-    const V b = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j + W), u, shift));
+    const V a = exp2_softmax<Arch>(exponent(load<Arch>(s + j)));
+    const V b = exp2_softmax<Arch>(exponent(load<Arch>(s + j + W)));
     store<Arch>(s + j, a);
     store<Arch>(s + j + W, b);
     s0 += a;
     s1 += b;
   }
   if (j < span.last) {
-    const V a = exp2_softmax<Arch>(fma<Arch>(load<Arch>(s + j), u, shift));
+    const V a = exp2_softmax<Arch>(exponent(load<Arch>(s + j)));
     store<Arch>(s + j, a);
     s0 += a;
   }
   return sum_lanes<Arch>(s0 + s1);
+}
+
+// s = 2^((s - max) * unit) over the span; returns the sum. By a power of two the product is exact, and while it is a
+// number one operation does for two: a hundredth of the time of a layer.
+template <class Arch>
+ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
+  using V = Vec<Arch>;
+  const V m(max), u(unit), shift(-max * unit);
+  if (unit == kSoftmaxUnit && -max * unit <= __FLT_MAX__) {
+    return exp2_and_sum<Arch>(span, s, [&](V x) { return fma<Arch>(x, u, shift); });
+  }
+  return exp2_and_sum<Arch>(span, s, [&](V x) { return (x - m) * u; });
 }
 
 // s[j] is multiplied by 0 or drop_scale for j in [begin, end); index: of s[0].

@@ -16,9 +16,7 @@ namespace {
 // (1 / (1 - rate) with dropout).
 double tolerance(const Problem& p) {
   const double z = 2 + p.amplitude * p.amplitude * std::sqrt(static_cast<double>(p.head_dim)) / 2;
-  const double sharpness = p.kind == Probability::threshmax  ? 8
-                           : p.kind == Probability::adaptive ? 10
-                                                             : 1;
+  const double sharpness = p.kind == Probability::threshmax ? 8 : is_adaptive(p.kind) ? 10 : 1;
   return 16 * 1.2e-7 * z * sharpness;
 }
 
@@ -44,7 +42,7 @@ void check(const Problem& p, bool reference = true) {
 TEST_CASE("attention: every shape with every option and every probability") {
   for (const Problem& shape : shapes()) {
     for (const Problem& option : options()) {
-      for (int kind = 0; kind < 4; ++kind) {
+      for (int kind = 0; kind < 5; ++kind) {
         check<threads::PoolParallel>(combine(shape, option, static_cast<Probability>(kind)));
       }
     }
@@ -68,7 +66,7 @@ TEST_CASE("attention: scratch is neither overrun nor read before it is written")
   for (const Problem& shape : shapes()) {
     for (const Problem& option : options()) {
       check<GuardedParallel>(
-          combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 4)));
+          combine(shape, option, static_cast<Probability>((shape.keys + option.block) % 5)));
     }
   }
 }
@@ -108,7 +106,7 @@ TEST_CASE("attention: nothing to do, and no keys") {
 TEST_CASE("attention: bits do not depend on the number of threads") {
   at_each_level([&] {
     for (const Problem& option : options()) {
-      for (int kind = 0; kind < 4; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
+      for (int kind = 0; kind < 5; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
         for (const int64_t queries : {2, 90}) {
           Problem shape;
           shape.batch = 2, shape.heads = 4, shape.kv_heads = 2, shape.queries = queries,
@@ -180,4 +178,28 @@ TEST_CASE("attention: keys and values of masked keys may be anything") {
           CHECK(equal);
         }
   });
+}
+
+TEST_CASE("attention: a window or block beyond every number shows what one beyond the keys shows") {
+  kernels::AttentionArgs<float> a{};
+  a.keys = 7;
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const bool causal : {false, true})
+    for (const int64_t offset : {-20, -3, 0, 3, 20})
+      for (int64_t i = 0; i < 7; ++i) {
+        a.causal = causal, a.offset = offset;
+        for (int64_t kernels::AttentionArgs<float>::*extent :
+             {&kernels::AttentionArgs<float>::window, &kernels::AttentionArgs<float>::block}) {
+          a.window = a.block = 0;
+          a.*extent = 1000;
+          const kernels::KeyRange expected = kernels::visible_keys(a, i);
+          for (const int64_t huge : {kMost, kMost - 1, kMost - 7}) {
+            a.*extent = huge;
+            const kernels::KeyRange r = kernels::visible_keys(a, i);
+            INFO(causal << " " << offset << " " << i << " " << huge);
+            CHECK(r.begin == expected.begin);
+            CHECK(r.end == expected.end);
+          }
+        }
+      }
 }

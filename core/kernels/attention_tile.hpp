@@ -36,9 +36,9 @@ struct AttentionRow {
 // How scores become weights; the same for every tile of a call.
 struct AttentionRule {
   Probability kind;
-  float scale;  // of q; for softmax times log2 e, so that 2^x serves
+  float scale;  // of q; for softmax times log2 e / kSoftmaxUnit
   float bias_scale;
-  float unit;  // what turns a difference of scores into a power of two: 1 for softmax, else log2 e
+  float unit;  // what turns a difference of scores into a power of two: kSoftmaxUnit, or log2 e
   float slope, epsilon;
   float min_temp, max_temp, threshold, eps;
   int polynomial_size;

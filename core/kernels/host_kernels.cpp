@@ -53,11 +53,15 @@ void softmax(int64_t rows, int64_t cols, float* x, int64_t row) {
   if (use_kernels()) return table().softmax_rows(rows, cols, x, row, x, row);
   for (int64_t r = 0; r < rows; ++r) {
     float* p = x + r * row;
-    const float top = *std::max_element(p, p + cols);
+    const float top = *std::max_element(p, p + cols), shift = top == -INFINITY ? 0.0f : top;
     double sum = 0;
     for (int64_t j = 0; j < cols; ++j) {
-      p[j] = top == -INFINITY ? 1.0f : std::exp(p[j] - top);
+      p[j] = std::exp(p[j] - shift);
       sum += static_cast<double>(p[j]);
+    }
+    if (sum == 0) {  // -infinity and nothing else: as if zeros
+      std::fill_n(p, cols, 1.0f);
+      sum = static_cast<double>(cols);
     }
     for (int64_t j = 0; j < cols; ++j) p[j] = static_cast<float>(static_cast<double>(p[j]) / sum);
   }
@@ -68,10 +72,10 @@ void log_sum_exp(int64_t rows, int64_t cols, const float* x, int64_t row, float*
   for (int64_t r = 0; r < rows; ++r) {
     const float* p = x + r * row;
     const float top = cols ? *std::max_element(p, p + cols) : -INFINITY;
+    const float shift = top == -INFINITY ? 0.0f : top;  // then the sum is 0, and its logarithm top
     double sum = 0;
-    for (int64_t j = 0; j < cols && top != -INFINITY; ++j)
-      sum += std::exp(static_cast<double>(p[j] - top));
-    out[r] = top == -INFINITY ? top : top + static_cast<float>(std::log(sum));
+    for (int64_t j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(p[j] - shift));
+    out[r] = top + static_cast<float>(std::log(sum));
   }
 }
 

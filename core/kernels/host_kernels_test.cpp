@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "core/cpu/level.hpp"
+
 using attn::kernels::kHostKernels;
 
 namespace {
@@ -80,6 +82,28 @@ TEST_CASE("host kernels: a row of nothing but -infinity") {
   REQUIRE(log_sum == kNone);
   kHostKernels.softmax(1, 5, x.data(), 5);
   for (const float v : x) REQUIRE(v == Approx(0.2).epsilon(2 * kEps));
+}
+
+TEST_CASE("host kernels: a row with NaN or +infinity is NaN, whatever else it holds") {
+  const auto before = attn::cpu::level();
+  for (const auto level : attn::cpu::available()) {
+    attn::cpu::set_level(level);
+    for (const int64_t n : kLengths)
+      for (const float bad : {std::nanf(""), -kNone})
+        for (const float rest : {kNone, 0.5f, bad})
+          for (const int64_t at : {int64_t{0}, n / 2, n - 1}) {
+            INFO(attn::cpu::name(level)
+                 << ": " << bad << " at " << at << " of " << n << " among " << rest);
+            std::vector<float> x(static_cast<size_t>(n), rest);
+            x[static_cast<size_t>(at)] = bad;
+            float log_sum = 0;
+            kHostKernels.log_sum_exp(1, n, x.data(), n, &log_sum);
+            CHECK(std::isnan(log_sum));
+            kHostKernels.softmax(1, n, x.data(), n);
+            for (const float v : x) CHECK(std::isnan(v));
+          }
+  }
+  attn::cpu::set_level(before);
 }
 
 TEST_CASE("host kernels: sums and products are added in double, sorting goes both ways") {

@@ -20,14 +20,11 @@ void log_sum_exp_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, fl
   for (int64_t r = 0; r < rows; ++r, x += x_row) {
     V high(kNone);
     over_row<Arch>(n, x, [&](V v, int64_t, int64_t lanes) {
-      high = xsimd::max(high, lanes_or<Arch>(v, lanes, kNone));
+      high = xsimd::max(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
     });
     const float top = max_lanes<Arch>(high);
-    if (top == kNone) {
-      out[r] = kNone;
-      continue;
-    }
-    const V m(top);
+    const V m(top == kNone ? 0.0f
+                           : top);  // -infinity and nothing else: a sum of 0, whose logarithm it is
     out[r] = top + __builtin_logf(sum_row<Arch>(n, x, [m](V v) { return xsimd::exp(v - m); }));
   }
 }

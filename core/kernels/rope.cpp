@@ -6,8 +6,9 @@
 #include <cmath>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <vector>
+
+#include "core/threads/fork.hpp"
 
 namespace attn::kernels {
 namespace {
@@ -30,7 +31,7 @@ struct Family {
 
 template <class T>
 struct Registry {
-  std::mutex mutex;
+  threads::Mutex mutex;
   std::deque<Family<T>> families;
   std::atomic<Family<T>*> first{nullptr};
 };
@@ -51,7 +52,7 @@ Family<T>* find(Family<T>* f, double theta, int64_t r) {
 template <class T>
 const RopeTable<T>* grow(double theta, int64_t r, int64_t positions) {
   Registry<T>& all = registry<T>();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+  const std::lock_guard lock(all.mutex);
   Family<T>* f = find(all.first.load(), theta, r);
   if (!f) {
     f = &all.families.emplace_back();

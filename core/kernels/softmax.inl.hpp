@@ -24,19 +24,22 @@ void softmax_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, float*
   for (int64_t row = 0; row < rows; ++row, x += x_row, y += y_row) {
     V high(kNone);
     over_row<Arch>(n, x, [&](V v, int64_t, int64_t lanes) {
-      high = xsimd::max(high, lanes_or<Arch>(v, lanes, kNone));
+      high = xsimd::max(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
     });
-    float max = max_lanes<Arch>(high);
-    const bool dead = max == kNone;
-    if (dead) max = 0;
-    const V m(max);
+    const float max = max_lanes<Arch>(high);
+    const V m(max == kNone ? 0.0f : max);
     V sum(0.0f);
     over_row<Arch>(n, x, [&](V v, int64_t i, int64_t lanes) {
-      const V e = dead ? V(1.0f) : V(xsimd::exp(v - m));
+      const V e = xsimd::exp(v - m);
       sum = sum + lanes_or<Arch>(e, lanes, 0.0f);
       store_some<Arch>(y + i, e, lanes);
     });
-    const V inverse(1.0f / sum_lanes<Arch>(sum));
+    const float total = sum_lanes<Arch>(sum);
+    if (total == 0) {  // -infinity and nothing else: as if zeros
+      for (int64_t i = 0; i < n; ++i) y[i] = 1.0f / static_cast<float>(n);
+      continue;
+    }
+    const V inverse(1.0f / total);
     over_row<Arch>(
         n, y, [&](V v, int64_t i, int64_t lanes) { store_some<Arch>(y + i, v * inverse, lanes); });
   }

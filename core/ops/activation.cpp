@@ -36,6 +36,7 @@ size_t constants_of(ActivationKind k) {
     case ActivationKind::squash:
       return 1;
     case ActivationKind::adaptive:
+    case ActivationKind::adaptive_paper:
       return 5;  // and more of the polynomial
     default:
       return 0;
@@ -242,12 +243,13 @@ struct activation {
   static void shape(OpCall c) {
     check_number(c, kX, "x");
     const attn_view& x = *c.in(kX);
-    if (c.integer(0) < 0 || c.integer(0) > static_cast<int64_t>(ActivationKind::squash))
+    if (c.integer(0) < 0 || c.integer(0) > static_cast<int64_t>(ActivationKind::adaptive_paper))
       fail("activation number %lld is not known", static_cast<long long>(c.integer(0)));
     const ActivationKind k = kind(c);
     if (c.reals(1).size() < constants_of(k))
       fail("%zu constants are given; this activation has %zu", c.reals(1).size(), constants_of(k));
-    if (k == ActivationKind::adaptive) check_polynomial(c.reals(1).subspan(4));
+    if (k == ActivationKind::adaptive || k == ActivationKind::adaptive_paper)
+      check_polynomial(c.reals(1).subspan(4));
     if (k == ActivationKind::relu_k && !(c.reals(1)[0] >= 1 && c.reals(1)[0] <= 1e6))
       fail("k is %g; expected 1 to 1e6", c.reals(1)[0]);
     if (!is_elementwise(k)) {

@@ -9,7 +9,7 @@
 
 namespace attn::ops {
 
-// Constants of the kind: epsilon of threshmax and squash; the five of adaptive and its polynomial.
+// Constants of the kind: epsilon of threshmax and squash; the four of adaptive and its polynomial.
 inline ProbabilityRule axis_rule(ActivationKind kind, std::span<const double> p, double slope) {
   ProbabilityRule r;
   r.slope = slope;
@@ -19,11 +19,13 @@ inline ProbabilityRule axis_rule(ActivationKind kind, std::span<const double> p,
       break;
     case ActivationKind::threshmax:
       r.kind = ProbabilityKind::threshmax;
-      r.epsilon = p.empty() ? 1e-12 : p[0];
+      r.epsilon = p[0];
       break;
     case ActivationKind::adaptive:
-      r.kind = ProbabilityKind::adaptive;
-      r.min_temp = p[0], r.max_temp = p[1], r.threshold = p[2], r.floor = p[3];
+    case ActivationKind::adaptive_paper:
+      r.kind = kind == ActivationKind::adaptive ? ProbabilityKind::adaptive
+                                                : ProbabilityKind::adaptive_paper;
+      r.min_temp = p[0], r.max_temp = p[1], r.threshold = p[2], r.epsilon = p[3];
       r.polynomial = p.subspan(4);
       break;
     default:

@@ -178,9 +178,10 @@ TEST_CASE("activation: differentiable_step with one weight, and along an axis") 
 TEST_CASE("activation: kinds over an axis") {
   const int64_t axis = GENERATE(-1, -2);
   const Reals adaptive{0.1, 1.0, 0.5, 1e-7, -1.791, 4.917, -2.3, 0.481, -0.037};
-  for (const Case& c :
-       {Case{K::softmax, {}}, Case{K::log_softmax, {}}, Case{K::sparsemax, {}},
-        Case{K::adaptive, adaptive}, Case{K::threshmax, {1e-12}}, Case{K::squash, {1e-3}}}) {
+  const Reals paper{0.1, 1.0, 0.5, 1e-7, -0.037, 0.481, -2.3, 4.917, -1.791};
+  for (const Case& c : {Case{K::softmax, {}}, Case{K::log_softmax, {}}, Case{K::sparsemax, {}},
+                        Case{K::adaptive, adaptive}, Case{K::adaptive_paper, paper},
+                        Case{K::threshmax, {1e-12}}, Case{K::squash, {1e-3}}}) {
     Trial t = trial(c.kind, c.constants, axis);
     t.in = {uniform({3, 6, 9}, -2, 2)};
     if (c.kind == K::threshmax) t.in.emplace_back(filled({}, 5));

@@ -6,7 +6,7 @@
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
-#include "core/schema/kinds.hpp"
+#include "core/ops/probability_row.hpp"
 
 namespace attn::ops {
 namespace {
@@ -14,11 +14,7 @@ namespace {
 enum Attribute {
   kKind,
   kAxes,
-  kEpsilon,
-  kMinTemp,
-  kMaxTemp,
-  kThreshold,
-  kCoefficients,
+  kCoefficients = 6,
   kScale,
   kCausal,
   kOffset,
@@ -29,14 +25,6 @@ enum Attribute {
   kTile
 };
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths };
-
-constexpr double kDefaultCoefficients[] = {-1.791, 4.917, -2.3, 0.481, -0.037};
-
-constexpr attn_param coefficients_attribute() {
-  attn_param p = reals_attribute("coefficients");
-  p.def = sdk::detail::reals_value(kDefaultCoefficients, std::size(kDefaultCoefficients));
-  return p;
-}
 
 struct Extents {
   int64_t b, h, g, q, k, d, dv;
@@ -95,20 +83,14 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.window = c.integer(kWindow);
   a.block = c.integer(kBlock);
   a.tile = c.integer(kTile);
-  if (const attn_view* m = c.in(kKeep)) a.mask = keep_bytes(c, *m).scores();
+  if (const attn_view* m = c.in(kKeep)) {
+    if (signs_of(*m).additive()) fail("mask of shape %s %s", shape_text(*m).c_str(), kAdditiveMask);
+    a.mask = keep_bytes(c, *m).scores();
+  }
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
   a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
-  a.kind = static_cast<kernels::Probability>(c.integer(kKind));
-  if (const attn_view* s = c.in(kSlope)) a.slope = *data<const T>(*s);
-  a.epsilon = a.eps = static_cast<T>(c.real(kEpsilon));
-  a.min_temp = static_cast<T>(c.real(kMinTemp));
-  a.max_temp = static_cast<T>(c.real(kMaxTemp));
-  a.threshold = static_cast<T>(c.real(kThreshold));
-  const auto coefficients = c.reals(kCoefficients);
-  a.polynomial_size = static_cast<int>(coefficients.size());
-  for (size_t i = 0; i < coefficients.size(); ++i)
-    a.polynomial[i] = static_cast<T>(coefficients[i]);
+  set_rule(a, probability_rule<T>(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
   a.stream = c.stream();
@@ -123,15 +105,10 @@ struct attention {
   static constexpr uint32_t version = 1, inputs = 7, outputs = 2, saved = 1, required = 0b111;
   static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths, flags = ATTN_OP_RANDOM;
   static constexpr int map_output = 1;
-  static constexpr attn_param attributes[] = {
-      int_attribute("kind", 0),        ints_attribute("axes"),
-      real_attribute("epsilon", 1e-7), real_attribute("min_temp", 0.1),
-      real_attribute("max_temp", 1.0), real_attribute("entropy_threshold", 0.5),
-      coefficients_attribute(),        real_attribute("scale", 1.0),
-      bool_attribute("causal", false), int_attribute("offset", 0),
-      int_attribute("span", 0),        int_attribute("block", 0),
-      int_attribute("empty_rows", 0),  real_attribute("dropout", 0.0),
-      int_attribute("tile", 0)};
+  static constexpr auto attributes = probability_attributes(
+      real_attribute("scale", 1.0), bool_attribute("causal", false), int_attribute("offset", 0),
+      int_attribute("span", 0), int_attribute("block", 0), int_attribute("empty_rows", 0),
+      real_attribute("dropout", 0.0), int_attribute("tile", 0));
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -222,16 +199,17 @@ struct attention {
   }
   static void check_attributes(const OpCall& c) {
     const int64_t kind = c.integer(kKind);
-    if (kind < 0 || kind > 3)
-      fail("probability kind %lld is unknown", static_cast<long long>(kind));
+    check_kind(kind);
     const auto axes = c.integers(kAxes);
     if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
       fail("this operator normalises the key axis only");
     if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0 || c.integer(kTile) < 0)
       fail("neither window nor block nor tile may be negative");
+    constexpr int64_t kFarthest = int64_t{1} << 48;
+    if (c.integer(kOffset) > kFarthest || c.integer(kOffset) < -kFarthest)
+      fail("offset %lld is out of range", static_cast<long long>(c.integer(kOffset)));
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
-    if (c.reals(kCoefficients).size() > static_cast<size_t>(kernels::kMaxPolynomial))
-      fail("at most %d polynomial coefficients", kernels::kMaxPolynomial);
+    check_polynomial(c.reals(kCoefficients));
     if (kind == static_cast<int64_t>(ProbabilityKind::threshmax) && !c.in(kSlope))
       fail("threshmax needs its slope");
   }

@@ -170,8 +170,8 @@ struct Running {
 template <class T>
 void merge(const OpCall& c, const Shared& s, const Running<T>& to, int64_t first, int64_t count,
            const T* part, const T* o) {
-  // The kernels' maxima are exponents of 2, those of the reference of e.
-  const T unit = use_kernels<T>() ? T(1) : T(1.4426950408889634074);
+  // What makes an exponent of 2 of the kernels' maxima, and of those of the reference.
+  const T unit = use_kernels<T>() ? T(kernels::kSoftmaxUnit) : T(1.4426950408889634074);
   parallel(c).loop(s.b * s.h * count, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t unit_row = r / count, i = first + r % count;

@@ -1,47 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reading masks and conditions: elements of any kind, > 0 means kept; NaN does not. [any-thread]
+// Masks as the library takes them in: which elements keep, and which masks are those of another library. [any-thread]
 #pragma once
 
-#include <cstdint>
+#include <attn/sdk/keep.hpp>
 
 #include "core/ops/op.hpp"
+#include "core/tensor/dtype.hpp"
 
 namespace attn::ops {
 
-// out[i] = 1 when element `first` + i * step of v (counted from its data) is > 0, else 0.
-inline void read_keep(const attn_view& v, int64_t first, int64_t step, int64_t n, uint8_t* out) {
-  const auto line = [&](const auto* p, auto kept) {
-    p += first;
-    for (int64_t i = 0; i < n; ++i) out[i] = kept(p[i * step]) ? 1 : 0;
-  };
-  const auto positive = [](auto x) { return x > 0; };
-  switch (v.dtype) {
-    case ATTN_F32:
-      line(data<const float>(v), positive);
-      break;
-    case ATTN_F64:
-      line(data<const double>(v), positive);
-      break;
-    case ATTN_F16:  // from the smallest to infinity
-      line(data<const uint16_t>(v), [](uint16_t b) { return b >= 1 && b <= 0x7c00; });
-      break;
-    case ATTN_BF16:
-      line(data<const uint16_t>(v), [](uint16_t b) { return b >= 1 && b <= 0x7f80; });
-      break;
-    case ATTN_I32:
-      line(data<const int32_t>(v), positive);
-      break;
-    case ATTN_I64:
-      line(data<const int64_t>(v), positive);
-      break;
-    case ATTN_U32:
-      line(data<const uint32_t>(v), positive);
-      break;
-    default:
-      line(data<const uint8_t>(v), positive);
-      break;
+// Calls line(r, first) for rows begin..end-1 of v along its last axis: number of the row, and place of its first
+// element counted from the data.
+template <class F>
+void for_rows(const attn_view& v, int64_t begin, int64_t end, F&& line) {
+  for (int64_t r = begin; r < end; ++r) {
+    int64_t rest = r, at = 0;
+    for (int axis = v.rank - 2; axis >= 0; --axis) {
+      at += rest % v.shape[axis] * v.stride[axis];
+      rest /= v.shape[axis];
+    }
+    if (!line(r, at)) return;
   }
 }
+
+// What the floating elements of a mask show.
+struct Signs {
+  bool negative = false, positive = false;
+  [[nodiscard]] bool additive() const { return negative && !positive; }
+};
+
+// Looks no further than the first element above 0, which is one of the first of most keep masks.
+inline Signs signs_of(const attn_view& v) {
+  Signs s;
+  if (!dtype_is_floating(static_cast<attn_dtype>(v.dtype)) || size_of(v) == 0) return s;
+  const int64_t n = v.rank ? v.shape[v.rank - 1] : 1, step = v.rank ? v.stride[v.rank - 1] : 1;
+  sdk::detail::with_elements(v, [&](const auto* p, auto kept, auto negative) {
+    for_rows(v, 0, size_of(v) / n, [&](int64_t, int64_t first) {
+      for (int64_t i = 0; i < n && !s.positive; ++i) {
+        const auto x = p[first + i * step];
+        s.positive = kept(x);
+        s.negative = s.negative || negative(x);
+      }
+      return !s.positive;
+    });
+  });
+  return s;
+}
+
+inline constexpr const char* kAdditiveMask =
+    "holds negative numbers and nothing above 0, as an additive mask of another library does; "
+    "expected a keep mask: "
+    "true or 1 for what may be used, false or 0 for what is masked (from an additive mask: mask == "
+    "0)";
 
 }  // namespace attn::ops

@@ -326,6 +326,7 @@ class Trial {
     return "";
   }
 
+  [[nodiscard]] bool has_vjp() const { return op_->vjp != nullptr; }
   [[nodiscard]] bool differentiable(size_t i) const {
     return i < in.size() && in[i] && !(op_->in_const >> i & 1u) &&
            !(op_->flags & ATTN_OP_NO_GRAD) &&

@@ -16,7 +16,7 @@ namespace {
 
 template <class T>
 T sign(T x) {
-  return x > 0 ? T(1) : x < 0 ? T(-1) : T(0);
+  return x > 0 ? T(1) : x < 0 ? T(-1) : x;  // 0 and NaN as they are
 }
 
 // A matrix of unit rows in scratch, row-major, and the lengths that they had.
@@ -40,7 +40,7 @@ struct UnitRows {
       }
       length[i] = static_cast<T>(std::sqrt(sum));
       for (int64_t k = 0; k < n; ++k)
-        u[i * n + k] = length[i] > 0 ? data<T>(x)[i * row + k * col] / length[i] : T(0);
+        u[i * n + k] = length[i] == 0 ? T(0) : data<T>(x)[i * row + k * col] / length[i];
     }
   }
   [[nodiscard]] double dot(int64_t i, int64_t j) const {
@@ -135,7 +135,7 @@ struct penalty {
     const double f = 2 * g * pair_factor(c, rows.m);
     double* du = parallel(c).scratch_array<double>(static_cast<size_t>(rows.n) + 1);
     for (int64_t i = 0; i < rows.m; ++i) {
-      if (!(rows.length[i] > 0)) continue;
+      if (rows.length[i] == 0) continue;
       std::fill(du, du + rows.n, 0.0);
       for (int64_t j = 0; j < rows.m; ++j) {
         if (j == i) continue;

@@ -17,19 +17,6 @@ constexpr int kScores = 0, kSlope = 1, kKeep = 2;  // inputs
 
 uint32_t axes(const OpCall& c) { return check_axes(c.integers(1), c.in(kScores)->rank, false); }
 
-template <class T>
-ProbabilityRule rule(const OpCall& c) {
-  ProbabilityRule r;
-  r.kind = static_cast<ProbabilityKind>(c.integer(0));
-  r.epsilon = r.floor = c.real(2);
-  r.min_temp = c.real(3);
-  r.max_temp = c.real(4);
-  r.threshold = c.real(5);
-  r.polynomial = c.reals(6);
-  if (c.in(kSlope)) r.slope = static_cast<double>(*data<T>(*c.in(kSlope)));
-  return r;
-}
-
 // The mask with the rank of the scores: (K) and (B, K) and (B, Q, K) get ones in between (scores of
 // rank 4); for other ranks ones in front. Refused when it does not broadcast.
 attn_view ranked_keep(const OpCall& c) {
@@ -60,22 +47,17 @@ struct probability {
   static constexpr const char* doc = "scores to weights that sum to 1 along axes";
   static constexpr uint32_t version = 1, inputs = 3, outputs = 1, required = 1,
                             constants = 1u << kKeep;
-  static constexpr attn_param attributes[] = {
-      int_attribute("kind", 0),         ints_attribute("axes"),
-      real_attribute("epsilon", 1e-12), real_attribute("min_temp", 0.1),
-      real_attribute("max_temp", 1.0),  real_attribute("entropy_threshold", 0.5),
-      reals_attribute("coefficients"),  int_attribute("empty_rows", 0)};
+  static constexpr auto attributes = probability_attributes(int_attribute("empty_rows", 0));
 
   static void shape(OpCall c) {
     check_number(c, kScores, "scores");
     const attn_view& z = *c.in(kScores);
     const int64_t kind = c.integer(0);
-    if (kind < 0 || kind > static_cast<int64_t>(ProbabilityKind::adaptive))
-      fail("probability number %lld is not known", static_cast<long long>(kind));
+    check_kind(kind);
     const uint32_t mask = axes(c);
     if (kind != 0 && (mask & (mask - 1)) != 0)
       fail("%zu axes are given; only softmax takes several", c.integers(1).size());
-    if (kind == static_cast<int64_t>(ProbabilityKind::adaptive)) check_polynomial(c.reals(6));
+    check_polynomial(c.reals(6));
     if (kind == static_cast<int64_t>(ProbabilityKind::threshmax)) {
       if (!c.in(kSlope)) fail("slope is missing; threshmax needs it");
       check_number(c, kSlope, "slope");
@@ -91,7 +73,7 @@ struct probability {
   template <class T>
   static void forward(OpCall c) {
     const attn_view &z = *c.in(kScores), &w = *c.out(0);
-    const ProbabilityRow<T> row(rule<T>(c));
+    const ProbabilityRow<T> row(probability_rule<T>(c, c.in(kSlope)));
     const Masked<T> in(c);
     const Rows<3> rows({&z, &w, in.keep()}, axes(c));
     if (rows.length() == 0) return;
@@ -123,7 +105,7 @@ struct probability {
   static void vjp(OpCall c) {
     if (!c.dout(0) || (!c.din(kScores) && !c.din(kSlope))) return;
     const attn_view &z = *c.in(kScores), &dw = *c.dout(0);
-    const ProbabilityRow<T> row(rule<T>(c));
+    const ProbabilityRow<T> row(probability_rule<T>(c, c.in(kSlope)));
     const Masked<T> in(c);
     const Rows<4> rows({&z, &dw, in.keep(), c.din(kScores)}, axes(c));
     const int64_t n = rows.length();
@@ -172,6 +154,8 @@ struct probability {
    public:
     explicit Masked(const OpCall& c) : z_(c.in(kScores)), zero_(c.integer(7) == 1) {
       if (c.in(kKeep)) {
+        if (signs_of(*c.in(kKeep)).additive())
+          fail("mask of shape %s %s", shape_text(*c.in(kKeep)).c_str(), kAdditiveMask);
         keep_ = broadcast_to(ranked_keep(c), *z_);
         masked_ = true;
       }

@@ -14,17 +14,49 @@
 
 namespace attn::ops {
 
+// As kinds.hpp; epsilon 0 and an empty polynomial: those of the kind.
 struct ProbabilityRule {
   ProbabilityKind kind = ProbabilityKind::softmax;
-  double slope = 10, epsilon = 1e-12;                                  // threshmax
-  double min_temp = 0.1, max_temp = 1, threshold = 0.5, floor = 1e-7;  // adaptive
-  std::span<const double> polynomial{};                                // highest degree first
+  double slope = kThreshmaxSlope, epsilon = 0;
+  double min_temp = kMinTemperature, max_temp = kMaxTemperature, threshold = kEntropyThreshold;
+  std::span<const double> polynomial{};
 };
 
+// The rule of an operator that begins with the attributes of a probability.
+template <class T>
+ProbabilityRule probability_rule(const OpCall& c, const attn_view* slope) {
+  ProbabilityRule r{static_cast<ProbabilityKind>(c.integer(0)),
+                    kThreshmaxSlope,
+                    c.real(2),
+                    c.real(3),
+                    c.real(4),
+                    c.real(5),
+                    c.reals(6)};
+  if (slope) r.slope = static_cast<double>(*data<T>(*slope));
+  return r;
+}
+
+template <class T>
+void set_rule(kernels::AttentionArgs<T>& a, const ProbabilityRule& r) {
+  const auto polynomial = r.polynomial.empty() ? default_polynomial(r.kind) : r.polynomial;
+  a.kind = r.kind;
+  a.slope = static_cast<T>(r.slope);
+  a.epsilon = a.eps = static_cast<T>(r.epsilon == 0 ? default_epsilon(r.kind) : r.epsilon);
+  a.min_temp = static_cast<T>(r.min_temp);
+  a.max_temp = static_cast<T>(r.max_temp);
+  a.threshold = static_cast<T>(r.threshold);
+  a.polynomial_size = static_cast<int>(polynomial.size());
+  for (size_t i = 0; i < polynomial.size(); ++i) a.polynomial[i] = static_cast<T>(polynomial[i]);
+}
+
+inline void check_kind(int64_t kind) {
+  if (kind < 0 || kind >= kProbabilityKinds)
+    fail("probability number %lld is not known", static_cast<long long>(kind));
+}
 // Throws unless the polynomial has a size that rows can hold.
 inline void check_polynomial(std::span<const double> polynomial) {
-  if (polynomial.empty() || polynomial.size() > kernels::kMaxPolynomial)
-    fail("the polynomial has %zu coefficients; expected 1 to %d", polynomial.size(),
+  if (polynomial.size() > kernels::kMaxPolynomial)
+    fail("the polynomial has %zu coefficients; expected at most %d", polynomial.size(),
          kernels::kMaxPolynomial);
 }
 
@@ -32,16 +64,7 @@ template <class T>
 class ProbabilityRow {
  public:
   explicit ProbabilityRow(const ProbabilityRule& r) : fast_(use_kernels<T>()) {
-    args_.kind = static_cast<kernels::Probability>(r.kind);
-    args_.slope = static_cast<T>(r.slope);
-    args_.epsilon = static_cast<T>(r.epsilon);
-    args_.min_temp = static_cast<T>(r.min_temp);
-    args_.max_temp = static_cast<T>(r.max_temp);
-    args_.threshold = static_cast<T>(r.threshold);
-    args_.eps = static_cast<T>(r.floor);
-    args_.polynomial_size = static_cast<int>(r.polynomial.size());
-    for (size_t i = 0; i < r.polynomial.size(); ++i)
-      args_.polynomial[i] = static_cast<T>(r.polynomial[i]);
+    set_rule(args_, r);
   }
   // w from z (n >= 1); z may hold -infinity.
   void forward(int64_t n, const T* z, T* w) const {

@@ -9,11 +9,17 @@ using namespace attn::ops::testing;
 namespace {
 
 const Reals kPolynomial{-1.791, 4.917, -2.3, 0.481, -0.037};
+const Reals kPaperCoefficients{-0.037, 0.481, -2.3, 4.917, -1.791};
 
 Trial trial(ProbabilityKind kind, const Axes& axes, bool zero_rows = false) {
   Trial t{op_probability()};
-  const bool adaptive = kind == ProbabilityKind::adaptive;
-  t.attrs = {static_cast<int64_t>(kind), axes, adaptive ? 1e-7 : 1e-12, 0.1, 1.0, 0.5, kPolynomial,
+  t.attrs = {static_cast<int64_t>(kind),
+             axes,
+             is_adaptive(kind) ? 1e-7 : 1e-12,
+             0.1,
+             1.0,
+             0.5,
+             kind == ProbabilityKind::adaptive_paper ? kPaperCoefficients : kPolynomial,
              int64_t{zero_rows}};
   return t;
 }
@@ -27,7 +33,7 @@ void add_slope(Trial& t) {
 
 ProbabilityKind every_kind() {
   return GENERATE(ProbabilityKind::softmax, ProbabilityKind::sparsemax, ProbabilityKind::threshmax,
-                  ProbabilityKind::adaptive);
+                  ProbabilityKind::adaptive, ProbabilityKind::adaptive_paper);
 }
 
 }  // namespace
@@ -57,9 +63,41 @@ TEST_CASE("probability: softmax over several axes; other ranks; one key; no keys
 TEST_CASE("probability: adaptive on both sides of its threshold and where it saturates") {
   // spread 0.05: nearly uniform, entropy ln 19 = 2.94, lowest temperature; 20: one key, entropy below 0.5
   const double spread = GENERATE(0.05, 2.0, 4.0, 20.0);
-  Trial t = trial(ProbabilityKind::adaptive, {-1});
+  const ProbabilityKind form = GENERATE(ProbabilityKind::adaptive, ProbabilityKind::adaptive_paper);
+  Trial t = trial(form, {-1});
   t.in = {uniform({4, 3, 19}, -spread, spread)};
   t.examine();
+}
+
+TEST_CASE("probability: adaptive in its paper's form multiplies scores by max(1, polynomial)") {
+  // Velickovic et al. 2024, figure 5. Rows of entropy 0, ln 2, about 1.3, ln 4 = 1.386, and ln 500, where the
+  // polynomial is below 1.
+  const auto row = [](std::vector<double> z) {
+    Trial t = trial(ProbabilityKind::adaptive_paper, {-1});
+    t.in = {Values{{static_cast<int64_t>(z.size())}, z}};
+    return t.run({}).out[0].x;
+  };
+  const auto times = [](std::vector<double> z, double beta) {
+    double sum = 0;
+    for (double& x : z) sum += x = std::exp(beta * x);
+    for (double& x : z) x /= sum;
+    return z;
+  };
+  const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
+    REQUIRE(a.size() == b.size());
+    for (size_t i = 0; i < a.size(); ++i) CHECK(a[i] == Approx(b[i]).epsilon(1e-12));
+  };
+  same(row({0, -9, -9}), times({0, -9, -9}, 1));
+  same(row({0, -0.1}), times({0, -0.1}, 1));  // polynomial(0.69) = 0.66
+  const std::vector<double> z{0, -0.5, -0.25, -1};
+  double entropy = 0, beta = 0;
+  for (const double p : times(z, 1)) entropy -= p * std::log(p);
+  for (const double a : kPaperCoefficients) beta = beta * entropy + a;
+  CHECK(beta > 1.5);
+  same(row(z), times(z, beta));
+  std::vector<double> many(500, 0.0);
+  many[7] = 0.1;
+  same(row(many), times(many, 1));
 }
 
 TEST_CASE("probability: masks of every rank and kind") {
@@ -96,6 +134,29 @@ TEST_CASE("probability: a masked key does not exist for softmax and sparsemax") 
   CHECK(a[0] == Approx(b[0]));
   CHECK(a[2] == Approx(b[1]));
   CHECK(a[3] == Approx(b[2]));
+}
+
+TEST_CASE("probability, attention: a floating mask that looks like an additive one is refused") {
+  Trial t = trial(ProbabilityKind::softmax, {-1}), whole(op_attention());
+  t.in = {uniform({2, 3, 5, 6}, -2, 2), std::nullopt, std::nullopt};
+  whole.in = {uniform({2, 3, 5, 4}, -2, 2), uniform({2, 3, 6, 4}, -2, 2, 2),
+              uniform({2, 3, 6, 4}, -2, 2, 3), std::nullopt};
+  const auto refusals = [&](const std::vector<double>& values, int32_t dtype) {
+    t.in[2] = whole.in[3] = Values{{6}, values, dtype};
+    return std::pair(t.refusal(), whole.refusal());
+  };
+  for (const int32_t dtype : {ATTN_F32, ATTN_F64})
+    for (const std::vector<double>& values : {std::vector<double>{0, 0, -INFINITY, 0, 0, 0},
+                                              {-1e9, -1e9, -1e9, -1e9, -1e9, -1e9},
+                                              {NAN, NAN, -1, NAN, 0, -0.0}}) {
+      const auto [alone, inside] = refusals(values, dtype);
+      CHECK_THAT(alone, Catch::Matchers::Contains("additive"));
+      CHECK_THAT(inside, Catch::Matchers::Contains("additive"));
+    }
+  const std::pair<std::string, std::string> fine;
+  CHECK(refusals({0, 0, -INFINITY, 0, 0, 1e-30}, ATTN_F32) == fine);
+  CHECK(refusals({0, 0, -0.0, NAN, 0, 0}, ATTN_F64) == fine);
+  CHECK(refusals({0, 0, -1, 0, 0, -1}, ATTN_I32) == fine);
 }
 
 TEST_CASE("probability: rows of -infinity count as zeros, also where kept") {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/schema/layer_name.hpp"
 
-#include <mutex>
 #include <unordered_map>
 
 #include "core/error/error.hpp"
 #include "core/schema/text.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::schema {
 
@@ -23,10 +23,10 @@ void check_layer_name(const Json& name) {
 std::string layer_name(const Json& name, std::string_view class_name) {
   check_layer_name(name);
   if (name.is_string() && !name.as_string().empty()) return name.as_string();
-  static std::mutex mutex;
+  static threads::Mutex mutex;
   static std::unordered_map<std::string, std::size_t> used;
   std::string base = snake_case(class_name);
-  const std::lock_guard<std::mutex> lock(mutex);
+  const std::lock_guard lock(mutex);
   const std::size_t count = used[base]++;
   return count == 0 ? base : base + "_" + std::to_string(count);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/cpu/float_state.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
@@ -213,6 +214,7 @@ class Validation {
   }
 
   void check_rules(const ValueList& values) const {
+    const cpu::FloatGuard arithmetic;  // rules are functions of plugins
     for (std::uint32_t r = 0; r < type_.n_rules; ++r) {
       const attn_rule& rule = *type_.rules[r];
       if (rule.check(values.data()) != 0) continue;

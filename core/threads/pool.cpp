@@ -3,20 +3,23 @@
 
 #include <emmintrin.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
-#include <condition_variable>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <system_error>
 #include <thread>
 
+#include "core/cpu/float_state.hpp"
+#include "core/cpu/quota.hpp"
 #include "core/error/error.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::threads {
 namespace {
@@ -34,6 +37,7 @@ struct Loop {
   std::atomic<int64_t> next{0};
 
   void work(int worker) {
+    const cpu::FloatGuard arithmetic;  // an application's thread, or a body, may have set another
     const int before = t_worker;
     t_worker = worker;
     bool helped = false;
@@ -50,6 +54,7 @@ struct Loop {
 
 // The same pieces as with many workers: bodies may count on none being larger than the grain.
 void run_inline(int64_t n, int64_t grain, Parallel::Body body, void* user) {
+  const cpu::FloatGuard arithmetic;
   const int before = t_worker;
   t_worker = std::max(before, 0);
   for (int64_t begin = 0; begin < n; begin += grain)
@@ -81,18 +86,17 @@ constexpr uint64_t kMembers = kOpen - 1;       // of gate: workers inside
 // its upper half counts loops. The caller closes the gate when no piece is left and waits for those inside
 // only, so that nobody touches the loop, which lives on the caller's stack, afterwards.
 struct ThreadPool::State {
-  std::mutex caller{};  // held while a loop runs or the size changes
+  CallbackMutex caller{};  // held while a loop runs or the size changes
   std::atomic<Loop*> loop{nullptr};
   std::atomic<uint64_t> gate{0};
+  std::atomic<uint32_t> calls{0};  // changes when a sleeping worker has to look at gate and stop
   std::atomic<bool> stop{false};
-  std::atomic<int> sleepers{0};
-  std::mutex sleep{};
-  std::condition_variable wake{};
   std::vector<std::thread> threads{};
   std::atomic<int> concurrency{1};
-  pid_t owner = getpid();
+  uint32_t generation = fork_generation();  // of the process that the threads are in
 
   void start(int wanted) {
+    const ForkDelay whole;
     stop.store(false);
     try {
       threads.reserve(static_cast<size_t>(wanted - 1));
@@ -104,20 +108,25 @@ struct ThreadPool::State {
   }
 
   void finish() {
-    {
-      const std::lock_guard<std::mutex> lock(sleep);
-      stop.store(true);
-    }
-    wake.notify_all();
-    for (std::thread& t : threads) {
-      // After a fork the child has the objects but not the threads.
-      if (getpid() == owner) {
-        t.join();
-      } else {
-        t.detach();
-      }
-    }
+    const ForkDelay whole;
+    if (generation != fork_generation()) return forget();
+    stop.store(true);
+    call();
+    for (std::thread& t : threads) t.join();
     threads.clear();
+  }
+
+  // In a child of fork(), which has the objects but not the threads: neither join() nor detach() may touch these.
+  void forget() {
+    for (std::thread& t : threads) ::new (static_cast<void*>(&t)) std::thread();
+    threads.clear();
+    gate.store(0);
+    generation = fork_generation();
+  }
+
+  void call() {
+    calls.fetch_add(1);
+    calls.notify_all();
   }
 
   // True when this worker is inside the open loop that `seen` is older than.
@@ -141,14 +150,14 @@ struct ThreadPool::State {
         continue;
       }
       if (spin(seen)) continue;
-      std::unique_lock<std::mutex> lock(sleep);
-      sleepers.fetch_add(1);  // sequentially consistent with the caller's opening of the gate
-      wake.wait(lock, [&] {
-        const uint64_t g = gate.load();
-        return stop.load() || ((g & kOpen) != 0 && g >> 33 != seen);
-      });
-      sleepers.fetch_sub(1);
+      const uint32_t before = calls.load();  // sequentially consistent with gate and stop
+      if (!called(seen)) calls.wait(before);
     }
+  }
+
+  [[nodiscard]] bool called(uint64_t seen) const {
+    const uint64_t g = gate.load();
+    return ((g & kOpen) != 0 && g >> 33 != seen) || stop.load();
   }
 
   // Waits a little for a new loop; true when there may be one.
@@ -156,9 +165,7 @@ struct ThreadPool::State {
     const auto end = std::chrono::steady_clock::now() + kSpin;
     do {
       for (int i = 0; i < 64; ++i) {
-        const uint64_t g = gate.load(std::memory_order_relaxed);
-        if (((g & kOpen) != 0 && g >> 33 != seen) || stop.load(std::memory_order_relaxed))
-          return true;
+        if (called(seen)) return true;
         _mm_pause();
       }
     } while (std::chrono::steady_clock::now() < end);
@@ -169,13 +176,11 @@ struct ThreadPool::State {
     loop.store(&l, std::memory_order_relaxed);
     const uint64_t number = (gate.load(std::memory_order_relaxed) >> 33) + 1;
     gate.store(number << 33 | kOpen);
-    if (sleepers.load() > 0) {
-      { const std::lock_guard<std::mutex> lock(sleep); }
-      wake.notify_all();
-    }
+    call();
     l.work(0);
     uint64_t g = gate.fetch_and(~kOpen, std::memory_order_acq_rel);
-    for (int i = 0; (g & kMembers) != 0; ++i) {
+    // A body that forked has no workers to wait for in the child.
+    for (int i = 0; (g & kMembers) != 0 && generation == fork_generation(); ++i) {
       if (i < 4096) {
         _mm_pause();
       } else {
@@ -197,10 +202,9 @@ int ThreadPool::concurrency() const noexcept { return state_->concurrency.load()
 
 void ThreadPool::resize(int concurrency) {
   check_threads(concurrency, "threads", std::to_string(concurrency));
-  const std::lock_guard<std::mutex> lock(state_->caller);
+  const std::lock_guard lock(state_->caller);
   if (concurrency == state_->concurrency.load()) return;
   state_->finish();
-  state_->owner = getpid();
   state_->start(concurrency);
 }
 
@@ -211,12 +215,16 @@ void ThreadPool::run(int64_t n, int64_t grain, Parallel::Body body, void* user) 
       !state_->caller.try_lock()) {
     return run_inline(n, grain, body, user);
   }
-  const std::lock_guard<std::mutex> lock(state_->caller, std::adopt_lock);
+  const std::lock_guard lock(state_->caller, std::adopt_lock);
+  if (state_->generation != fork_generation()) {
+    state_->forget();
+    state_->start(state_->concurrency.load());
+  }
   Loop loop{n, grain, body, user};
   state_->run(loop);
 }
 
-int default_threads() {
+int default_threads(const std::string& root) {
   if (const char* text = std::getenv("ATTN_THREADS"); text != nullptr && *text != '\0') {
     int value = 0;
     const char* end = text + std::strlen(text);
@@ -227,16 +235,24 @@ int default_threads() {
   }
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    return std::clamp(CPU_COUNT(&set), 1, ThreadPool::kMaxThreads);
-  }
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
-                    ThreadPool::kMaxThreads);
+  double cpus = std::thread::hardware_concurrency();
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  if (const auto time = cpu::quota(root)) cpus = std::min(cpus, std::ceil(*time));
+  return static_cast<int>(std::clamp<double>(cpus, 1, ThreadPool::kMaxThreads));
 }
 
+namespace {
+Mutex g_making;
+std::unique_ptr<ThreadPool> g_owner;
+std::atomic<ThreadPool*> g_pool{nullptr};
+}  // namespace
+
 ThreadPool& pool() {
-  static ThreadPool the_pool(default_threads());
-  return the_pool;
+  if (ThreadPool* made = g_pool.load(std::memory_order_acquire)) return *made;
+  const std::lock_guard lock(g_making);
+  if (!g_owner) g_owner = std::make_unique<ThreadPool>(default_threads());
+  g_pool.store(g_owner.get(), std::memory_order_release);
+  return *g_owner;
 }
 
 void set_threads(int threads) {

@@ -6,13 +6,14 @@
 // A worker that is idle spins for a short time and then sleeps; one that wakes up too late for a loop misses
 // it, the loop does not wait for it. A second caller at the same time, and a loop inside a loop, run on the
 // calling thread. Nothing is allocated while loops run. Which thread runs a piece is not determined, so
-// results must not depend on it (parallel.hpp). [any-thread]
+// results must not depend on it (parallel.hpp). A child of fork() has the pool without its threads; the first
+// loop there starts as many. [any-thread]
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
+#include <string>
 #include <vector>
 
 #include "core/threads/executor.hpp"
@@ -46,9 +47,10 @@ class ThreadPool {
 // The process-wide pool, made at the first question with default_threads(). Throws as that does.
 [[nodiscard]] ThreadPool& pool();
 
-// ATTN_THREADS, or without it the number of CPUs that this process may use. Throws InvalidArgument when
-// ATTN_THREADS is not a number in [1, kMaxThreads].
-[[nodiscard]] int default_threads();
+// ATTN_THREADS, or without it the number of CPUs that this process may use: those of its affinity, and no more than
+// the processor time of its control group (core/cpu/quota.hpp, which has `root`), rounded up. Throws InvalidArgument
+// when ATTN_THREADS is not a number in [1, kMaxThreads].
+[[nodiscard]] int default_threads(const std::string& root = "");
 
 // Size of the process-wide pool. Throws InvalidArgument outside [1, kMaxThreads]. [any-thread, but see resize()]
 void set_threads(int threads);

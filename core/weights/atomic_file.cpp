@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "core/error/error.hpp"
+#include "core/weights/write_all.hpp"
 
 namespace attn::weights {
 namespace {
@@ -82,17 +82,7 @@ void AtomicFile::fail(const std::string& action, int code) {
 }
 
 void AtomicFile::write(const void* bytes, size_t n) {
-  const auto* from = static_cast<const unsigned char*>(bytes);
-  while (n > 0) {
-    const ssize_t done = ::write(descriptor_, from, std::min<size_t>(n, size_t{1} << 30));
-    if (done < 0) {
-      if (errno == EINTR) continue;
-      fail("writing", errno);
-    }
-    if (done == 0) fail("writing", ENOSPC);
-    from += done;
-    n -= static_cast<size_t>(done);
-  }
+  if (const int code = write_all(descriptor_, bytes, n); code != 0) fail("writing", code);
 }
 
 void AtomicFile::commit() {

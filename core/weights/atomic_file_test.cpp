@@ -13,6 +13,7 @@
 #include "core/weights/npy.hpp"
 #include "core/weights/safetensors.hpp"
 #include "core/weights/testing_files.hpp"
+#include "tests/tools/child.hpp"
 
 using namespace attn;
 using namespace attn::weights;
@@ -25,20 +26,16 @@ namespace {
 // No file of this process may grow beyond `bytes`: write() fails as on a full disk.
 class FileSizeLimit {
  public:
-  explicit FileSizeLimit(rlim_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+  explicit FileSizeLimit(rlim_t bytes) {
     ::getrlimit(RLIMIT_FSIZE, &old_);
     const rlimit now{bytes, old_.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &now);
   }
   FileSizeLimit(const FileSizeLimit&) = delete;
   FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
+  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &old_); }
 
  private:
-  void (*old_handler_)(int);
   rlimit old_{};
 };
 
@@ -97,6 +94,50 @@ TEST_CASE("atomic_file: a write error leaves the old file and no temporary one")
   CHECK(directory.count() == 1);
   save_safetensors(path, {{"a", large}});
   CHECK(SafetensorsFile(path).read("a").size() == 1 << 16);
+}
+
+TEST_CASE(
+    "atomic_file: a limit of file sizes ends no process, and its signal stays the application's") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("x");
+  const Array large(ATTN_F32, {1 << 16});
+  const auto refused = [&] {
+    const FileSizeLimit limit(4096);
+    try {
+      write_npy(path, large);
+    } catch (const Failure&) {
+      return directory.count() == 0;
+    }
+    return false;
+  };
+  // Whatever the application does with the signal: nothing, ignore it, count it, block it, or have one pending.
+  CHECK(testing::in_child([&] { return refused() && refused(); }) == "exit 0");
+  CHECK(testing::in_child([&] {
+          std::signal(SIGXFSZ, SIG_IGN);
+          return refused() && std::signal(SIGXFSZ, SIG_DFL) == SIG_IGN;
+        }) == "exit 0");
+  static volatile std::sig_atomic_t counted = 0;
+  CHECK(testing::in_child([&] {
+          std::signal(SIGXFSZ, [](int) { counted = counted + 1; });
+          if (!refused() || counted != 0) return false;
+          std::raise(SIGXFSZ);
+          return counted == 1;
+        }) == "exit 0");
+  CHECK(testing::in_child([&] {
+          sigset_t set, pending;
+          sigemptyset(&set);
+          sigaddset(&set, SIGXFSZ);
+          ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+          if (!refused()) return false;
+          ::sigpending(&pending);
+          if (::sigismember(&pending, SIGXFSZ) != 0) return false;
+          std::raise(SIGXFSZ);
+          if (!refused()) return false;
+          ::sigpending(&pending);
+          sigset_t mask;
+          ::pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+          return ::sigismember(&pending, SIGXFSZ) == 1 && ::sigismember(&mask, SIGXFSZ) == 1;
+        }) == "exit 0");
 }
 
 TEST_CASE("atomic_file: targets that cannot be written to are refused") {

@@ -22,32 +22,33 @@ constexpr uint64_t kMaxHeader = uint64_t{1} << 20;  // far beyond any shape of 6
 // How the elements lie in the file, and what they become.
 struct Kind {
   std::string_view code;  // without the byte order
+  std::string_view name;
   attn_dtype dtype;
   size_t size;
 };
 
-constexpr std::array<Kind, 11> kKinds{{{"f4", ATTN_F32, 4},
-                                       {"f8", ATTN_F64, 8},
-                                       {"f2", ATTN_F16, 2},
-                                       {"i4", ATTN_I32, 4},
-                                       {"i8", ATTN_I64, 8},
-                                       {"u4", ATTN_U32, 4},
-                                       {"u1", ATTN_U8, 1},
-                                       {"b1", ATTN_BOOL, 1},
-                                       {"i1", ATTN_I32, 1},
-                                       {"i2", ATTN_I32, 2},
-                                       {"u2", ATTN_I32, 2}}};
+constexpr std::array<Kind, 12> kKinds{{{"f4", "float32", ATTN_F32, 4},
+                                       {"f8", "float64", ATTN_F64, 8},
+                                       {"f2", "float16", ATTN_F16, 2},
+                                       {"i4", "int32", ATTN_I32, 4},
+                                       {"i8", "int64", ATTN_I64, 8},
+                                       {"u4", "uint32", ATTN_U32, 4},
+                                       {"u1", "uint8", ATTN_U8, 1},
+                                       {"b1", "bool", ATTN_BOOL, 1},
+                                       {"?", "?", ATTN_BOOL, 1},
+                                       {"i1", "int8", ATTN_I32, 1},
+                                       {"i2", "int16", ATTN_I32, 2},
+                                       {"u2", "uint16", ATTN_I32, 2}}};
 
 Kind find_kind(const std::string& descr, const std::string& file) {
-  if (descr.size() == 3 && std::string_view("<>=|").find(descr[0]) != std::string_view::npos) {
-    for (const Kind& k : kKinds) {
-      // '|' says that order does not matter, which is so for single bytes only.
-      if (std::string_view(descr).substr(1) == k.code && (descr[0] != '|' || k.size == 1)) return k;
-    }
+  std::string_view code = descr;
+  if (code.find_first_of("<>=|") == 0) code.remove_prefix(1);
+  for (const Kind& k : kKinds) {
+    if (code == k.code || descr == k.name) return k;
   }
   const bool object = descr.find('O') != std::string::npos;
   refuse_file(file, "elements of kind " + quoted(descr),
-              "f2, f4, f8, i1, i2, i4, i8, u1, u2, u4 or b1 behind '<', '>', '=' or '|'",
+              "f2, f4, f8, i1, i2, i4, i8, u1, u2, u4 or b1",
               object ? "Python objects are not read; save an array of numbers"
                      : "convert the array, for example with astype('float32')");
 }

@@ -86,6 +86,7 @@ class Parser {
   }
 
   std::string string() {
+    if (peek() == 'u') ++at_;  // Python 2
     const char quote = peek();
     if (quote != '\'' && quote != '"') fail("a text in quotes");
     const size_t end = text_.find(quote, ++at_);
@@ -138,6 +139,7 @@ class Parser {
       ++at_;
     }
     if (zero && at_ - begin > 1) fail("an integer without leading zeros before this");
+    if (skip_to('L')) ++at_;  // a long integer of Python 2
     return value;
   }
 

@@ -63,8 +63,8 @@ struct SafetensorsFile::Impl {
 
   [[nodiscard]] attn_dtype kind(const SafetensorsEntry& e) const {
     if (!e.dtype) {
-      refuse_file(where(e), "elements of kind " + e.dtype_name, "one of " + dtype_all_names(),
-                  "convert the file");
+      refuse_file(where(e), "elements of kind " + quoted(e.dtype_name),
+                  "one of " + dtype_all_names(), "convert the file");
     }
     return *e.dtype;
   }

@@ -3,10 +3,10 @@
 // The header of a safetensors file: JSON that lists the tensors; read strictly, written in one fixed way.
 //
 // Grammar: an object whose members are tensors {"dtype": TEXT, "shape": [N, ...], "data_offsets": [B, E]} in
-// any order of keys, and at most one "__metadata__" with texts only; white space behind it. Refused: other
-// keys, doubled keys, empty names, invalid UTF-8, NUL in a name, numbers that are no plain integers up to
-// 2^63 - 1, unknown element kinds, sizes that overflow or do not agree with shape and kind, tensors that
-// overlap, leave a gap, or do not end where the data end.
+// any order of keys, and at most one "__metadata__" with texts only, or null; white space behind it. Other keys of a
+// tensor are skipped, and tensors of kinds that are not read, known or not, are listed. Refused: doubled keys, invalid
+// UTF-8, numbers that are no plain integers up to 2^63 - 1, sizes that overflow or do not agree with shape and kind
+// where the kind is known, tensors that overlap, leave a gap, or do not end where the data end.
 // Offsets count bytes from the start of the data. Errors: InvalidArgument that names file, tensor, what was
 // found and what was expected. [any-thread]
 // Format: https://github.com/huggingface/safetensors, section "Format".

@@ -115,6 +115,92 @@ TEST_CASE("safetensors: kinds without a counterpart are listed, not read") {
   CHECK_THROWS_WITH(file.read("c"), Catch::Contains("9 extents"));
 }
 
+TEST_CASE("safetensors: what is asked for is read, whatever else the file holds") {
+  // Every kind that the format has, or may get, beside one that is asked for; sub-byte ones count in bits.
+  struct Other {
+    const char* dtype;
+    int64_t elements;
+    size_t bytes;
+    bool known;
+  };
+  const Other others[] = {
+      {"F4", 6, 3, true},          {"F6_E2M3", 4, 3, true},     {"F6_E3M2", 8, 6, true},
+      {"F8_E5M2", 3, 3, true},     {"F8_E4M3", 3, 3, true},     {"F8_E8M0", 3, 3, true},
+      {"F8_E4M3FNUZ", 3, 3, true}, {"F8_E5M2FNUZ", 3, 3, true}, {"BOOL", 3, 3, true},
+      {"U8", 3, 3, true},          {"I8", 3, 3, true},          {"I16", 3, 6, true},
+      {"U16", 3, 6, true},         {"F16", 3, 6, true},         {"BF16", 3, 6, true},
+      {"I32", 3, 12, true},        {"U32", 3, 12, true},        {"I64", 3, 24, true},
+      {"U64", 3, 24, true},        {"F64", 3, 24, true},        {"C64", 3, 24, true},
+      {"C128", 3, 48, false},      {"F2_NEW", 3, 1, false},     {"", 3, 7, false}};
+  const auto file_of = [](const Other& o, int64_t elements, size_t bytes) {
+    const std::string n = std::to_string(bytes);
+    return raw_safetensors(R"({"other":{"dtype":")" + std::string(o.dtype) + R"(","shape":[)" +
+                               std::to_string(elements) + R"(],"data_offsets":[0,)" + n +
+                               R"(]},"mine":{"dtype":"F32","shape":[2],"data_offsets":[)" + n +
+                               "," + std::to_string(bytes + 8) + "]}}",
+                           std::string(bytes + 8, '\0'));
+  };
+  for (const Other& o : others) {
+    INFO(o.dtype);
+    const std::string bytes = file_of(o, o.elements, o.bytes);
+    const SafetensorsFile file(bytes.data(), bytes.size(), "memory");
+    CHECK(file.read("mine").to_vector<float>() == std::vector<float>{0, 0});
+    CHECK(file.entry("other").dtype_name == o.dtype);
+    if (!file.entry("other").dtype)
+      CHECK_THROWS_WITH(file.read("other"), Catch::Contains("memory: tensor 'other'") &&
+                                                Catch::Contains(std::string("kind '") + o.dtype));
+    else
+      CHECK(file.read("other").size() == o.elements);
+    // Sizes are checked where the kind is known.
+    const std::string longer = file_of(o, o.elements, o.bytes + 1);
+    if (o.known)
+      CHECK_THROWS_AS(SafetensorsFile(longer.data(), longer.size(), "memory"), InvalidArgument);
+    else
+      CHECK_NOTHROW(SafetensorsFile(longer.data(), longer.size(), "memory"));
+  }
+  // Bits that do not fill the last byte.
+  for (const auto& [name, elements] : {std::pair("F4", 5), {"F6_E2M3", 3}, {"F6_E3M2", 1}}) {
+    const std::string bytes = file_of({name, elements, 0, true}, elements, 4);
+    CHECK_THROWS_WITH(SafetensorsFile(bytes.data(), bytes.size(), "memory"),
+                      Catch::Contains("bits"));
+  }
+}
+
+TEST_CASE("safetensors: headers that the format's own reader takes") {
+  const auto opens = [](const std::string& header, const std::string& name = "a") {
+    const std::string bytes = raw_safetensors(header, "\1\2\3\4");
+    INFO(header);
+    const SafetensorsFile file(bytes.data(), bytes.size(), "memory");
+    CHECK(file.read(name).to_vector<uint8_t>() == std::vector<uint8_t>{1, 2, 3, 4});
+    return file.metadata();
+  };
+  const std::string e = R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]})";
+  CHECK(opens(R"({"__metadata__":null,"a":)" + e + "}").empty());
+  CHECK(opens(R"({"a":)" + e + R"(,"__metadata__": null })").empty());
+  CHECK(opens(R"({"__metadata__":{},"a":)" + e + "}").empty());
+  CHECK(opens(R"({"__metadata__":{"":""},"a":)" + e + "}").size() == 1);
+  opens("{\n\t\"a\" :\r\n" + e + " }  \n\t");
+  opens(R"({"a":{ "data_offsets" : [ 0 , 4 ] , "shape" : [ 2 , 2 ] , "dtype" : "U8" }})");
+  opens(R"({"":)" + e + "}", "");
+  opens("{\"a\\u0000\":" + e + "}", std::string("a\0", 2));
+  // Keys that a later version may add.
+  for (const char* more : {"1", "-1.5e+3", "null", "true", "false", R"("t\"e\\xt")", "[]", "{}",
+                           R"([1,[2,{"x":"]"}],null])", R"({"b":{"c":[{}]}})"})
+    opens(R"({"a":{"new":)" + std::string(more) +
+          R"(,"dtype":"U8","shape":[4],"data_offsets":[0,4],"newer":)" + more + "}}");
+  for (const char* wrong :
+       {"", "nul", "tru", "1.", "-", "01", "[1", "{\"a\":}", "\"", "+1", "[1,]"}) {
+    const std::string bytes = raw_safetensors(
+        R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"new":)" + std::string(wrong) + "}}",
+        "1234");
+    INFO(wrong);
+    CHECK_THROWS_AS(SafetensorsFile(bytes.data(), bytes.size(), "memory"), InvalidArgument);
+  }
+  // Depth costs memory and no stack.
+  const std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  opens(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"new":)" + deep + "}}");
+}
+
 TEST_CASE("safetensors: texts with every kind of escape") {
   const std::string bytes = raw_safetensors(
       "{ \"__metadata__\" : { \"k\" : \"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00\\u20AC\" } "

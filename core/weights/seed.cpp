@@ -4,9 +4,9 @@
 #include <sys/random.h>
 
 #include <chrono>
-#include <mutex>
 
 #include "core/kernels/philox.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::weights {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 constexpr uint64_t kSeedStream = 0x5EED'5EED'0000'0000u;  // apart from the streams of weights
 
 struct State {
-  std::mutex lock{};
+  threads::Mutex lock{};
   std::optional<uint64_t> seed{};
   uint64_t draws = 0;
 };
@@ -37,20 +37,20 @@ uint64_t entropy(uint64_t draws) {
 
 void set_global_seed(std::optional<uint64_t> seed) {
   State& s = state();
-  const std::lock_guard<std::mutex> guard(s.lock);
+  const std::lock_guard guard(s.lock);
   s.seed = seed;
   s.draws = 0;
 }
 
 std::optional<uint64_t> global_seed() {
   State& s = state();
-  const std::lock_guard<std::mutex> guard(s.lock);
+  const std::lock_guard guard(s.lock);
   return s.seed;
 }
 
 uint64_t draw_seed() {
   State& s = state();
-  const std::lock_guard<std::mutex> guard(s.lock);
+  const std::lock_guard guard(s.lock);
   const uint64_t n = s.draws++;
   if (!s.seed) return entropy(n);
   const auto w = kernels::philox4x32(*s.seed, kSeedStream, n);

@@ -23,7 +23,7 @@ struct ActivationLayer : sdk::Layer<Params> {
                                       .class_name = "ActivationFunction",
                                       .description = "One activation function.",
                                       .use_case = "Comparing it with known values.",
-                                      .input_shape = "(a, b, c)",
+                                      .input_shape = "any",
                                       .complexity = "O(n)",
                                       .paper = "none"};
 
@@ -38,7 +38,8 @@ struct ActivationLayer : sdk::Layer<Params> {
 
   void build(sdk::Builder& b) {
     const attn_shape& in = b.input(0);
-    function = b.activation("", p.activation, p.args, {in.dim[0], in.dim[1], in.dim[2]});
+    function =
+        b.activation("", p.activation, p.args, std::span(in.dim, static_cast<size_t>(in.rank)));
   }
   void forward(sdk::Call& c) const { c.output(0, sdk::activation(c, function, c.input(0))); }
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <attn/config.hpp>
 #include <attn/error.hpp>
+#include <attn/factory.hpp>
 #include <attn/threads.hpp>
 
 #include <algorithm>
@@ -112,7 +113,7 @@ Workload from_config(const BenchOptions& o) {
   w.type = config.type();
   w.config = config.parameters();
   w.mode = bench_mode(o.mode);
-  const attn_type& type = *find_type(w.type).type;
+  const attn_type& type = *find_attention_type(w.type).type;
   const auto shapes = input_shapes(type, w.config, parse_shapes(type, o.shapes));
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     if (shapes[i]) w.inputs.emplace_back(type.inputs[i]->name, *shapes[i]);

@@ -2,6 +2,7 @@
 //
 // attn check-gradients: the gradients of a layer against central differences in float64.
 #include <fmt/format.h>
+#include <attn/factory.hpp>
 
 #include <cmath>
 #include <memory>
@@ -33,14 +34,13 @@ std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
   std::vector<NamedOutput> inputs;
   NamedShapes shapes = parse_shapes(type, o.shapes);
   for (const std::string& text : o.inputs) {
-    const NameAndText part = split_assignment("--input", text, "NAME=FILE or NAME=FILE:TENSOR");
+    const NameAndText part = parse_input(type, text);
     Array value = read_tensor(part.text);
     const bool floating = value.dtype() == ATTN_F32 || value.dtype() == ATTN_F16 ||
                           value.dtype() == ATTN_BF16 || value.dtype() == ATTN_F64;
     shapes.emplace_back(part.name, value.shape());
     inputs.push_back({part.name, floating ? value.astype(ATTN_F64) : std::move(value)});
   }
-  check_input_names(type, shapes);
   const auto by_order = input_shapes(type, config, shapes);
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const std::string name = type.inputs[i]->name;
@@ -97,7 +97,7 @@ int print_results(const Globals& globals, const Attention& layer,
 int run_check_gradients(const Globals& globals, const CheckGradientsOptions& given) {
   const ConfigFile config(given.config, given.section);
   config.validate();
-  const attn_type& type = *find_type(config.type()).type;
+  const attn_type& type = *find_attention_type(config.type()).type;
   CallArguments arguments;
   for (const std::string& text : given.arguments) arguments.add_assignment(text);
   Progress progress(!globals.json && globals.quiet == 0);

@@ -3,6 +3,7 @@
 // attn convert: weights published under other names to a file that the layer loads.
 #include <fmt/format.h>
 #include <attn/error.hpp>
+#include <attn/factory.hpp>
 #include <attn/log.hpp>
 #include <attn/safetensors.hpp>
 
@@ -44,7 +45,7 @@ std::map<std::string, std::string> variables(const ConvertOptions& options, cons
 int run_convert(const Globals& globals, const ConvertOptions& options) {
   const ConfigFile config(options.config, options.section);
   config.validate();
-  const NamedShapes shapes = parse_shapes(*find_type(config.type()).type, options.shapes);
+  const NamedShapes shapes = parse_shapes(*find_attention_type(config.type()).type, options.shapes);
   const SafetensorsFile source(options.source);
   const auto layer = config.create();
   Mapping mapping(read_text_file(options.map, "a JSON mapping file"), options.map,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attn doctor: everything that decides what runs here and how fast.
+#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
 #include <attn/error.hpp>
@@ -10,6 +11,7 @@
 #include <fstream>
 
 #include "core/cpu/level.hpp"
+#include "core/cpu/quota.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/plugin_json.hpp"
 #include "host/cli/print.hpp"
@@ -67,13 +69,18 @@ Json cpu_facts(Findings& out) {
 }
 
 Json thread_facts(const Globals& globals, Findings& out) {
-  Json facts = {{"cpus", usable_cpus()}};
+  const auto quota = cpu::quota();
+  Json facts = {{"cpus", usable_cpus()}, {"quota", quota ? Json(*quota) : Json(nullptr)}};
+  const bool limited = quota && *quota < static_cast<double>(usable_cpus());
   try {
     facts.set("threads", thread_count());
     facts.set("reason", globals.threads ? std::string("--threads")
                         : !variable("ATTN_THREADS").empty()
                             ? "ATTN_THREADS=" + variable("ATTN_THREADS")
-                            : "the CPUs this process may use");
+                        : limited ? fmt::format("the {:.4g} CPUs of processor time that the "
+                                                "control group of this process may use",
+                                                *quota)
+                                  : "the CPUs this process may use");
   } catch (const InvalidArgument& e) {
     facts.set("threads", nullptr);
     facts.set("reason", e.what());

@@ -239,7 +239,7 @@ void print_cost(const Json& c) {
 }
 
 int run_info(const Globals& globals, const InfoOptions& options) {
-  const TypeEntry entry = find_type(options.type);
+  const TypeEntry entry = find_attention_type(options.type);
   const NamedShapes shapes = parse_shapes(*entry.type, options.shapes);
   CallArguments arguments;
   for (const std::string& given : options.arguments) arguments.add_assignment(given);

@@ -15,7 +15,7 @@ int run_list(const Globals& globals) {
   Json all = Json::list({});
   Table table({"TYPE", "CLASS", "INPUT", "MASKS", "STATE", "LIBRARY"});
   for (const std::string& name : list_attention_types()) {
-    const TypeEntry entry = find_type(name);
+    const TypeEntry entry = find_attention_type(name);
     const KeepsState kept = keeps_state(name);
     Json state;
     if (kept.keeps) state = *kept.keeps;

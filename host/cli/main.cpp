@@ -6,6 +6,7 @@
 #include <attn/threads.hpp>
 
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -158,6 +159,7 @@ NameAndText split_assignment(const std::string& option, const std::string& given
 }  // namespace attn::cli
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit of file sizes is an error like a full disk
   int code = attn::cli::run(argc, argv);
   // Results that cannot be written are no results.
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) {

@@ -85,14 +85,13 @@ int run_layer(const Globals& globals, const RunOptions& options) {
   // Everything that the user gave is looked at before the first computation.
   const ConfigFile config(options.config, options.section);
   config.validate();
-  const attn_type& type = *find_type(config.type()).type;
+  const attn_type& type = *find_attention_type(config.type()).type;
   std::vector<OutputFile> files;
   for (const std::string& text : options.outputs) files.push_back(parse_output(type, text));
   CallArguments arguments;
   for (const std::string& text : options.arguments) arguments.add_assignment(text);
   std::vector<NameAndText> names;
-  for (const std::string& text : options.inputs)
-    names.push_back(split_assignment("--input", text, "NAME=FILE or NAME=FILE:TENSOR"));
+  for (const std::string& text : options.inputs) names.push_back(parse_input(type, text));
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("reading inputs");
   std::vector<Array> arrays;
@@ -104,20 +103,21 @@ int run_layer(const Globals& globals, const RunOptions& options) {
     shapes.emplace_back(names[i].name, arrays[i].shape());
   }
 
-  check_input_names(type, shapes);
   const auto layer = config.create();
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
   for (const auto& [name, shape] : shapes) by_order.at(schema::find_input(type, name)) = shape;
   const CallOptions call{
       .training = options.training, .seed = options.seed, .arguments = arguments.view()};
   layer->build(by_order, {.seed = options.seed});
-  if (options.weights.empty()) {
+  const std::vector<WeightInfo> weights = layer->weights();
+  if (!options.weights.empty()) {
+    progress.say("reading weights");
+    layer->load(options.weights);
+  } else if (!std::all_of(weights.begin(), weights.end(),
+                          [](const WeightInfo& w) { return w.derived; })) {
     log(LogLevel::warning, fmt::format("{}: weights are random, from seed {}; give trained ones by "
                                        "--weights FILE",
                                        layer->name(), options.seed));
-  } else {
-    progress.say("reading weights");
-    layer->load(options.weights);
   }
   progress.say("computing");
   Context ctx;
@@ -153,7 +153,8 @@ Command run_command(CLI::App& program, const Globals& globals) {
   app->add_option("--weights", o->weights, "safetensors file; without it weights come from --seed")
       ->type_name("FILE");
   app->add_option("--output", o->outputs,
-                  "Where outputs go: .npy for one, .safetensors for all; repeatable")
+                  "Where outputs go: .npy for one, .safetensors for all; repeatable. NAME is an "
+                  "output; what stands before '=' and is no identifier belongs to the path")
       ->type_name("[NAME=]FILE")
       ->allow_extra_args(false);
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");

@@ -13,6 +13,7 @@
 #include "core/weights/random.hpp"
 #include "host/cli/program.hpp"
 #include "host/library/config/open_file.hpp"
+#include "host/library/loader/schema_check.hpp"
 
 namespace attn::cli {
 
@@ -97,19 +98,21 @@ Array normal_array(const Shape& shape, uint64_t seed, attn_dtype dtype) {
 
 OutputFile parse_output(const attn_type& type, const std::string& given) {
   OutputFile file{"", given};
-  if (const size_t equal = given.find('='); equal != std::string::npos) {
+  const size_t equal = given.find('=');
+  if (equal != std::string::npos && loader::is_identifier(given.substr(0, equal).c_str())) {
     file.name = given.substr(0, equal);
     file.path = given.substr(equal + 1);
     schema::Names names;
     for (uint32_t i = 0; i < type.n_outputs; ++i) names.emplace_back(type.outputs[i]->name);
     bool known = false;
     for (const std::string& name : names) known = known || name == file.name;
+    const std::string close = schema::did_you_mean(file.name, names);
     if (!known)
       throw InvalidArgument("--output: no output '" + file.name + "'; '" + type.id + "' has " +
                                 schema::name_list(names),
                             {.where = "--output",
                              .parameter = file.name,
-                             .hint = schema::did_you_mean(file.name, names)});
+                             .hint = close.empty() ? "a file of that name is ./" + given : close});
   }
   const std::string ending = std::filesystem::path(file.path).extension();
   if (ending != ".npy" && ending != ".safetensors")

@@ -11,7 +11,7 @@
 #include "core/schema/text.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/program.hpp"
-#include "host/library/loader/registry.hpp"
+#include "host/library/loader/schema_check.hpp"
 
 namespace attn::cli {
 
@@ -60,11 +60,6 @@ Json guess(const attn_param& p, int64_t number) {
 
 }  // namespace
 
-TypeEntry find_type(const std::string& name) {
-  const loader::RegisteredType found = loader::process_registry().type(name);
-  return {found.type, found.library->path()};
-}
-
 bool type_is_loaded(const std::string& name) {
   const std::vector<std::string> names = list_attention_types();
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -104,6 +99,17 @@ void check_input_names(const attn_type& type, const NamedShapes& shapes) {
                              .hint = schema::did_you_mean(name, names)});
 }
 
+NameAndText parse_input(const attn_type& type, const std::string& given) {
+  constexpr const char* kForm = "NAME=FILE or NAME=FILE:TENSOR";
+  NameAndText part = split_assignment("--input", given, kForm);
+  if (!loader::is_identifier(part.name.c_str()))
+    throw InvalidArgument("--input: '" + given + "' must have the form " + kForm,
+                          {.where = "--input", .value = given});
+  check_input_names(type, {{part.name, {}}});
+  part.name = type.inputs[schema::find_input(type, part.name)]->name;
+  return part;
+}
+
 std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json& config,
                                                const NamedShapes& given) {
   std::vector<std::optional<Shape>> shapes(type.n_inputs);
@@ -129,7 +135,7 @@ std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json
 
 std::unique_ptr<Attention> sample_layer(const std::string& name, const Json& more) {
   const QuietLog quiet;
-  const attn_type& type = *find_type(name).type;
+  const attn_type& type = *find_attention_type(name).type;
   for (const int64_t number : {8, 16, 64}) {
     Json config = Json::object();
     for (uint32_t i = 0; i < type.n_params; ++i)

@@ -13,15 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "host/cli/program.hpp"
+
 namespace attn::cli {
 
-struct TypeEntry {
-  const attn_type* type = nullptr;
-  std::string library;
-};
-
-// Throws InvalidArgument with the factory's text and "did you mean" for a name that is not loaded.
-[[nodiscard]] TypeEntry find_type(const std::string& name);
 [[nodiscard]] bool type_is_loaded(const std::string& name);
 
 using NamedShapes = std::vector<std::pair<std::string, Shape>>;
@@ -32,6 +27,9 @@ using NamedShapes = std::vector<std::pair<std::string, Shape>>;
 
 // Throws InvalidArgument for a name that is no input of the type.
 void check_input_names(const attn_type& type, const NamedShapes& shapes);
+
+// "NAME=FILE[:TENSOR]" of --input; the name becomes the input's own where it was an alias. Throws InvalidArgument.
+[[nodiscard]] NameAndText parse_input(const attn_type& type, const std::string& given);
 
 // Shapes in the order of the type's inputs. Required inputs that are not given take the extents that their
 // schema names: those that are parameters their value, the rest a small number.

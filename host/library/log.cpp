@@ -5,11 +5,14 @@
 #include <mutex>
 #include <utility>
 
+#include "core/threads/fork.hpp"
+
 namespace attn {
 namespace {
 
 struct Sinks {
-  std::mutex mutex;
+  threads::CallbackMutex running;  // one record at a time; the sink runs inside
+  threads::Mutex mutex;            // guards sink
   std::shared_ptr<const LogSink> sink;
   std::atomic<bool> present{false};
 };
@@ -42,8 +45,9 @@ void set_log_sink(LogSink sink) {
   auto next = sink ? std::make_shared<const LogSink>(std::move(sink)) : nullptr;
   Sinks& all = sinks();
   // A sink that replaces itself already holds the lock; log() keeps the old one alive until it returns.
-  std::unique_lock<std::mutex> lock(all.mutex, std::defer_lock);
-  if (!inside_sink) lock.lock();
+  std::unique_lock running(all.running, std::defer_lock);
+  if (!inside_sink) running.lock();
+  const std::lock_guard lock(all.mutex);
   all.present.store(next != nullptr, std::memory_order_release);
   all.sink.swap(next);
 }
@@ -52,8 +56,11 @@ void log(LogLevel level, std::string_view text) noexcept {
   Sinks& all = sinks();
   if (inside_sink || !all.present.load(std::memory_order_acquire)) return;
   try {
-    const std::lock_guard<std::mutex> lock(all.mutex);
-    const std::shared_ptr<const LogSink> sink = all.sink;
+    const std::lock_guard running(all.running);
+    const std::shared_ptr<const LogSink> sink = [&] {
+      const std::lock_guard lock(all.mutex);
+      return all.sink;
+    }();
     if (sink == nullptr) return;
     inside_sink = true;
     try {

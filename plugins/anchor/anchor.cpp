@@ -112,11 +112,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
 
  private:
   [[nodiscard]] int64_t inner_width() const {
-    int64_t width = 0;
-    if (__builtin_mul_overflow(p.num_heads, p.head_dim.value_or(p.dim / p.num_heads), &width))
-      fail("num_heads (%lld) times head_dim (%lld) is too large",
-           static_cast<long long>(p.num_heads), static_cast<long long>(p.head_dim.value_or(0)));
-    return width;
+    return product("num_heads * head_dim", p.num_heads, p.head_dim.value_or(p.dim / p.num_heads));
   }
 };
 

@@ -8,17 +8,36 @@ namespace {
 
 using Kind = Probability::Kind;
 
-// The polynomial and its derivative, highest degree first.
-struct Value {
-  double v, slope;
-};
-Value polynomial(std::span<const double> coefficients, double x) {
-  Value p{0, 0};
-  for (const double a : coefficients) {
-    p.slope = p.slope * x + p.v;
-    p.v = p.v * x + a;
+// Temperature by the entropy, and its derivative where it moves.
+void set_temperature(const Rule& rule, double entropy, RuleRow& row) {
+  double value = 0, slope = 0;  // of the polynomial, highest degree first
+  for (const double a : rule.coefficients) {
+    slope = slope * entropy + value;
+    value = value * entropy + a;
   }
-  return p;
+  const bool above = entropy > rule.threshold;
+  if (rule.kind == Kind::adaptive_paper) {
+    if (!above || value <= 1) return;
+    row.temperature = 1 / value;
+    row.temperature_slope = -slope / (value * value);
+    return;
+  }
+  const double range = rule.max_temp - rule.min_temp;
+  if (above) {
+    row.temperature = rule.min_temp + range * std::clamp(value, 0.0, 1.0);
+    if (value >= 0 && value <= 1 && row.temperature >= rule.epsilon)
+      row.temperature_slope = range * slope;
+  }
+  row.temperature = std::max(row.temperature, rule.epsilon);
+}
+
+// What the entropy sums up: of p clipped to [epsilon, 1 - epsilon], of p itself in the paper's form.
+double entropy_term(const Rule& rule, double p) {
+  if (rule.kind == Kind::adaptive) p = std::clamp(p, rule.epsilon, 1 - rule.epsilon);
+  return p == 0 ? 0 : -p * std::log(p);
+}
+bool moves_entropy(const Rule& rule, double p) {
+  return rule.kind == Kind::adaptive ? p >= rule.epsilon && p <= 1 - rule.epsilon : p > 0;
 }
 
 double exponentials(int64_t n, const double* z, double max, double temperature, double* w) {
@@ -34,12 +53,13 @@ void sparsemax(int64_t n, const double* z, double max, double* w) {
   for (;;) {
     double sum = 0, count = 0;
     for (int64_t i = 0; i < n; ++i)
-      if (z[i] - max > tau) sum += z[i] - max, count += 1;
+      if (!(z[i] - max <= tau)) sum += z[i] - max, count += 1;  // NaN as well
     const double next = (sum - 1) / count;
-    if (!(next > tau)) break;
+    if (next <= tau) break;
     tau = next;
+    if (std::isnan(tau)) break;
   }
-  for (int64_t i = 0; i < n; ++i) w[i] = std::max(z[i] - max - tau, 0.0);
+  for (int64_t i = 0; i < n; ++i) w[i] = z[i] - max <= tau ? 0 : z[i] - max - tau;
 }
 
 double inner(int64_t n, const double* x, const double* y) {
@@ -64,16 +84,10 @@ RuleRow weigh(const Rule& rule, int64_t n, const double* z, double* w) {
       row.gated += w[i];
     }
     for (int64_t i = 0; i < n; ++i) w[i] /= row.gated;
-  } else if (rule.kind == Kind::adaptive) {
-    for (int64_t i = 0; i < n; ++i) {
-      const double c = std::clamp(w[i], rule.epsilon, 1 - rule.epsilon);
-      row.entropy -= c * std::log(c);
-    }
-    if (row.entropy > rule.threshold)
-      row.temperature =
-          rule.min_temp + (rule.max_temp - rule.min_temp) *
-                              std::clamp(polynomial(rule.coefficients, row.entropy).v, 0.0, 1.0);
-    row.temperature = std::max(row.temperature, rule.epsilon);
+  } else if (Probability::is_adaptive(rule.kind)) {
+    double entropy = 0;
+    for (int64_t i = 0; i < n; ++i) entropy += entropy_term(rule, w[i]);
+    set_temperature(rule, entropy, row);
     exponentials(n, z, row.max, row.temperature, w);
   }
   return row;
@@ -111,23 +125,19 @@ double weigh_back(const Rule& rule, const RuleRow& row, int64_t n, const double*
       }
       through_softmax();
       break;
-    case Kind::adaptive: {
+    case Kind::adaptive:
+    case Kind::adaptive_paper: {
       double dtemperature = 0;
       for (int64_t i = 0; i < n; ++i) {
         const double du = w[i] * (dw[i] - mean);
         dz[i] += du / row.temperature;
         dtemperature -= du * (z[i] - row.max) / (row.temperature * row.temperature);
       }
-      const Value v = polynomial(rule.coefficients, row.entropy);
-      const double range = rule.max_temp - rule.min_temp;
-      if (!(row.entropy > rule.threshold && v.v >= 0 && v.v <= 1 &&
-            rule.min_temp + range * v.v >= rule.epsilon))
-        break;
-      const double dentropy = dtemperature * range * v.slope;
+      if (row.temperature_slope == 0) break;
+      const double dentropy = dtemperature * row.temperature_slope;
       for (int64_t i = 0; i < n; ++i) {
         const double p = softmax_of(i);
-        const bool inside = p >= rule.epsilon && p <= 1 - rule.epsilon;
-        scratch[i] = inside ? -dentropy * (std::log(p) + 1) : 0;
+        scratch[i] = moves_entropy(rule, p) ? -dentropy * (std::log(p) + 1) : 0;
       }
       through_softmax();
       break;
@@ -148,8 +158,8 @@ void Agreement::forward(const double* g, double* memory, double* gamma) const {
       kept = weigh(rule_, n_, r.logits, r.c);
     for (int64_t i = 0; i < n_; ++i) r.gc[i] = inner(n_, g + i * n_, r.c);
     const double n2 = inner(n_, r.c, r.gc), factor = squash_factor(std::max(n2, 0.0), eps_);
-    const double rest[7] = {n2,         factor,       kept.max,        kept.sum,
-                            kept.gated, kept.entropy, kept.temperature};
+    const double rest[7] = {
+        n2, factor, kept.max, kept.sum, kept.gated, kept.temperature_slope, kept.temperature};
     std::copy_n(rest, 7, r.rest);
     if (t + 1 < rounds_) {
       double* next = round(memory, t + 1).logits;

@@ -50,7 +50,7 @@ inline Rule rule_of(const OpCall& c, const attn_view* slope) {
 
 // What the gradient of a row needs beside its weights.
 struct RuleRow {
-  double max, sum, gated, entropy, temperature;
+  double max, sum, gated, temperature_slope, temperature;
 };
 
 // w from z, n >= 1.
@@ -82,7 +82,7 @@ class Agreement {
     double* p = memory + t * (3 * n_ + 7);
     return {p, p + n_, p + 2 * n_, p + 3 * n_};
   }
-  [[nodiscard]] bool constant() const { return rule_.kind == Probability::Kind::adaptive; }
+  [[nodiscard]] bool constant() const { return Probability::is_adaptive(rule_.kind); }
 
   Rule rule_;
   int64_t n_, rounds_;

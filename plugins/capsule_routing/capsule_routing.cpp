@@ -31,8 +31,9 @@ struct Params {
 };
 
 constexpr int64_t kChunkElements = int64_t{1}
-                                   << 20;  // of what routing between heads adds to the scores
-constexpr int64_t kMaxChunks = 64;         // 8 joined pieces, each of 8
+                                   << 20;     // of what routing between heads adds to the scores
+constexpr int64_t kMostIterations = 1 << 20;  // each is computed, and kept for the gradient
+constexpr int64_t kMaxChunks = 64;            // 8 joined pieces, each of 8
 
 struct CapsuleRoutingSelfAttention : Layer<Params> {
   static constexpr TypeInfo info{
@@ -93,7 +94,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
-        .doc("keys that may be used (> 0), after routing");
+        .partial()
+        .doc("keys that may be used (> 0), after routing; all tokens take part in the routing");
     s.output("output", "batch, seq, dim");
   }
 
@@ -114,20 +116,23 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     if (in.rank != 3 || in.dim[2] <= 0)
       fail("the layer needs an input of rank 3, (batch, seq, dim), with a known width");
     width = in.dim[2];
+    check_at_most("routing_iterations", p.routing_iterations, kMostIterations);
     const int64_t h = p.num_heads;
     if (!p.key_dim && width % h != 0)
       fail("embed_dim (%lld) must be divisible by num_heads (%lld) when key_dim is None",
            static_cast<long long>(width), static_cast<long long>(h));
     key = p.key_dim.value_or(width / h);
     value = p.value_dim.value_or(key);
+    const int64_t keys = product("num_heads * key_dim", h, key),
+                  values = product("num_heads * value_dim", h, value);
     const auto project = [&](const char* kernel, const char* bias, int64_t from, int64_t to) {
       return Projection{b.weight(kernel, {from, to}, p.kernel_initializer, p.kernel_regularizer),
                         b.weight(bias, {to}, p.bias_initializer, p.bias_regularizer, p.use_bias)};
     };
-    q = project("query/kernel", "query/bias", width, h * key);
-    k = project("key/kernel", "key/bias", width, h * key);
-    v = project("value/kernel", "value/bias", width, h * value);
-    out = project("output/kernel", "output/bias", h * value, width);
+    q = project("query/kernel", "query/bias", width, keys);
+    k = project("key/kernel", "key/bias", width, keys);
+    v = project("value/kernel", "value/bias", width, values);
+    out = project("output/kernel", "output/bias", values, width);
     aggregation = b.weight("vertical_aggregation_weights", {h, h}, p.kernel_initializer,
                            p.kernel_regularizer, p.use_vertical_routing);
     aggregation_bias = b.weight("vertical_aggregation_bias", {h}, p.bias_initializer,
@@ -191,11 +196,11 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
   // Queries q' with alpha q' K^T = A + X: X[l,:] is the capsule of A[0..l,:], alpha g a_l K^T. The agreements of all
   // rounds add up to b[l,i] = u_l . q_i, u = sum of g a M, so that a round is causal attention of u over the queries.
   Tensor route_tokens(Call& c, const Tensor& queries, const Tensor& keys) const {
-    const bool constant = routing_prob.kind() == Probability::Kind::adaptive;
+    const bool constant = Probability::is_adaptive(routing_prob.kind());
     // Equal scores: threshmax still divides by its sum plus epsilon.
     const bool gated = routing_prob.kind() == Probability::Kind::threshmax;
     const double factor = gated ? 0.5 / (0.5 + routing_prob.c->attrs[2].u.f) : 1.0;
-    const Tensor m = matmul(keys, keys, {.transpose_a = true, .alpha = alpha() * alpha()});
+    const Tensor m = matmul(keys, keys, {.transpose_a = true, .alpha = capsule::kPart * alpha() * alpha()});
     // One round's squash; last: of the capsule itself.
     const auto squashed = [&](const Tensor& a, const Tensor& base, bool last) {
       const Tensor am = matmul(a, m);

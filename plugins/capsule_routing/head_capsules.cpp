@@ -214,7 +214,8 @@ void head_capsules::shape(OpCall c) {
   check_vector(c, kBias, "bias", e.h);
   check_vector(c, kRoutingSlope, "the slope of routing", 1);
   check_vector(c, kSharingSlope, "the slope of sharing", 1);
-  if (c.integer(kKind) < 0 || c.integer(kKind) > 3)
+  if (c.integer(kKind) < 0 ||
+      c.integer(kKind) > static_cast<int64_t>(Probability::Kind::adaptive_paper))
     fail("probability kind %lld is unknown", static_cast<long long>(c.integer(kKind)));
   if (c.integer(kIterations) < 1) fail("iterations must be positive");
   c.out_shape(0, q.dtype, {e.b, c.in(kSums) ? e.h : 1, e.q, e.k});

@@ -21,17 +21,9 @@ struct head_capsules {
   static constexpr const char* doc =
       "what routing between heads adds to the scores of q (B, H, Q, D) and k (B, H, K, D)";
   static constexpr uint32_t version = 1, inputs = 6, outputs = 1, required = 0b11;
-  static constexpr attn_param attributes[] = {int_attribute("kind", 0),
-                                              ints_attribute("axes"),
-                                              real_attribute("epsilon", 1e-7),
-                                              real_attribute("min_temp", 0.1),
-                                              real_attribute("max_temp", 1.0),
-                                              real_attribute("entropy_threshold", 0.5),
-                                              reals_attribute("coefficients"),
-                                              real_attribute("scale", 1.0),
-                                              int_attribute("iterations", 3),
-                                              real_attribute("squash_epsilon", 1e-8),
-                                              bool_attribute("add_capsule", false)};
+  static constexpr auto attributes = probability_attributes(
+      real_attribute("scale", 1.0), int_attribute("iterations", 3),
+      real_attribute("squash_epsilon", 1e-8), bool_attribute("add_capsule", false));
 
   static void shape(OpCall c);
   template <class T>

@@ -54,8 +54,15 @@ class RowMath {
       : kernels_(sizeof(T) == sizeof(float) ? kernels_of(engine) : nullptr) {}
 
   void gram(const HeadRowsOf<T>& r, double* g) const {
-    if constexpr (sizeof(T) == sizeof(float))
-      if (kernels_) return kernels_->gram(cast(r), g);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (kernels_) {
+        kernels_->gram(cast(r), g);
+        // Squares of scores beyond 1e19 leave the range of float.
+        double squares = 0;
+        for (int64_t h = 0; h < r.heads; ++h) squares += g[h * r.heads + h];
+        if (std::isfinite(squares)) return;
+      }
+    }
     for (int64_t h = 0; h < r.heads; ++h)
       for (int64_t k = 0; k <= h; ++k) {
         double sum = 0;

@@ -17,6 +17,10 @@ namespace capsule {
 
 using namespace attn::sdk;
 
+// Products with M are taken 2^-60 times as large, and counted so: |alpha a K^T|^2 of numbers of 1e15 would leave the range
+// of float, where a power of two changes no digit.
+constexpr double kPart = 0x1p-60;
+
 // squash(s) = factor * s: n2 / ((1 + n2) sqrt(n2 + eps)), n2 = |s|^2 (eq. 1).
 inline double squash_factor(double n2, double eps) { return n2 / ((1 + n2) * std::sqrt(n2 + eps)); }
 // Its derivative by n2.
@@ -103,8 +107,8 @@ struct prefix {
   }
 };
 
-// base + g x with the squash factor g of n2 = a . am, am = a M. x is am (what the next round's agreements add up), or
-// a in the last round, where row 0 becomes 2 base: the first position keeps its own scores, which so count twice.
+// base + g x with the squash factor g of n2 = a . a M; am = kPart a M. x is a M (what the next round's agreements add
+// up), or a in the last round, where row 0 becomes 2 base: the first position keeps its own scores, which so count twice.
 struct squash {
   static constexpr const char* name = "capsule_routing.squash";
   static constexpr const char* doc = "base plus squashed a, or squashed am: one round of routing";
@@ -135,8 +139,9 @@ struct squash {
         const T* px = Rows{x}.at<T>(r);
         T* py = Rows{y}.at<T>(r);
         const bool raw = c.flag(1) && r % a.shape[2] == 0;
+        const double n2 = dot<T>(a, am, r) / kPart;
         const T g =
-            raw ? T(0) : static_cast<T>(squash_factor(std::max(dot<T>(a, am, r), 0.0), eps));
+            raw ? T(0) : static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c));
         for (int64_t j = 0; j < size; ++j) {
           const T b = pb ? pb[j * base->stride[3]] : T(0);
           py[j * y.stride[3]] = raw ? 2 * b : b + g * px[j * x.stride[3]];
@@ -158,10 +163,10 @@ struct squash {
         const bool raw = last && r % a.shape[2] == 0;
         if (dbase) add(*dbase, dy, r, raw ? T(2) : T(1));
         if (raw) continue;
-        const double n2 = dot<T>(a, am, r);
-        if (dx) add(*dx, dy, r, static_cast<T>(squash_factor(std::max(n2, 0.0), eps)));
+        const double n2 = dot<T>(a, am, r) / kPart;
+        if (dx) add(*dx, dy, r, static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c)));
         if (n2 < 0) continue;
-        const T dn2 = static_cast<T>(dot<T>(dy, x, r) * squash_slope(n2, eps));
+        const T dn2 = static_cast<T>(dot<T>(dy, x, r) / unit(c) * squash_slope(n2, eps) / kPart);
         if (da) add(*da, am, r, dn2);
         if (dam) add(*dam, a, r, dn2);
       }
@@ -173,6 +178,8 @@ struct squash {
   }
 
  private:
+  // How large x is taken.
+  static double unit(const OpCall& c) { return c.flag(1) ? 1 : kPart; }
   template <class T>
   static double dot(const attn_view& x, const attn_view& y, int64_t r) {
     const T *px = Rows{x}.at<T>(r), *py = Rows{y}.at<T>(r);

@@ -87,6 +87,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     s.argument("layer_idx", &Arguments::layer_idx)
         .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.output("output", "batch, seq, dim");
   }
@@ -109,7 +110,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
   Regularizer activity;
 
   void build(Builder& b) {
-    const int64_t width = p.num_heads * p.head_dim;
+    const int64_t width = product("num_heads * head_dim", p.num_heads, p.head_dim);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{
           b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
@@ -143,7 +144,6 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     const Tensor x = c.input(0);
     const bool causal = a.use_causal_mask.value_or(c.stateful());
     check_input(x);
-    check_call(c, causal);
 
     // 1.-3. Two maps over one set of values.
     const Tensor value = c.cache(values, split_heads(apply(c, v, x), p.num_heads));
@@ -187,20 +187,6 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     if (x.dim(2) != p.dim)
       fail("Input last dimension (%lld) must match dim (%lld), got shape %s",
            static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
-  }
-
-  void check_call(const Call& c, bool causal) const {
-    const Stream& s = streams[0];  // the other one has the same settings
-    if ((causal || c.stateful()) && s.probability.other_axis())
-      fail(
-          "%s needs a probability that is normalised over the keys; leave axis out of "
-          "probability_config",
-          c.stateful() ? "a cached call" : "use_causal_mask");
-    if (c.stateful() && s.k_norm.mixes_positions())
-      fail(
-          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
-          "the whole sequence in one call",
-          p.qk_norm_type->c_str());
   }
 };
 

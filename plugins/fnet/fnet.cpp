@@ -35,14 +35,21 @@ struct FNetFourierTransform : Layer<Params> {
   static void describe(Schema<Params>& s) {
     s.field("implementation", &Params::implementation)
         .choices({"matrix", "fft"})
-        .doc("how it is computed: products with tables, or fast transforms of any length");
+        .doc(
+            "how it is computed, with no effect on the result: products with tables, or fast "
+            "transforms of any length");
     s.field("normalize_dft", &Params::normalize_dft)
         .doc("factor 1 / sqrt(seq_len * dim) on the result");
     s.field("epsilon", &Params::epsilon).above(0).doc("kept for configurations; no effect");
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"batch, seq"})
         .mask()
-        .doc("multiplies the rows of the output, with its values as they are");
+        .numbers()
+        .partial()
+        .doc(
+            "multiplies the rows of the output, with its values as they are; rows of the input "
+            "take "
+            "part in all others");
     s.output("output", "batch, seq, dim");
   }
 

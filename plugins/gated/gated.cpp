@@ -101,10 +101,14 @@ struct GatedAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with a state, over all positions so far");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
-        .doc("position of the first token; null: the length of the state, 0 without one");
+        .doc(
+            "position of the first token; null: the length of the state, 0 without one. Only "
+            "distances "
+            "count: no effect on the result, but positions must exist");
     s.output("output", "batch, seq, dim");
   }
 
@@ -128,8 +132,9 @@ struct GatedAttention : Layer<Params, Arguments> {
     heads = p.num_heads;
     kv_heads = *p.num_kv_heads;
     head = *p.head_dim;
-    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    const int64_t d = p.dim, width = heads * head, kv_width = kv_heads * head,
+    rope_dim = b.rotated(head, p.rope_percentage);
+    const int64_t d = p.dim, width = product("num_heads * head_dim", heads, head),
+                  kv_width = product("num_kv_heads * head_dim", kv_heads, head),
                   tokens = b.positions(0, 3);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
@@ -141,6 +146,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     q_linear = dense("q_linear", d, width);
     k_linear = dense("k_linear", d, kv_width);
     v_linear = dense("v_linear", d, kv_width);
+    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
     q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, width});
     k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, kv_width});
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
@@ -160,7 +166,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     const bool causal = a.use_causal_mask.value_or(c.stateful());
     const int64_t position = a.position_offset.value_or(c.position());
     check_sequence(x, p.dim);
-    check_call(c, causal, position, x.dim(1));
+    check_call(c, position, x.dim(1));
 
     // 1.-3. Projections, normalised over the whole width: all heads of a position together.
     const Tensor u = apply(c, input_linear, x);
@@ -194,32 +200,17 @@ struct GatedAttention : Layer<Params, Arguments> {
   }
 
   // Everything that can be refused before the first operator runs. length: new tokens.
-  void check_call(const Call& c, bool causal, int64_t position, int64_t length) const {
+  void check_call(const Call& c, int64_t position, int64_t length) const {
     if (rope_dim > 0 && position > p.max_seq_len - length)
       fail(
           "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "
           "larger max_seq_len",
           static_cast<long long>(length), static_cast<long long>(position),
           static_cast<long long>(p.max_seq_len));
-    if ((causal || c.stateful()) && attn_prob.other_axis())
-      fail(
-          "%s needs a probability that is normalised over the keys; leave axis out of "
-          "probability_config",
-          c.stateful() ? "a cached call" : "use_causal_mask");
     if (!c.stateful()) return;
     if (position != c.position())
       fail("position_offset (%lld) must equal the length of the state (%lld); leave it out",
            static_cast<long long>(position), static_cast<long long>(c.position()));
-    if (q_norm.mixes_positions() || k_norm.mixes_positions())
-      fail(
-          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
-          "the whole sequence in one call",
-          p.qk_norm_type.c_str());
-    if (gate.has(ATTN_COMPONENT_MIXES_POSITIONS))
-      fail(
-          "gate_activation_type '%s' with these gate_activation_args mixes positions and cannot "
-          "be cached; run the whole sequence in one call",
-          p.gate_activation_type->c_str());
   }
 };
 

@@ -4,7 +4,6 @@
 // and a key/value cache (Ainslie et al. 2023; Shazeer 2019; Su et al. 2021).
 #include <attn/sdk/plugin.hpp>
 
-#include <atomic>
 #include <cmath>
 
 using namespace attn::sdk;
@@ -83,6 +82,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
         .alias({"return_attention_scores"})
         .doc("also give the attention weights");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
@@ -102,8 +102,8 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
   void build(Builder& b) {
     const int64_t d = p.dim;
     head = p.dim / p.num_heads;
-    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    const int64_t kv_width = p.num_kv_heads * head;
+    rope_dim = b.rotated(head, p.rope_percentage);
+    const int64_t kv_width = product("num_kv_heads * head size", p.num_kv_heads, head);
     const auto kernel = [&](const char* name, int64_t width) {
       return b.weight(name, {d, width}, p.kernel_initializer, p.kernel_regularizer);
     };
@@ -112,6 +112,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     };
     w_q = kernel("w_q/kernel", d);
     w_q_bias = bias("w_q/bias", d);
+    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
     w_k = kernel("w_k/kernel", kv_width);
     w_k_bias = bias("w_k/bias", kv_width);
     w_v = kernel("w_v/kernel", kv_width);
@@ -139,7 +140,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
                          ? input
                          : input.reshape({input.dim(0), input.dim(1) * input.dim(2), input.dim(3)});
     check_sequence(x, p.dim);
-    check_call(c, input, causal, position, x.dim(1));
+    check_call(c, input, position, x.dim(1));
 
     Tensor q = split_heads(linear(x, c[w_q], c[w_q_bias]), p.num_heads);
     Tensor k = split_heads(linear(x, c[w_k], c[w_k_bias]), p.num_kv_heads);
@@ -165,40 +166,20 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
   }
 
  private:
-  mutable std::atomic<bool> told_odd_{false};
-
   // Everything that can be refused before the first operator runs. length: new tokens.
-  void check_call(const Call& c, const Tensor& input, bool causal, int64_t position,
-                  int64_t length) const {
-    if (position < 0)
-      fail("position_offset (%lld) must not be negative", static_cast<long long>(position));
+  void check_call(const Call& c, const Tensor& input, int64_t position, int64_t length) const {
     if (rope_dim > 0 && position > p.max_seq_len - length)
       fail(
           "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "
           "larger max_seq_len",
           static_cast<long long>(length), static_cast<long long>(position),
           static_cast<long long>(p.max_seq_len));
-    if ((causal || c.stateful()) && attn_prob.other_axis())
-      fail(
-          "%s needs a probability that is normalised over the keys; leave axis out of "
-          "probability_config",
-          c.stateful() ? "a cached call" : "use_causal_mask");
-    if (head % 2 != 0 && rope_dim > 0 && !told_odd_.exchange(true)) {
-      const std::string text = "group_query: head size " + std::to_string(head) +
-                               " is odd; the last component of each head carries no position";
-      c.raw().engine->log(ATTN_LOG_WARNING, text.c_str());
-    }
     if (!c.stateful()) return;
     if (input.rank() == 4)
       fail("a cached call takes (batch, seq, dim), got shape %s", input.shape_text().c_str());
     if (position != c.position())
       fail("position_offset (%lld) must equal the length of the state (%lld); leave it out",
            static_cast<long long>(position), static_cast<long long>(c.position()));
-    if (k_norm.mixes_positions() || q_norm.mixes_positions())
-      fail(
-          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
-          "the whole sequence in one call",
-          p.qk_norm_type->c_str());
   }
 };
 

@@ -115,8 +115,11 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     const attn_shape& value = b.input(kValue).present ? b.input(kValue) : key;
     const int64_t query_width = width(query, "query"), key_width = width(key, "key"),
                   value_width = width(value, "value");
+    check_at_most("update_steps_max", p.update_steps_max, kMostSteps);
     heads = p.num_heads;
     const int64_t d = p.key_dim, e = p.value_dim.value_or(d);
+    const int64_t keys = product("num_heads * key_dim", heads, d),
+                  values = product("num_heads * value_dim", heads, e);
     const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
       return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
                             p.kernel_regularizer),
@@ -124,10 +127,10 @@ struct HopfieldAttention : Layer<Params, Arguments> {
                             p.use_bias),
                    in};
     };
-    query_dense = dense("query_dense", query_width, heads * d);
-    key_dense = dense("key_dense", key_width, heads * d);
-    value_dense = dense("value_dense", value_width, heads * e);
-    output_dense = dense("output_dense", heads * e, query_width);
+    query_dense = dense("query_dense", query_width, keys);
+    key_dense = dense("key_dense", key_width, keys);
+    value_dense = dense("value_dense", value_width, values);
+    output_dense = dense("output_dense", values, query_width);
     q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, query.dim[1], d});
     k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, key.dim[1], d});
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
@@ -157,6 +160,8 @@ struct HopfieldAttention : Layer<Params, Arguments> {
   }
 
  private:
+  static constexpr int64_t kMostSteps = 1 << 20;  // heads that never settle come to an end
+
   struct Patterns {
     Tensor query, key, value;
   };

@@ -58,6 +58,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
         .mask()
         .doc("keys that may be used (> 0); with a state, over all positions so far");
     s.argument("use_causal_mask", &Arguments::use_causal_mask)
+        .causal()
         .doc("a position uses itself and earlier ones only; null: true with a state, else false");
     s.output("output", "batch, seq, dim");
   }
@@ -68,10 +69,10 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
   State key_cache, value_cache;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    qkv = b.weight("cross_attention/qkv/kernel", {d, 3 * d}, p.kernel_initializer,
+    const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
+    qkv = b.weight("cross_attention/qkv/kernel", {d, columns}, p.kernel_initializer,
                    p.kernel_regularizer);
-    qkv_bias = b.weight("cross_attention/qkv/bias", {3 * d}, "zeros", {}, p.use_bias);
+    qkv_bias = b.weight("cross_attention/qkv/bias", {columns}, "zeros", {}, p.use_bias);
     proj =
         b.weight("cross_attention/proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     proj_bias = b.weight("cross_attention/proj/bias", {d}, "zeros", {}, p.use_bias);
@@ -90,7 +91,6 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     const Tensor x = c.input(0);
     const bool causal = arguments.use_causal_mask.value_or(c.stateful());
     check_sequence(x, p.dim);
-    check_call(c, causal);
     const Tensor a = linear(x, c[qkv], c[qkv_bias]);
     const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     // With a state these are all keys and values so far, and the queries are the last of them.
@@ -104,20 +104,6 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
                                   .dropout = c.training() ? p.dropout_rate : 0.0},
                                  c.input(1));
     c.output(0, linear(merge_heads(o.output), c[proj], c[proj_bias]));
-  }
-
- private:
-  void check_call(const Call& c, bool causal) const {
-    if ((causal || c.stateful()) && attn_prob.other_axis())
-      fail(
-          "%s needs a probability that is normalised over the keys; leave axis out of "
-          "probability_config",
-          c.stateful() ? "a cached call" : "use_causal_mask");
-    if (c.stateful() && (k_norm.mixes_positions() || q_norm.mixes_positions()))
-      fail(
-          "qk_norm_type '%s' with these qk_norm_kwargs mixes positions and cannot be cached; run "
-          "the whole sequence in one call",
-          p.qk_norm_type->c_str());
   }
 };
 

@@ -92,6 +92,7 @@ struct MultiHeadCrossAttention : Layer<Params> {
 
   void build(Builder& b) {
     const int64_t d = p.dim, head = p.dim / p.num_heads;
+    const int64_t three = product("3 * dim", 3, d), two = 2 * d;
     const bool shared = p.shared_qk_projections, bias = p.use_bias;
     const auto kernel = [&](const char* name, int64_t width, bool when) {
       return b.weight(name, {d, width}, p.kernel_initializer, p.kernel_regularizer, when);
@@ -99,12 +100,12 @@ struct MultiHeadCrossAttention : Layer<Params> {
     const auto offset = [&](const char* name, int64_t width, bool when) {
       return b.weight(name, {width}, p.bias_initializer, p.bias_regularizer, when);
     };
-    qkv = kernel("qkv/kernel", 3 * d, shared);
-    qkv_bias = offset("qkv/bias", 3 * d, shared && bias);
+    qkv = kernel("qkv/kernel", three, shared);
+    qkv_bias = offset("qkv/bias", three, shared && bias);
     q = kernel("q/kernel", d, !shared);
     q_bias = offset("q/bias", d, !shared && bias);
-    kv = kernel("kv/kernel", 2 * d, !shared);
-    kv_bias = offset("kv/bias", 2 * d, !shared && bias);
+    kv = kernel("kv/kernel", two, !shared);
+    kv_bias = offset("kv/bias", two, !shared && bias);
     proj = kernel("proj/kernel", d, true);
     proj_bias = offset("proj/bias", d, bias);
     attn_prob = b.probability("attn_prob", p.use_adaptive_softmax ? "adaptive" : p.probability_type,

@@ -81,6 +81,28 @@ TEST_CASE("multi_head_cross: use_adaptive_softmax is probability_type adaptive")
         }).empty());
 }
 
+TEST_CASE("multi_head_cross: the two forms of adaptive, and what the config keeps of them") {
+  // Nearly equal scores of 6 keys: an entropy of 1.79, where the default does nothing and the paper's form sharpens.
+  const Array x = random({2, 5, 24}, 7, 0.2F), y = random({2, 6, 24}, 8, 0.2F);
+  const auto with = [](const Json& options) {
+    return small({{"dim", 24},
+                  {"num_heads", 4},
+                  {"use_adaptive_softmax", true},
+                  {"probability_config", options}});
+  };
+  const Json form{{"form", "paper"}};
+  const Array plain = small()->forward({x, y});
+  CHECK(distance(with(nullptr)->forward({x, y}), plain) < kSameMath);
+  CHECK(distance(with(Json{{"form", "keras"}})->forward({x, y}), plain) < kSameMath);
+  CHECK(distance(with(form)->forward({x, y}), plain) > 1000);
+  CHECK(with(form)->config().at("probability_config") == form);
+  CHECK(refusal([&] {
+          return with(Json{{"form", "paper"}, {"max_temp", 2}});
+        }) ==
+        "Argument 'max_temp' of probability type 'adaptive' must be left out where form is "
+        "'paper', which does not use it, got 2");
+}
+
 TEST_CASE("multi_head_cross: a score is scaled after the norm of queries and keys") {
   // The norm makes the length of the queries irrelevant.
   const Layer layer = small(

@@ -104,9 +104,13 @@ struct NonLocalAttention : Layer<Params> {
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
+        .numbers()
+        .partial()
         .doc(
             "whole numbers: keys that may be used (> 0); floating: added to the scores, (key), "
-            "(query, key) or (batch, query, key)");
+            "(query, key) or (batch, query, key). The convolution before, and statistics of a "
+            "batch in "
+            "training calls, are over all pixels");
     s.output("output", "batch, height, width, channels");
   }
 
@@ -149,8 +153,8 @@ struct NonLocalAttention : Layer<Params> {
     output = pointwise("output_conv/kernel", "output_conv/bias", width, out);
     std::optional<std::string> name = p.normalization;
     if (name && (*name == "batch" || *name == "layer")) *name += "_norm";
-    output_norm =
-        b.norm("output_norm", name, p.normalization_kwargs, {-1, in.dim[1], in.dim[2], channels});
+    output_norm = b.norm("output_norm", name, p.normalization_kwargs,
+                         {-1, in.dim[1], in.dim[2], channels}, ATTN_SITE_MAP);
     depthwise_activation =
         b.activation("depthwise_activation", p.intermediate_activation,
                      p.intermediate_activation_args, {-1, in.dim[1], in.dim[2], channels});

@@ -257,3 +257,48 @@ TEST_CASE("non_local: what a call refuses") {
   // Another size of the map is fine.
   REQUIRE(layer->forward(random({1, 5, 2, 8}, 1)).shape() == Shape{1, 5, 2, 8});
 }
+
+TEST_CASE("non_local: a bias of the lowest number all along a row or column leaves equal scores") {
+  const char* const probability = GENERATE("softmax", "sparsemax", "threshmax", "adaptive");
+  const int64_t axis = GENERATE(-1, -2);
+  if (axis == -2 && probability == std::string("adaptive")) return;  // has no axis
+  const attn_dtype dtype = GENERATE(ATTN_F32, ATTN_F64);
+  INFO(probability << ", axis " << axis << ", kind " << dtype);
+  Json options = Json::object();
+  if (axis == -2) options.set("axis", axis);
+  const Layer layer = create_attention_layer("non_local", Json{{"attention_channels", 16},
+                                                               {"kernel_size", 3},
+                                                               {"attention_mode", "dot_product"},
+                                                               {"probability_type", probability},
+                                                               {"probability_config", options}});
+  layer->build({Shape{2, 3, 4, 8}, Shape{12, 12}}, {.dtype = dtype, .seed = 7});
+  const Array x = image(1).astype(dtype);
+  // Any number far below the scores absorbs them.
+  const auto results = [&](double low) {
+    Array bias = random({12, 12}, 2).astype(ATTN_F64);
+    for (int64_t i = 0; i < 12; ++i)
+      (axis == -1 ? bias.at<double>({5, i}) : bias.at<double>({i, 5})) = low;
+    const Array given = bias.astype(dtype);
+    Context ctx(dtype);
+    const std::vector<Input> in{x, given};
+    layer->forward(ctx, in, {.record = true});
+    std::vector<Array> all;
+    all.push_back(Array::copy_of(*ctx.output()));
+    const Array cotangent = random(all[0].shape(), 4).astype(dtype);
+    const std::vector<Input> cotangents{cotangent};
+    Gradients gradients(*layer);
+    layer->backward(ctx, cotangents, gradients);
+    all.push_back(Array::copy_of(*ctx.input_gradient("inputs")));
+    for (const Gradients::Entry& e : gradients.entries())
+      if (e.trained) all.push_back(e.gradient.clone());
+    return all;
+  };
+  const auto expected = results(-1e20);
+  for (const double low :
+       {-1e30, -1e35, static_cast<double>(std::numeric_limits<float>::lowest())}) {
+    const auto got = results(low);
+    REQUIRE(got.size() == expected.size());
+    for (size_t i = 0; i < got.size(); ++i)
+      CHECK(distance(got[i].astype(ATTN_F32), expected[i].astype(ATTN_F32)) < kSameMath);
+  }
+}

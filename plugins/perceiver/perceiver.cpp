@@ -72,7 +72,7 @@ struct PerceiverAttention : Layer<Params> {
   State kept_keys, kept_values;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
+    const int64_t d = p.dim, head = p.dim / p.num_heads, both = product("2 * dim", 2, d);
     const auto kernel = [&](const char* name, int64_t width) {
       return b.weight(name, {d, width}, p.kernel_initializer, p.kernel_regularizer);
     };
@@ -81,8 +81,8 @@ struct PerceiverAttention : Layer<Params> {
     };
     q = kernel("cross_attention/q/kernel", d);
     q_bias = bias("cross_attention/q/bias", d);
-    kv = kernel("cross_attention/kv/kernel", 2 * d);
-    kv_bias = bias("cross_attention/kv/bias", 2 * d);
+    kv = kernel("cross_attention/kv/kernel", both);
+    kv_bias = bias("cross_attention/kv/bias", both);
     proj = kernel("cross_attention/proj/kernel", d);
     proj_bias = bias("cross_attention/proj/bias", d);
     attn_prob =

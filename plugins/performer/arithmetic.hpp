@@ -59,11 +59,11 @@ template <class T> struct Plain {
     for (int64_t f = 0; f < m; ++f)
       for (int64_t j = 0; j < n; ++j) {
         T &y = x[f * ld + j];
-        const T whole = std::nearbyint(y),
-                shift = row[f] + (column ? column[j] : T(0));
-        y = whole < T(-1e30)
+        const T whole = std::nearbyint(y), shifted = whole + row[f];
+        y = whole < -kNever<T>
                 ? T(0)
-                : std::exp2(y - whole) * power_of_two(whole + shift);
+                : std::exp2(y - whole) *
+                      power_of_two(column ? shifted + column[j] : shifted);
       }
   }
   static void scale_columns(int64_t m, int64_t n, T *x, int64_t ld,

@@ -87,7 +87,7 @@ private:
       return n;
     for (int64_t f = 0; f < s.features; ++f)
       std::fill(e + f * kTile + end, e + f * kTile + Features<T>::columns(n),
-                T(-3e38));
+                -kNever<T>);
     run.f.row_peaks(s.features, Features<T>::columns(end), e, kTile, peak);
     return end;
   }

@@ -113,7 +113,7 @@ public:
         square[j] += x_[i * kTile + j] * x_[i * kTile + j];
     for (int64_t j = 0; j < n; ++j)
       square[j] *= T(0.5 / kLog2e);
-    std::fill(square + n, square + columns(n), kNever);
+    std::fill(square + n, square + columns(n), kNever<T>);
     f_.product(s_.rows, columns(n), s_.width + 1, w_, s_.wide, 1, x_, kTile,
                out, kTile, false);
   }
@@ -166,7 +166,6 @@ public:
 
 private:
   static constexpr double kLog2e = 1.44269504088896340735992468100189214;
-  static constexpr T kNever = T(3e38);
 
   void transpose(const Head<const T> &x, int64_t begin, int64_t n, double by) {
     const T factor = static_cast<T>(by);

@@ -38,7 +38,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("nb_features", &Params::nb_features).above(0).doc("random features of a head");
-    s.field("causal", &Params::causal).doc("a position uses itself and earlier ones only");
+    s.field("causal", &Params::causal).causal().doc("a position uses itself and earlier ones only");
     s.field("ortho_scaling", &Params::ortho_scaling)
         .at_least(0)
         .doc(
@@ -67,9 +67,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
-        .doc(
-            "taken for the sake of callers that pass it; scores never exist, "
-            "so none are given");
+        .doc("taken for the sake of callers that pass it; no effect: scores never exist");
     s.output("output", "batch, seq, dim");
   }
 
@@ -79,7 +77,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
   State sums;
 
   void build(Builder& b) {
-    const int64_t d = p.dim;
+    const int64_t d = p.dim, columns = product("3 * dim", 3, d);
     head = d / p.num_heads;
     trig = p.feature_map == "clamped_trig";
     if (p.nb_features > kMostNumbers / d)
@@ -88,8 +86,9 @@ struct PerformerAttention : Layer<Params, Arguments> {
           "numbers",
           static_cast<long long>(p.nb_features), static_cast<long long>(d),
           static_cast<long long>(kMostNumbers));
-    qkv = b.weight("qkv_projection/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv_projection/bias", {3 * d}, p.bias_initializer, p.bias_regularizer,
+    qkv =
+        b.weight("qkv_projection/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv_projection/bias", {columns}, p.bias_initializer, p.bias_regularizer,
                         p.use_bias);
     output =
         b.weight("output_projection/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);

@@ -466,3 +466,26 @@ TEST_CASE("performer: what is refused") {
   const std::vector<Input> inputs{x};
   CHECK(layer->forward_all(inputs, {.arguments = {&scores, 1}}).size() == 1);
 }
+
+TEST_CASE("performer: inputs of up to 1e15 give finite outputs, as a whole and by states") {
+  for (const char* map : {"positive", "clamped_trig"})
+    for (const float scale : {1e5F, 1e9F, 1e15F}) {
+      const Layer layer = make("performer",
+                               {{"dim", 16},
+                                {"num_heads", 2},
+                                {"nb_features", 24},
+                                {"seed", 3},
+                                {"causal", true},
+                                {"feature_map", map}},
+                               {{2, 70, 16}});
+      const Array x = random({2, 70, 16}, 41, scale);
+      const Array whole = layer->forward(x);
+      const auto state = layer->make_state(2);
+      const Array steps = token_by_token(*layer, *state, x, 7);
+      INFO(map << ", inputs of " << scale);
+      for (int64_t i = 0; i < whole.size(); ++i) {
+        CHECK(std::isfinite(whole.data<float>()[i]));
+        CHECK(std::isfinite(steps.data<float>()[i]));
+      }
+    }
+}

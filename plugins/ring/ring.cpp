@@ -41,7 +41,7 @@ struct RingAttention : Layer<Params, Arguments> {
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("block_size", &Params::block_size)
         .above(0)
-        .doc("most keys that are taken at a time; changes memory and speed, not the result");
+        .doc("most keys that are taken at a time: memory and speed, no effect on the result");
     s.field("dropout_rate", &Params::dropout_rate)
         .between(0, 1)
         .doc("dropout on the attention weights");
@@ -64,7 +64,7 @@ struct RingAttention : Layer<Params, Arguments> {
         .doc("keys that may be used (> 0); lower-triangular for causal attention");
     s.argument("return_attention_weights", &Arguments::return_attention_weights)
         .alias({"return_attention_scores"})
-        .doc("taken for the sake of callers that pass it; weights never exist, so none are given");
+        .doc("taken for the sake of callers that pass it; no effect: weights never exist");
     s.output("output", "batch, seq, dim");
   }
 
@@ -97,7 +97,7 @@ struct RingAttention : Layer<Params, Arguments> {
     const attn_part* part = c.part();
     check_sequence(x, p.dim, "Input", part != nullptr);
     check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
-    if (part) check_part(*part, c.training());
+    if (part) check_part(*part);
     const auto heads = [&](const Projection& w) {
       return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
     };
@@ -141,15 +141,7 @@ struct RingAttention : Layer<Params, Arguments> {
         mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq), number(total));
   }
 
-  void check_part(const attn_part& part, bool training) const {
-    if (training && q_norm.has(ATTN_COMPONENT_STATISTICS))
-      fail(
-          "qk_norm_type '%s' takes statistics over all tokens in training calls: it needs the "
-          "whole sequence in one place",
-          p.qk_norm_type->c_str());
-    if (q_norm.mixes_positions() || k_norm.mixes_positions())
-      fail("qk_norm_type '%s' mixes positions: it needs the whole sequence in one place",
-           p.qk_norm_type->c_str());
+  void check_part(const attn_part& part) const {
     if (!(part.flags & ATTN_PART_ORDERED)) return;
     for (int32_t i = 1; i < part.size; ++i)
       if (part.bounds[i] != part.total && part.bounds[i] % p.block_size != 0)

@@ -97,7 +97,7 @@ TEST_CASE("ring, members: what one of them does wrong is told to all") {
   is_told(call([&](auto& in, auto&) { in.clear(); }), "'inputs' is missing");
   is_told(call([&](auto& in, auto&) { in.emplace_back("nothing", mask.view()); }), "no input");
   is_told(call([&](auto&, auto& o) { o.training = true; }), "other options");
-  is_told(call([&](auto&, auto& o) { o.record = true; }), "other options");
+  is_told(call([&](auto&, auto& o) { o.record = true; }), "recording needs a Context");
   is_told(call([&](auto&, auto& o) { o.seed = 4; }), "another seed");
   const Argument weights("return_attention_weights", true);
   is_told(call([&](auto&, auto& o) { o.arguments = {&weights, 1}; }), "other arguments");
@@ -205,6 +205,29 @@ TEST_CASE("ring, members: what is refused") {
   CHECK_THAT(refused(*layer, random({2, 4, 8}, 1)), says("member 0 of 2"));
   // One member alone is a plain call.
   CHECK(same_bits(layer->forward(x, {.communicator = one[0].get()}), layer->forward(x)));
+}
+
+TEST_CASE("ring, members: an additive mask is refused by all, and all decide over the whole mask") {
+  const Layer layer = small();
+  Problem p;
+  p.x = random({2, 9, kDim}, 1);
+  for (const Shape& shape : {Shape{2, 9}, Shape{1, 9, 9}}) {
+    p.mask = filled(shape, 0);
+    // One number below 0, in the part of the last member alone.
+    p.mask.data<float>()[p.mask.size() - 1] = -1e9F;
+    const std::string refused = together(*layer, p, 3).error;
+    size_t times = 0;
+    for (size_t at = 0; (at = refused.find("refused: ", at)) != refused.npos; ++at) ++times;
+    CHECK(times == 3);
+    CHECK_THAT(refused, says("additive"));
+    CHECK_THAT(refusal([&] { return alone(*layer, p).output; }), says("additive"));
+    // A part of nothing but such numbers is masked where another part keeps something.
+    std::fill_n(p.mask.data<float>(), p.mask.size(), -1.0F);
+    p.mask.data<float>()[0] = 1;
+    const Result shared = together(*layer, p, 3);
+    CHECK(shared.error.empty());
+    CHECK(distance(shared.output, alone(*layer, p).output) < kSameMath);
+  }
 }
 
 TEST_CASE("ring, members: one that fails in the middle of a call ends it for those who need it") {

@@ -239,3 +239,39 @@ TEST_CASE("ring, members: memory grows with the own tokens, not with those of al
   const size_t two = peak(2), eight = peak(8);
   CHECK(eight < two + two / 50);
 }
+
+TEST_CASE(
+    "ring, members: scores of every magnitude give the same weights, and gradients that are "
+    "numbers") {
+  for (const attn_dtype dtype : {ATTN_F32, ATTN_F64})
+    for (const float root : {1.0F, 100.0F, 3e4F, 3e7F, 4e15F}) {
+      INFO("scores down to " << -root * root << ", kind " << dtype);
+      const Layer layer = create_attention_layer("ring", {{"dim", 2}, {"num_heads", 1}});
+      layer->build({Shape{1, 33, 2}}, {.dtype = dtype, .seed = 0});
+      for (const WeightInfo& w : layer->weights()) {
+        const bool query = w.name == "w_q/kernel", key = w.name == "w_k/kernel";
+        Array kernel = filled({2, 2}, 0);
+        kernel.at<float>({0, 0}) = query ? -root : key ? root : 1.0F;
+        kernel.at<float>({1, 1}) = query || key ? 0.0F : 1.0F;
+        layer->set_weight(w.name, kernel.astype(dtype).view());
+      }
+      // Every score is negative; those of the tokens 3, 7, ... are the largest of each row, and equal.
+      Problem p;
+      p.x = random({1, 33, 2}, 1);
+      for (int64_t t = 0; t < 33; ++t)
+        p.x.at<float>({0, t, 0}) = 1.25F - 0.25F * static_cast<float>(t % 4);
+      p.x = p.x.astype(dtype);
+      p.cotangent = random({1, 33, 2}, 2).astype(dtype);
+      const Result one = alone(*layer, p);
+      for (const int size : {1, 2, 5}) {
+        const Result all = together(*layer, p, size);
+        REQUIRE(all.error.empty());
+        CHECK(relative(all.output.view(), one.output.view()) <= 1e-5);
+        CHECK(std::isfinite(largest(all.output.view())));
+        CHECK(std::isfinite(largest(all.input_gradient.view())));
+        for (const auto& w : all.weights) CHECK(std::isfinite(largest(w.second.view())));
+        const double first = all.output.astype(ATTN_F64).at<double>({0, 9, 0});
+        if (root > 1) CHECK(first == Approx(0.5).epsilon(1e-5));
+      }
+    }
+}

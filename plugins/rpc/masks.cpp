@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "masks.hpp"
 
+#include <attn/sdk/keep.hpp>
+
 #include <algorithm>
 
 namespace rpc {
@@ -19,32 +21,6 @@ attn_view four_axes(const attn_view& v) {
     out.stride[axis] = v.shape[i] == 1 ? 0 : v.stride[i];
   }
   return out;
-}
-
-// Above 0, which NaN is not.
-bool positive(const attn_view& v, int64_t at) {
-  const auto half = [&](uint16_t infinity) {
-    const uint16_t bits = data<const uint16_t>(v)[at];
-    return bits != 0 && bits <= infinity;
-  };
-  switch (v.dtype) {
-    case ATTN_F32:
-      return data<const float>(v)[at] > 0;
-    case ATTN_F64:
-      return data<const double>(v)[at] > 0;
-    case ATTN_F16:
-      return half(0x7c00);
-    case ATTN_BF16:
-      return half(0x7f80);
-    case ATTN_I32:
-      return data<const int32_t>(v)[at] > 0;
-    case ATTN_I64:
-      return data<const int64_t>(v)[at] > 0;
-    case ATTN_U32:
-      return data<const uint32_t>(v)[at] > 0;
-    default:
-      return data<const uint8_t>(v)[at] > 0;
-  }
 }
 
 // Of head, query and key; the axes count from the end.
@@ -108,10 +84,11 @@ void Masks::fill(const attn_view& mask, int64_t b, bool normalised[3], uint8_t* 
   std::fill_n(present, heads_ * n, uint8_t{0});
   for (int64_t h = 0; h < heads_; ++h) {
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t row = b * mask.stride[0] + h * mask.stride[1] + i * mask.stride[2];
+      uint8_t* row = keep + (h * n + i) * n;
+      read_keep(mask, b * mask.stride[0] + h * mask.stride[1] + i * mask.stride[2], mask.stride[3],
+                n, row);
       for (int64_t j = 0; j < n; ++j) {
-        const uint8_t k = positive(mask, row + j * mask.stride[3]) ? 1 : 0;
-        keep[(h * n + i) * n + j] = k;
+        const uint8_t k = row[j];
         present[h * n + j] |= k;
         any[h * step_h + i * step_q + j * step_k] |= k;
       }

@@ -88,9 +88,11 @@ struct RPCAttention : Layer<Params, Arguments> {
   Probability attn_prob;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    qkv = b.weight("qkv_projection/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv_projection/bias", {3 * d}, p.bias_initializer, p.bias_regularizer,
+    check_at_most("max_pcp_iter", p.max_pcp_iter, kMostSweeps);
+    const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
+    qkv =
+        b.weight("qkv_projection/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv_projection/bias", {columns}, p.bias_initializer, p.bias_regularizer,
                         p.qkv_bias);
     out = b.weight("output_projection/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     out_bias =
@@ -122,6 +124,8 @@ struct RPCAttention : Layer<Params, Arguments> {
   }
 
  private:
+  static constexpr int64_t kMostSweeps = 1 << 20;  // each is kept for the gradient
+
   // The scores, low-rank and sparse part.
   Tensor clean(const Tensor& q, const Tensor& k, double scale, const Tensor& mask) const {
     const Tensor scores = matmul(q, k, {.transpose_b = true, .alpha = scale});

@@ -5,6 +5,7 @@
 // anchor tokens of a modality can be attended to.
 #include <attn/sdk/plugin.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -110,9 +111,9 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   Probability attn_prob;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    qkv = b.weight("qkv/kernel", {d, 3 * d}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv/bias", {3 * d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
+    qkv = b.weight("qkv/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
+    qkv_bias = b.weight("qkv/bias", {columns}, p.bias_initializer, p.bias_regularizer, p.use_bias);
     proj = b.weight("proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
     proj_bias = b.weight("proj/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
     attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
@@ -145,11 +146,19 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     std::array<Range, 2> keys;  // where the keys of each direction lie in k and v
   };
 
-  // Tokens that nobody asks need no keys and values - unless the norm of the keys looks at them.
+  // Whether the norm of the keys needs all tokens: it looks at them, or has weights for each of them.
+  [[nodiscard]] bool norm_takes_all(const Call& c) const {
+    if (!k_norm) return false;
+    const attn_value& axes = k_norm.c->attrs[1];
+    const bool over_positions =
+        std::find(axes.u.is, axes.u.is + axes.count, -2) != axes.u.is + axes.count;
+    return over_positions || k_norm.mixes_positions() ||
+           (c.training() && k_norm.has(ATTN_COMPONENT_STATISTICS));
+  }
+  // Tokens that no query uses need no keys and values.
   [[nodiscard]] bool keys_are_few(const Call& c, const Split& split, int64_t length) const {
     const int64_t keys = split.keys[0].size() + split.keys[1].size();
-    const bool statistics = c.training() && k_norm.has(ATTN_COMPONENT_STATISTICS);
-    return keys > 0 && keys < length && !k_norm.mixes_positions() && !statistics;
+    return keys > 0 && keys < length && !norm_takes_all(c);
   }
 
   Heads project_all(Call& c, const Tensor& x, const Split& split) const {

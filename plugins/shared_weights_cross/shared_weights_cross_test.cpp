@@ -145,6 +145,21 @@ TEST_CASE("shared_weights_cross: where there is nobody to ask the output is the 
   REQUIRE_FALSE(is_bias(half, 0, 4));
 }
 
+TEST_CASE("shared_weights_cross: a norm with weights for each position gets all positions") {
+  // Ones and zeros at first, whichever axis they belong to.
+  const auto with_axis = [](int64_t axis) {
+    return make("shared_weights_cross",
+                {{"dim", kDim},
+                 {"num_heads", 3},
+                 {"qk_norm_type", "dynamic_tanh"},
+                 {"qk_norm_kwargs", Json{{"axis", axis}}}},
+                {{2, 12, kDim}});
+  };
+  const Array x = random({2, 12, kDim}, 8);
+  for (const std::vector<int64_t>& split : {std::vector<int64_t>{2, 1, 6, 3}, {0, 4, 3, 5}, {5, 7}})
+    CHECK(distance(run(*with_axis(-2), {x}, split), run(*with_axis(-1), {x}, split)) < kSameMath);
+}
+
 TEST_CASE("shared_weights_cross: what a call refuses") {
   const Layer layer = small();
   const Array x = random({2, 12, kDim}, 6);

@@ -41,7 +41,7 @@ struct SpatialAttention : Layer<Params> {
         .options("gate_activation_type")
         .doc("its options");
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
-    s.input("attention_mask", {}).mask().doc("of any shape; accepted and without effect");
+    s.input("attention_mask", {}).mask().unused().doc("of any shape; accepted, no effect");
     s.output("output", "batch, height, width, 1").doc("the gates");
   }
 

@@ -5,7 +5,8 @@
 //
 // Grid: token t of N lies at (t div s, t mod s), s the smallest integer with s * s >= N. The grid grows
 // below and to the right to p = w ceil(s / w) rows and columns, and falls into (p / w)^2 windows, row by
-// row; cell (i, j) of a window is its position i w + j. Cells without a token are padding.
+// row; cell (i, j) of a window is its position i w + j. Cells without a token are padding. Every cell is a key; the
+// cells that may hold tokens, the first rows() by columns() of a window, are queries.
 // Liu et al. 2021, section 3.2. Floating tensors of any strides; pure; [call-thread]
 #pragma once
 
@@ -29,6 +30,9 @@ struct Grid {
   }
   [[nodiscard]] int64_t windows() const { return across * across; }
   [[nodiscard]] int64_t cells() const { return window * window; }
+  // Of each window: fewer than w where the whole grid is smaller than one window.
+  [[nodiscard]] int64_t rows() const { return std::min(window, (tokens + side - 1) / side); }
+  [[nodiscard]] int64_t columns() const { return std::min(window, side); }
 
   // token(cell, first token, how many) for the runs of tokens of a window, and padding(cell, how many)
   // for the cells between them. Both by position in the window.
@@ -170,7 +174,57 @@ struct cut {
   }
 };
 
-// x (B (p / w)^2, w w, C) -> (B, tokens, C): the reverse; padding cells are dropped.
+// x (B, H, w w, C) -> (B, H, rows columns, C): the cells of the first rows and columns of each window.
+struct corner {
+  static constexpr const char* name = "window.corner";
+  static constexpr const char* doc = "the first rows and columns of windows (batch, head, cell, c)";
+  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
+  static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("rows", 1),
+                                              int_attribute("columns", 1)};
+
+  static void shape(OpCall c) {
+    const attn_view& x = *c.in(0);
+    const int64_t w = c.integer(0), rows = c.integer(1), columns = c.integer(2);
+    if (x.rank != 4 || w < 1 || x.shape[2] != w * w || rows < 1 || rows > w || columns < 1 ||
+        columns > w)
+      fail("x of shape %s has no %lld x %lld cells of windows of %lld", shape_text(x).c_str(),
+           static_cast<long long>(rows), static_cast<long long>(columns),
+           static_cast<long long>(w));
+    c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], rows * columns, x.shape[3]}, {0, 2, 1, 3});
+  }
+  template <class T>
+  static void forward(OpCall c) {
+    run<T>(c, *c.in(0), *c.out(0), false);
+  }
+  template <class T>
+  static void vjp(OpCall c) {
+    if (c.dout(0) && c.din(0)) run<T>(c, *c.din(0), *c.dout(0), true);
+  }
+
+ private:
+  // all: with every cell; some: the corner. back: all += some.
+  template <class T>
+  static void run(const OpCall& c, const attn_view& all, const attn_view& some, bool back) {
+    const int64_t w = c.integer(0), columns = c.integer(2), heads = all.shape[1], n = all.shape[3];
+    c.loop(all.shape[0] * heads, grain(some.shape[2] * n),
+           [&](int64_t begin, int64_t end, int32_t) {
+             for (int64_t i = begin; i < end; ++i)
+               for (int64_t k = 0; k < some.shape[2]; ++k) {
+                 const int64_t cell = k / columns * w + k % columns;
+                 T* a = data<T>(all) + i / heads * all.stride[0] + i % heads * all.stride[1] +
+                        cell * all.stride[2];
+                 T* s = data<T>(some) + i / heads * some.stride[0] + i % heads * some.stride[1] +
+                        k * some.stride[2];
+                 if (back)
+                   add_row(s, some.stride[3], a, all.stride[3], n);
+                 else
+                   copy_row(a, all.stride[3], s, some.stride[3], n);
+               }
+           });
+  }
+};
+
+// x (B (p / w)^2, rows columns, C), the queries of each window (or w w cells), -> (B, tokens, C).
 struct join {
   static constexpr const char* name = "window.join";
   static constexpr const char* doc = "puts windows back into a sequence (batch, seq, c)";
@@ -182,7 +236,8 @@ struct join {
     const attn_view& x = *c.in(0);
     if (c.integer(0) < 1 || c.integer(1) < 1) fail("window and tokens must be positive");
     const Grid g(c.integer(1), c.integer(0));
-    if (x.rank != 3 || x.shape[1] != g.cells() || x.shape[0] % g.windows() != 0)
+    if (x.rank != 3 || (x.shape[1] != g.cells() && x.shape[1] != g.rows() * g.columns()) ||
+        x.shape[0] % g.windows() != 0)
       fail("x of shape %s does not hold the windows of %lld tokens", shape_text(x).c_str(),
            static_cast<long long>(g.tokens));
     c.out_shape(0, x.dtype, {x.shape[0] / g.windows(), g.tokens, x.shape[2]});
@@ -217,33 +272,37 @@ struct join {
   static void each_token(OpCall c, F&& f) {
     const attn_view& x = *c.in(0);
     const Grid g(c.integer(1), c.integer(0));
-    c.loop(x.shape[0], grain(g.cells() * x.shape[2]), [&](int64_t begin, int64_t end, int32_t) {
+    const int64_t across = x.shape[1] == g.cells() ? g.window : g.columns();
+    c.loop(x.shape[0], grain(x.shape[1] * x.shape[2]), [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t i = begin; i < end; ++i)
         g.runs(
             i % g.windows(),
             [&](int64_t cell, int64_t token, int64_t count) {
-              for (int64_t k = 0; k < count; ++k) f(i, cell + k, i / g.windows(), token + k);
+              const int64_t first = cell / g.window * across;
+              for (int64_t k = 0; k < count; ++k) f(i, first + k, i / g.windows(), token + k);
             },
             [](auto...) {});
     });
   }
 };
 
-// table ((2w - 1)^2, H) -> (H, w w, w w): entry (h, a, b) is the table's for the distance from key b to
-// query a (eq. 4).
+// table ((2w - 1)^2, H) -> (H, rows columns, w w): entry (h, a, b) is the table's for the distance from key b to
+// query a (eq. 4), queries counted as corner does.
 struct position_bias {
   static constexpr const char* name = "window.position_bias";
   static constexpr const char* doc = "the table of relative positions for every pair of a window";
   static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
-  static constexpr attn_param attributes[] = {int_attribute("window", 1)};
+  static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("rows", 1),
+                                              int_attribute("columns", 1)};
 
   static void shape(OpCall c) {
     const attn_view& t = *c.in(0);
-    const int64_t w = c.integer(0);
-    if (w < 1 || t.rank != 2 || t.shape[0] != (2 * w - 1) * (2 * w - 1))
+    const int64_t w = c.integer(0), rows = c.integer(1), columns = c.integer(2);
+    if (w < 1 || rows < 1 || rows > w || columns < 1 || columns > w || t.rank != 2 ||
+        t.shape[0] != (2 * w - 1) * (2 * w - 1))
       fail("table of shape %s does not suit windows of %lld", shape_text(t).c_str(),
            static_cast<long long>(w));
-    c.out_shape(0, t.dtype, {t.shape[1], w * w, w * w});
+    c.out_shape(0, t.dtype, {t.shape[1], rows * columns, w * w});
   }
   template <class T>
   static void forward(OpCall c) {
@@ -271,12 +330,12 @@ struct position_bias {
   // Heads share no entry, so they may run side by side.
   template <class F>
   static void each_pair(OpCall c, F&& f) {
-    const int64_t w = c.integer(0), m = w * w;
-    c.loop(c.in(0)->shape[1], grain(m * m), [&](int64_t begin, int64_t end, int32_t) {
+    const int64_t w = c.integer(0), columns = c.integer(2), queries = c.integer(1) * columns;
+    c.loop(c.in(0)->shape[1], grain(queries * w * w), [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t h = begin; h < end; ++h)
-        for (int64_t a = 0; a < m; ++a)
-          for (int64_t b = 0; b < m; ++b)
-            f(h, a, b, (a / w - b / w + w - 1) * (2 * w - 1) + (a % w - b % w + w - 1));
+        for (int64_t a = 0; a < queries; ++a)
+          for (int64_t b = 0; b < w * w; ++b)
+            f(h, a, b, (a / columns - b / w + w - 1) * (2 * w - 1) + (a % columns - b % w + w - 1));
     });
   }
 };

@@ -95,19 +95,18 @@ struct WindowAttention : Layer<Params> {
   Probability attn_prob;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size;
-    if (w > kLargestWindow)
-      fail("window_size (%lld) must be at most %lld", static_cast<long long>(w),
-           static_cast<long long>(kLargestWindow));
+    const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size,
+                  columns = product("3 * dim", 3, d);
+    check_at_most("window_size", w, kLargestWindow);
     Setting narrow;
     narrow.kind = Setting::Kind::object;
     narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
     table = b.weight("single_window_attention/relative_position_bias_table",
                      {(2 * w - 1) * (2 * w - 1), p.num_heads}, narrow, {},
                      p.use_relative_position_bias);
-    qkv = b.weight("single_window_attention/qkv/kernel", {d, 3 * d}, p.kernel_initializer,
+    qkv = b.weight("single_window_attention/qkv/kernel", {d, columns}, p.kernel_initializer,
                    p.kernel_regularizer);
-    qkv_bias = b.weight("single_window_attention/qkv/bias", {3 * d}, p.bias_initializer,
+    qkv_bias = b.weight("single_window_attention/qkv/bias", {columns}, p.bias_initializer,
                         p.bias_regularizer, p.qkv_bias);
     proj = b.weight("single_window_attention/proj/kernel", {d, d}, p.kernel_initializer,
                     p.kernel_regularizer);
@@ -130,14 +129,20 @@ struct WindowAttention : Layer<Params> {
     // Projected before the cut: padding cells need no product, they are the bias.
     const Tensor projected = linear(x, c[qkv], c[qkv_bias]);
     const Tensor a = cut(projected, c[qkv_bias], batch);
-    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
+    // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
+    // queries.
+    const attn::window::Grid grid(tokens, p.window_size);
+    const bool all = attn_prob.other_axis() || is_one_window(tokens);
+    const int64_t rows = all ? p.window_size : grid.rows(),
+                  columns = all ? p.window_size : grid.columns();
+    const Tensor q = corner(norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)), rows, columns);
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
     const Tensor v = split_heads(a, p.num_heads, 2, 3);
     const double usual = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
     const Attended o = attention(
         c, q, k, v, attn_prob,
         {.scale = p.qk_scale.value_or(usual), .dropout = c.training() ? p.attn_dropout_rate : 0.0},
-        mask_of_windows(c.input(1), batch, tokens, cells), bias(c));
+        mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
     const Tensor y = join(merge_heads(o.output), tokens);
     c.output(0, linear(y, c[proj], c[proj_bias]));
   }
@@ -162,11 +167,22 @@ struct WindowAttention : Layer<Params> {
         x, std::array{detail::int_value(p.window_size), detail::int_value(tokens)},
         std::array{&x})[0];
   }
-  [[nodiscard]] Tensor bias(Call& c) const {
+  [[nodiscard]] Tensor corner(const Tensor& x, int64_t rows, int64_t columns) const {
+    if (rows == p.window_size && columns == p.window_size) return x;
+    return call<attn::window::corner, 1>(
+        x,
+        std::array{detail::int_value(p.window_size), detail::int_value(rows),
+                   detail::int_value(columns)},
+        std::array{&x})[0];
+  }
+  [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns) const {
     if (!p.use_relative_position_bias) return {};
     const Tensor t = c[table];
-    return call<attn::window::position_bias, 1>(t, std::array{detail::int_value(p.window_size)},
-                                                std::array{&t})[0];
+    return call<attn::window::position_bias, 1>(
+        t,
+        std::array{detail::int_value(p.window_size), detail::int_value(rows),
+                   detail::int_value(columns)},
+        std::array{&t})[0];
   }
 
   static void check_mask(const Tensor& mask, int64_t batch, int64_t tokens, int64_t cells) {
@@ -197,12 +213,14 @@ struct WindowAttention : Layer<Params> {
   }
 
   // Padding cells are masked as soon as there is a mask.
-  [[nodiscard]] Tensor mask_of_windows(const Tensor& mask, int64_t batch, int64_t tokens,
-                                       int64_t cells) const {
+  [[nodiscard]] Tensor mask_of_windows(const Call& c, const Tensor& mask, int64_t batch,
+                                       int64_t tokens, int64_t cells) const {
     if (!mask || is_one_window(tokens)) return mask;
-    const bool ready = mask.dtype() == ATTN_F32 || mask.dtype() == ATTN_F64;
-    const Tensor numbers = ready ? mask : convert(mask, ATTN_F32);
-    const Tensor pieces = cut(numbers.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    const float values[] = {0, 1};
+    const std::array<int64_t, 1> two{2};
+    const Tensor numbers = c.constant(ATTN_F32, two, values);
+    const Tensor keep = select(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
+    const Tensor pieces = cut(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
     return pieces.reshape({pieces.dim(0), cells});
   }
 };
@@ -210,4 +228,5 @@ struct WindowAttention : Layer<Params> {
 }  // namespace
 
 ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::cut>,
-            Operator<attn::window::join>, Operator<attn::window::position_bias>)
+            Operator<attn::window::corner>, Operator<attn::window::join>,
+            Operator<attn::window::position_bias>)

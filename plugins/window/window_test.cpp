@@ -209,7 +209,7 @@ TEST_CASE("window: dropout acts in training only") {
 
 TEST_CASE("window: gradients match differences, padding included") {
   // float64; sum(y cotangent) against central differences along one direction.
-  for (const int64_t tokens : {9, 11, 23}) {
+  for (const int64_t tokens : {2, 3, 5, 9, 11, 23}) {
     Layer layer = create_attention_layer(
         "window",
         Json{{"dim", 4}, {"window_size", 3}, {"num_heads", 2}, {"qk_norm_type", "batch_norm"}});
@@ -286,4 +286,52 @@ TEST_CASE("window: what is refused") {
                huge->build({Shape{1, 4, 8}, std::nullopt});
              }),
              says("window_size"));
+}
+
+TEST_CASE(
+    "window: the work follows the tokens, not the square of a window far larger than they are") {
+  constexpr int64_t kTokens = 64, kWidth = 32, kHeads = 4;
+  const Array x = random({1, kTokens, kWidth}, 15);
+  for (const bool masked : {false, true})
+    for (const int64_t w : {8, 9, 16, 64}) {
+      const Layer layer =
+          make("window", {{"dim", kWidth}, {"window_size", w}, {"num_heads", kHeads}},
+               {{1, kTokens, kWidth}});
+      Context ctx;
+      ctx.keep_profile(true);
+      std::vector<Input> inputs{x};
+      const Array mask = filled({1, kTokens}, 1);
+      if (masked) inputs.emplace_back("attention_mask", mask);
+      layer->forward(ctx, inputs, {});
+      double flops = 0;
+      for (const OperatorTime& t : ctx.profile()) flops += t.flops;
+      // Projections of the tokens; scores and sums of values of each token with each cell.
+      const double projections = 8.0 * kTokens * kWidth * kWidth;
+      const double pairs = static_cast<double>(kTokens * w * w);
+      INFO("window " << w);
+      CHECK(flops <= projections + pairs * (4 * kWidth + 16 * kHeads));
+      // Cells with their queries, keys and values twice, and a bias for each pair and head.
+      CHECK(static_cast<double>(ctx.peak_bytes()) <=
+            1e6 + 4.0 * (pairs * kHeads + 8.0 * static_cast<double>(w * w) * kWidth));
+    }
+}
+
+TEST_CASE("window: queries of a window that is not full are those of the full one") {
+  // The same tokens, in a grid of one window with nothing but padding around them: 4 of 5 x 5 cells.
+  for (const char* norm : {"", "rms_norm", "batch_norm", "global_response_norm"}) {
+    Json parameters{{"dim", kDim}, {"window_size", 5}, {"num_heads", 2}, {"qkv_bias", false}};
+    if (*norm) parameters.set("qk_norm_type", norm);
+    const Layer layer = make("window", parameters, {{1, 25, kDim}});
+    const Array few = random({1, 4, kDim}, 16);
+    Array full = filled({1, 25, kDim}, 0);
+    const std::vector<int64_t> at{0, 1, 5, 6};
+    for (size_t t = 0; t < at.size(); ++t)
+      for (int64_t i = 0; i < kDim; ++i)
+        full.at<float>({0, at[t], i}) = few.at<float>({0, static_cast<int64_t>(t), i});
+    const Array y = layer->forward(few), z = layer->forward(full);
+    for (size_t t = 0; t < at.size(); ++t) {
+      INFO(norm << ", token " << t);
+      CHECK(distance(row(y, static_cast<int64_t>(t)), row(z, at[t])) < kSameMath);
+    }
+  }
 }

@@ -3,6 +3,8 @@
 // attn check-gradients: right gradients pass, wrong ones are found and named.
 #include <limits>
 
+#include <attn/factory.hpp>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -54,10 +56,44 @@ TEST_CASE("cli: check-gradients takes tensors and a mask") {
                 {"--tolerance", "'0' is no positive number"});
 }
 
+TEST_CASE(
+    "cli: run and check-gradients take an input by any of its names, for every type that has "
+    "several") {
+  const Folder folder;
+  const Json types = parsed(attn_run({"list", "--json"}).out);
+  int aliases = 0;
+  for (const Json& entry : types.as_list()) {
+    const std::string id = entry.at("type").as_string();
+    const attn_type& type = *find_attention_type(id).type;
+    for (uint32_t i = 0; i < type.n_inputs; ++i) {
+      const attn_input& input = *type.inputs[i];
+      for (uint32_t k = 0; ATTN_HAS(&input, attn_input, n_aliases) && k < input.n_aliases; ++k) {
+        const std::string layer = folder.write(
+            "layer.json", R"({"type": ")" + id + R"(", "key_dim": 4, "num_heads": 2})");
+        const std::string x = folder.write_npy("x.npy", {1, 3, 8});
+        const std::string given = std::string(input.aliases[k]) + "=" + x;
+        INFO(id << " " << given);
+        check_done(attn_run({"run", layer, "-q", "--input", given}));
+        const Finished f = attn_run({"check-gradients", layer, "--input", given, "--json"});
+        check_done(f);
+        // Results name the input itself.
+        CHECK(parsed(f.out).at("tensors").at(0).at("name") == Json(input.name));
+        check_refused(attn_run({"check-gradients", layer, "--input", given, "--input",
+                                std::string(input.name) + "=" + x}),
+                      {input.name, "given twice"});
+        ++aliases;
+      }
+    }
+  }
+  CHECK(aliases > 0);
+}
+
 TEST_CASE("cli: check-gradients leaves out elements that are not finite") {
   const Folder folder;
+  // Without the kink of relu, on which keys of pixels that it sets to zero would lie.
   const std::string layer = folder.write(
-      "layer.json", R"({"type": "non_local", "attention_channels": 8, "kernel_size": 1})");
+      "layer.json", R"({"type": "non_local", "attention_channels": 8, "kernel_size": 1,
+                        "intermediate_activation": "gelu"})");
   Array bias = Folder::numbers({6, 6});
   bias.data<float>()[0] = bias.data<float>()[9] = -std::numeric_limits<float>::infinity();
   attn::write_npy(folder / "m.npy", bias.view());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // list, info, plugins, doctor and run at work.
+#include <attn/factory.hpp>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -113,12 +115,58 @@ TEST_CASE("cli: plugins and doctor") {
     CHECK_THAT(doctor.out, Catch::Matchers::Contains(part));
   const Json facts =
       parsed(attn_run({"doctor", "--json", "--plugin-path", path, "--threads", "1"}).out);
+  const Json& quota = facts.at("threads").at("quota");
+  CHECK((quota.is_null() || quota.to_double() > 0));
   CHECK(facts.at("threads").at("threads") == Json(1));
   CHECK(facts.at("files").size() == 2);
   CHECK(facts.at("directories").size() == 1);
   // A bad file is in nobody's way.
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {1, 3, 8});
   check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
+}
+
+TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what a mask is") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -std::numeric_limits<float>::infinity();
+  for (const attn_dtype dtype : {ATTN_F32, ATTN_F64, ATTN_F16, ATTN_BF16}) {
+    const std::string file = folder / (std::string(dtype_name(dtype)) + ".safetensors");
+    save_safetensors(file, {{"m", mask.astype(dtype).view()}});
+    check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--input",
+                            "attention_mask=" + file + ":m", "--output", folder / "y.npy"}),
+                  {"'attention_mask'", "additive", "true or 1"});
+  }
+}
+
+TEST_CASE(
+    "cli: run keeps a third party's type from additive masks and from norms that look ahead") {
+  const Folder folder;
+  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string x = folder.write_npy("x.npy", {2, 5, 8});
+  const auto run = [&](const std::string& norm, std::vector<std::string> more) {
+    const std::string layer =
+        folder.write("keeps.json", R"({"type": "fixture.keeps", "norm": )" + norm + "}");
+    std::vector<std::string> command{"run",     layer,         "-q",       "--plugin-path", plugin,
+                                     "--input", "inputs=" + x, "--output", folder / "y.npy"};
+    command.insert(command.end(), more.begin(), more.end());
+    return attn_run(command);
+  };
+  Array mask(ATTN_F32, {2, 5});
+  mask.data<float>()[7] = -1e9F;
+  write_npy(folder / "additive.npy", mask.view());
+  mask.data<float>()[0] = 1;
+  write_npy(folder / "keep.npy", mask.view());
+  const std::string additive = folder / "additive.npy", keep = folder / "keep.npy";
+  for (const std::string name : {"attention_mask=", "keep="}) {
+    check_refused(run("null", {"--input", name + additive}), {"additive", "true or 1"});
+    check_done(run("null", {"--input", name + keep}));
+  }
+  const std::string grn = R"("global_response_norm")";
+  check_done(run(grn, {}));
+  check_refused(run(grn, {"--input", "attention_mask=" + keep}), {"attention_mask", "mixes"});
+  check_refused(run(grn, {"--arg", "forwards=true"}), {"forwards", "mixes positions"});
+  check_done(run(R"("rms_norm")", {"--input", "attention_mask=" + keep, "--arg", "forwards=true"}));
 }
 
 TEST_CASE("cli: run writes what it computed") {
@@ -161,6 +209,60 @@ TEST_CASE("cli: run writes what it computed") {
   CHECK_THAT(run({"--profile"}).out, Catch::Matchers::Contains("OPERATOR") &&
                                          Catch::Matchers::Contains("linear") &&
                                          Catch::Matchers::Contains("working memory"));
+}
+
+TEST_CASE("cli: run speaks of random weights exactly where a type has weights") {
+  const Folder folder;
+  int with = 0, without = 0;
+  for (const auto& [config, shape] :
+       {std::pair(R"({"type": "multi_head", "dim": 8, "num_heads": 2})", Shape{1, 4, 8}),
+        {R"({"type": "fnet"})", Shape{1, 4, 8}},
+        {R"({"type": "spatial", "kernel_size": 3})", Shape{1, 4, 4, 8}},
+        {R"({"type": "performer", "dim": 8, "num_heads": 2})", Shape{1, 4, 8}}}) {
+    const std::string layer = folder.write("layer.json", config);
+    const auto made = create_attention_from_config(parsed(config));
+    made->build({shape}, {});
+    bool random = false;
+    for (const WeightInfo& w : made->weights()) random = random || !w.derived;
+    const Finished f =
+        attn_run({"run", layer, "--input", "inputs=" + folder.write_npy("x.npy", shape)});
+    check_done(f);
+    INFO(config << ": " << f.err);
+    CHECK((f.err.find("random") != std::string::npos) == random);
+    ++(random ? with : without);
+  }
+  CHECK(with > 0);
+  CHECK(without > 0);
+}
+
+TEST_CASE("cli: the name in [NAME=]FILE is an identifier, so a path may hold the sign") {
+  const Folder folder;
+  const std::string layer = layer_file(folder);
+  const std::string directory = folder / "lr=0.1";
+  std::filesystem::create_directories(directory);
+  const std::string x = folder.write_npy("lr=0.1/x=1.npy", {2, 5, 8});
+  const auto run = [&](const std::string& output) {
+    const Finished f = attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--output", output});
+    check_done(f);
+  };
+  run(directory + "/y.npy");
+  const Array y = read_npy(directory + "/y.npy");
+  for (const std::string& path : {directory + "/a=b.npy", directory + "/z.npy"}) {
+    run("output=" + path);
+    CHECK(read_file(path) == read_file(directory + "/y.npy"));
+  }
+  run(directory + "/c=d.safetensors");
+  CHECK(SafetensorsFile(directory + "/c=d.safetensors").entries().size() == 1);
+  // A relative path needs a sign of being one.
+  check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--output", "lr=0.1.npy"}),
+                {"no output 'lr'", "./lr=0.1.npy"});
+  // Inputs have names always.
+  check_refused(attn_run({"run", layer, "-q", "--input", x}), {"--input", "NAME=FILE"});
+  check_refused(attn_run({"check-gradients", layer, "--input", x}), {"--input", "NAME=FILE"});
+  // Weights with the sign in their path.
+  save_safetensors(directory + "/in=1.safetensors", {{"a=b", read_npy(x).view()}});
+  check_done(
+      attn_run({"run", layer, "-q", "--input", "inputs=" + directory + "/in=1.safetensors:a=b"}));
 }
 
 TEST_CASE("cli: run passes arguments of the call") {

@@ -23,6 +23,40 @@ std::string with_number(const std::string& path, const std::string& tensor, size
   return bytes;
 }
 
+// A golden case of thresh_max with slope 5 over an axis: y = g / (sum g + 1e-12), g = p (tanh(5 (p - 1/n)) + 1) / 2,
+// p = softmax(x).
+void write_threshmax(const std::string& path, const Shape& shape, int axis, int64_t given) {
+  const Array x = Folder::numbers(shape);
+  Array y(ATTN_F32, shape), slope(ATTN_F32, {1});
+  slope.data<float>()[0] = 5;
+  const int64_t n = shape[static_cast<size_t>(axis)];
+  const int64_t inner = shape.dense_strides()[static_cast<size_t>(axis)];
+  for (int64_t line = 0; line < x.size() / n; ++line) {
+    const int64_t first = line / inner * inner * n + line % inner;
+    std::vector<double> g;
+    double sum = 0, total = 1e-12;
+    for (int64_t i = 0; i < n; ++i)
+      sum += g.emplace_back(std::exp(static_cast<double>(x.data<float>()[first + i * inner])));
+    for (double& p : g) {
+      p *= (std::tanh(5 * (p / sum - 1 / static_cast<double>(n))) + 1) / 2 / sum;
+      total += p;
+    }
+    for (int64_t i = 0; i < n; ++i)
+      y.data<float>()[first + i * inner] = static_cast<float>(g[static_cast<size_t>(i)] / total);
+  }
+  const Json config{{"activation", "thresh_max"}, {"args", Json{{"axis", given}}}};
+  save_safetensors(
+      path,
+      {{"input/input", x.view()}, {"output/output", y.view()}, {"weight/slope", slope.view()}},
+      {{"format", "attn-golden-1"},
+       {"type", "activation"},
+       {"case", "axis"},
+       {"config", config.dump()},
+       {"call", "{}"},
+       {"inputs", R"(["input"])"},
+       {"outputs", R"(["output"])"}});
+}
+
 }  // namespace
 
 TEST_CASE("cli: verify passes a golden") {
@@ -76,6 +110,23 @@ TEST_CASE("cli: verify sees one changed number") {
   const std::string nan =
       folder.write("nan.safetensors", with_number(kCase, "output/output", 0, std::nanf("")));
   CHECK(attn_run({"verify", nan}).code == 1);
+}
+
+TEST_CASE("cli: verify counts an activation's axis by the rank of its input") {
+  const Folder folder;
+  const std::string path = folder / "axis.safetensors";
+  for (const Shape& shape : {Shape{8, 6}, Shape{3, 4, 5}, Shape{2, 3, 4, 5}, Shape{2, 3, 2, 3, 2}})
+    for (int axis = 1; axis < shape.rank(); ++axis)
+      for (const int64_t given : {axis, axis - shape.rank()}) {
+        write_threshmax(path, shape, axis, given);
+        INFO(shape.to_string() << ", axis " << given);
+        check_done(attn_run({"verify", path, "--dtype", "float64"}));
+      }
+  // An axis that the tensor does not have is refused, and so is that of the batch.
+  write_threshmax(path, {8, 6}, 1, 2);
+  CHECK(attn_run({"verify", path}).code != 0);
+  write_threshmax(path, {8, 6}, 1, -2);
+  CHECK(attn_run({"verify", path}).code != 0);
 }
 
 TEST_CASE("cli: verify sees one changed letter") {

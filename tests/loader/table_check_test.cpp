@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch.hpp>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "host/library/loader/schema_check.hpp"
 #include "host/library/loader/table_check.hpp"
@@ -183,7 +185,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.type.paper = nullptr; }, "its paper is not a text"},
       {[](T t) { t.type.description = "\xc3("; }, "its description is not a text"},
       {[](T t) { t.type.forward = nullptr; }, "create, destroy, build or forward is NULL"},
-      {[](T t) { t.type.n_inputs = 0; }, "it takes no input"},
+      {[](T t) { t.type.n_inputs = 0; }, "0 inputs, 1 to 16 are possible"},
       {[](T t) { t.input.flags = ATTN_INPUT_OPTIONAL; }, "its first input is optional"},
       {[](T t) { t.mask.name = "inputs"; }, "input 'inputs': the name is used twice"},
       {[](T t) {
@@ -201,7 +203,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.input.n_aliases = 1; }, "aliases are missing"},
       {[](T t) { t.input.n_shapes = 2; }, "input 'inputs': shapes are missing"},
       {[](T t) { t.input.dtypes = 1u << 20; }, "unknown kinds of elements"},
-      {[](T t) { t.type.n_outputs = 0; }, "1 to 64 outputs"},
+      {[](T t) { t.type.n_outputs = 0; }, "0 outputs, 1 to 16 are possible"},
       {[](T t) { t.weights.argument = "nothing"; }, "no bool argument 'nothing' asks for it"},
       {[](T t) {
          t.flag.kind = ATTN_PARAM_INT;
@@ -241,12 +243,19 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.mode.doc = nullptr; }, "doc is not a text"},
       {[](T t) { t.op.name = "My"; }, "operator 'My': the name is not made of"},
       {[](T t) { t.op.version = 0; }, "its version is 0"},
-      {[](T t) { t.op.n_in = 17; }, "0 to 16 inputs"},
+      {[](T t) { t.op.n_in = 17; }, "17 inputs, 0 to 16"},
       {[](T t) { t.op.in_const = 4; }, "names an input that does not exist"},
       {[](T t) { t.op.map_output = 1; }, "map_output names an output that does not exist"},
       {[](T t) { t.op.shape = nullptr; }, "shape or forward is NULL"},
       {[](T t) { t.attr.kind = ATTN_PARAM_NORM; },
        "an attribute of an operator cannot be of this kind"},
+      {[](T t) {
+         static const char* const nine[] = {"batch, seq", "a, b, c, d, e, f, g, h, i"};
+         t.mask.n_shapes = 2, t.mask.shapes = nine;
+       },
+       "input 'mask': 9 extents, 0 to 8 are possible"},
+      {[](T t) { t.output.shape = "a,b,c,d,e,f,g,h,i,j"; },
+       "output 'output': 10 extents, 0 to 8 are possible"},
       {[](T t) { t.use.slot = nullptr; },
        "use of operator 'linear': name, version or slot is missing"},
       {[](T t) { t.use.struct_size = 8; }, "uses[0] has struct_size 8"},
@@ -263,6 +272,53 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
     INFO("expected: " << expected);
     CHECK(verdict.find(expected) != std::string::npos);
     CHECK(verdict.find("; and ") == std::string::npos);  // not a dozen problems for one fault
+  }
+}
+
+TEST_CASE("table_check: what the engine has room for, and one more") {
+  // Each array of the table once, filled with elements of different names.
+  struct Limit {
+    const char* what;
+    uint32_t most;
+    std::function<void(Table&, uint32_t)> set;
+  };
+  std::deque<std::string> names;
+  for (int i = 0; i < 100; ++i) names.push_back("n" + std::to_string(i));
+  std::vector<attn_input> in(100);
+  std::vector<attn_output> out(100);
+  std::vector<attn_param> params(100);
+  std::vector<const attn_input*> ins;
+  std::vector<const attn_output*> outs;
+  std::vector<const attn_param*> ints;
+  const Table sample;
+  for (size_t i = 0; i < 100; ++i) {
+    in[i] = sample.mask, out[i] = sample.output, params[i] = sample.flag;
+    in[i].name = out[i].name = params[i].name = names[i].c_str();
+    ins.push_back(&in[i]), outs.push_back(&out[i]), ints.push_back(&params[i]);
+  }
+  in[0].flags = 0;
+  const Limit limits[] = {
+      {"input", 16, [&](Table& t, uint32_t n) { t.type.inputs = ins.data(), t.type.n_inputs = n; }},
+      {"output", 16,
+       [&](Table& t, uint32_t n) { t.type.outputs = outs.data(), t.type.n_outputs = n; }},
+      {"argument", 32,
+       [&](Table& t, uint32_t n) {
+         t.type.args = ints.data(), t.type.n_args = n;
+         t.type.n_outputs = 1;
+       }},
+      {"attribute", 32, [&](Table& t, uint32_t n) { t.op.attrs = ints.data(), t.op.n_attrs = n; }},
+      {"input", 16, [](Table& t, uint32_t n) { t.op.n_in = n; }},
+      {"output", 16, [](Table& t, uint32_t n) { t.op.n_out = n; }},
+      {"saved", 16, [](Table& t, uint32_t n) { t.op.n_saved = n; }}};
+  for (const Limit& limit : limits) {
+    INFO(limit.what);
+    CHECK(spoilt([&](Table& t) { limit.set(t, limit.most); }) == "good");
+    for (const uint32_t n : {limit.most + 1, limit.most + 2, 64u, 65u, 1u << 31}) {
+      const std::string verdict = spoilt([&](Table& t) { limit.set(t, n); });
+      INFO(n << ": " << verdict);
+      CHECK(verdict.find("bad_table") == 0);
+      CHECK(verdict.find(limit.what) != std::string::npos);
+    }
   }
 }
 

@@ -79,7 +79,10 @@ void adaptive_row(Run& run, std::vector<double>& row, const Json& options) {
   };
   const double low = number("min_temp", 0.1), high = number("max_temp", 1.0);
   const double threshold = number("entropy_threshold", 0.5), eps = number("eps", 1e-7);
+  const Json* form = options.find("form");
+  const bool paper = form && form->as_string() == "paper";
   std::vector<double> coefficients{-1.791, 4.917, -2.3, 0.481, -0.037};
+  if (paper) std::reverse(coefficients.begin(), coefficients.end());
   if (const Json* given = options.find("polynomial_coeffs"); given && given->size() > 0) {
     coefficients.clear();
     for (const Json& j : given->as_list()) coefficients.push_back(j.to_double());
@@ -88,18 +91,19 @@ void adaptive_row(Run& run, std::vector<double>& row, const Json& options) {
   softmax_row(p);
   double entropy = 0;
   for (const double x : p) {
-    const double c = std::min(std::max(x, eps), 1 - eps);
-    entropy -= c * std::log(c);
+    const double c = paper ? x : std::min(std::max(x, eps), 1 - eps);
+    if (c > 0) entropy -= c * std::log(c);
   }
   run.near(entropy - threshold);
-  double temperature = 1;
+  double factor = 1;
   if (entropy > threshold) {
     double value = 0;
     for (const double a : coefficients) value = value * entropy + a;
-    temperature = low + (high - low) * std::min(std::max(value, 0.0), 1.0);
+    factor = paper ? std::max(value, 1.0)
+                   : 1 / (low + (high - low) * std::min(std::max(value, 0.0), 1.0));
   }
-  temperature = std::max(temperature, eps);
-  for (double& z : row) z /= temperature;
+  if (!paper) factor = std::min(factor, 1 / eps);
+  for (double& z : row) z *= factor;
   softmax_row(row);
 }
 

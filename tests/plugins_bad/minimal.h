@@ -8,6 +8,9 @@
  *   FIXTURE_PARAMS  the parameters, an array     FIXTURE_NO_ENTRY    do not define the entry function
  *   FIXTURE_INIT    init function                FIXTURE_USES        array of operators that it uses
  *   FIXTURE_OPS     array of own operators       FIXTURE_DEINIT  deinit function
+ *   FIXTURE_INPUTS, FIXTURE_OUTPUTS, FIXTURE_ARGS  arrays in place of one input, one output and no argument
+ *   FIXTURE_CREATE, FIXTURE_BUILD, FIXTURE_FORWARD  functions of the type
+ *   FIXTURE_ON_CALL function that each function of the type calls first
  */
 #ifndef ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
 #define ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
@@ -45,21 +48,38 @@
 #define FIXTURE_FORWARD forward
 #endif
 
-static int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
+#ifndef FIXTURE_ON_CALL
+#define FIXTURE_ON_CALL() (void)0
+#endif
+
+#ifndef FIXTURE_CREATE
+#define FIXTURE_CREATE create
+#endif
+#ifndef FIXTURE_BUILD
+#define FIXTURE_BUILD build
+#endif
+
+static inline int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
   static int layer;
+  FIXTURE_ON_CALL();
   (void)values;
   (void)error;
   *out = (attn_layer*)&layer;
   return ATTN_OK;
 }
-static void destroy(attn_layer* layer) { (void)layer; }
-static int32_t build(attn_layer* layer, attn_builder* builder, attn_error* error) {
+static void destroy(attn_layer* layer) {
+  FIXTURE_ON_CALL();
+  (void)layer;
+}
+static inline int32_t build(attn_layer* layer, attn_builder* builder, attn_error* error) {
+  FIXTURE_ON_CALL();
   (void)layer;
   (void)builder;
   (void)error;
   return ATTN_OK;
 }
 static inline int32_t forward(const attn_layer* layer, const attn_call* call, attn_error* error) {
+  FIXTURE_ON_CALL();
   (void)layer;
   (void)error;
   call->inputs[0]->refs++;
@@ -79,6 +99,7 @@ static const attn_param* const params[] = {&size_param};
 #define FIXTURE_PARAMS params
 #endif
 
+#ifndef FIXTURE_INPUTS
 static const char* const input_shapes[] = {"batch, seq, dim"};
 static const attn_input input = {.struct_size = sizeof(attn_input),
                                  .name = "inputs",
@@ -86,11 +107,16 @@ static const attn_input input = {.struct_size = sizeof(attn_input),
                                  .n_shapes = 1,
                                  .shapes = input_shapes};
 static const attn_input* const inputs[] = {&input};
+#define FIXTURE_INPUTS inputs
+#endif
+#ifndef FIXTURE_OUTPUTS
 static const attn_output output = {.struct_size = sizeof(attn_output),
                                    .name = "output",
                                    .doc = "the sequence",
                                    .shape = "batch, seq, dim"};
 static const attn_output* const outputs[] = {&output};
+#define FIXTURE_OUTPUTS outputs
+#endif
 
 static const attn_type type = {.struct_size = sizeof(attn_type),
                                .id = FIXTURE_ID,
@@ -101,14 +127,18 @@ static const attn_type type = {.struct_size = sizeof(attn_type),
                                .complexity = "O(1)",
                                .paper = "none",
                                .n_params = sizeof FIXTURE_PARAMS / sizeof FIXTURE_PARAMS[0],
-                               .n_inputs = 1,
-                               .n_outputs = 1,
+                               .n_inputs = sizeof FIXTURE_INPUTS / sizeof FIXTURE_INPUTS[0],
+                               .n_outputs = sizeof FIXTURE_OUTPUTS / sizeof FIXTURE_OUTPUTS[0],
+#ifdef FIXTURE_ARGS
+                               .n_args = sizeof FIXTURE_ARGS / sizeof FIXTURE_ARGS[0],
+                               .args = FIXTURE_ARGS,
+#endif
                                .params = FIXTURE_PARAMS,
-                               .inputs = inputs,
-                               .outputs = outputs,
-                               .create = create,
+                               .inputs = FIXTURE_INPUTS,
+                               .outputs = FIXTURE_OUTPUTS,
+                               .create = FIXTURE_CREATE,
                                .destroy = destroy,
-                               .build = build,
+                               .build = FIXTURE_BUILD,
                                .forward = FIXTURE_FORWARD};
 static const attn_type* const types[] = {&type};
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/oracle/parts.hpp"
+#include "tests/properties/checks.hpp"
 #include "tests/properties/generator.hpp"
 
 namespace attn::properties {
@@ -34,6 +35,8 @@ class Maker {
       : c_(c), random_(random), type_(*find_attention_type(c.id.type).type) {}
 
   void make() {
+    // A mask, or a causal call, takes no such norm.
+    mixing_ = mixes_positions(c_) || (c_.problem.training && takes_statistics(c_));
     choose_mask();
     choose_forms();
     known_["batch"] = c_.is_long ? 1 : random_.between(1, 3);
@@ -61,7 +64,8 @@ class Maker {
     mask_ = random_.pick(masks);
     const uint32_t n = std::max(1u, mask_->n_shapes);
     const size_t which = cycled(c_.id.seed, c_.id.type + " mask", c_.id.number, n + 1);
-    if (which == n)
+    const bool unseen = mixing_ && !(mask_->flags & ATTN_INPUT_UNUSED);
+    if (which == n || unseen)
       mask_ = nullptr;
     else if (mask_->n_shapes)
       mask_shape_ = words(mask_->shapes[which]);
@@ -156,7 +160,7 @@ class Maker {
     const std::string name = a.name;
     const int64_t positions = extents_of(c_).queries;
     if (a.kind == ATTN_PARAM_BOOL) {
-      if (name == "use_causal_mask" && !over_keys(c_)) return false;
+      if (a.flags & ATTN_PARAM_CAUSAL && (mixing_ || !over_keys(c_))) return false;
       return random_.chance(0.7);
     }
     if (a.kind == ATTN_PARAM_INTS) return parts(positions);
@@ -291,8 +295,10 @@ class Maker {
     switch (c_.mask_kind) {
       case ATTN_F32:
         if (keep) return random_.pick<double>({1, 1, 0.5, 2});
-        // What multiplies instead of selecting takes no NaN.
-        return random_.pick<double>({0, 0, -1, multiplies() ? -0.5 : std::nan("")});
+        // What multiplies instead of selecting takes no NaN; a part of what selects, all of it masked, would look
+        // like an additive mask with negative numbers (tests/masks has those).
+        return multiplies() ? random_.pick<double>({0, 0, -1, -0.5})
+                            : random_.pick<double>({0, 0, -0.0, std::nan("")});
       case ATTN_I32:
       case ATTN_I64:
         return keep ? static_cast<double>(random_.between(1, 3))
@@ -309,7 +315,7 @@ class Maker {
   const attn_input* mask_ = nullptr;
   std::vector<std::string> mask_shape_{};
   std::set<std::string> absent_{};
-  bool chosen_ = false;
+  bool chosen_ = false, mixing_ = false;
   std::map<std::string, int64_t> known_{};
 };
 

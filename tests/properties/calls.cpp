@@ -4,8 +4,8 @@
 namespace attn::properties {
 
 Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-           const CallSpec& spec)
-    : layer_(layer), ctx_(layer.dtype()), spec_(spec) {
+           const CallSpec& spec, attn_dtype dtype)
+    : layer_(layer), ctx_(dtype), spec_(spec) {
   const attn_type& type = layer.type();
   arrays_.reserve(inputs.size());
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
@@ -13,7 +13,7 @@ Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::
     const auto it = inputs.find(in.name);
     if (it == inputs.end()) continue;
     const bool keeps = (in.flags & ATTN_INPUT_MASK) && !adds_mask(c);
-    arrays_.push_back(to_array(it->second, keeps ? c.mask_kind : layer.dtype()));
+    arrays_.push_back(to_array(it->second, keeps ? c.mask_kind : dtype));
     inputs_.emplace_back(in.name, arrays_.back().view());
   }
   for (const auto& [name, value] : spec.arguments.as_object())

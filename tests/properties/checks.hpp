@@ -42,7 +42,13 @@ struct CallSpec {
 class Call {
  public:
   Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-       const CallSpec& spec);
+       const CallSpec& spec)
+      : Call(layer, c, inputs, spec, layer.dtype()) {}
+  // A layer that is not built is built in this kind.
+  Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
+       const CallSpec& spec, attn_dtype dtype);
+  // The call alone, which builds a layer that is not built.
+  void begin() { layer_.forward(ctx_, inputs_, options()); }
   Outputs run();
   void backward(const Outputs& cotangents, Gradients& into, bool penalties = false);
   // Of an input; empty: none.
@@ -51,6 +57,14 @@ class Call {
   [[nodiscard]] Context& context() { return ctx_; }
 
  private:
+  [[nodiscard]] CallOptions options() const {
+    return {.training = spec_.training,
+            .record = spec_.record,
+            .seed = spec_.seed,
+            .arguments = arguments_,
+            .state = spec_.state};
+  }
+
   Attention& layer_;
   Context ctx_;
   std::vector<Array> arrays_{};
@@ -85,8 +99,14 @@ void check_gradients(Trial& t);  // against finite differences
   return {begin, begin + width};
 }
 
-// A norm whose result at one position depends on others, with the options of the case.
+// A norm or an activation whose result at one position depends on others, with the options of the case.
 [[nodiscard]] bool mixes_positions(const Case& c);
+// A norm that takes statistics of the batch in training calls.
+[[nodiscard]] bool takes_statistics(const Case& c);
+// The call is causal, by parameter or argument.
+[[nodiscard]] bool is_causal(const Case& c);
+// The mask of the case as its type declares it; nullptr: none is given.
+[[nodiscard]] const attn_input* declared_mask(const Case& c);
 // logit_norm at a low temperature makes scores of some hundred, whose rounding errors are those of no other norm.
 [[nodiscard]] bool is_sharp(const Case& c);
 // A norm of single numbers divides what is zero but for rounding by the square root of a small epsilon.

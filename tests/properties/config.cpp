@@ -247,14 +247,19 @@ Marks expected_marks(const std::string& type) {
   }
   for (const char* what : {"ragged ", "long ", "batch ", "file ", "gradient "})
     out.insert(what + type);
-  bool mask = false, heads = false;
+  // Of what a partial mask leaves out, only a convolution of single pixels can be said to be unused.
+  bool mask = false, heads = false, partial = false;
   for (uint32_t i = 0; i < t.n_params; ++i) {
     const std::string name = t.params[i]->name;
     if (name.find("dropout") != std::string::npos) out.insert("dropout " + type);
     heads = heads || name == "num_heads" || name == "attention_channels";
   }
-  for (uint32_t i = 0; i < t.n_inputs; ++i) mask = mask || (t.inputs[i]->flags & ATTN_INPUT_MASK);
-  if (mask && heads && type != "capsule_routing") out.insert("unused keys " + type);
+  for (uint32_t i = 0; i < t.n_inputs; ++i) {
+    mask = mask || (t.inputs[i]->flags & ATTN_INPUT_MASK);
+    partial = partial || (t.inputs[i]->flags & ATTN_INPUT_PARTIAL);
+  }
+  if (mask && heads && (!partial || has_parameter(t, "kernel_size")))
+    out.insert("unused keys " + type);
   if (type == "non_local") out.insert("gradient of an added mask");
   return out;
 }

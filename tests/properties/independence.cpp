@@ -15,17 +15,14 @@ namespace {
 using oracle::Tensor;
 using Inputs = std::map<std::string, Tensor>;
 
-bool is_mask(const Case& c, const std::string& name) {
-  const attn_type& type = *find_attention_type(c.id.type).type;
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (name == type.inputs[i]->name) return (type.inputs[i]->flags & ATTN_INPUT_MASK) != 0;
-  return false;
+const Tensor* mask_of(const Case& c) {
+  const attn_input* mask = declared_mask(c);
+  return mask ? &c.problem.inputs.at(mask->name) : nullptr;
 }
 
-const Tensor* mask_of(const Case& c) {
-  for (const auto& [name, t] : c.problem.inputs)
-    if (is_mask(c, name)) return &t;
-  return nullptr;
+bool is_mask(const Case& c, const std::string& name) {
+  const attn_input* mask = declared_mask(c);
+  return mask && name == mask->name;
 }
 
 // A mask without an axis of the batch is the same for every element.
@@ -33,18 +30,11 @@ bool has_batch(const Case& c, const Tensor& mask, int64_t batch) {
   return mask.rank() >= (adds_mask(c) ? 3 : 2) && mask.dim(0) == batch;
 }
 
-bool argument_is_true(const Case& c, const char* name) {
-  const Json* j = c.problem.arguments.find(name);
-  return j && j->is_bool() && j->as_bool();
-}
-
 // ---- who uses whom ------------------------------------------------------------------------------
 
 // Pairs of positions that the type lets meet at all, whatever the mask says.
 std::function<bool(int64_t, int64_t)> structure(const Case& c, const Extents& e) {
-  const Json causal = parameter(c, "causal");
-  if (argument_is_true(c, "use_causal_mask") || (causal.is_bool() && causal.as_bool()))
-    return [](int64_t q, int64_t k) { return k <= q; };
+  if (is_causal(c)) return [](int64_t q, int64_t k) { return k <= q; };
   if (const Json* anchors = c.problem.arguments.find("num_anchor_tokens");
       anchors && anchors->is_integer())
     return [n = *anchors->to_int64()](int64_t, int64_t k) { return k < n; };
@@ -73,25 +63,27 @@ struct Use {
   std::vector<bool> exempt{};                       // (batch, query): may change
 };
 
-// Types and settings in which a position reaches others on another way than attention.
+// Settings in which a position reaches others on another way than attention.
 bool is_exempt(const Trial& t) {
   const Case& c = t.c;
-  const std::string& type = c.id.type;
-  if (type == "fnet" || type == "capsule_routing" || !over_keys(c)) return true;
-  if (mixes_positions(c) || !t.answer.statistics.empty()) return true;
-  const Json kernel = parameter(c, "kernel_size");
-  if (has_parameter(t.layer64->type(), "kernel_size")) {
+  const attn_type& type = t.layer64->type();
+  if (!over_keys(c)) return true;
+  const attn_input* mask = declared_mask(c);
+  const bool statistics = !t.answer.statistics.empty();
+  // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
+  if (!mask && !is_causal(c) && (mixes_positions(c) || statistics)) return true;
+  if (mask && mask->flags & ATTN_INPUT_PARTIAL) {
+    // Declared: what is left out acts in other ways. A convolution of single pixels without statistics has none.
+    const Json kernel = parameter(c, "kernel_size");
     const bool one = (kernel.is_integer() && *kernel.to_int64() == 1) ||
                      (kernel.is_list() && *kernel.at(size_t{0}).to_int64() == 1 &&
                       *kernel.at(size_t{1}).to_int64() == 1);
-    const Tensor* mask = mask_of(c);
-    if (!one || (mask && !mask->integral)) return true;
+    if (!one || statistics || !mask_of(c)->integral) return true;
   }
   const Json down = parameter(c, "use_downsampling");
-  // Gates over channels and pixels know no keys.
+  // Keys that are no positions of the input; gates over channels and pixels know no keys.
   return (down.is_bool() && down.as_bool()) ||
-         !(has_parameter(t.layer64->type(), "num_heads") ||
-           has_parameter(t.layer64->type(), "attention_channels"));
+         !(has_parameter(type, "num_heads") || has_parameter(type, "attention_channels"));
 }
 
 Use find_use(const Trial& t) {
@@ -238,46 +230,10 @@ void check_slopes(Trial& t, const Use& use) {
 
 }  // namespace
 
-namespace {
-
-// Axes that norms and activations are told, as they are written.
-std::set<int64_t> norm_axes(const Case& c) {
-  std::set<int64_t> out;
-  const attn_type& type = *find_attention_type(c.id.type).type;
-  for (uint32_t i = 0; i < type.n_params; ++i) {
-    const attn_param& p = *type.params[i];
-    if (p.kind != ATTN_PARAM_OPTIONS || std::string(p.name) == "probability_config") continue;
-    const Json options = parameter(c, p.name);
-    const Json* axis = options.is_object() ? options.find("axis") : nullptr;
-    if (!axis) continue;
-    if (axis->is_integer()) out.insert(*axis->to_int64());
-    if (axis->is_list())
-      for (const Json& j : axis->as_list()) out.insert(*j.to_int64());
-  }
-  return out;
-}
-
-}  // namespace
-
-bool mixes_positions(const Case& c) {
-  const attn_type& type = *find_attention_type(c.id.type).type;
-  for (uint32_t i = 0; i < type.n_params; ++i) {
-    const attn_param& p = *type.params[i];
-    if (p.kind != ATTN_PARAM_NORM) continue;
-    const Json name = parameter(c, p.name);
-    if (name.is_string() && (name.as_string() == "global_response_norm" ||
-                             name.as_string().find("adaptive_band") != std::string::npos))
-      return true;
-  }
-  const std::set<int64_t> axes = norm_axes(c);
-  return !axes.empty() && axes != std::set<int64_t>{-1};
-}
-
 void check_batch(Trial& t) {
   const Case& c = t.c;
   const int64_t batch = extents_of(c).batch;
-  // Statistics of a batch are about the batch, and so is a norm along axis 0, which is -3 for some.
-  if (norm_axes(c).contains(-3)) return;
+  // Statistics of a batch are about the batch.
   if (batch < 2 || !t.answer.statistics.empty() || t.answer.margin < 1e-3) return;
   t.marks.insert("batch " + c.id.type);
   for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {

@@ -117,6 +117,8 @@ void check_dropout(Trial& t) {
     random = random || (rate > 0 && rate < 1);
   }
   if (!random || t.c.is_long) return;
+  // In a training call such a norm goes with neither.
+  if (takes_statistics(t.c) && (declared_mask(t.c) || is_causal(t.c))) return;
   t.marks.insert("dropout " + t.c.id.type);
   CallSpec spec = spec_of(t.c);
   spec.training = true;

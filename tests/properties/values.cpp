@@ -152,6 +152,15 @@ Json random_option(const Option& o, Random& random) {
   }
 }
 
+// Which form of adaptive: with the paper's, options that only the other takes are left out.
+void choose_form(Json& options, Random random) {
+  if (!random.chance(0.6)) return;
+  const bool paper = random.chance(0.8);
+  options.set("form", paper ? "paper" : "keras");
+  for (const char* name : {"min_temp", "max_temp", "eps"})
+    if (paper) options.erase(name);
+}
+
 }  // namespace
 
 Json random_integer(const std::string& name, const attn_param& p, Random& random, bool is_long) {
@@ -195,7 +204,10 @@ Json random_regularizer(const std::string& name, Random& random) {
 Json random_options(const schema::Family& family, const std::string& member, Random& random,
                     double chance, std::optional<uint64_t> always) {
   Json out = Json::object();
-  const std::vector<Option>& options = family.find(member)->options;
+  std::vector<Option> options = family.find(member)->options;
+  const auto has_form = [](const Option& o) { return std::string(o.name) == "form"; };
+  // Drawn apart, from a stream of its own: what else a case draws does not depend on it.
+  const bool forms = std::erase_if(options, has_form) > 0;
   for (size_t i = 0; i < options.size(); ++i) {
     const Option& o = options[i];
     // Another axis changes what a layer is; most cases keep the usual one.
@@ -204,6 +216,7 @@ Json random_options(const schema::Family& family, const std::string& member, Ran
         random.chance(axis ? chance / 2.5 : chance))
       out.set(o.name, random_option(o, random));
   }
+  if (forms) choose_form(out, Random(Random(random).next()));
   return out;
 }
 

@@ -5,6 +5,7 @@
 // Scratch: kRowArrays arrays of K elements. [any-thread]
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -64,7 +65,11 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
     T dot = 0;
     for (int64_t d = 0; d < a.head_dim; ++d) dot += a.q.at(b, h, i)[d] * a.k.at(b, s.g, j)[d];
     z[j] = a.scale * dot;
-    if (s.use_bias) z[j] += a.bias.at(b, h, i)[j * a.bias.k];
+    if (!s.use_bias) continue;
+    const T bias = a.bias.at(b, h, i)[j * a.bias.k];
+    const T floor = std::min(bias, std::numeric_limits<T>::lowest());
+    z[j] += bias;
+    if (z[j] < floor) z[j] = floor;
   }
   s.row = probability(a, end - begin, z + begin, w + begin);
   return s;

@@ -19,7 +19,7 @@ struct ProbabilityRow {
   T max, sum;  // of exp(z - max)
   T tau;       // sparsemax
   T gated;     // threshmax: sum of y, plus epsilon
-  T temperature, entropy, polynomial;
+  T temperature, temperature_slope, entropy;
 };
 
 template <class T>
@@ -30,6 +30,7 @@ T row_max(int64_t n, const T* z) {
 }
 
 // tau with sum of max(z - max - tau, 0) = 1: the set of entries above tau shrinks from all of them until it is stable.
+// NaN among the scores: NaN.
 template <class T>
 T sparsemax_tau(int64_t n, const T* z, T max) {
   T tau = -1;
@@ -37,32 +38,52 @@ T sparsemax_tau(int64_t n, const T* z, T max) {
     T sum = 0;
     int64_t count = 0;
     for (int64_t j = 0; j < n; ++j) {
-      if (z[j] - max > tau) {
-        sum += z[j] - max;
-        ++count;
-      }
+      if (z[j] - max <= tau) continue;
+      sum += z[j] - max;
+      ++count;
     }
     const T next = (sum - 1) / static_cast<T>(count);
-    if (!(next > tau)) return tau;
+    if (next <= tau) return tau;
+    if (next != next) return next;
     tau = next;
   }
 }
 
-// One step of Horner's rule more for each coefficient; *slope is the derivative.
+// The temperature by row.entropy, and its derivative: 0 where it does not move, also at the threshold. Where the
+// polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
 template <class T>
-T polynomial(const AttentionArgs<T>& a, T x, T* slope) {
-  T value = 0;
-  *slope = 0;
+void set_temperature(const AttentionArgs<T>& a, ProbabilityRow<T>& row) {
+  T value = 0, slope = 0;  // of the polynomial: one step of Horner's rule more for each coefficient
   for (int i = 0; i < a.polynomial_size; ++i) {
-    *slope = *slope * x + value;
-    value = value * x + a.polynomial[i];
+    slope = slope * row.entropy + value;
+    value = value * row.entropy + a.polynomial[i];
   }
-  return value;
+  const bool above = row.entropy > a.threshold;
+  row.temperature = 1;
+  row.temperature_slope = 0;
+  if (a.kind == Probability::adaptive_paper) {
+    if (!above || value <= 1) return;
+    row.temperature = 1 / value;
+    row.temperature_slope = -slope / (value * value);
+    return;
+  }
+  const T range = a.max_temp - a.min_temp;
+  if (above) {
+    row.temperature = a.min_temp + range * (value < 0 ? T(0) : value > 1 ? T(1) : value);
+    if (value >= 0 && value <= 1 && row.temperature >= a.eps) row.temperature_slope = range * slope;
+  }
+  if (row.temperature < a.eps) row.temperature = a.eps;
 }
 
+// Whether the entropy moves with a probability: clipped to [eps, 1 - eps] unless in the paper's form.
 template <class T>
-T clipped(T p, T eps) {
-  return p < eps ? eps : p > 1 - eps ? 1 - eps : p;
+bool moves_entropy(const AttentionArgs<T>& a, T p) {
+  return a.kind == Probability::adaptive_paper ? p > 0 : p >= a.eps && p <= 1 - a.eps;
+}
+template <class T>
+T entropy_term(const AttentionArgs<T>& a, T p) {
+  if (a.kind == Probability::adaptive) p = p < a.eps ? a.eps : p > 1 - a.eps ? 1 - a.eps : p;
+  return p == 0 ? T(0) : -p * std::log(p);
 }
 
 template <class T>
@@ -72,7 +93,7 @@ ProbabilityRow<T> probability(const AttentionArgs<T>& a, int64_t n, const T* z, 
   if (a.kind == Probability::sparsemax) {
     row.tau = sparsemax_tau(n, z, row.max);
     for (int64_t j = 0; j < n; ++j)
-      w[j] = z[j] - row.max > row.tau ? z[j] - row.max - row.tau : T(0);
+      w[j] = z[j] - row.max <= row.tau ? T(0) : z[j] - row.max - row.tau;
     return row;
   }
   for (int64_t j = 0; j < n; ++j) {
@@ -88,17 +109,9 @@ ProbabilityRow<T> probability(const AttentionArgs<T>& a, int64_t n, const T* z, 
     }
     for (int64_t j = 0; j < n; ++j) w[j] /= row.gated;
   }
-  if (a.kind == Probability::adaptive) {
-    for (int64_t j = 0; j < n; ++j)
-      row.entropy -= clipped(w[j], a.eps) * std::log(clipped(w[j], a.eps));
-    T slope = 0;
-    row.polynomial = polynomial(a, row.entropy, &slope);
-    row.temperature = 1;
-    if (row.entropy > a.threshold) {
-      const T v = row.polynomial < 0 ? T(0) : row.polynomial > 1 ? T(1) : row.polynomial;
-      row.temperature = a.min_temp + (a.max_temp - a.min_temp) * v;
-    }
-    if (row.temperature < a.eps) row.temperature = a.eps;
+  if (is_adaptive(a.kind)) {
+    for (int64_t j = 0; j < n; ++j) row.entropy += entropy_term(a, w[j]);
+    set_temperature(a, row);
     T sum = 0;
     for (int64_t j = 0; j < n; ++j) {
       w[j] = std::exp((z[j] - row.max) / row.temperature);
@@ -150,7 +163,8 @@ T probability_backward(const AttentionArgs<T>& a, const ProbabilityRow<T>& row, 
       for (int64_t j = 0; j < n; ++j) dz[j] = std::exp(z[j] - row.max) / row.sum * (dp[j] - mean);
       return dslope;
     }
-    case Probability::adaptive: {
+    case Probability::adaptive:
+    case Probability::adaptive_paper: {
       T* dp = scratch;
       const T temperature = row.temperature;
       T dtemperature = 0;
@@ -159,16 +173,12 @@ T probability_backward(const AttentionArgs<T>& a, const ProbabilityRow<T>& row, 
         if (w[j] > 0) dtemperature -= du * (z[j] - row.max) / (temperature * temperature);
         dz[j] = du / temperature;
       }
-      T slope = 0;
-      const T v = polynomial(a, row.entropy, &slope);
-      const bool moves = row.entropy > a.threshold && v >= 0 && v <= 1 &&
-                         a.min_temp + (a.max_temp - a.min_temp) * v >= a.eps;
-      if (!moves) return 0;
-      const T dentropy = dtemperature * (a.max_temp - a.min_temp) * slope;
+      if (row.temperature_slope == 0) return 0;
+      const T dentropy = dtemperature * row.temperature_slope;
       T mean = 0;
       for (int64_t j = 0; j < n; ++j) {
         const T p = std::exp(z[j] - row.max) / row.sum;
-        dp[j] = p >= a.eps && p <= 1 - a.eps ? -dentropy * (std::log(p) + 1) : T(0);
+        dp[j] = moves_entropy(a, p) ? -dentropy * (std::log(p) + 1) : T(0);
         mean += p * dp[j];
       }
       for (int64_t j = 0; j < n; ++j) dz[j] += std::exp(z[j] - row.max) / row.sum * (dp[j] - mean);

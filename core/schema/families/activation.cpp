@@ -171,10 +171,12 @@ ResolvedActivation resolve_activation(const Json& given_name, const Json& given)
   ResolvedActivation resolved;
   resolved.kind = static_cast<K>(member.kind);
   resolved.constants = constants_of(member.name, resolved.kind, options);
+  if (resolved.kind == K::adaptive &&
+      resolve_adaptive(options).kind == ProbabilityKind::adaptive_paper)
+    resolved.kind = K::adaptive_paper;
   if (options.has("axis")) {
-    resolved.axis = options.value("axis").to_int64();
-    if (!is_elementwise(resolved.kind) && resolved.axis == 0)
-      options.fail("axis", "must not be the batch axis");
+    resolved.axis.reset();
+    if (!options.value("axis").is_null()) resolved.axis = options.axes("axis").front();
   }
   resolved.weights = weights_of(resolved.kind, options);
   return resolved;
@@ -188,12 +190,8 @@ Component activation_component(const ResolvedActivation& resolved, const attn_sh
   std::int64_t axis = -1;
   if (resolved.axis.value_or(-1) != -1)
     axis = negative_axes({*resolved.axis}, input.rank, site).front();
-  if (!is_elementwise(resolved.kind)) {
-    if (axis == -input.rank) {
-      throw InvalidArgument(std::string(site) + ": an activation cannot run over the batch axis");
-    }
-    if (axis != -1) component.flags |= ATTN_COMPONENT_MIXES_POSITIONS;
-  }
+  if (!is_elementwise(resolved.kind) && axis != -1)
+    component.flags |= ATTN_COMPONENT_MIXES_POSITIONS;
   component.add(static_cast<std::int64_t>(resolved.kind));
   component.add(resolved.constants);
   component.add(axis);

@@ -154,6 +154,34 @@ TEST_CASE("families: adaptive") {
   }
 }
 
+TEST_CASE("families: adaptive in its paper's form") {
+  const Component c =
+      probability_component(resolve_probability("adaptive", Json{{"form", "paper"}}));
+  CHECK(c.attributes[0].u.i == static_cast<int64_t>(ProbabilityKind::adaptive_paper));
+  CHECK(c.attributes[5].u.f == 0.5);
+  CHECK(std::vector<double>(c.attributes[6].u.fs, c.attributes[6].u.fs + c.attributes[6].count) ==
+        std::vector<double>{-0.037, 0.481, -2.3, 4.917, -1.791});
+  const Component keras =
+      probability_component(resolve_probability("adaptive", Json{{"form", "keras"}}));
+  CHECK(keras.attributes[0].u.i == static_cast<int64_t>(ProbabilityKind::adaptive));
+  CHECK(keras.attributes[6].u.fs[0] == -1.791);
+  const Component own = probability_component(
+      resolve_probability("adaptive_softmax", Json{{"form", "paper"},
+                                                   {"entropy_threshold", 1},
+                                                   {"eps", nullptr},
+                                                   {"polynomial_coeffs", Json::list({1, 2.5})}}));
+  CHECK(own.attributes[5].u.f == 1);
+  CHECK(own.attributes[6].count == 2);
+  CHECK_THROWS_WITH(resolve_probability("adaptive", Json{{"form", "Paper"}}),
+                    "Argument 'form' of probability type 'adaptive' must be one of "
+                    "['keras', 'paper'], got \"Paper\"");
+  for (const char* limit : {"min_temp", "max_temp", "eps"})
+    CHECK_THROWS_WITH(resolve_probability("adaptive", Json{{limit, 0.5}, {"form", "paper"}}),
+                      "Argument '" + std::string(limit) +
+                          "' of probability type 'adaptive' must be left out where form is "
+                          "'paper', which does not use it, got 0.5");
+}
+
 TEST_CASE("families: norms declare their weights") {
   CHECK(weights(norm("layer_norm")) == Lines{"0 gamma (8)", "1 beta (8)"});
   CHECK(weights(norm("layer_norm", Json{{"center", false}})) == Lines{"0 gamma (8)"});
@@ -217,6 +245,9 @@ TEST_CASE("families: norms as attributes") {
   CHECK(norm("rms_norm", Json{{"axis", 2}, {"use_scale", false}}).flags ==
         ATTN_COMPONENT_MIXES_POSITIONS);
   CHECK(norm("rms_norm", Json{{"axis", 1}}).flags == 0);
+  // Of a feature map axis 1 is the height, and no axis of heads.
+  CHECK(norm_component(resolve_norm("rms_norm", Json{{"axis", 1}}), shape({-1, 3, 5, 6}), "n", true)
+            .flags == ATTN_COMPONENT_MIXES_POSITIONS);
   CHECK(resolve_norm("band_rms", nullptr).weights[0]->regularizer.l2 == 1e-5);
   const Json off = {{"band_regularizer", {{"class_name", "L2"}, {"config", {{"l2", 0.0}}}}}};
   CHECK(resolve_norm("band_rms", off).weights[0]->regularizer.l2 == 0.0);
@@ -260,10 +291,47 @@ TEST_CASE("families: norms refuse") {
   CHECK_THROWS_WITH(norm("layer_norm", Json{{"axis", 4}}), Contains("not an axis"));
   CHECK_THROWS_WITH(norm("layer_norm", Json{{"axis", std::vector<int>{-1, 3}}}), Contains("twice"));
   CHECK_THROWS_WITH(norm("adaptive_band_rms", Json{{"axis", 0}}, shape({2, 3, 4})),
-                    Contains("batch axis"));
+                    Contains("must not be the batch axis"));
   CHECK_THROWS_WITH(norm("global_response_norm", nullptr, shape({1, 2, 3, 4, 5})),
                     Contains("rank 2, 3 or 4"));
   CHECK_THROWS_AS(norm("logit_norm", nullptr, shape({})), InvalidArgument);
+}
+
+TEST_CASE("families: no member of any family runs over the batch axis, however that is written") {
+  const auto refusal = [](const auto& f) {
+    try {
+      static_cast<void>(f());
+    } catch (const InvalidArgument& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  int members = 0;
+  for (const Family* family : {&norms(), &activations(), &probabilities()})
+    for (const FamilyMember& m : family->members)
+      for (const Option& option : m.options) {
+        if (option.kind != OptionKind::axis && option.kind != OptionKind::axes) continue;
+        ++members;
+        const int rank = family == &probabilities() ? 4 : 3;
+        std::vector<Json> axes{0, -rank};
+        if (option.kind == OptionKind::axes)
+          axes.insert(axes.end(),
+                      {Json::list({0, -1}), Json::list({-1, -rank}), Json::list({1, 0})});
+        for (const Json& axis : axes) {
+          CAPTURE(m.name, axis.dump());
+          const Json options{{option.name, axis}};
+          CHECK_THAT(refusal([&] {
+                       if (family == &norms())
+                         static_cast<void>(norm(m.name, options, shape({2, 5, 6})));
+                       else if (family == &activations())
+                         static_cast<void>(activation(m.name, options, shape({2, 5, 6})));
+                       else
+                         static_cast<void>(resolve_probability(m.name, options));
+                     }),
+                     Contains("'axis'") && Contains("must not be the batch axis"));
+        }
+      }
+  CHECK(members >= 20);
 }
 
 TEST_CASE("families: activations") {
@@ -292,6 +360,9 @@ TEST_CASE("families: activations") {
   CHECK(constants("squash") == std::vector<double>{1e-7});
   CHECK(constants("thresh_max") == std::vector<double>{1e-12});
   CHECK(constants("adaptive_softmax").size() == 9);
+  CHECK(constants("adaptive_softmax", Json{{"form", "paper"}})[4] == -0.037);
+  CHECK(activation("adaptive_softmax", Json{{"form", "paper"}}).attributes[0].u.i ==
+        static_cast<int64_t>(ActivationKind::adaptive_paper));
   CHECK(constants("swish").empty());
   CHECK(weights(activation("xsilu")) == Lines{"0 alpha ()"});
   CHECK(weights(activation("thresh_max")) == Lines{"0 slope () frozen"});

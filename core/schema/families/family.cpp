@@ -77,6 +77,9 @@ std::vector<std::int64_t> negative_axes(const std::vector<std::int64_t>& axes, i
     result.push_back(axis < 0 ? axis : axis - rank);
   }
   std::sort(result.begin(), result.end());
+  if (!result.empty() && result.front() == -rank) {
+    throw InvalidArgument(std::string(whose) + ": argument 'axis' must not be the batch axis");
+  }
   if (std::adjacent_find(result.begin(), result.end()) != result.end()) {
     throw InvalidArgument(std::string(whose) + ": the same axis is given twice");
   }

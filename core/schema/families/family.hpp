@@ -88,7 +88,8 @@ class Options {
   [[nodiscard]] Json value(std::string_view option) const;  // given or default
   [[nodiscard]] double real(std::string_view option) const;
   [[nodiscard]] bool boolean(std::string_view option) const;
-  [[nodiscard]] std::vector<std::int64_t> axes(std::string_view option) const;  // one or several
+  // One or several; fails for axis 0, the batch.
+  [[nodiscard]] std::vector<std::int64_t> axes(std::string_view option) const;
   [[nodiscard]] bool has(std::string_view option) const;  // whether the member knows it
 
   // "<Noun> 'V': argument 'x' <complaint>" in the words of the family.
@@ -145,7 +146,7 @@ struct Component {
 [[nodiscard]] std::int64_t known_extent(const attn_shape& input, std::int64_t axis,
                                         std::string_view site);
 
-// -1 .. -rank, ascending and distinct; throws for axes out of range or given twice (as 1 and -1).
+// -1 .. 1 - rank, ascending and distinct; throws for axes out of range, given twice (as 1 and -1), and for the batch.
 [[nodiscard]] std::vector<std::int64_t> negative_axes(const std::vector<std::int64_t>& axes,
                                                       int rank, std::string_view whose);
 

@@ -34,7 +34,6 @@ struct Site {
 // P of the adaptive kinds: values that one batch element has on the normalised axes.
 std::int64_t adaptive_size(const Site& site) {
   const int rank = site.input.rank;
-  if (site.axes.front() == -rank) refuse(site.path, "this norm cannot normalise the batch axis");
   if (rank > 2 && static_cast<int>(site.axes.size()) == rank - 1) return 1;
   std::int64_t size = 1;
   for (const std::int64_t n : site.sizes()) size *= n;
@@ -100,8 +99,8 @@ std::vector<Place> places(K kind, const Site& site) {
 }
 
 // Whether one position's result depends on other positions. Positions are all axes but the batch, the last one
-// and, on per-head input (rank 4), the heads.
-bool mixes_positions(K kind, const std::vector<std::int64_t>& axes, int rank) {
+// and, on per-head input, the heads.
+bool mixes_positions(K kind, const std::vector<std::int64_t>& axes, bool per_head) {
   switch (kind) {
     case K::adaptive_band_rms:
     case K::zero_centered_adaptive_band_rms:
@@ -117,13 +116,13 @@ bool mixes_positions(K kind, const std::vector<std::int64_t>& axes, int rank) {
       break;
   }
   return std::any_of(axes.begin(), axes.end(),
-                     [&](std::int64_t axis) { return axis != -1 && !(rank == 4 && axis == -3); });
+                     [&](std::int64_t axis) { return axis != -1 && !(per_head && axis == -3); });
 }
 
 }  // namespace
 
 Component norm_component(const ResolvedNorm& resolved, const attn_shape& input,
-                         std::string_view path) {
+                         std::string_view path, bool map) {
   Component component;
   component.slots = kNormSlots;
   const K kind = resolved.kind;
@@ -136,7 +135,7 @@ Component norm_component(const ResolvedNorm& resolved, const attn_shape& input,
                      std::to_string(input.rank));
   }
   if (kind != K::none) site.axes = negative_axes(resolved.axes, input.rank, path);
-  if (mixes_positions(kind, site.axes, input.rank))
+  if (mixes_positions(kind, site.axes, input.rank == 4 && !map))
     component.flags |= ATTN_COMPONENT_MIXES_POSITIONS;
   if (has_statistics(kind)) component.flags |= ATTN_COMPONENT_STATISTICS;
   component.add(static_cast<std::int64_t>(kind));

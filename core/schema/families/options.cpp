@@ -210,7 +210,10 @@ double Options::real(std::string_view option) const { return value(option).to_do
 bool Options::boolean(std::string_view option) const { return value(option).as_bool(); }
 
 std::vector<std::int64_t> Options::axes(std::string_view option) const {
-  return to_axes(value(option));
+  std::vector<std::int64_t> axes = to_axes(value(option));
+  if (std::find(axes.begin(), axes.end(), 0) != axes.end())
+    fail(option, "must not be the batch axis");
+  return axes;
 }
 
 }  // namespace attn::schema

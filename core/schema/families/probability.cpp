@@ -35,7 +35,7 @@ std::vector<std::int64_t> score_axes(const Options& options, std::string_view na
   const std::vector<std::int64_t> given = options.axes("axis");
   for (const std::int64_t axis : given) {
     if (axis < -kScoreRank || axis >= kScoreRank) options.fail("axis", "must be between -3 and 3");
-    if (axis == 0 || axis == -kScoreRank) options.fail("axis", "must not be the batch axis");
+    if (axis == -kScoreRank) options.fail("axis", "must not be the batch axis");
   }
   try {
     return negative_axes(given, kScoreRank, name);
@@ -57,12 +57,13 @@ std::vector<Option> threshmax_options() {
 }
 
 std::vector<Option> adaptive_options() {
-  return {
-      {"min_temp", OptionKind::real, Range::positive, "0.1"},
-      {"max_temp", OptionKind::real, Range::positive, "1.0"},
-      {"entropy_threshold", OptionKind::real, Range::not_negative, "0.5"},
-      {"eps", OptionKind::real, Range::positive, "null", true},
-      {"polynomial_coeffs", OptionKind::reals, Range::any, "[-1.791, 4.917, -2.3, 0.481, -0.037]"}};
+  return {{"form", OptionKind::text, Range::any, "\"keras\"", false, {"keras", "paper"}},
+          {"min_temp", OptionKind::real, Range::positive, "0.1"},
+          {"max_temp", OptionKind::real, Range::positive, "1.0"},
+          {"entropy_threshold", OptionKind::real, Range::not_negative, "0.5"},
+          {"eps", OptionKind::real, Range::positive, "null", true},
+          // Empty: those of the form.
+          {"polynomial_coeffs", OptionKind::reals, Range::any, "[]"}};
 }
 
 const Family& probabilities() {
@@ -127,6 +128,12 @@ WeightDeclaration declare_slope(const Slope& slope, std::string name) {
 
 Adaptive resolve_adaptive(const Options& options) {
   Adaptive adaptive;
+  adaptive.kind = options.value("form").as_string() == "paper" ? K::adaptive_paper : K::adaptive;
+  for (const char* option : {"min_temp", "max_temp", "eps"}) {
+    if (adaptive.kind == K::adaptive || !options.given(option) || options.value(option).is_null())
+      continue;
+    options.fail(option, "must be left out where form is 'paper', which does not use it");
+  }
   adaptive.min_temp = options.real("min_temp");
   adaptive.max_temp = options.real("max_temp");
   if (adaptive.max_temp < adaptive.min_temp) {
@@ -138,7 +145,10 @@ Adaptive resolve_adaptive(const Options& options) {
   if (!eps.is_null()) adaptive.epsilon = eps.to_double();
   const Json coefficients = options.value("polynomial_coeffs");
   for (const Json& c : coefficients.as_list()) adaptive.coefficients.push_back(c.to_double());
-  if (adaptive.coefficients.empty()) adaptive.coefficients = {-1.791, 4.917, -2.3, 0.481, -0.037};
+  if (adaptive.coefficients.empty()) {
+    const auto own = default_polynomial(adaptive.kind);
+    adaptive.coefficients.assign(own.begin(), own.end());
+  }
   return adaptive;
 }
 
@@ -153,7 +163,10 @@ ResolvedProbability resolve_probability(std::string_view name, const Json& given
     resolved.epsilon = options.real("epsilon");
     resolved.slope = resolve_slope(options);
   }
-  if (resolved.kind == K::adaptive) resolved.adaptive = resolve_adaptive(options);
+  if (resolved.kind == K::adaptive) {
+    resolved.adaptive = resolve_adaptive(options);
+    resolved.kind = resolved.adaptive.kind;
+  }
   return resolved;
 }
 
@@ -161,7 +174,7 @@ Component probability_component(const ResolvedProbability& resolved) {
   Component component;
   component.slots = kProbabilitySlots;
   if (resolved.axes != std::vector<std::int64_t>{-1}) component.flags = ATTN_COMPONENT_OTHER_AXIS;
-  const bool adaptive = resolved.kind == K::adaptive;
+  const bool adaptive = is_adaptive(resolved.kind);
   component.add(static_cast<std::int64_t>(resolved.kind));
   component.add(resolved.axes);
   component.add(adaptive ? resolved.adaptive.epsilon : resolved.epsilon);

@@ -17,7 +17,7 @@ namespace attn::schema {
 
 // The weight of threshmax, wherever it is used.
 struct Slope {
-  double value = 10.0;
+  double value = kThreshmaxSlope;
   bool trainable = false;
   std::optional<InitializerSpec> initializer{};  // none: start at value
   RegularizerSpec regularizer{};
@@ -29,7 +29,9 @@ struct Slope {
 
 // The constants of adaptive, wherever it is used.
 struct Adaptive {
-  double min_temp = 0.1, max_temp = 1.0, entropy_threshold = 0.5, epsilon = 1e-7;
+  ProbabilityKind kind = ProbabilityKind::adaptive;  // which form
+  double min_temp = kMinTemperature, max_temp = kMaxTemperature,
+         entropy_threshold = kEntropyThreshold, epsilon = kProbabilityFloor;
   std::vector<double> coefficients{};
 };
 [[nodiscard]] std::vector<Option> adaptive_options();
@@ -38,7 +40,7 @@ struct Adaptive {
 struct ResolvedProbability {
   ProbabilityKind kind = ProbabilityKind::softmax;
   std::vector<std::int64_t> axes{-1};  // negative, ascending
-  double epsilon = 1e-12;              // threshmax: of the divisor
+  double epsilon = kThreshmaxEpsilon;  // threshmax: of the divisor
   Slope slope{};                       // threshmax
   Adaptive adaptive{};                 // adaptive
 };

@@ -213,7 +213,8 @@ class Attention {
   [[nodiscard]] virtual const std::string& library() const = 0;  // path of the plugin file
 
   // ---- building -------------------------------------------------------------------------------
-  // By hand, or by the first call. Shapes in the order of the type's inputs; -1: not known.
+  // By hand, or by the first call, in the kind of its context. Shapes in the order of the type's inputs; -1: not
+  // known.
   virtual void build(const std::vector<std::optional<Shape>>& inputs,
                      const BuildOptions& options = {}) = 0;
   [[nodiscard]] virtual bool built() const = 0;

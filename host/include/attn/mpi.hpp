@@ -31,7 +31,9 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <new>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -82,10 +84,14 @@ class MpiCommunicator final : public Communicator {
   void give_up(const std::string& reason) noexcept override {
     drop();
     if (!failure_.empty()) return;
-    failure_ =
-        "member " + std::to_string(rank()) + " of " + std::to_string(size()) + " failed: " + reason;
-    // Never freed: nobody knows when the others have read it.
-    const std::string& text = *new std::string(failure_);
+    std::string_view text = "a member failed that has no memory left to tell why";
+    try {
+      failure_ = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
+                 " failed: " + reason;
+      text = *new std::string(failure_);  // never freed: the others may read it at any time
+    } catch (const std::bad_alloc&) {
+      if (failure_.empty()) failure_ = "no memory";  // short enough to need none
+    }
     for (int peer = 0; peer < size(); ++peer) {
       if (peer == rank()) continue;
       MPI_Request request = MPI_REQUEST_NULL;

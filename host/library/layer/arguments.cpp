@@ -106,9 +106,7 @@ uint32_t find_argument(const attn_type& type, const std::string& layer, std::str
 
 void check_arguments(const attn_type& type, const std::string& layer,
                      std::span<const Argument> given, CheckedArguments& out) {
-  if (type.n_args > kMaxArguments)
-    throw Failure(std::string(type.id) + ": too many call arguments");
-  bool seen[kMaxArguments] = {};
+  bool seen[engine::kMaxArguments] = {};
   for (uint32_t i = 0; i < type.n_args; ++i) out.values[i] = type.args[i]->def;
   for (const Argument& a : given) {
     if (a.name == "training") {

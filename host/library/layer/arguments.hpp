@@ -8,14 +8,16 @@
 
 #include <span>
 
+#include "core/engine/limits.hpp"
+
 namespace attn::host {
 
-inline constexpr uint32_t kMaxArguments = 32;
-
 struct CheckedArguments {
-  attn_value values[kMaxArguments];  // one for each argument of the type, defaults filled in
-  int64_t pairs[kMaxArguments][2];   // memory of those given as one integer where a pair is meant
-  bool training = false;             // given as an argument
+  // One for each argument of the type, defaults filled in.
+  attn_value values[engine::kMaxArguments];
+  // Memory of those given as one integer where a pair is meant.
+  int64_t pairs[engine::kMaxArguments][2];
+  bool training = false;  // given as an argument
   bool has_training = false;
   uint64_t outputs_wanted = 0;  // optional outputs that the arguments ask for
 };

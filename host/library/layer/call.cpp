@@ -36,7 +36,6 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
     throw InvalidArgument(name_ + ": " + text,
                           {.where = name_, .type = t.id, .parameter = input, .hint = hint});
   };
-  if (t.n_inputs > engine::kMaxPorts) throw Failure(name_ + ": the type has too many inputs");
   uint32_t next = 0;
   for (const Input& in : inputs) {
     uint32_t i = 0;
@@ -75,14 +74,14 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name);
 }
 
-void PluginLayer::build_from(const Ports& ports) {
+void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
   if (built_.load()) return;
   std::vector<std::optional<Shape>> shapes(type().n_inputs);
   for (uint32_t i = 0; i < type().n_inputs; ++i)
     if (ports.given[i])
       shapes[i] = Shape(ports.views[i].shape, static_cast<size_t>(ports.views[i].rank));
   try {
-    build(shapes, {});
+    build(shapes, {.dtype = dtype});
   } catch (const InvalidArgument&) {
     if (!built_.load()) throw;  // another thread was first: fine
   }
@@ -107,14 +106,8 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                                  .state = state ? &state->engine : nullptr,
                                  .communicator = ctx.shared.table(),
                                  .part = ctx.shared.part()};
-  try {
-    layer_.forward(ctx.engine, call);
-  } catch (const std::exception& e) {
-    // Nobody waits for a member that fails after all had agreed to run.
-    if (Communicator* others = shapes_only ? nullptr : ctx.shared.communicator())
-      others->fail(e.what());
-    throw;
-  }
+  if (!shapes_only && ctx.shared.communicator()) refuse_shared_masks(ctx, ports);
+  layer_.forward(ctx.engine, call);
   ctx.type = source_.type;
 }
 
@@ -142,27 +135,41 @@ uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory&
 }
 
 void PluginLayer::start(Context::Impl& ctx, std::span<const Input> inputs,
-                        std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports) {
+                        std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports,
+                        Keeps keeps) {
   ctx.shared.end();
-  if (is_shared(call)) return start_shared(ctx, inputs, outputs, call, ports);
+  if (is_shared(call)) return start_shared(ctx, inputs, outputs, call, ports, keeps);
+  check_recording(call, keeps);
   assign_inputs(inputs, ports);
-  build_from(ports);
+  build_from(ports, ctx.engine.dtype());
   check_memory(outputs);
+}
+
+void PluginLayer::check_recording(const CallOptions& call, Keeps keeps) const {
+  if (call.record && keeps == Keeps::nothing)
+    throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
+                          {.where = name_, .hint = "forward(context, inputs, options)"});
+}
+
+Communicator* PluginLayer::others(const CallOptions& call) const {
+  return is_shared(call) ? call.communicator : nullptr;
 }
 
 void PluginLayer::forward(Context& context, std::span<const Input> inputs,
                           const CallOptions& options, std::span<const OutputMemory> outputs) {
-  Context::Impl& ctx = context.impl();
-  Ports ports;
-  CallOptions call = options;
-  start(ctx, inputs, outputs, call, ports);
-  run(ctx, ports, call, false);
-  for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
-  for (const OutputMemory& m : outputs)
-    engine::copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)),
-                         to_border(m.view));
-  // Only now: a call whose outputs had no place leaves the state as it was.
-  engine::Layer::keep_state(ctx.engine);
+  take_part(others(options), [&] {
+    Context::Impl& ctx = context.impl();
+    Ports ports;
+    CallOptions call = options;
+    start(ctx, inputs, outputs, call, ports, Keeps::context);
+    run(ctx, ports, call, false);
+    for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
+    for (const OutputMemory& m : outputs)
+      engine::copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)),
+                           to_border(m.view));
+    // Only now: a call whose outputs had no place leaves the state as it was.
+    engine::Layer::keep_state(ctx.engine);
+  });
 }
 
 std::unique_ptr<Context> PluginLayer::borrow() {
@@ -184,49 +191,50 @@ void PluginLayer::give_back(std::unique_ptr<Context> ctx) {
 
 std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
                                                   const CallOptions& options) {
-  Ports ports;
-  CallOptions call = options;
-  if (!built_.load() && !is_shared(options)) {
-    Ports first;
-    assign_inputs(inputs, first);
-    build_from(first);
-  }
-  std::unique_ptr<Context> ctx = borrow();
-  start(ctx->impl(), inputs, {}, call, ports);
-  if (options.record)
-    throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
-                          {.where = name_, .hint = "forward(context, inputs, options)"});
-  run(ctx->impl(), ports, call, false);
-  engine::Layer::keep_state(ctx->impl().engine);
-  commit(*ctx);
-  std::vector<NamedOutput> out;
-  for (uint32_t i = 0; i < type().n_outputs; ++i) {
-    const attn_view v = engine::Layer::output(ctx->impl().engine, i);
-    if (v.data) out.push_back({type().outputs[i]->name, Array::copy_of(to_public(v))});
-  }
-  give_back(std::move(ctx));
-  return out;
+  return take_part(others(options), [&] {
+    Ports ports;
+    CallOptions call = options;
+    build_for(inputs, options);
+    std::unique_ptr<Context> ctx = borrow();
+    start(ctx->impl(), inputs, {}, call, ports, Keeps::nothing);
+    run(ctx->impl(), ports, call, false);
+    engine::Layer::keep_state(ctx->impl().engine);
+    commit(*ctx);
+    std::vector<NamedOutput> out;
+    for (uint32_t i = 0; i < type().n_outputs; ++i) {
+      const attn_view v = engine::Layer::output(ctx->impl().engine, i);
+      if (v.data) out.push_back({type().outputs[i]->name, Array::copy_of(to_public(v))});
+    }
+    give_back(std::move(ctx));
+    return out;
+  });
+}
+
+// Before there is a context, whose kind of number is that of the built layer.
+void PluginLayer::build_for(std::span<const Input> inputs, const CallOptions& options) {
+  if (built_.load() || is_shared(options)) return;
+  Ports first;
+  assign_inputs(inputs, first);
+  build_from(first, ATTN_F32);
 }
 
 std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<const Input> inputs,
                                                                       const CallOptions& options) {
-  Ports ports;
-  if (!built_.load() && !is_shared(options)) {
-    Ports first;
-    assign_inputs(inputs, first);
-    build_from(first);
-  }
-  Context ctx(layer_.dtype());
-  CallOptions quiet = options;
-  quiet.record = false;
-  start(ctx.impl(), inputs, {}, quiet, ports);
-  run(ctx.impl(), ports, quiet, true);
-  std::vector<std::pair<std::string, Shape>> out;
-  for (uint32_t i = 0; i < type().n_outputs; ++i)
-    if (const engine::Tensor* t = ctx.impl().engine.handles.outputs[i])
-      out.emplace_back(type().outputs[i]->name,
-                       Shape(t->view.shape, static_cast<size_t>(t->view.rank)));
-  return out;
+  return take_part(others(options), [&] {
+    Ports ports;
+    build_for(inputs, options);
+    Context ctx(layer_.dtype());
+    CallOptions quiet = options;
+    quiet.record = false;
+    start(ctx.impl(), inputs, {}, quiet, ports, Keeps::nothing);
+    run(ctx.impl(), ports, quiet, true);
+    std::vector<std::pair<std::string, Shape>> out;
+    for (uint32_t i = 0; i < type().n_outputs; ++i)
+      if (const engine::Tensor* t = ctx.impl().engine.handles.outputs[i])
+        out.emplace_back(type().outputs[i]->name,
+                         Shape(t->view.shape, static_cast<size_t>(t->view.rank)));
+    return out;
+  });
 }
 
 void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& ports) const {
@@ -283,7 +291,8 @@ void PluginLayer::add_penalty_gradients(Gradients& into) const {
 void PluginLayer::backward(Context& context, std::span<const Input> cotangents, Gradients& into,
                            const BackwardOptions& options) {
   Context::Impl& ctx = context.impl();
-  if (ctx.shared.communicator()) return backward_shared(ctx, cotangents, into, options);
+  if (Communicator* members = ctx.shared.communicator())
+    return take_part(members, [&] { backward_shared(ctx, cotangents, into, options); });
   require_built();
   Ports ports;
   assign_cotangents(cotangents, ports);

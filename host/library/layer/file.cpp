@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include <attn/config.hpp>
+#include "core/cpu/float_state.hpp"
 #include "core/engine/strided.hpp"
 #include "core/weights/safetensors.hpp"
 #include "host/library/layer/context.hpp"
@@ -103,6 +104,7 @@ void PluginLayer::save(const std::string& path) const {
 
 void PluginLayer::load(const std::string& path) {
   require_built();
+  const cpu::FloatGuard arithmetic;
   const attn::weights::SafetensorsFile file(path);
   // Everything is read and checked before the first weight changes.
   std::map<std::string, Array> fresh;

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/strided.hpp"
 #include "core/schema/text.hpp"
 #include "core/weights/regularizers.hpp"
@@ -26,6 +27,7 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
 void PluginLayer::settle(const attn_value* values) {
   const attn_type& t = type();
   std::vector<attn_value> all(values, values + t.n_params);
+  const cpu::FloatGuard arithmetic;
   layer_.settled(all.data());
   for (uint32_t i = 0; i < t.n_params; ++i) {
     if (values[i].kind != ATTN_NULL) continue;
@@ -138,6 +140,7 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
   to.data = w.value.raw();
   engine::set_dense_strides(to);
   const std::unique_lock lock(layer_.mutex());
+  const cpu::FloatGuard arithmetic;
   engine::copy_strided(from, to);
   w.version.fetch_add(1);
 }

@@ -7,11 +7,11 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/engine/layer.hpp"
+#include "core/threads/fork.hpp"
 #include "host/library/layer/arguments.hpp"
 
 namespace attn::weights {
@@ -78,14 +78,23 @@ class PluginLayer final : public Attention {
   };
   void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
-  void build_from(const Ports& ports);
+  void build_from(const Ports& ports, attn_dtype dtype);
+  void build_for(std::span<const Input> inputs, const CallOptions& options);
+  // What is left of a call for backward().
+  enum class Keeps { nothing, context };
+  void check_recording(const CallOptions& call, Keeps keeps) const;
+  // The communicator of a call that others take part in, or nullptr.
+  [[nodiscard]] Communicator* others(const CallOptions& call) const;
   // Finds what is wrong with a call before anything of it runs. For a shared call (shared.cpp) on all members
   // together, and the seed of `call` becomes that of all.
   void start(Context::Impl& ctx, std::span<const Input> inputs,
-             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports, Keeps keeps);
   [[nodiscard]] bool is_shared(const CallOptions& call) const;
   void start_shared(Context::Impl& ctx, std::span<const Input> inputs,
-                    std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+                    std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports,
+                    Keeps keeps);
+  // Masks of which no member alone can say what they mean.
+  void refuse_shared_masks(Context::Impl& ctx, const Ports& ports);
   void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,
                        const BackwardOptions& options);
   void check_memory(std::span<const OutputMemory> outputs) const;
@@ -104,9 +113,9 @@ class PluginLayer final : public Attention {
   Json config_;
   std::string name_;
   mutable engine::Layer layer_;  // its own lock guards what may change in const calls
-  std::mutex build_mutex_;
+  threads::CallbackMutex build_mutex_;  // the plugin runs inside
   std::atomic<bool> built_{false};
-  std::mutex contexts_mutex_;
+  threads::Mutex contexts_mutex_;
   std::vector<std::unique_ptr<Context>> contexts_;  // of the simple forward
 };
 

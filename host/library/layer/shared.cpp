@@ -59,7 +59,7 @@ bool PluginLayer::is_shared(const CallOptions& call) const {
 
 void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs,
                                std::span<const OutputMemory> outputs, CallOptions& call,
-                               Ports& ports) {
+                               Ports& ports, Keeps keeps) {
   const attn_type& t = type();
   Notice notice;
   notice.attempt([&] {
@@ -72,6 +72,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
                             "with a communicator, the same on every member");
     if (call.state)
       throw InvalidArgument(name_ + ": a call has a state or a communicator, not both");
+    check_recording(call, keeps);
     assign_inputs(inputs, ports);
     check_memory(outputs);
     const attn_view& x = ports.views[0];
@@ -87,7 +88,6 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     hash.add(arguments.training);
     notice.arguments = hash.value();
   });
-  static_assert(Notice::kInputs >= engine::kMaxPorts);
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
     notice.ranks[i] = ports.given[i] ? ports.views[i].rank : -1;
   Hash hash;
@@ -108,7 +108,22 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     run(ctx, ports, call, true);
     for (const OutputMemory& m : outputs) check_output(ctx, m);
   });
-  ctx.shared.agree(checked, name_);
+  (void)ctx.shared.agree(checked, name_);
+}
+
+void PluginLayer::refuse_shared_masks(Context::Impl& ctx, const Ports& ports) {
+  bool masked = false;
+  for (uint32_t i = 0; i < type().n_inputs; ++i)
+    masked = masked || (ports.given[i] && type().inputs[i]->flags & ATTN_INPUT_MASK);
+  if (!masked) return;  // the same on all members
+  Notice notice;
+  notice.mask_signs = layer_.mask_signs(ports.given);
+  const uint32_t signs = ctx.shared.agree(notice, name_);
+  try {
+    layer_.refuse_additive(signs);
+  } catch (const InvalidArgument& e) {
+    throw ToldRefusal(e.what(), e.details());  // the signs are those of all, and so is the refusal
+  }
 }
 
 void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cotangents,
@@ -126,7 +141,7 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
   notice.flags = options.penalties ? 1u : 0u;
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
     if (ports.given[i]) notice.flags |= 2u << i;
-  ctx.shared.agree(notice, name_);
+  (void)ctx.shared.agree(notice, name_);
 
   // What this call adds, apart from what is there already.
   int64_t total = 0;
@@ -139,16 +154,11 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
     memory.push_back(e.trained ? at : nullptr);
     at += e.trained ? static_cast<size_t>(e.gradient.size()) * element : 0;
   }
-  try {
-    layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
-    if (layer_.dtype() == ATTN_F64)
-      members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
-    else
-      members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
-  } catch (const std::exception& e) {
-    members.fail(e.what());
-    throw;
-  }
+  layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
+  if (layer_.dtype() == ATTN_F64)
+    members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
+  else
+    members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].trained) continue;
     ConstView part(memory[i], layer_.dtype(), entries[i].gradient.shape());

@@ -13,6 +13,7 @@
 #include <map>
 #include <utility>
 
+#include "core/cpu/float_state.hpp"
 #include "core/engine/op_ref.hpp"
 #include "host/library/loader/table_check.hpp"
 
@@ -21,7 +22,7 @@ namespace {
 
 // Every library this process has opened, by its table. Never destroyed.
 struct Opened {
-  std::mutex mutex;
+  threads::Mutex mutex;
   std::map<const attn_plugin*, PluginLibrary*> libraries;
   std::vector<PluginLibrary*> to_deinit;
 };
@@ -76,6 +77,7 @@ PluginLibrary::PluginLibrary(const attn_plugin* table, std::string path, PluginN
 
 Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const PluginNote& note) {
   namespace dll = boost::dll;
+  const cpu::FloatGuard arithmetic;
   FileIdentity now;
   if (!identify(path, &now) || !(now == note.identity)) return changed();
   // Not in Boost.DLL's list of modes, but passed on. Its load() without an exception loses the message.
@@ -101,10 +103,11 @@ Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const Plugi
   } catch (...) {
     return threw("attn_plugin_v1()", exception_text());
   }
+  if (cpu::FloatGuard::changed()) return changes_arithmetic("while it is loaded");
   if (auto refusal = check_table(table, note)) return *refusal;
 
   Opened& all = opened();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+  const std::lock_guard lock(all.mutex);
   PluginLibrary*& entry = all.libraries[table];
   if (entry == nullptr) entry = new PluginLibrary(table, path, note);
   if (entry->note_.build_id != note.build_id || entry->note_.identity.size != note.identity.size) {
@@ -146,9 +149,9 @@ std::vector<std::string> PluginLibrary::missing_operators(const FindOperator& fi
 }
 
 std::optional<Refusal> PluginLibrary::start(const EngineHooks& hooks, const FindOperator& find) {
-  const std::lock_guard<std::mutex> lock(start_mutex_);
+  const std::lock_guard lock(start_mutex_);
   if (started_) return start_refusal_;
-  started_ = true;
+  op_refs_.clear();  // of a start that a fork() cut off
   for (uint32_t i = 0; i < table_->n_ops; ++i)
     op_refs_.push_back(hooks.make_op_ref(table_->ops[i]));
   for (uint32_t i = 0; i < table_->n_uses; ++i) {
@@ -160,44 +163,48 @@ std::optional<Refusal> PluginLibrary::start(const EngineHooks& hooks, const Find
     }
     *use.slot = ref;
   }
-  if (table_->init != nullptr) {
-    attn_error error{};
-    int32_t code = ATTN_OK;
-    try {
-      code = table_->init(hooks.engine, &error);
-    } catch (...) {
-      start_refusal_ = threw("init()", exception_text());
-      return start_refusal_;
-    }
-    if (code != ATTN_OK) {
-      const std::string where = fixed_text(error.where), message = fixed_text(error.message);
-      start_refusal_ = Refusal{RefusalKind::init_failed,
-                               "its init() failed with code " + std::to_string(code) +
-                                   (where.empty() ? "" : " in " + where) +
-                                   (message.empty() ? "" : ": " + message),
-                               "an init() that succeeds", "do what its message says"};
-      return start_refusal_;
-    }
-  }
-  if (table_->deinit != nullptr) {
+  start_refusal_ = run_init(hooks.engine);
+  if (!start_refusal_ && table_->deinit != nullptr) {
     // Handlers run in the reverse order of their registration, so this one runs before the destructors
     // that the library registered when it was opened.
     Opened& all = opened();
-    const std::lock_guard<std::mutex> all_lock(all.mutex);
+    const std::lock_guard all_lock(all.mutex);
     if (std::atexit(run_last_deinit) == 0) all.to_deinit.push_back(this);
   }
-  return std::nullopt;
+  started_ = true;
+  return start_refusal_;
+}
+
+std::optional<Refusal> PluginLibrary::run_init(const attn_engine* engine) const {
+  if (table_->init == nullptr) return std::nullopt;
+  const cpu::FloatGuard arithmetic;
+  attn_error error{};
+  int32_t code = ATTN_OK;
+  try {
+    code = table_->init(engine, &error);
+  } catch (...) {
+    return threw("init()", exception_text());
+  }
+  if (cpu::FloatGuard::changed()) return changes_arithmetic("in its init()");
+  if (code == ATTN_OK) return std::nullopt;
+  const std::string where = fixed_text(error.where), message = fixed_text(error.message);
+  return Refusal{RefusalKind::init_failed,
+                 "its init() failed with code " + std::to_string(code) +
+                     (where.empty() ? "" : " in " + where) +
+                     (message.empty() ? "" : ": " + message),
+                 "an init() that succeeds", "do what its message says"};
 }
 
 void PluginLibrary::run_last_deinit() {
   PluginLibrary* library = nullptr;
   {
     Opened& all = opened();
-    const std::lock_guard<std::mutex> lock(all.mutex);
+    const std::lock_guard lock(all.mutex);
     library = all.to_deinit.back();
     all.to_deinit.pop_back();
   }
   if (library->lease_.use_count() > 1) return;
+  const cpu::FloatGuard arithmetic;
   try {
     library->table_->deinit();
   } catch (...) {

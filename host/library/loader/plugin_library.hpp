@@ -12,12 +12,12 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/threads/fork.hpp"
 #include "host/library/loader/elf_note.hpp"
 #include "host/library/loader/refusal.hpp"
 
@@ -63,13 +63,14 @@ class PluginLibrary {
  private:
   PluginLibrary(const attn_plugin* table, std::string path, PluginNote note);
   [[nodiscard]] const attn_op* own_op(std::string_view name, uint32_t version) const;
+  [[nodiscard]] std::optional<Refusal> run_init(const attn_engine* engine) const;
   static void run_last_deinit();
 
   const attn_plugin* table_;
   std::string path_;
   PluginNote note_;
   std::shared_ptr<const PluginLibrary> lease_;
-  std::mutex start_mutex_;
+  threads::CallbackMutex start_mutex_;  // init() runs inside
   bool started_ = false;
   std::optional<Refusal> start_refusal_;
   std::vector<const attn_op_ref*> op_refs_;

@@ -13,7 +13,7 @@ namespace attn::loader {
 
 constexpr int kProbeDescriptor = 3;
 // Part of the key of cached verdicts: changes whenever the probe checks something else.
-constexpr const char* kProbeGreeting = "attn-plugin-probe 1\n";
+constexpr const char* kProbeGreeting = "attn-plugin-probe 2\n";
 
 // One line each, newlines and tabs escaped.
 [[nodiscard]] std::string escape_line(const std::string& text);

@@ -9,12 +9,9 @@
 #include "core/engine/context.hpp"
 #include "core/engine/op_ref.hpp"
 #include "host/library/loader/registry.hpp"
-#include "host/library/loader/table_check.hpp"
 
 namespace attn {
 namespace loader {
-
-static_assert(kMaxOpPorts == engine::kMaxPorts && kMaxOpAttributes == engine::kMaxAttributes);
 
 namespace {
 

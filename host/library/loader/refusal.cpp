@@ -8,20 +8,39 @@ namespace attn::loader {
 namespace {
 
 // In the order of the enumeration.
-constexpr std::array<const char*, 22> kNames = {"not_a_file",    "unreadable",
-                                                "not_elf",       "truncated",
-                                                "other_machine", "not_a_plugin",
-                                                "abi_major",     "abi_minor",
-                                                "cannot_open",   "crashed",
-                                                "exited",        "hung",
-                                                "threw",         "printed",
-                                                "bad_table",     "metadata_mismatch",
-                                                "reserved_name", "missing_operators",
-                                                "duplicate",     "init_failed",
-                                                "not_probed",    "changed"};
+constexpr std::array<const char*, 23> kNames = {"not_a_file",
+                                                "unreadable",
+                                                "not_elf",
+                                                "truncated",
+                                                "other_machine",
+                                                "not_a_plugin",
+                                                "abi_major",
+                                                "abi_minor",
+                                                "cannot_open",
+                                                "crashed",
+                                                "exited",
+                                                "hung",
+                                                "threw",
+                                                "printed",
+                                                "changes_arithmetic",
+                                                "bad_table",
+                                                "metadata_mismatch",
+                                                "reserved_name",
+                                                "missing_operators",
+                                                "duplicate",
+                                                "init_failed",
+                                                "not_probed",
+                                                "changed"};
 static_assert(static_cast<std::size_t>(RefusalKind::changed) + 1 == kNames.size());
 
 }  // namespace
+
+Refusal changes_arithmetic(const std::string& when) {
+  return {RefusalKind::changes_arithmetic,
+          "changes how its thread computes (rounding, denormals, traps or precision) " + when,
+          "a library that leaves floating point as it finds it",
+          "link it without -ffast-math and -Ofast, and let it set neither rounding nor traps"};
+}
 
 const char* name(RefusalKind kind) noexcept { return kNames[static_cast<std::size_t>(kind)]; }
 

@@ -12,28 +12,29 @@
 namespace attn::loader {
 
 enum class RefusalKind {
-  not_a_file,         // directory, FIFO, device, symlink loop
-  unreadable,         // the operating system does not let us read it
-  not_elf,            // no ELF header
-  truncated,          // ends before what its own tables promise
-  other_machine,      // another CPU, word size or byte order
-  not_a_plugin,       // a library without attn metadata or without the entry function
-  abi_major,          // built for another major version of the border
-  abi_minor,          // needs a newer host
-  cannot_open,        // the dynamic linker refuses: undefined symbol, missing dependency
-  crashed,            // a signal while it was probed
-  exited,             // ended the process while it was probed
-  hung,               // not done before the deadline
-  threw,              // a C++ exception came out of it
-  printed,            // wrote to standard output while it was probed
-  bad_table,          // the table breaks a rule of the border
-  metadata_mismatch,  // table and metadata disagree
-  reserved_name,      // a name without a dot from a file that did not come with the library
-  missing_operators,  // uses operators that nobody provides
-  duplicate,          // another file already provides one of its names
-  init_failed,        // its own init() reported an error
-  not_probed,         // the helper that tries unknown files could not be started
-  changed             // was replaced while it was being loaded, or since
+  not_a_file,          // directory, FIFO, device, symlink loop
+  unreadable,          // the operating system does not let us read it
+  not_elf,             // no ELF header
+  truncated,           // ends before what its own tables promise
+  other_machine,       // another CPU, word size or byte order
+  not_a_plugin,        // a library without attn metadata or without the entry function
+  abi_major,           // built for another major version of the border
+  abi_minor,           // needs a newer host
+  cannot_open,         // the dynamic linker refuses: undefined symbol, missing dependency
+  crashed,             // a signal while it was probed
+  exited,              // ended the process while it was probed
+  hung,                // not done before the deadline
+  threw,               // a C++ exception came out of it
+  printed,             // wrote to standard output while it was probed
+  changes_arithmetic,  // sets rounding, denormals or traps while it is loaded or initialised
+  bad_table,           // the table breaks a rule of the border
+  metadata_mismatch,   // table and metadata disagree
+  reserved_name,       // a name without a dot from a file that did not come with the library
+  missing_operators,   // uses operators that nobody provides
+  duplicate,           // another file already provides one of its names
+  init_failed,         // its own init() reported an error
+  not_probed,          // the helper that tries unknown files could not be started
+  changed              // was replaced while it was being loaded, or since
 };
 
 struct Refusal {
@@ -50,6 +51,9 @@ struct Refusal {
     return out;
   }
 };
+
+// Of a file that sets how its thread computes; when: "while it is loaded".
+[[nodiscard]] Refusal changes_arithmetic(const std::string& when);
 
 // The kind in words that stay the same for programs: "truncated", "missing_operators".
 [[nodiscard]] const char* name(RefusalKind kind) noexcept;

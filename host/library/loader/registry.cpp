@@ -18,7 +18,7 @@ Registry::Registry(RegistryOptions options, EngineHooks hooks) : hooks_(std::mov
 Registry::~Registry() = default;
 
 void Registry::configure(RegistryOptions options) {
-  const std::lock_guard<std::mutex> scan(scan_mutex_);
+  const std::lock_guard scan(scan_mutex_);
   if (scanned_) {
     throw InvalidArgument(
         "plugins were already looked for; set the plugin options before the first use",
@@ -36,17 +36,17 @@ void Registry::configure(RegistryOptions options) {
 
 void Registry::ensure_scanned() {
   {
-    const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+    const std::shared_lock lock(data_mutex_);
     if (scanned_) return;
   }
   std::vector<std::pair<LogLevel, std::string>> lines;
   {
-    const std::lock_guard<std::mutex> scan_lock(scan_mutex_);
+    const std::lock_guard scan_lock(scan_mutex_);
     if (scanned_) return;
     Scan scan(*this);
     scan.run();
     lines = scan.log_lines();
-    const std::unique_lock<std::shared_mutex> lock(data_mutex_);
+    const std::unique_lock lock(data_mutex_);
     scanned_ = true;
   }
   for (const auto& [level, text] : lines) log(level, text);
@@ -55,11 +55,11 @@ void Registry::ensure_scanned() {
 void Registry::rescan() {
   std::vector<std::pair<LogLevel, std::string>> lines;
   {
-    const std::lock_guard<std::mutex> scan_lock(scan_mutex_);
+    const std::lock_guard scan_lock(scan_mutex_);
     Scan scan(*this);
     scan.run();
     lines = scan.log_lines();
-    const std::unique_lock<std::shared_mutex> lock(data_mutex_);
+    const std::unique_lock lock(data_mutex_);
     scanned_ = true;
   }
   for (const auto& [level, text] : lines) log(level, text);
@@ -76,11 +76,11 @@ void Registry::add_file(const std::string& path) {
         {.where = path, .value = path, .expected = "a plugin file", .hint = "correct the path"});
   }
   {
-    const std::lock_guard<std::mutex> scan_lock(scan_mutex_);
+    const std::lock_guard scan_lock(scan_mutex_);
     added_.push_back(absolute);
   }
   rescan();
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   for (const File& file : files_) {
     if (file.path != absolute || !file.refusal) continue;
     throw InvalidArgument("plugin '" + path + "' was refused: " + file.refusal->text(),
@@ -93,7 +93,7 @@ void Registry::add_file(const std::string& path) {
 
 std::optional<RegisteredType> Registry::find_type(std::string_view id) {
   ensure_scanned();
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   const auto found = types_.find(id);
   if (found == types_.end()) return std::nullopt;
   return RegisteredType{found->second.first, found->second.second->hold()};
@@ -106,7 +106,7 @@ RegisteredType Registry::type(std::string_view id) {
 
 std::vector<RegisteredType> Registry::types() {
   ensure_scanned();
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   std::vector<RegisteredType> all;
   for (const auto& [id, entry] : types_) all.push_back({entry.first, entry.second->hold()});
   return all;
@@ -119,13 +119,13 @@ const attn_op_ref* Registry::find_op(std::string_view name, uint32_t version) {
 
 const attn_op_ref* Registry::find_registered_op(std::string_view name, uint32_t version) const {
   if (const attn_op_ref* core = hooks_.find_core_op(name, version)) return core;
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   const auto found = ops_.find(OpKey(name, version));
   return found != ops_.end() ? found->second.first : nullptr;
 }
 
 void Registry::throw_unknown(std::string_view id) const {
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   const std::string name(id);
   // The file that would have it: by its metadata, or, when that cannot be read, by its name.
   for (const File& file : files_) {
@@ -173,7 +173,7 @@ void Registry::throw_unknown(std::string_view id) const {
 
 PluginReport Registry::report() {
   ensure_scanned();
-  const std::shared_lock<std::shared_mutex> lock(data_mutex_);
+  const std::shared_lock lock(data_mutex_);
   PluginReport report;
   for (const SearchPlace& place : places_) {
     if (place.single_file) continue;

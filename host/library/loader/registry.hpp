@@ -15,14 +15,13 @@
 #include <attn/plugins.hpp>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/threads/fork.hpp"
 #include "host/library/loader/plugin_library.hpp"
 #include "host/library/loader/probe.hpp"
 #include "host/library/loader/search_path.hpp"
@@ -81,8 +80,8 @@ class Registry {
                                                       uint32_t version) const;
   [[noreturn]] void throw_unknown(std::string_view id) const;
 
-  std::mutex scan_mutex_;  // one scan at a time; taken before data_mutex_
-  mutable std::shared_mutex data_mutex_;
+  threads::CallbackMutex scan_mutex_;  // one scan at a time; taken before data_mutex_
+  mutable threads::SharedMutex data_mutex_;
   bool scanned_ = false;
   RegistryOptions options_;
   EngineHooks hooks_;

@@ -34,7 +34,7 @@ void Registry::Scan::run() {
   read_notes();
   try_unknown();
   register_all();
-  const std::unique_lock<std::shared_mutex> lock(registry_.data_mutex_);
+  const std::unique_lock lock(registry_.data_mutex_);
   registry_.places_ = std::move(places_);
   registry_.files_ = std::move(files_);
   registry_.manifest_problem_ = manifest_.problem();
@@ -193,7 +193,7 @@ Registry::Scan::Attempt Registry::Scan::attempt(Candidate& candidate, std::size_
 void Registry::Scan::enter(File& file, PluginLibrary* library) {
   const attn_plugin& table = library->table();
   {
-    const std::unique_lock<std::shared_mutex> lock(registry_.data_mutex_);
+    const std::unique_lock lock(registry_.data_mutex_);
     for (uint32_t i = 0; i < table.n_types; ++i) {
       registry_.types_.emplace(table.types[i]->id, std::pair(table.types[i], library));
     }
@@ -238,7 +238,8 @@ std::optional<Refusal> Registry::Scan::duplicate(const File& file,
   std::string name, owner;
   for (const std::string& id : file.note.types) {
     const auto found = registry_.types_.find(id);
-    if (found == registry_.types_.end()) continue;
+    // A scan that a fork() cut off may have entered this very file.
+    if (found == registry_.types_.end() || found->second.second->path() == file.path) continue;
     name = "type '" + id + "'";
     owner = found->second.second->path();
   }
@@ -246,6 +247,7 @@ std::optional<Refusal> Registry::Scan::duplicate(const File& file,
     const attn_op& op = *library->table().ops[i];
     const auto found = registry_.ops_.find(OpKey(op.name, op.version));
     if (found != registry_.ops_.end()) {
+      if (found->second.second->path() == file.path) continue;
       name = "operator " + op_text(op);
       owner = found->second.second->path();
     } else if (registry_.hooks_.find_core_op(op.name, op.version) != nullptr) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/loader/table_check.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <utility>
 
+#include "core/engine/limits.hpp"
 #include "host/library/loader/schema_check.hpp"
 
 namespace attn::loader {
@@ -14,6 +16,25 @@ namespace {
 // members are appended.
 #define ATTN_SIZE_UP_TO(type, member) \
   static_cast<uint32_t>(offsetof(type, member) + sizeof(((type*)nullptr)->member))
+
+using engine::kMaxArguments;
+using engine::kMaxAttributes;
+using engine::kMaxPorts;
+
+// What the host has room for; what: "outputs".
+void check_count(const std::string& where, const char* what, uint32_t count, uint32_t least,
+                 uint32_t most, Problems& problems) {
+  if (count >= least && count <= most) return;
+  problems.push_back(where + ": " + std::to_string(count) + " " + what + ", " +
+                     std::to_string(least) + " to " + std::to_string(most) + " are possible");
+}
+
+// Extents of a shape in words, "batch, seq": tensors have no more.
+void check_extents(const std::string& where, const char* shape, Problems& problems) {
+  const std::string text = shape;
+  const auto commas = static_cast<uint32_t>(std::count(text.begin(), text.end(), ','));
+  check_count(where, "extents", text.empty() ? 0 : commas + 1, 0, ATTN_MAX_RANK, problems);
+}
 
 void check_aliases(const std::string& at, const attn_input& input, std::set<std::string>& names,
                    Problems& problems) {
@@ -37,7 +58,7 @@ void check_inputs(const std::string& where, const attn_type& t, Problems& proble
                    problems)) {
     return;
   }
-  if (t.n_inputs == 0) problems.push_back(where + ": it takes no input");
+  check_count(where, "inputs", t.n_inputs, 1, kMaxPorts, problems);
   std::set<std::string> names;
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     const attn_input& input = *t.inputs[i];
@@ -54,7 +75,10 @@ void check_inputs(const std::string& where, const attn_type& t, Problems& proble
       continue;
     }
     for (uint32_t s = 0; s < input.n_shapes; ++s) {
-      if (!is_text(input.shapes[s])) problems.push_back(at + ": a shape is not a text");
+      if (!is_text(input.shapes[s]))
+        problems.push_back(at + ": a shape is not a text");
+      else
+        check_extents(at, input.shapes[s], problems);
     }
     constexpr uint32_t kKinds = (2u << ATTN_BOOL) - 2u;
     if ((input.dtypes & ~kKinds) != 0) problems.push_back(at + ": unknown kinds of elements");
@@ -69,8 +93,7 @@ void check_outputs(const std::string& where, const attn_type& t, Problems& probl
                    ATTN_SIZE_UP_TO(attn_output, argument), problems)) {
     return;
   }
-  if (t.n_outputs == 0 || t.n_outputs > 64)
-    problems.push_back(where + ": 1 to 64 outputs are possible");
+  check_count(where, "outputs", t.n_outputs, 1, kMaxPorts, problems);
   std::set<std::string> names;
   for (uint32_t i = 0; i < t.n_outputs; ++i) {
     const attn_output& output = *t.outputs[i];
@@ -82,6 +105,8 @@ void check_outputs(const std::string& where, const attn_type& t, Problems& probl
     }
     if (!is_text(output.doc) || !is_text(output.shape)) {
       problems.push_back(at + ": doc or shape is not a text");
+    } else {
+      check_extents(at, output.shape, problems);
     }
     if (output.argument == nullptr) continue;
     bool found = false;
@@ -148,6 +173,7 @@ void check_type(const attn_type& t, Problems& problems) {
   check_params(where, t.params, t.n_params, ParamsOf::type, problems);
   if (problems.size() == before) check_rules(where, t, problems);
   check_params(where, t.args, t.n_args, ParamsOf::call, problems);
+  check_count(where, "arguments", t.n_args, 0, kMaxArguments, problems);
   check_inputs(where, t, problems);
   check_outputs(where, t, problems);
   if (t.create == nullptr || t.destroy == nullptr || t.build == nullptr || t.forward == nullptr) {
@@ -163,10 +189,10 @@ void check_op(const attn_op& op, Problems& problems) {
   }
   if (op.version == 0) problems.push_back(where + ": its version is 0");
   if (!is_text(op.doc)) problems.push_back(where + ": its doc is not a text");
-  if (op.n_in > kMaxOpPorts || op.n_out == 0 || op.n_out > kMaxOpPorts ||
-      op.n_saved > kMaxOpPorts) {
-    problems.push_back(where + ": 0 to 16 inputs, 1 to 16 outputs and 0 to 16 saved are possible");
-  } else {
+  check_count(where, "inputs", op.n_in, 0, kMaxPorts, problems);
+  check_count(where, "outputs", op.n_out, 1, kMaxPorts, problems);
+  check_count(where, "saved tensors", op.n_saved, 0, kMaxPorts, problems);
+  if (op.n_in <= kMaxPorts && op.n_out <= kMaxPorts) {
     const uint64_t beyond = ~((uint64_t{1} << op.n_in) - 1);
     if (((op.in_required | op.in_const) & beyond) != 0) {
       problems.push_back(where + ": in_required or in_const names an input that does not exist");
@@ -178,9 +204,7 @@ void check_op(const attn_op& op, Problems& problems) {
   if (op.shape == nullptr || op.forward == nullptr) {
     problems.push_back(where + ": shape or forward is NULL");
   }
-  if (op.n_attrs > kMaxOpAttributes) {
-    problems.push_back(where + ": more than 32 attributes are not possible");
-  }
+  check_count(where, "attributes", op.n_attrs, 0, kMaxAttributes, problems);
   check_params(where, op.attrs, op.n_attrs, ParamsOf::op, problems);
 }
 

@@ -14,10 +14,6 @@
 
 namespace attn::loader {
 
-// What the engine can run: inputs, outputs or saved tensors, and attributes, of one operator.
-constexpr uint32_t kMaxOpPorts = 16;
-constexpr uint32_t kMaxOpAttributes = 32;
-
 // The first problems in words, or nothing. The names in the table may be used as texts only after that.
 [[nodiscard]] std::optional<Refusal> check_table(const attn_plugin* plugin, const PluginNote& note);
 

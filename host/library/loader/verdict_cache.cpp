@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/weights/write_all.hpp"
 #include "host/library/loader/probe_record.hpp"
 #include "host/library/loader/search_path.hpp"
 
@@ -37,6 +38,7 @@ bool lasting(RefusalKind kind) {
     case RefusalKind::hung:
     case RefusalKind::threw:
     case RefusalKind::printed:
+    case RefusalKind::changes_arithmetic:
     case RefusalKind::bad_table:
     case RefusalKind::metadata_mismatch:
       return true;
@@ -144,7 +146,7 @@ void VerdictCache::save() {
   const std::string temporary = path_ + "." + std::to_string(::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return;
-  const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const bool written = weights::write_all(fd, text.data(), text.size()) == 0;
   if (::close(fd) != 0 || !written || std::rename(temporary.c_str(), path_.c_str()) != 0) {
     ::unlink(temporary.c_str());
   }

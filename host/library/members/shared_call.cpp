@@ -4,6 +4,7 @@
 #include <attn/sdk/error.hpp>
 
 #include <cstring>
+#include <new>
 
 namespace attn::host {
 
@@ -54,7 +55,7 @@ std::string difference(const Notice& first, const Notice& other) {
   if (first.flags != other.flags)
     return "other options (training, record, deterministic, penalties, cotangents) than member 0";
   if (first.arguments != other.arguments) return "other arguments than member 0";
-  for (int i = 0; i < Notice::kInputs; ++i) {
+  for (uint32_t i = 0; i < engine::kMaxPorts; ++i) {
     if (first.ranks[i] == other.ranks[i]) continue;
     const auto shown = [](int32_t rank) {
       return rank < 0 ? std::string("absent") : "of rank " + std::to_string(rank);
@@ -70,6 +71,16 @@ std::string difference(const Notice& first, const Notice& other) {
 }
 
 }  // namespace
+
+void give_up(Communicator& members, const char* reason) noexcept {
+  std::string text;
+  try {
+    text = reason;
+  } catch (const std::bad_alloc&) {
+    // The empty reason needs no memory.
+  }
+  members.fail(text);
+}
 
 void Notice::refuse(int32_t why, const char* text) {
   code = why;
@@ -97,13 +108,13 @@ std::vector<Notice> SharedCall::gather(const Notice& own, const std::string& who
     const std::string text =
         size == 1 ? std::string(all[i].message)
                   : who + ": " + member(static_cast<int>(i), size) + ": " + all[i].message;
-    if (all[i].code == ATTN_INVALID_ARGUMENT) throw InvalidArgument(text, {.where = who});
-    throw Failure(text, {.where = who});
+    if (all[i].code == ATTN_INVALID_ARGUMENT) throw ToldRefusal(text, {.where = who});
+    throw ToldFailure(text, {.where = who});
   }
   for (size_t i = 1; i < size; ++i)
     if (const std::string text = difference(all[0], all[i]); !text.empty())
-      throw InvalidArgument(who + ": " + member(static_cast<int>(i), size) + " has " + text,
-                            {.where = who});
+      throw ToldRefusal(who + ": " + member(static_cast<int>(i), size) + " has " + text,
+                        {.where = who});
   return all;
 }
 
@@ -129,11 +140,15 @@ uint64_t SharedCall::begin(Communicator* communicator, bool ordered, const Notic
   part_.bounds = bounds_.data();
   if (part_.total == 0) {
     end();
-    throw InvalidArgument(who + ": the sequence has no tokens on any member", {.where = who});
+    throw ToldRefusal(who + ": the sequence has no tokens on any member", {.where = who});
   }
   return all[0].seed;
 }
 
-void SharedCall::agree(const Notice& own, const std::string& who) { (void)gather(own, who); }
+uint32_t SharedCall::agree(const Notice& own, const std::string& who) {
+  uint32_t signs = 0;
+  for (const Notice& n : gather(own, who)) signs |= n.mask_signs;
+  return signs;
+}
 
 }  // namespace attn::host

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/limits.hpp"
+
 namespace attn::host {
 
 // A member by itself, for calls that want the same bits as those of several.
@@ -28,20 +30,48 @@ class AloneCommunicator final : public Communicator {
   void give_up(const std::string&) noexcept override {}
 };
 
-// What one member tells the others. Everything but `tokens`, `seed` and the error must be the same for all.
-struct Notice {
-  static constexpr int kInputs = 16;
+// Of errors that all members throw alike: none of them waits, and the communicators stay usable.
+struct Told {};
+struct ToldRefusal final : InvalidArgument, Told {
+  using InvalidArgument::InvalidArgument;
+};
+struct ToldFailure final : Failure, Told {
+  using Failure::Failure;
+};
 
+// Ends the work of all with this reason, also without memory.
+void give_up(Communicator& members, const char* reason) noexcept;
+
+// A member's part in a call. Whatever ends it early, and was not told to all, ends the call of the others, which may
+// be waiting for this member at any point. members: nullptr where there are no others.
+template <class Part>
+auto take_part(Communicator* members, Part&& part) {
+  try {
+    return part();
+  } catch (const Told&) {
+    throw;
+  } catch (const std::exception& e) {
+    if (members) give_up(*members, e.what());
+    throw;
+  } catch (...) {
+    if (members) give_up(*members, "an exception of an unknown type");
+    throw;
+  }
+}
+
+// What one member tells the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
+// all.
+struct Notice {
   int32_t code = ATTN_OK;  // attn_code of what this member found wrong
   uint32_t flags = 0;      // of the caller: training and so on
   uint64_t layer = 0;      // hash of type, config and kind of number
   uint64_t arguments = 0;  // hash of the call's
   uint64_t seed = 0;
   int32_t has_seed = 0;
-  int32_t reserved = 0;
+  uint32_t mask_signs = 0;  // of this member's part of keep masks, as Layer::mask_signs() has them
   int64_t tokens = 0;
   int64_t batch = 0;
-  int32_t ranks[kInputs] = {};  // of the inputs, -1: not given
+  int32_t ranks[engine::kMaxPorts] = {};  // of the inputs, -1: not given
   char message[480] = {};
 
   // Runs a check; what it throws becomes the error of this member.
@@ -76,8 +106,8 @@ class SharedCall {
   // communicator nullptr: this member alone. Returns the seed of all.
   uint64_t begin(Communicator* communicator, bool ordered, const Notice& own,
                  const std::string& who);
-  // Further checks that need nothing compared but the error and the flags.
-  void agree(const Notice& own, const std::string& who);
+  // Further checks that need nothing compared but the error and the flags. Returns the signs of the whole masks.
+  uint32_t agree(const Notice& own, const std::string& who);
 
   // For the engine; nullptr when the call is not shared.
   [[nodiscard]] const attn_communicator* table() const { return communicator_ ? &table_ : nullptr; }

@@ -6,10 +6,12 @@
 #include <attn/error.hpp>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <list>
 #include <mutex>
+#include <new>
+
+#include "core/threads/fork.hpp"
 
 namespace attn {
 namespace {
@@ -23,8 +25,9 @@ struct Message {
 // What the members of one group have in common.
 struct Channel {
   explicit Channel(int size) : gone(static_cast<size_t>(size), false) {}
-  std::mutex mutex{};
-  std::condition_variable changed{};
+  threads::Mutex mutex{};
+  threads::Condition changed{};
+  const uint32_t generation = threads::fork_generation();  // of the process that the members are in
   std::list<Message> posted{};
   std::vector<bool> gone;  // destroyed members
   std::string failure{};   // why the group is used up; "": it is not
@@ -44,6 +47,7 @@ class ThreadCommunicator final : public Communicator {
  protected:
   void start_send(int peer, int tag, std::span<const std::byte> data) override {
     const std::lock_guard lock(channel_->mutex);
+    sent_.reserve(sent_.size() + 1);  // what is posted is taken back
     channel_->posted.push_back({rank(), peer, tag, data});
     sent_.push_back(std::prev(channel_->posted.end()));
     channel_->changed.notify_all();
@@ -69,14 +73,24 @@ class ThreadCommunicator final : public Communicator {
   }
   void give_up(const std::string& reason) noexcept override {
     std::unique_lock lock(channel_->mutex);
-    if (channel_->failure.empty())
-      channel_->failure = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
-                          " failed: " + reason;
+    if (channel_->failure.empty()) {
+      try {
+        channel_->failure = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
+                            " failed: " + reason;
+      } catch (const std::bad_alloc&) {
+        channel_->failure = "a member";  // short enough to need no memory
+      }
+    }
     channel_->changed.notify_all();
     withdraw(lock);
   }
 
  private:
+  // In a child of fork(), which has the group but not its threads.
+  [[nodiscard]] bool left_behind() const {
+    return channel_->generation != threads::fork_generation();
+  }
+
   struct Expected {
     int peer, tag;
     std::span<std::byte> data;
@@ -85,21 +99,22 @@ class ThreadCommunicator final : public Communicator {
 
   // Sleeps until done(); throws when the group is used up or the peer will never come.
   template <class Done>
-  void wait_for(int peer, std::unique_lock<std::mutex>& lock, Done&& done) {
+  void wait_for(int peer, std::unique_lock<threads::Mutex>& lock, Done&& done) {
     Channel& c = *channel_;
     bool ready = false;
     c.changed.wait(lock, [&] {
       ready = c.failure.empty() && done();
-      return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)];
+      return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)] || left_behind();
     });
     if (ready) return;
-    throw Failure("communicator: " + (c.failure.empty()
-                                          ? "member " + std::to_string(peer) + " of " +
-                                                std::to_string(size()) + " is gone"
-                                          : c.failure));
+    throw Failure("communicator: " +
+                  (c.failure.empty()
+                       ? "member " + std::to_string(peer) + " of " + std::to_string(size()) +
+                             " is gone" + (left_behind() ? " since fork()" : "")
+                       : c.failure));
   }
 
-  void receive(const Expected& e, std::unique_lock<std::mutex>& lock) {
+  void receive(const Expected& e, std::unique_lock<threads::Mutex>& lock) {
     Channel& c = *channel_;
     auto message = c.posted.end();
     wait_for(e.peer, lock, [&] {
@@ -122,10 +137,10 @@ class ThreadCommunicator final : public Communicator {
   }
 
   // Takes back what was posted, when nobody reads it any more.
-  void withdraw(std::unique_lock<std::mutex>& lock) noexcept {
+  void withdraw(std::unique_lock<threads::Mutex>& lock) noexcept {
     received_.clear();
     for (const Posted message : sent_) {
-      channel_->changed.wait(lock, [&] { return !message->copying; });
+      channel_->changed.wait(lock, [&] { return !message->copying || left_behind(); });
       channel_->posted.erase(message);
     }
     sent_.clear();

@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 
+#include "core/cpu/float_state.hpp"
 #include "host/library/loader/elf_note.hpp"
 #include "host/library/loader/manifest.hpp"
 #include "host/library/loader/probe_record.hpp"
@@ -102,6 +103,7 @@ void restrict_process() {
   std::set_terminate(on_terminate);
   const auto read = read_note(path, false);
   if (const auto* refusal = std::get_if<Refusal>(&read)) report(*refusal);
+  const attn::cpu::FloatGuard arithmetic;
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* why = ::dlerror();
@@ -119,7 +121,9 @@ void restrict_process() {
                    "end one of its sources with ATTN_PLUGIN(...) and build it again"});
   }
   try {
-    auto verdict = check_table(entry(), std::get<PluginNote>(read));
+    const attn_plugin* table = entry();
+    if (attn::cpu::FloatGuard::changed()) report(changes_arithmetic("while it is loaded"));
+    auto verdict = check_table(table, std::get<PluginNote>(read));
     report(verdict ? verdict : check_output());
   } catch (...) {
     report(threw(describe_current_exception()));

@@ -32,7 +32,7 @@ struct Lanes {
   ATTN_LANES V max(V a, V b) { return a > b ? a : b; }
   // Relative error below 2e-7 for -87 <= x <= 0; e^-87, about 1e-38, below.
   ATTN_LANES V exp(V x) {
-    x = max(x, set(-87.0F));
+    x = max(set(-87.0F), x);  // NaN stays
     const V shift =
         set(12582912.0F);  // 1.5 * 2^23: the sum holds the nearest integer in its lowest bits
     const V t = x * set(1.44269504F) + shift;

@@ -79,7 +79,7 @@ float largest(Vec x) {
 
 void row_peaks(int64_t m, int64_t n, const float *x, int64_t ld, float *peak) {
   for (int64_t f = 0; f < m; ++f) {
-    Vec top = all(-3e38F);
+    Vec top = all(-kNever<float>);
     for (int64_t j = 0; j < n; j += kWidth)
       top = larger(load(x + f * ld + j), top);
     float first[kWidth];
@@ -91,7 +91,7 @@ void row_peaks(int64_t m, int64_t n, const float *x, int64_t ld, float *peak) {
 void column_peaks(int64_t m, int64_t n, const float *x, int64_t ld,
                   const float *shift, float *peak) {
   for (int64_t j = 0; j < n; j += kWidth) {
-    Vec top = all(-3.4e38F);
+    Vec top = all(std::numeric_limits<float>::lowest());
     for (int64_t f = 0; f < m; ++f)
       top = larger(plus(whole(load(x + f * ld + j)), all(shift[f])), top);
     store(peak + j, top);
@@ -104,9 +104,8 @@ void powers(int64_t m, int64_t n, float *x, int64_t ld, const float *row,
     const Vec shift = all(row[f]);
     float *p = x + f * ld;
     for (int64_t j = 0; j < n; j += kWidth)
-      store(p + j,
-            shifted_power(load(p + j),
-                          column ? plus(shift, load(column + j)) : shift));
+      store(p + j, shifted_power(load(p + j), shift,
+                                 column ? load(column + j) : all(0.0F)));
   }
 }
 

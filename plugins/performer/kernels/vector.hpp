@@ -90,11 +90,11 @@ inline Vec power_of_two(Vec e) {
 }
 #endif
 
-// 2^(x + shift), shift whole. The series is that of (2^r - 1) / r through six
+// 2^((x + first) + second), both whole; 0 for -infinity. The series is that of (2^r - 1) / r through six
 // Chebyshev points of |r| <= 1/2: relative error below 6e-9, far less than the
 // rounding of its evaluation.
-inline Vec shifted_power(Vec x, Vec shift) {
-  const Vec y = larger(all(-1e30F), x);
+inline Vec shifted_power(Vec x, Vec first, Vec second) {
+  const Vec y = larger(all(-3.4e38F), x);
   const Vec n = whole(y), r = minus(y, n);
   Vec q = all(0.000154531629F);
   q = times_plus(q, r, all(0.00133908634F));
@@ -103,7 +103,8 @@ inline Vec shifted_power(Vec x, Vec shift) {
   q = times_plus(q, r, all(0.240226508F));
   q = times_plus(q, r, all(0.693147188F));
   q = times_plus(q, r, all(1.0F));
-  return times(q, power_of_two(smaller(all(127.0F), plus(n, shift))));
+  return times(q, power_of_two(
+                      smaller(all(127.0F), plus(plus(n, first), second))));
 }
 
 } // namespace attn::performer::ATTN_KERNEL_LEVEL

@@ -150,7 +150,8 @@ enum {
   ATTN_PARAM_HAS_MAX = 1u << 3,
   ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
   ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
-  ATTN_PARAM_ODD = 1u << 6
+  ATTN_PARAM_ODD = 1u << 6,
+  ATTN_PARAM_CAUSAL = 1u << 7 /* BOOL: while true a position uses itself and earlier ones only; null: with a state */
 };
 
 typedef struct attn_param {
@@ -171,15 +172,17 @@ typedef struct attn_param {
 
 /* A rule between parameters, checked after each one by itself, with defaults filled in. */
 typedef struct attn_rule {
-  uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t struct_size, reserved;
   const char* text; /* the message when broken; {name} stands for the value of that parameter */
   int32_t (*check)(const attn_value* values); /* nonzero: holds. Values in schema order. [any-thread] */
 } attn_rule;
 
 enum {
   ATTN_INPUT_OPTIONAL = 1u << 0,
-  ATTN_INPUT_MASK = 1u << 1 /* a keep mask (or a float bias where the type says so): no width of its own */
+  ATTN_INPUT_MASK = 1u << 1, /* a keep mask: no width of its own; a floating one arrives as bool, > 0, unless NUMBERS */
+  ATTN_INPUT_NUMBERS = 1u << 2, /* MASK: a floating one is no keep mask, the type reads its numbers otherwise */
+  ATTN_INPUT_PARTIAL = 1u << 3, /* MASK: what it leaves out still acts on other positions; the doc says how */
+  ATTN_INPUT_UNUSED = 1u << 4   /* taken for the sake of callers that pass it; no effect */
 };
 
 typedef struct attn_input {
@@ -212,8 +215,7 @@ typedef struct attn_output {
    same order. One transfer at a time: between a start and wait() its memory is the transfer's, and nothing else
    may be started. Messages of 0 bytes are fine. An error ends the call on all members. */
 typedef struct attn_communicator {
-  uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t struct_size, reserved;
   int32_t rank, size; /* this member, 0..size-1, and how many there are */
   void* host;
   /* Begins to send to one member and to receive from another; both know both sizes. [call-thread] */
@@ -230,9 +232,8 @@ typedef struct attn_communicator {
                         const uint64_t* bytes, attn_error*);
 } attn_communicator;
 
-enum {
-  ATTN_PART_ORDERED = 1u << 0 /* outputs must not depend on how the sequence is shared out, to the last bit */
-};
+/* Outputs must not depend on how the sequence is shared out, to the last bit. */
+enum { ATTN_PART_ORDERED = 1u << 0 };
 
 /* Which tokens of a sequence this member has: axis 1 of input 0 of a type with ATTN_TYPE_SEQUENCE_PARALLEL. */
 typedef struct attn_part {
@@ -271,8 +272,7 @@ typedef struct attn_op_call {
 
 /* What a run costs; for profiles and for planning. */
 typedef struct attn_cost {
-  uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t struct_size, reserved;
   double flops; /* multiply and add are two */
   double bytes; /* that have to be read and written at least once */
 } attn_cost;
@@ -316,8 +316,7 @@ typedef struct attn_op_use {
 
 /* Numerical kernels for the CPU that runs, for use inside operators. float32. [call-thread] */
 typedef struct attn_kernels {
-  uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t struct_size, reserved;
   /* c[b] = alpha * a[b] x c_b[b] (+ c[b] when accumulate), for `batch` matrices (m, k) x (k, n). Any strides. */
   void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
                  const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
@@ -334,10 +333,7 @@ typedef struct attn_kernels {
 } attn_kernels;
 
 typedef enum attn_log_level {
-  ATTN_LOG_DEBUG = 0,
-  ATTN_LOG_INFO = 1,
-  ATTN_LOG_WARNING = 2,
-  ATTN_LOG_ERROR = 3
+  ATTN_LOG_DEBUG = 0, ATTN_LOG_INFO = 1, ATTN_LOG_WARNING = 2, ATTN_LOG_ERROR = 3
 } attn_log_level;
 
 typedef struct attn_engine {
@@ -441,10 +437,13 @@ typedef struct attn_state {
   int64_t max_len;              /* HISTORY: longest capacity allowed and the default one; 0: no bound */
 } attn_state;
 
+/* The input is (batch, height, width, channels); otherwise axis -3 of rank 4 is the heads. */
+enum { ATTN_SITE_MAP = 1u << 0 };
+
 /* A member of a family (norm, probability, activation, regularizer), chosen by name and options. */
 typedef struct attn_component_spec {
   uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t flags;      /* ATTN_SITE_* */
   const char* family;  /* "norm", "probability", "activation", "regularizer" */
   const char* name;    /* as the parameter arrived; NULL: none (activation: linear) */
   const char* options; /* JSON text or NULL */
@@ -482,6 +481,7 @@ typedef struct attn_builder {
                    attn_error*); /* [one-thread-per-layer] */
   int32_t (*component)(struct attn_builder*, const attn_component_spec*,
                        const attn_component** out, attn_error*); /* [one-thread-per-layer] */
+  void (*log)(struct attn_builder*, int32_t level, const char* text); /* [one-thread-per-layer] */
 } attn_builder;
 
 enum {

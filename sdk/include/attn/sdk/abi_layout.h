@@ -36,7 +36,7 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && offsetof(attn_weigh
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
-ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40);
+ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40 && offsetof(attn_builder, log) == 48);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, part) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, settled) == 160);

@@ -3,11 +3,10 @@
 // What an attention type is made of: a class with describe(), build() and forward().
 //
 //   struct Identity : Layer<Params> {
-//     static constexpr TypeInfo info{.id = "example.identity", .class_name = "Identity", ...};
-//     static void describe(Schema<Params>& s);     // what it accepts
-//     void build(Builder& b);                      // declares weights, states, norms: members of
-//     the class void forward(Call& c) const;                 // or forward(Call& c, const
-//     Arguments& a) const
+//     static const TypeInfo info;               // its id, its class name and texts for people
+//     static void describe(Schema<Params>& s);  // what it accepts
+//     void build(Builder& b);                   // declares weights, states, norms: its members
+//     void forward(Call& c) const;              // or forward(Call& c, const Arguments& a) const
 //   };
 //
 // build() runs once a layer, before the first call, with the shapes of the inputs. forward() runs
@@ -65,13 +64,34 @@ struct Norm : detail::Component {
 };
 struct Probability : detail::Component {
   // Of the operators' attribute `kind`.
-  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3 };
+  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3, adaptive_paper = 4 };
+  // `adaptive` of a config, in either of its forms.
+  [[nodiscard]] static constexpr bool is_adaptive(Kind kind) {
+    return kind == Kind::adaptive || kind == Kind::adaptive_paper;
+  }
   [[nodiscard]] Kind kind() const { return static_cast<Kind>(c->attrs[0].u.i); }
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
 };
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
+
+// a * b, for extents made of what users choose; refused by the name `of` ("num_heads * key_dim") where it has no place
+// in 64 bits.
+inline int64_t product(const char* of, int64_t a, int64_t b) {
+  int64_t n = 0;
+  if (__builtin_mul_overflow(a, b, &n))
+    fail("%s (%lld * %lld) is too large; expected a product below 2^63", of,
+         static_cast<long long>(a), static_cast<long long>(b));
+  return n;
+}
+
+// Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
+inline void check_at_most(const char* name, int64_t value, int64_t most) {
+  if (value > most)
+    fail("%s (%lld) must be at most %lld", name, static_cast<long long>(value),
+         static_cast<long long>(most));
+}
 
 // Lent to build().
 class Builder {
@@ -135,21 +155,44 @@ class Builder {
     return declare_state(name, shape, ATTN_STATE_VALUE, 0, 0);
   }
 
-  // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known.
+  // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known: (batch, ...,
+  // width), of rank 4 (batch, heads, positions, width) or, with ATTN_SITE_MAP, (batch, height, width, channels).
   Norm norm(const char* site, const std::optional<std::string>& type, const Setting& options,
-            std::initializer_list<int64_t> input) {
-    return {component("norm", site, type ? type->c_str() : nullptr, options, input)};
+            std::initializer_list<int64_t> input, uint32_t flags = 0) {
+    return {component("norm", site, type ? type->c_str() : nullptr, options,
+                      {input.begin(), input.size()}, flags)};
   }
   Probability probability(const char* site, const std::string& type, const Setting& options) {
-    return {component("probability", site, type.c_str(), options, {-1, -1, -1, -1})};
+    constexpr int64_t kScores[]{-1, -1, -1, -1};
+    return {component("probability", site, type.c_str(), options, kScores)};
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
                         const Setting& options, std::initializer_list<int64_t> input) {
+    return activation(site, type, options, std::span(input.begin(), input.size()));
+  }
+  Activation activation(const char* site, const std::optional<std::string>& type,
+                        const Setting& options, std::span<const int64_t> input) {
     return {component("activation", site, type ? type->c_str() : nullptr, options, input)};
   }
   Regularizer regularizer(const Setting& s) {
     if (s.kind == Setting::Kind::null) return {};
     return {component("regularizer", "", s.text.c_str(), {}, {})};
+  }
+
+  // Tells the user of something that is allowed and most likely not meant.
+  void warn(const std::string& text) {
+    if (ATTN_HAS(b_, attn_builder, log) && b_->log) b_->log(b_, ATTN_LOG_WARNING, text.c_str());
+  }
+  // The components of a head that rotate with the position, an even number: trunc(head * share), less 1 when that is
+  // odd. Warns of a head that keeps none although share > 0, and of one of odd size.
+  int64_t rotated(int64_t head, double share) {
+    const int64_t n = static_cast<int64_t>(static_cast<double>(head) * share) / 2 * 2;
+    if (share > 0 && (n == 0 || head % 2 != 0))
+      warn("a head of size " + std::to_string(head) + " rotates " + std::to_string(n) +
+           " of its components with the position (they turn in pairs); the others carry no "
+           "position. Take an even "
+           "size, and a share that leaves at least one pair");
+    return n;
   }
 
  private:
@@ -165,7 +208,7 @@ class Builder {
   Weight declare(attn_weight& w, const char* name, std::initializer_list<int64_t> shape) {
     w.struct_size = sizeof w;
     w.name = name;
-    fill(shape, w.rank, w.shape);
+    fill({shape.begin(), shape.size()}, w.rank, w.shape);
     uint32_t index = 0;
     attn_error e;
     sdk::check(b_->weight(b_, &w, &index, &e), e);
@@ -177,7 +220,7 @@ class Builder {
     s.struct_size = sizeof s;
     s.flags = flags;
     s.name = name;
-    fill(shape, s.rank, s.shape);
+    fill({shape.begin(), shape.size()}, s.rank, s.shape);
     s.axis = axis;
     s.max_len = max_len;
     uint32_t index = 0;
@@ -186,9 +229,11 @@ class Builder {
     return {static_cast<int32_t>(index)};
   }
   detail::Component component(const char* family, const char* site, const char* name,
-                              const Setting& options, std::initializer_list<int64_t> input) {
+                              const Setting& options, std::span<const int64_t> input,
+                              uint32_t flags = 0) {
     attn_component_spec s{};
     s.struct_size = sizeof s;
+    s.flags = flags;
     s.family = family;
     s.name = name;
     s.options = options.object_text();
@@ -200,7 +245,7 @@ class Builder {
     sdk::check(b_->component(b_, &s, &out, &e), e);
     return {out};
   }
-  static void fill(std::initializer_list<int64_t> from, int32_t& rank, int64_t* to) {
+  static void fill(std::span<const int64_t> from, int32_t& rank, int64_t* to) {
     if (from.size() > ATTN_MAX_RANK) fail("more than %d axes", ATTN_MAX_RANK);
     rank = static_cast<int32_t>(from.size());
     for (const int64_t n : from) *to++ = n;

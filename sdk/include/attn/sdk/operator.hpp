@@ -25,6 +25,7 @@
 #include <attn/sdk/error.hpp>
 
 #include <array>
+#include <concepts>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -87,6 +88,16 @@ constexpr attn_param ints_attribute(const char* name) {
 }
 constexpr attn_param reals_attribute(const char* name) {
   return detail::attribute(name, ATTN_PARAM_REALS, detail::reals_value(nullptr, 0));
+}
+
+// What an operator over a probability begins with, so that the attributes of one that a config chose can be handed on
+// to it; then its own. epsilon 0, no coefficients: those of the kind.
+template <std::same_as<attn_param>... More>
+constexpr std::array<attn_param, 7 + sizeof...(More)> probability_attributes(More... more) {
+  return {int_attribute("kind", 0),        ints_attribute("axes"),
+          real_attribute("epsilon", 0.0),  real_attribute("min_temp", 0.1),
+          real_attribute("max_temp", 1.0), real_attribute("entropy_threshold", 0.5),
+          reals_attribute("coefficients"), more...};
 }
 
 // ---- shapes ------------------------------------------------------------------------------------

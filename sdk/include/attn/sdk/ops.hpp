@@ -291,7 +291,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
 // strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
 // broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
 // gradient; a row (over other axes: a slice along them) of nothing but -infinity counts as zeros.
-// lengths (B): the first n keys.
+// lengths (B): the first n keys. Scores may have any magnitude; of biases only -infinity masks.
 template <class = void>
 Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                    const Probability& probability, const AttentionOptions& o,

@@ -6,7 +6,7 @@
 //   static void describe(Schema<Params, Arguments>& s) {
 //     s.field("dim", &Params::dim).required().above(0).doc("model width");
 //     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
-//     s.divisible("dim", "num_heads");
+//     s.divisible<0, 1>();  // dim by num_heads: the parameters at these positions
 //     s.input("inputs", {"batch, seq, dim"}).doc("...");
 //     s.argument("use_causal_mask", &Arguments::use_causal_mask).doc("...");
 //     s.output("output", "batch, seq, dim");
@@ -213,6 +213,9 @@ class Field {
   Field& norm() { return kind(ATTN_PARAM_NORM); }
   Field& activation() { return kind(ATTN_PARAM_ACTIVATION); }
   Field& initializer() { return kind(ATTN_PARAM_INITIALIZER); }
+  // A bool: while it is true a position uses itself and earlier ones only (null: with a state it is true). Calls that
+  // a norm or an activation over positions would make look ahead are then refused by the host.
+  Field& causal() { return p_.flags |= ATTN_PARAM_CAUSAL, *this; }
   Field& nullable() { return p_.flags |= ATTN_PARAM_NULLABLE, *this; }
   Field& regularizer() { return nullable().kind(ATTN_PARAM_REGULARIZER); }
   // Options of the named parameter. overrides: "flag=member" - while that bool parameter is true
@@ -239,8 +242,14 @@ class InputField {
  public:
   InputField(attn_input& i, SchemaTables& t) : i_(i), t_(t) {}
   InputField& optional() { return i_.flags |= ATTN_INPUT_OPTIONAL, *this; }
-  // A keep mask or a bias: optional, any kind of element.
+  // A keep mask: optional, any kind of element. A floating one arrives as bool (> 0), unless it has numbers().
   InputField& mask() { return i_.flags |= ATTN_INPUT_MASK | ATTN_INPUT_OPTIONAL, *this; }
+  // Of a mask: a floating one is no keep mask, the type adds or multiplies its numbers.
+  InputField& numbers() { return i_.flags |= ATTN_INPUT_NUMBERS, *this; }
+  // Of a mask: what it leaves out still acts on other positions; the doc says how.
+  InputField& partial() { return i_.flags |= ATTN_INPUT_PARTIAL, *this; }
+  // Taken for the sake of callers that pass it; no effect.
+  InputField& unused() { return i_.flags |= ATTN_INPUT_UNUSED, *this; }
   // Further names of the same input.
   InputField& alias(std::initializer_list<const char*> names) {
     i_.aliases = t_.keep_list(names);
