@@ -29,6 +29,7 @@ struct Reason {
   const char* cure;        // nullptr: to leave the subject out
   bool over_keys = true;   // a probability over another axis than the keys does it, too
   bool statistics = true;  // and so do those of a batch in training calls
+  bool cut = false;        // the call has a part of the positions alone
 };
 
 }  // namespace
@@ -55,17 +56,24 @@ void Layer::refuse_mixing(const Call& call) const {
       if (why.statistics && call.training && flags & ATTN_COMPONENT_STATISTICS)
         no("mixes positions by its statistics in training calls",
            "one without statistics, such as rms_norm, or training false");
+      if (why.cut && flags & ATTN_COMPONENT_BY_POSITION)
+        no("has a weight for each position of the whole sequence",
+           "one whose weights serve every position, such as rms_norm with axis -1");
       if (why.over_keys && flags & ATTN_COMPONENT_OTHER_AXIS)
         no("normalises another axis than the keys", "no axis in its options");
     }
   };
   const bool stateful = call.state != nullptr;
   if (stateful)
-    check({"a cached call", "results would depend on how the sequence is cut into calls",
-           "run the whole sequence in one call"});
+    check({.subject = "a cached call",
+           .consequence = "results would depend on how the sequence is cut into calls",
+           .cure = "run the whole sequence in one call",
+           .cut = true});
   if (call.part)
-    check({"a call that several members share", "none of them has all positions",
-           "run the whole sequence in one place"});
+    check({.subject = "a call that several members share",
+           .consequence = "none of them has all positions",
+           .cure = "run the whole sequence in one place",
+           .cut = true});
   constexpr const char* kLater = "a position would see later ones";
   if (causal_) check({causal_, kLater, nullptr});
   for (uint32_t i = 0; i < type_.n_args; ++i)

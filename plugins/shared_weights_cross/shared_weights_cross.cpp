@@ -5,7 +5,6 @@
 // anchor tokens of a modality can be attended to.
 #include <attn/sdk/plugin.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -146,19 +145,11 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     std::array<Range, 2> keys;  // where the keys of each direction lie in k and v
   };
 
-  // Whether the norm of the keys needs all tokens: it looks at them, or has weights for each of them.
-  [[nodiscard]] bool norm_takes_all(const Call& c) const {
-    if (!k_norm) return false;
-    const attn_value& axes = k_norm.c->attrs[1];
-    const bool over_positions =
-        std::find(axes.u.is, axes.u.is + axes.count, -2) != axes.u.is + axes.count;
-    return over_positions || k_norm.mixes_positions() ||
-           (c.training() && k_norm.has(ATTN_COMPONENT_STATISTICS));
-  }
-  // Tokens that no query uses need no keys and values.
+  // Tokens that no query uses need no keys and values, unless the norm of the keys takes all of them.
   [[nodiscard]] bool keys_are_few(const Call& c, const Split& split, int64_t length) const {
     const int64_t keys = split.keys[0].size() + split.keys[1].size();
-    return keys > 0 && keys < length && !norm_takes_all(c);
+    const bool statistics = c.training() && k_norm.has(ATTN_COMPONENT_STATISTICS);
+    return keys > 0 && keys < length && !k_norm.takes_all_positions() && !statistics;
   }
 
   Heads project_all(Call& c, const Tensor& x, const Split& split) const {

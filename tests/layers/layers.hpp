@@ -130,4 +130,13 @@ inline std::vector<Sample> samples() {
   };
 }
 
+// The types that keep a history of keys and values.
+inline std::vector<Sample> types_with_history() {
+  const Json config = {{"dim", 16}, {"num_heads", 4}};
+  return {{"multi_head", config, {}},
+          {"group_query", {{"dim", 16}, {"num_heads", 4}, {"num_kv_heads", 2}}, {}},
+          {"gated", config, {}},
+          {"differential", {{"dim", 16}, {"num_heads", 4}, {"head_dim", 4}}, {}}};
+}
+
 }  // namespace attn::testing

@@ -9,15 +9,6 @@
 namespace attn::testing {
 namespace {
 
-// The types that keep a history of keys and values.
-std::vector<Sample> types_with_history() {
-  const Json config = {{"dim", 16}, {"num_heads", 4}};
-  return {{"multi_head", config, {}},
-          {"group_query", {{"dim", 16}, {"num_heads", 4}, {"num_kv_heads", 2}}, {}},
-          {"gated", config, {}},
-          {"differential", {{"dim", 16}, {"num_heads", 4}, {"head_dim", 4}}, {}}};
-}
-
 std::string message_of(const std::function<void()>& call) {
   try {
     call();

@@ -3,6 +3,7 @@
 // Results do not depend on threads: how many, whose, or how many callers there are.
 #include <attn/threads.hpp>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <thread>
 
 #include "core/threads/pool.hpp"
@@ -55,8 +56,10 @@ TEST_CASE(
       set_threads(n);
       const uint64_t before = threads::helped_loops();
       CHECK(forward_and_gradients(*layer, ctx, pointers(in), options) == one);
-      // Whether a helper gets a piece of one loop is luck; of all loops of some calls it is not.
-      for (int i = 0; i < 50 && threads::helped_loops() == before; ++i)
+      // Whether a helper gets a piece of one loop is luck, the more so on a busy machine; of all loops of some
+      // calls it is not.
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (threads::helped_loops() == before && std::chrono::steady_clock::now() < end)
         CHECK(forward_and_gradients(*layer, ctx, pointers(in), options) == one);
       CHECK(threads::helped_loops() > before);
     }

@@ -199,6 +199,7 @@ Component activation_component(const ResolvedActivation& resolved, const attn_sh
   if (resolved.kind == K::differentiable_step && resolved.axis) {
     shape.assign(static_cast<std::size_t>(input.rank), 1);
     shape[static_cast<std::size_t>(input.rank + axis)] = known_extent(input, axis, site);
+    if (axis != -1) component.flags |= ATTN_COMPONENT_BY_POSITION;
   }
   for (std::size_t slot = 0; slot < resolved.weights.size(); ++slot) {
     const ResolvedActivation::Weight& given = resolved.weights[slot];

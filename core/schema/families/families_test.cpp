@@ -247,7 +247,10 @@ TEST_CASE("families: norms as attributes") {
   CHECK(norm("rms_norm", Json{{"axis", 1}}).flags == 0);
   // Of a feature map axis 1 is the height, and no axis of heads.
   CHECK(norm_component(resolve_norm("rms_norm", Json{{"axis", 1}}), shape({-1, 3, 5, 6}), "n", true)
-            .flags == ATTN_COMPONENT_MIXES_POSITIONS);
+            .flags == (ATTN_COMPONENT_MIXES_POSITIONS | ATTN_COMPONENT_BY_POSITION));
+  CHECK(norm("dynamic_tanh", Json{{"axis", 2}}, shape({-1, 2, 5, 8})).flags ==
+        ATTN_COMPONENT_BY_POSITION);
+  CHECK(norm("dynamic_tanh").flags == 0);
   CHECK(resolve_norm("band_rms", nullptr).weights[0]->regularizer.l2 == 1e-5);
   const Json off = {{"band_regularizer", {{"class_name", "L2"}, {"config", {{"l2", 0.0}}}}}};
   CHECK(resolve_norm("band_rms", off).weights[0]->regularizer.l2 == 0.0);

@@ -98,9 +98,14 @@ std::vector<Place> places(K kind, const Site& site) {
   return {};
 }
 
-// Whether one position's result depends on other positions. Positions are all axes but the batch, the last one
-// and, on per-head input, the heads.
-bool mixes_positions(K kind, const std::vector<std::int64_t>& axes, bool per_head) {
+// Positions are all axes but the batch, the last one and, on per-head input, the heads.
+bool runs_over_positions(const std::vector<std::int64_t>& axes, bool per_head) {
+  return std::any_of(axes.begin(), axes.end(),
+                     [&](std::int64_t axis) { return axis != -1 && !(per_head && axis == -3); });
+}
+
+// Whether one position's result depends on other positions.
+bool mixes_positions(K kind, bool over_positions) {
   switch (kind) {
     case K::adaptive_band_rms:
     case K::zero_centered_adaptive_band_rms:
@@ -113,10 +118,8 @@ bool mixes_positions(K kind, const std::vector<std::int64_t>& axes, bool per_hea
     case K::bias_free_batch:
       return false;
     default:
-      break;
+      return over_positions;
   }
-  return std::any_of(axes.begin(), axes.end(),
-                     [&](std::int64_t axis) { return axis != -1 && !(per_head && axis == -3); });
 }
 
 }  // namespace
@@ -135,8 +138,9 @@ Component norm_component(const ResolvedNorm& resolved, const attn_shape& input,
                      std::to_string(input.rank));
   }
   if (kind != K::none) site.axes = negative_axes(resolved.axes, input.rank, path);
-  if (mixes_positions(kind, site.axes, input.rank == 4 && !map))
-    component.flags |= ATTN_COMPONENT_MIXES_POSITIONS;
+  const bool over_positions =
+      kind != K::none && runs_over_positions(site.axes, input.rank == 4 && !map);
+  if (mixes_positions(kind, over_positions)) component.flags |= ATTN_COMPONENT_MIXES_POSITIONS;
   if (has_statistics(kind)) component.flags |= ATTN_COMPONENT_STATISTICS;
   component.add(static_cast<std::int64_t>(kind));
   component.add(site.axes);
@@ -145,6 +149,7 @@ Component norm_component(const ResolvedNorm& resolved, const attn_shape& input,
 
   const auto is_on = [](const auto& weight) { return weight.has_value(); };
   if (std::none_of(resolved.weights.begin(), resolved.weights.end(), is_on)) return component;
+  if (over_positions) component.flags |= ATTN_COMPONENT_BY_POSITION;
   std::vector<Place> all = places(kind, site);
   for (std::size_t slot = 0; slot < resolved.weights.size(); ++slot) {
     const std::optional<ResolvedNorm::Weight>& given = resolved.weights[slot];

@@ -455,7 +455,8 @@ enum {
   ATTN_COMPONENT_NONE = 1u << 0,            /* identity: leave it out */
   ATTN_COMPONENT_MIXES_POSITIONS = 1u << 1, /* one position's result depends on others: no cache */
   ATTN_COMPONENT_STATISTICS = 1u << 2,      /* outputs 1 and 2 are new values of weights 2 and 3 */
-  ATTN_COMPONENT_OTHER_AXIS = 1u << 3       /* probability: normalises another axis than the keys */
+  ATTN_COMPONENT_OTHER_AXIS = 1u << 3,      /* probability: normalises another axis than the keys */
+  ATTN_COMPONENT_BY_POSITION = 1u << 4      /* has a weight for each position: takes the whole sequence */
 };
 
 /* What the host made of it: the attributes that the family's operator begins with, and its weights in the

@@ -61,6 +61,10 @@ struct Component {
 struct Norm : detail::Component {
   // One position's result depends on others, so that it cannot be cached.
   [[nodiscard]] bool mixes_positions() const { return has(ATTN_COMPONENT_MIXES_POSITIONS); }
+  // What it does at a position depends on the positions beside it or on its number: it takes the whole sequence.
+  [[nodiscard]] bool takes_all_positions() const {
+    return has(ATTN_COMPONENT_MIXES_POSITIONS | ATTN_COMPONENT_BY_POSITION);
+  }
 };
 struct Probability : detail::Component {
   // Of the operators' attribute `kind`.
