@@ -26,15 +26,19 @@ int64_t& attn::test::allocations_left() { return t_left; }
 void* operator new(size_t n) { return allocate(n, 0); }
 void* operator new(size_t n, std::align_val_t a) { return allocate(n, static_cast<size_t>(a)); }
 // The library's own would come from elsewhere under AddressSanitizer.
-void* operator new(size_t n, const std::nothrow_t&) noexcept {
-  try {
-    return allocate(n, 0);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
+void* operator new(size_t n, const std::nothrow_t&) noexcept try {
+  return allocate(n, 0);
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
+void* operator new(size_t n, std::align_val_t a, const std::nothrow_t&) noexcept try {
+  return allocate(n, static_cast<size_t>(a));
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { std::free(p); }
 void operator delete(void* p, size_t) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }

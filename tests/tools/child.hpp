@@ -17,19 +17,6 @@
 
 namespace attn::testing {
 
-inline bool g_is_child = false;
-
-}  // namespace attn::testing
-
-#if defined(__SANITIZE_ADDRESS__)
-// Of a child: what the other threads of its parent were using is reachable from nowhere, and no leak.
-extern "C" inline __attribute__((used, visibility("default"))) int __lsan_is_turned_off() {
-  return attn::testing::g_is_child ? 1 : 0;
-}
-#endif
-
-namespace attn::testing {
-
 // Runs work() in a child, which ends as a program does: by exit(), 0 when work() returned true. How it ended in
 // words: "exit 0", "exit 1", "exit 2" (an exception), "signal 11", or "hangs".
 template <class Work>
@@ -39,7 +26,6 @@ std::string in_child(Work&& work, std::chrono::seconds deadline = std::chrono::s
   const pid_t child = ::fork();
   if (child < 0) return "no child";
   if (child == 0) {
-    g_is_child = true;
     int code = 2;
     try {
       code = work() ? 0 : 1;
