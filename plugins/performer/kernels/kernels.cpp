@@ -91,7 +91,7 @@ void row_peaks(int64_t m, int64_t n, const float *x, int64_t ld, float *peak) {
 void column_peaks(int64_t m, int64_t n, const float *x, int64_t ld,
                   const float *shift, float *peak) {
   for (int64_t j = 0; j < n; j += kWidth) {
-    Vec top = all(std::numeric_limits<float>::lowest());
+    Vec top = all(-__FLT_MAX__);
     for (int64_t f = 0; f < m; ++f)
       top = larger(plus(whole(load(x + f * ld + j)), all(shift[f])), top);
     store(peak + j, top);
