@@ -107,7 +107,9 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                                  .communicator = ctx.shared.table(),
                                  .part = ctx.shared.part()};
   if (!shapes_only && ctx.shared.communicator()) refuse_shared_masks(ctx, ports);
-  layer_.forward(ctx.engine, call);
+  // What is on its way to others lies in the memory of the context: it ends before the context does.
+  take_part(shapes_only ? nullptr : ctx.shared.communicator(),
+            [&] { layer_.forward(ctx.engine, call); });
   ctx.type = source_.type;
 }
 

@@ -154,11 +154,13 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
     memory.push_back(e.trained ? at : nullptr);
     at += e.trained ? static_cast<size_t>(e.gradient.size()) * element : 0;
   }
-  layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
-  if (layer_.dtype() == ATTN_F64)
-    members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
-  else
-    members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
+  take_part(&members, [&] {  // ends before `sum` does
+    layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
+    if (layer_.dtype() == ATTN_F64)
+      members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
+    else
+      members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
+  });
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].trained) continue;
     ConstView part(memory[i], layer_.dtype(), entries[i].gradient.shape());

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "host/library/members/shared_call.hpp"
+
 namespace attn {
 
 namespace {
@@ -23,6 +25,18 @@ void check_member(int member, int size) {
 template <class T>
 std::span<std::byte> bytes_of(T* data, int64_t n) {
   return {reinterpret_cast<std::byte*>(data), static_cast<size_t>(n) * sizeof(T)};
+}
+
+// Begins transfers. When one of them cannot begin, the work of all ends here, before the memory of those that have begun
+// goes away with the exception.
+template <class Start>
+void begin(Communicator& members, Start&& start) {
+  try {
+    start();
+  } catch (const std::exception& e) {
+    host::give_up(members, e.what());
+    throw;
+  }
 }
 
 }  // namespace
@@ -45,17 +59,21 @@ void Communicator::start_exchange(int to, std::span<const std::byte> send, int f
     if (!send.empty()) std::memmove(receive.data(), send.data(), send.size());
     return;
   }
-  if (!receive.empty()) start_receive(from, tag, receive);
-  if (!send.empty()) start_send(to, tag, send);
+  begin(*this, [&] {
+    if (!receive.empty()) start_receive(from, tag, receive);
+    if (!send.empty()) start_send(to, tag, send);
+  });
 }
 
 void Communicator::start_broadcast(int root, std::span<std::byte> data) {
   check_member(root, size_);
   const int tag = next_tag();
   if (data.empty()) return;
-  if (root != rank_) return start_receive(root, tag, data);
-  // The nearest first: each has the next part to give away soon.
-  for (int step = 1; step < size_; ++step) start_send((root + step) % size_, tag, data);
+  begin(*this, [&] {
+    if (root != rank_) return start_receive(root, tag, data);
+    // The nearest first: each has the next part to give away soon.
+    for (int step = 1; step < size_; ++step) start_send((root + step) % size_, tag, data);
+  });
 }
 
 void Communicator::wait() { wait_all(); }
@@ -73,18 +91,21 @@ void Communicator::all_gather(std::span<const std::byte> own, std::span<std::byt
       own.size() != sizes[static_cast<size_t>(rank_)] || all.size() != total)
     refuse("the sizes of a gathering do not belong together");
   const int tag = next_tag();
-  uint64_t at = 0;
-  for (int member = 0; member < size_; ++member) {
-    const auto to = all.subspan(at, sizes[static_cast<size_t>(member)]);
-    at += to.size();
-    if (member == rank_) {
-      // What lies in its place already may be on its way to others.
-      if (!own.empty() && to.data() != own.data()) std::memmove(to.data(), own.data(), own.size());
-    } else {
-      if (!to.empty()) start_receive(member, tag, to);
-      if (!own.empty()) start_send(member, tag, own);
+  begin(*this, [&] {
+    uint64_t at = 0;
+    for (int member = 0; member < size_; ++member) {
+      const auto to = all.subspan(at, sizes[static_cast<size_t>(member)]);
+      at += to.size();
+      if (member == rank_) {
+        // What lies in its place already may be on its way to others.
+        if (!own.empty() && to.data() != own.data())
+          std::memmove(to.data(), own.data(), own.size());
+      } else {
+        if (!to.empty()) start_receive(member, tag, to);
+        if (!own.empty()) start_send(member, tag, own);
+      }
     }
-  }
+  });
   wait();
 }
 
@@ -101,16 +122,18 @@ void Communicator::reduce(std::span<T> values) {
   const TokenRange own = sequence_part(n, rank_, size_);
   std::vector<T> parts(static_cast<size_t>(own.size() * size_));
   const int tag = next_tag();
-  for (int member = 0; member < size_; ++member) {
-    T* part = parts.data() + own.size() * member;
-    if (member == rank_) {
-      std::copy_n(values.data() + own.begin, own.size(), part);
-      continue;
+  begin(*this, [&] {
+    for (int member = 0; member < size_; ++member) {
+      T* part = parts.data() + own.size() * member;
+      if (member == rank_) {
+        std::copy_n(values.data() + own.begin, own.size(), part);
+        continue;
+      }
+      if (own.size() > 0) start_receive(member, tag, bytes_of(part, own.size()));
+      if (const auto data = range(values.data(), member); !data.empty())
+        start_send(member, tag, data);
     }
-    if (own.size() > 0) start_receive(member, tag, bytes_of(part, own.size()));
-    if (const auto data = range(values.data(), member); !data.empty())
-      start_send(member, tag, data);
-  }
+  });
   wait();
   for (int64_t i = 0; i < own.size(); ++i) {
     double sum = 0;
