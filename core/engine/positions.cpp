@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What positions may learn of each other in a call, for every type alike: masks as they were meant, and no norm,
-// activation or probability that carries a position where the call says it must not be seen.
+// What keeps positions apart in a call, for every type alike: additive masks of other libraries are refused, and so are
+// norms, activations and probabilities through which a masked or later position would reach others.
 #include "core/engine/layer.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/error/error.hpp"
