@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "core/engine/context.hpp"
-#include "core/engine/strided.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::engine {
 

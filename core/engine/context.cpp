@@ -6,16 +6,23 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/engine/strided.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
 #include "core/ops/keep.hpp"
+#include "core/tensor/strided.hpp"
 #include "core/threads/pool.hpp"
 
 namespace attn::engine {
 
 namespace {
 constexpr int64_t kMaskGrain = 1 << 16;  // elements of a mask that are worth another thread
+
+const float* packed_weight(const attn_tensor* w) {
+  Weight* weight = tail(w)->storage->weight;
+  const attn_view& v = w->view;
+  if (!weight || !sdk::is_dense(v) || size_of(v) != weight->value.size()) return nullptr;
+  return weight->packed(v.shape[0], v.shape[1], static_cast<const float*>(v.data));
+}
 }  // namespace
 
 int ContextParallel::concurrency() const noexcept { return threads::concurrency(); }
@@ -30,6 +37,7 @@ Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
                           std::string(dtype_name(dtype)));
   (void)threads::concurrency();  // an unusable ATTN_THREADS is refused here, where it can be told
   parallel = &parallel_;
+  packed_weight = engine::packed_weight;
   nodes_.reserve(64);
   statistics_.reserve(8);
   values_.reserve(8);

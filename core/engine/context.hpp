@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "core/engine/arena.hpp"
-#include "core/engine/ctx.hpp"
 #include "core/engine/limits.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/tensor.hpp"
 #include "core/tensor/array.hpp"
+#include "core/threads/ctx.hpp"
 
 namespace attn::engine {
 

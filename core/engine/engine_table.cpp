@@ -12,10 +12,10 @@
 #include "core/engine/context.hpp"
 #include "core/engine/op_ref.hpp"
 
+#include "core/engine/host_kernels.hpp"
 #include "core/error/error.hpp"
-#include "core/kernels/host_kernels.hpp"
-#include "core/kernels/philox.hpp"
 #include "core/ops/ops.hpp"
+#include "core/random/philox.hpp"
 #include "core/threads/fork.hpp"
 
 namespace attn::engine {
@@ -102,7 +102,7 @@ void parallel_for(attn_ctx* c, int64_t n, int64_t grain,
 int32_t concurrency(attn_ctx* c) { return c->parallel->concurrency(); }
 
 void random4(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
-  const auto words = kernels::philox4x32(seed, stream, counter);
+  const auto words = philox4x32(seed, stream, counter);
   std::copy(words.begin(), words.end(), out);
 }
 const char* cpu_level() { return cpu::name(cpu::level()); }
@@ -128,7 +128,7 @@ constexpr attn_engine make_table() {
   t.random4 = random4;
   t.log = log;
   t.cpu_level = cpu_level;
-  t.kernels = &kernels::kHostKernels;
+  t.kernels = &kHostKernels;
   t.advance = advance;
   return t;
 }

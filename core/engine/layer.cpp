@@ -7,8 +7,8 @@
 
 #include "core/cpu/float_state.hpp"
 #include "core/engine/builder.hpp"
-#include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
+#include "core/tensor/strided.hpp"
 #include "core/weights/initializers.hpp"
 
 namespace attn::engine {

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "core/engine/context.hpp"
-#include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::engine {
 

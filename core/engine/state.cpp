@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::engine {
 

@@ -4,8 +4,8 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "core/engine/strided.hpp"
 #include "core/error/error.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace {
 
@@ -37,7 +37,7 @@ attn_view view_of(std::vector<float>& x, int64_t batch, int64_t count) {
   v.shape[1] = 2;
   v.shape[2] = count;
   v.shape[3] = 3;
-  engine::set_dense_strides(v);
+  set_dense_strides(v);
   return v;
 }
 

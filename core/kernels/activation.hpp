@@ -7,13 +7,13 @@
 
 #include <cstdint>
 
-#include "core/schema/kinds.hpp"
+#include "core/kinds/kinds.hpp"
 
 namespace attn::kernels {
 
 struct ActivationArgs {
   ActivationKind kind = ActivationKind::linear;
-  double p[3] = {0, 0, 0};  // the constants of the kind, in the order of core/schema/kinds.hpp
+  double p[3] = {0, 0, 0};  // the constants of the kind, in the order of core/kinds/kinds.hpp
   double alpha = 0;         // the weight of xatlu, xgelu, xsilu
 };
 

@@ -29,7 +29,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/schema/kinds.hpp"
+#include "core/kinds/kinds.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn::kernels {

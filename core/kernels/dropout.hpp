@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/kernels/philox.hpp"
 #include "core/kernels/table.hpp"
+#include "core/random/philox.hpp"
 
 namespace attn::kernels {
 

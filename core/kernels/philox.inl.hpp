@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "core/kernels/philox.hpp"
 #include "core/kernels/simd.hpp"
+#include "core/random/philox.hpp"
 
 namespace attn::kernels::simd {
 

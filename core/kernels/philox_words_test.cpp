@@ -2,8 +2,8 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "core/kernels/philox.hpp"
 #include "core/kernels/table.hpp"
+#include "core/random/philox.hpp"
 
 using namespace attn;
 
@@ -21,7 +21,7 @@ TEST_CASE("philox: the words of every level are those of the scalar generator") 
         bool equal = words.back() == 7u;
         for (int64_t i = 0; i < blocks; ++i) {
           const auto expected =
-              kernels::philox4x32(0x123456789ABCDEFu, 42, first + static_cast<uint64_t>(i));
+              philox4x32(0x123456789ABCDEFu, 42, first + static_cast<uint64_t>(i));
           for (size_t w = 0; w < 4; ++w) {
             equal = equal && words[static_cast<size_t>(4 * i) + w] == expected[w];
           }

@@ -2,7 +2,7 @@
 //
 // All activations behind one operator: element by element (core/kernels/activation_formulas.hpp), with weights
 // that broadcast (differentiable_step: (tanh(slope (x - shift)) + 1) / 2), over an axis
-// (activation_axis.hpp). Attributes and weights are laid out in core/schema/kinds.hpp.
+// (activation_axis.hpp). Attributes and weights are laid out in core/kinds/kinds.hpp.
 #include <cmath>
 
 #include "core/kernels/reference/activation.hpp"

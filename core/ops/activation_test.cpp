@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/kinds/kinds.hpp"
 #include "core/ops/op_test.hpp"
-#include "core/schema/kinds.hpp"
 
 using namespace attn;
 using namespace attn::ops;

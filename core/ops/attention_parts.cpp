@@ -210,7 +210,7 @@ struct attention_parts {
   template <class T>
   static void add_home(const OpCall& c, const Shared& s, kernels::View4<T> sum, int port) {
     if (const attn_view* din = c.din(port))
-      engine::add_strided(parts::block_view(s, *c.in(port), sum), *din);
+      add_strided(parts::block_view(s, *c.in(port), sum), *din);
   }
   static void check_bounds(const OpCall& c, const Shared& s) {
     const auto& bounds = s.bounds;

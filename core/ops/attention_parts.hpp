@@ -75,8 +75,8 @@ attn_view block_view(const Shared& s, const attn_view& like, kernels::View4<T> m
 }
 template <class T>
 void put_own(const OpCall& c, const Shared& s, const Block<T>& block, int key, int value) {
-  engine::copy_strided(*c.in(key), block_view(s, *c.in(key), block.keys(s, s.rank)));
-  engine::copy_strided(*c.in(value), block_view(s, *c.in(value), block.values(s, s.rank)));
+  copy_strided(*c.in(key), block_view(s, *c.in(key), block.keys(s, s.rank)));
+  copy_strided(*c.in(value), block_view(s, *c.in(value), block.values(s, s.rank)));
 }
 
 // Ring: each part goes to the next member while it is worked on. body(part, block) has the own part first, then those

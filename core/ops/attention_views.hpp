@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "core/engine/strided.hpp"
 #include "core/kernels/attention.hpp"
 #include "core/ops/keep.hpp"
 #include "core/ops/rows.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::ops {
 
@@ -31,7 +31,7 @@ template <class T>
 attn_view contiguous(const OpCall& c, const attn_view& v) {
   if (v.stride[3] == 1 || v.shape[3] == 1) return v;
   attn_view d = dense_like(v, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1));
-  engine::copy_strided(v, d);
+  copy_strided(v, d);
   return d;
 }
 template <class T>
@@ -88,7 +88,7 @@ class Target {
     return slot_ ? view4<T>(to_) : kernels::View4<T>{};
   }
   void finish() const {
-    if (slot_ && !direct_) engine::add_strided(to_, *slot_);
+    if (slot_ && !direct_) add_strided(to_, *slot_);
   }
 
  private:

@@ -3,12 +3,12 @@
 // Two-dimensional convolution (cross-correlation) of maps (batch, H, W, channels) with 'same' padding, which puts
 // the odd one of an uneven total behind: y[h, w, o] = b[o] + sum over i, j, c of K[i, j, c, o]
 // x[h s + i - top, w s + j - left, c], zeros outside.
-#include "core/engine/strided.hpp"
 #include "core/kernels/conv.hpp"
 #include "core/kernels/reference/conv.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
 #include "core/ops/reduce.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::ops {
 namespace {
@@ -102,7 +102,7 @@ struct conv2d {
     conv.kernel = dense<T>(p, *c.in(1));
     conv.bias = c.in(2) ? dense<T>(p, *c.in(2)) : nullptr;
     convolve(conv, p);
-    if (y.data != out.data) engine::copy_strided(y, out);
+    if (y.data != out.data) copy_strided(y, out);
   }
 
   template <class T>
@@ -156,7 +156,7 @@ struct conv2d {
     back.y_image = to.stride[0], back.y_row = to.stride[1], back.y_pixel = to.stride[2];
     back.accumulate = to.data == dx.data;
     convolve(back, p);
-    if (!back.accumulate) engine::add_strided(to, dx);
+    if (!back.accumulate) add_strided(to, dx);
   }
 
   template <class T>
@@ -182,7 +182,7 @@ struct conv2d {
         }
       });
     }
-    engine::add_strided(dense_like(dk, sums), dk);
+    add_strided(dense_like(dk, sums), dk);
   }
 };
 

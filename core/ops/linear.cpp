@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // y = x W + b over the last axis. While nothing is recorded, a weight's packed copy is kept from call to call.
-#include "core/engine/tensor.hpp"
-#include "core/engine/weights.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/ops/check.hpp"
@@ -79,10 +77,9 @@ struct linear {
     const T* bias = c.in(2) ? contiguous_bias<T>(c, *c.in(2)) : nullptr;
     const float* packed = nullptr;
     if constexpr (sizeof(T) == sizeof(float)) {
-      engine::Weight* weight = engine::tail(c.raw().in[1])->storage->weight;
-      const bool whole = weight && is_dense(w) && size_of(w) == weight->value.size();
-      if (use_kernels<T>() && whole && !c.recording())
-        packed = weight->packed(w.shape[0], w.shape[1], data<float>(w));
+      const auto packed_weight = c.raw().ctx->packed_weight;
+      if (use_kernels<T>() && packed_weight && !c.recording())
+        packed = packed_weight(c.raw().in[1]);
     }
     product<T>(c, x.rows, w.shape[1], w.shape[0], x.data, x.row, x.col, data<const T>(w),
                w.stride[0], w.stride[1], data<T>(*c.out(0)), w.shape[1], false, bias, packed);

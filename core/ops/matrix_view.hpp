@@ -4,8 +4,8 @@
 // copy in scratch memory where it has not.
 #pragma once
 
-#include "core/engine/strided.hpp"
 #include "core/ops/op.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::ops {
 
@@ -42,7 +42,7 @@ Matrix<const T> matrix_of(const OpCall& c, const attn_view& v) {
   attn_view dense = v;
   dense.data = c.scratch_array<T>(static_cast<size_t>(rows * columns));
   set_dense_strides(dense);
-  engine::copy_strided(v, dense);
+  copy_strided(v, dense);
   return {data<const T>(dense), rows, columns, columns, 1};
 }
 
@@ -64,7 +64,7 @@ void finish_sum(const Matrix<T>& m, const attn_view& v, bool direct) {
   attn_view from = v;
   from.data = m.data;
   set_dense_strides(from);
-  engine::add_strided(from, v);
+  add_strided(from, v);
 }
 
 }  // namespace attn::ops

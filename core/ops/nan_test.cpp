@@ -9,8 +9,8 @@
 // products that skip zeros. The gradient of a maximum goes to the NaN, as to the largest.
 #include <set>
 
+#include "core/kinds/kinds.hpp"
 #include "core/ops/op_test.hpp"
-#include "core/schema/kinds.hpp"
 
 using namespace attn;
 using namespace attn::ops;

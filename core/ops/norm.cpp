@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // All norms behind one operator; see norm_args.hpp for where each kind is. Attributes and inputs are laid
-// out in core/schema/kinds.hpp. Weights of several axes have their elements in row-major order.
+// out in core/kinds/kinds.hpp. Weights of several axes have their elements in row-major order.
 #include "core/ops/norm_adaptive.hpp"
 #include "core/ops/norm_band_logit.hpp"
 #include "core/ops/norm_batch.hpp"

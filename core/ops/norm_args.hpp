@@ -14,9 +14,9 @@
 
 #include "core/kernels/reference/norm.hpp"
 #include "core/kernels/table.hpp"
+#include "core/kinds/kinds.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/rows.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::ops::norms {
 

@@ -9,7 +9,7 @@
 #include <attn/sdk/operator.hpp>
 
 #include "core/cpu/level.hpp"
-#include "core/engine/ctx.hpp"
+#include "core/threads/ctx.hpp"
 
 namespace attn::ops {
 

@@ -28,9 +28,9 @@
 #include <vector>
 
 #include "core/cpu/level.hpp"
-#include "core/kernels/philox.hpp"
 #include "core/ops/op.hpp"
 #include "core/ops/ops.hpp"
+#include "core/random/philox.hpp"
 
 namespace attn::ops::testing {
 

@@ -6,10 +6,10 @@
 //                matrix divided by their length. A row of zeros, or a single row, is charged nothing.
 #include <cmath>
 
+#include "core/kinds/kinds.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
 #include "core/ops/rows.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::ops {
 namespace {

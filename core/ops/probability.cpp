@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scores to weights along axes. Attributes 0..6 as core/schema/kinds.hpp, then empty_rows: what a row gives
+// Scores to weights along axes. Attributes 0..6 as core/kinds/kinds.hpp, then empty_rows: what a row gives
 // whose mask keeps nothing: 0 as if it had no mask, 1 zeros. Masked entries get weight 0; they still
 // count in N of threshmax and in the entropy of adaptive.
 #include "core/ops/probability_row.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is left out means the same everywhere: in a config, in each operator that begins with the attributes of a
-// probability, and in the numbers of core/schema/kinds.hpp.
+// probability, and in the numbers of core/kinds/kinds.hpp.
 #include <attn/sdk/plugin.hpp>
 
 #include "core/ops/score_rows_test.hpp"

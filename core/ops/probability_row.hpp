@@ -9,8 +9,8 @@
 
 #include "core/kernels/reference/probability.hpp"
 #include "core/kernels/table.hpp"
+#include "core/kinds/kinds.hpp"
 #include "core/ops/op.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::ops {
 

@@ -5,7 +5,7 @@
 
 #include <chrono>
 
-#include "core/kernels/philox.hpp"
+#include "core/random/philox.hpp"
 #include "core/threads/fork.hpp"
 
 namespace attn::weights {
@@ -29,7 +29,7 @@ uint64_t entropy(uint64_t draws) {
   if (::getrandom(&value, sizeof value, 0) == static_cast<ssize_t>(sizeof value)) return value;
   // Without the system call the clock has to do.
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-  const auto w = kernels::philox4x32(static_cast<uint64_t>(now), kSeedStream, draws);
+  const auto w = philox4x32(static_cast<uint64_t>(now), kSeedStream, draws);
   return w[0] | static_cast<uint64_t>(w[1]) << 32;
 }
 
@@ -53,7 +53,7 @@ uint64_t draw_seed() {
   const std::lock_guard guard(s.lock);
   const uint64_t n = s.draws++;
   if (!s.seed) return entropy(n);
-  const auto w = kernels::philox4x32(*s.seed, kSeedStream, n);
+  const auto w = philox4x32(*s.seed, kSeedStream, n);
   return w[0] | static_cast<uint64_t>(w[1]) << 32;
 }
 

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/random/random.hpp"
 #include "core/schema/text.hpp"
-#include "core/weights/random.hpp"
 #include "host/cli/program.hpp"
 #include "host/library/config/open_file.hpp"
 #include "host/library/loader/schema_check.hpp"
@@ -90,7 +90,7 @@ Array read_tensor(const std::string& spec) {
 
 Array normal_array(const Shape& shape, uint64_t seed, attn_dtype dtype) {
   Array a = Array::uninitialized(ATTN_F32, shape);
-  weights::RandomStream stream(seed, 0);
+  RandomStream stream(seed, 0);
   float* p = a.data<float>();
   for (int64_t i = 0; i < a.size(); ++i) p[i] = static_cast<float>(stream.normal());
   return dtype == ATTN_F32 ? std::move(a) : a.astype(dtype);

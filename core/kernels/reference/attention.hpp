@@ -11,8 +11,8 @@
 #include <limits>
 
 #include "core/kernels/attention.hpp"
-#include "core/kernels/philox.hpp"
 #include "core/kernels/reference/probability.hpp"
+#include "core/random/philox.hpp"
 
 namespace attn::kernels::reference {
 

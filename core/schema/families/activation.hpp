@@ -3,9 +3,9 @@
 // Activations by name. Names are case-sensitive; null means linear. [any-thread]
 #pragma once
 
+#include "core/kinds/kinds.hpp"
 #include "core/schema/families/family.hpp"
 #include "core/schema/families/probability.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::schema {
 

@@ -4,8 +4,8 @@
 // and layer_norm for types whose schema lists them. [any-thread]
 #pragma once
 
+#include "core/kinds/kinds.hpp"
 #include "core/schema/families/family.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::schema {
 

@@ -4,8 +4,8 @@
 // 4, (batch, head, query, key); the batch axis is refused. [any-thread]
 #pragma once
 
+#include "core/kinds/kinds.hpp"
 #include "core/schema/families/family.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::schema {
 

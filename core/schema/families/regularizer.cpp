@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/schema/families/regularizer.hpp"
 
+#include "core/kinds/kinds.hpp"
 #include "core/schema/families/initializer.hpp"
-#include "core/schema/kinds.hpp"
 
 namespace attn::schema {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <attn/direct_layer.hpp>
 
-#include "host/library/factory/construct.hpp"
+#include "host/library/layer/construct.hpp"
 
 namespace attn {
 

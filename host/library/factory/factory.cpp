@@ -6,7 +6,7 @@
 #include "core/schema/layer_name.hpp"
 #include "core/schema/validate.hpp"
 #include "core/weights/seed.hpp"
-#include "host/library/factory/construct.hpp"
+#include "host/library/layer/construct.hpp"
 #include "host/library/layer/layer.hpp"
 #include "host/library/loader/registry.hpp"
 

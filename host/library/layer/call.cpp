@@ -3,9 +3,9 @@
 // Calls of a layer: inputs and arguments checked, the engine run, results handed out.
 #include <cstring>
 
-#include "core/engine/strided.hpp"
 #include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
+#include "core/tensor/strided.hpp"
 #include "core/weights/regularizers.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"
@@ -167,8 +167,7 @@ void PluginLayer::forward(Context& context, std::span<const Input> inputs,
     run(ctx, ports, call, false);
     for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
     for (const OutputMemory& m : outputs)
-      engine::copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)),
-                           to_border(m.view));
+      copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)), to_border(m.view));
     // Only now: a call whose outputs had no place leaves the state as it was.
     engine::Layer::keep_state(ctx.engine);
   });

@@ -11,7 +11,7 @@
 
 #include <attn/config.hpp>
 #include "core/cpu/float_state.hpp"
-#include "core/engine/strided.hpp"
+#include "core/tensor/strided.hpp"
 #include "core/weights/safetensors.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "core/cpu/float_state.hpp"
-#include "core/engine/strided.hpp"
 #include "core/schema/text.hpp"
+#include "core/tensor/strided.hpp"
 #include "core/weights/regularizers.hpp"
 #include "core/weights/seed.hpp"
 #include "host/library/layer/context.hpp"
@@ -138,10 +138,10 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
   attn_view to = from;
   to.dtype = w.value.dtype();
   to.data = w.value.raw();
-  engine::set_dense_strides(to);
+  set_dense_strides(to);
   const std::unique_lock lock(layer_.mutex());
   const cpu::FloatGuard arithmetic;
-  engine::copy_strided(from, to);
+  copy_strided(from, to);
   w.version.fetch_add(1);
 }
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "host/library/factory/construct.hpp"
+#include "host/library/layer/construct.hpp"
 #include "host/library/layer/layer.hpp"
 
 namespace attn::host {

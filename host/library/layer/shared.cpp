@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Calls that several members share: what is checked and agreed before, and gradients of weights afterwards.
-#include "core/engine/strided.hpp"
+#include "core/tensor/strided.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"
 
@@ -164,7 +164,7 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].trained) continue;
     ConstView part(memory[i], layer_.dtype(), entries[i].gradient.shape());
-    engine::add_strided(to_border(part), to_border(entries[i].gradient.view()));
+    add_strided(to_border(part), to_border(entries[i].gradient.view()));
   }
   if (options.penalties) add_penalty_gradients(into);
 }

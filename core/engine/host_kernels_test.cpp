@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/host_kernels.hpp"
+#include "core/engine/host_kernels.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -8,7 +8,7 @@
 
 #include "core/cpu/level.hpp"
 
-using attn::kernels::kHostKernels;
+using attn::engine::kHostKernels;
 
 namespace {
 

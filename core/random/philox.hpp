@@ -11,7 +11,7 @@
 #include <array>
 #include <cstdint>
 
-namespace attn::kernels {
+namespace attn {
 
 [[nodiscard]] inline std::array<uint32_t, 4> philox4x32(uint64_t seed, uint64_t stream,
                                                         uint64_t counter) noexcept {
@@ -38,4 +38,4 @@ namespace attn::kernels {
   return {x0, x1, x2, x3};
 }
 
-}  // namespace attn::kernels
+}  // namespace attn

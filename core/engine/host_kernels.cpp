@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/host_kernels.hpp"
+#include "core/engine/host_kernels.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "core/engine/ctx.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/kernels/table.hpp"
+#include "core/threads/ctx.hpp"
 
-namespace attn::kernels {
+namespace attn::engine {
 
 namespace {
 
@@ -17,40 +17,40 @@ void matmul(attn_ctx* ctx, int64_t batch, int64_t m, int64_t n, int64_t k, float
             const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
             int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch, int64_t c_row,
             int32_t accumulate) {
-  if (use_kernels()) {
-    gemm({.m = m,
-          .n = n,
-          .k = k,
-          .a = a,
-          .a_row = a_row,
-          .a_col = a_col,
-          .b = b,
-          .b_row = b_row,
-          .b_col = b_col,
-          .c = c,
-          .c_row = c_row,
-          .alpha = alpha,
-          .accumulate = accumulate != 0,
-          .batch = batch,
-          .a_batch = a_batch,
-          .b_batch = b_batch,
-          .c_batch = c_batch},
-         *ctx->parallel);
+  if (kernels::use_kernels()) {
+    kernels::gemm({.m = m,
+                   .n = n,
+                   .k = k,
+                   .a = a,
+                   .a_row = a_row,
+                   .a_col = a_col,
+                   .b = b,
+                   .b_row = b_row,
+                   .b_col = b_col,
+                   .c = c,
+                   .c_row = c_row,
+                   .alpha = alpha,
+                   .accumulate = accumulate != 0,
+                   .batch = batch,
+                   .a_batch = a_batch,
+                   .b_batch = b_batch,
+                   .c_batch = c_batch},
+                  *ctx->parallel);
     return;
   }
   for (int64_t i = 0; i < batch; ++i)
-    reference::gemm<float>(m, n, k, alpha, a + i * a_batch, a_row, a_col, b + i * b_batch, b_row,
-                           b_col, c + i * c_batch, c_row, accumulate != 0);
+    kernels::reference::gemm<float>(m, n, k, alpha, a + i * a_batch, a_row, a_col, b + i * b_batch,
+                                    b_row, b_col, c + i * c_batch, c_row, accumulate != 0);
 }
 
 void exp_of(int64_t n, const float* x, float* y) {
-  if (use_kernels()) return table().exp_line(n, x, y);
+  if (kernels::use_kernels()) return kernels::table().exp_line(n, x, y);
   for (int64_t i = 0; i < n; ++i) y[i] = std::exp(x[i]);
 }
 
 void softmax(int64_t rows, int64_t cols, float* x, int64_t row) {
   if (cols == 0) return;
-  if (use_kernels()) return table().softmax_rows(rows, cols, x, row, x, row);
+  if (kernels::use_kernels()) return kernels::table().softmax_rows(rows, cols, x, row, x, row);
   for (int64_t r = 0; r < rows; ++r) {
     float* p = x + r * row;
     const float top = *std::max_element(p, p + cols), shift = top == -INFINITY ? 0.0f : top;
@@ -68,7 +68,7 @@ void softmax(int64_t rows, int64_t cols, float* x, int64_t row) {
 }
 
 void log_sum_exp(int64_t rows, int64_t cols, const float* x, int64_t row, float* out) {
-  if (use_kernels()) return table().log_sum_exp_rows(rows, cols, x, row, out);
+  if (kernels::use_kernels()) return kernels::table().log_sum_exp_rows(rows, cols, x, row, out);
   for (int64_t r = 0; r < rows; ++r) {
     const float* p = x + r * row;
     const float top = cols ? *std::max_element(p, p + cols) : -INFINITY;
@@ -80,14 +80,14 @@ void log_sum_exp(int64_t rows, int64_t cols, const float* x, int64_t row, float*
 }
 
 double sum_of(int64_t n, const float* x) {
-  if (use_kernels()) return table().sum_line(n, x);
+  if (kernels::use_kernels()) return kernels::table().sum_line(n, x);
   double s = 0;
   for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]);
   return s;
 }
 
 double dot(int64_t n, const float* x, const float* y) {
-  if (use_kernels()) return table().dot_line(n, x, y);
+  if (kernels::use_kernels()) return kernels::table().dot_line(n, x, y);
   double s = 0;
   for (int64_t i = 0; i < n; ++i) s += static_cast<double>(x[i]) * static_cast<double>(y[i]);
   return s;
@@ -105,4 +105,4 @@ void sort(int64_t n, float* x, int32_t descending) {
 const attn_kernels kHostKernels = {sizeof(attn_kernels), 0,      matmul, exp_of, softmax,
                                    log_sum_exp,          sum_of, dot,    sort};
 
-}  // namespace attn::kernels
+}  // namespace attn::engine

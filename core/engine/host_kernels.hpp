@@ -6,6 +6,6 @@
 
 #include <attn/sdk/abi.h>
 
-namespace attn::kernels {
+namespace attn::engine {
 extern const attn_kernels kHostKernels;
 }

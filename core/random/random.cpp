@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/weights/random.hpp"
+#include "core/random/random.hpp"
 
 #include <bit>
 #include <cmath>
 #include <string>
 
 #include "core/error/error.hpp"
-#include "core/kernels/philox.hpp"
+#include "core/random/philox.hpp"
 
-namespace attn::weights {
+namespace attn {
 namespace {
 
 constexpr double kLn2High = 0x1.62e42fefa3800p-1;  // ln 2 in 42 bits: times an exponent it is exact
@@ -95,7 +95,7 @@ double inverse_normal(double p) noexcept {
 
 uint64_t RandomStream::bits() noexcept {
   if (left_ == 0) {
-    const std::array<uint32_t, 4> w = kernels::philox4x32(seed_, stream_, counter_++);
+    const std::array<uint32_t, 4> w = philox4x32(seed_, stream_, counter_++);
     block_ = {w[0] | static_cast<uint64_t>(w[1]) << 32, w[2] | static_cast<uint64_t>(w[3]) << 32};
     left_ = 2;
   }
@@ -121,4 +121,4 @@ double RandomStream::truncated_normal(double bound) {
   }
 }
 
-}  // namespace attn::weights
+}  // namespace attn

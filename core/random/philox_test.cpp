@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/philox.hpp"
+#include "core/random/philox.hpp"
 
 #include <catch2/catch.hpp>
 
-using attn::kernels::philox4x32;
+using attn::philox4x32;
 using Words = std::array<uint32_t, 4>;
 
 // Published with the algorithm (Random123, kat_vectors): counter words c0..c3, key words k0, k1.

@@ -2,7 +2,7 @@
 //
 // Statistical bounds: a mean of n independent draws is normal with deviation sigma / sqrt(n). The seeds are
 // fixed, so a test passes always or never; 5 deviations leave room for the choice of the seed only.
-#include "core/weights/random.hpp"
+#include "core/random/random.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "core/error/error.hpp"
-#include "core/kernels/philox.hpp"
+#include "core/random/philox.hpp"
 #include "core/weights/seed.hpp"
 
 using namespace attn;
@@ -26,7 +26,7 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 TEST_CASE("random: words are those of Philox, two a block") {
   RandomStream random(5, 9);
   for (uint64_t block = 0; block < 10; ++block) {
-    const auto w = kernels::philox4x32(5, 9, block);
+    const auto w = philox4x32(5, 9, block);
     CHECK(random.bits() == (w[0] | static_cast<uint64_t>(w[1]) << 32));
     CHECK(random.bits() == (w[2] | static_cast<uint64_t>(w[3]) << 32));
   }

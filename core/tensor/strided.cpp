@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/engine/strided.hpp"
+#include "core/tensor/strided.hpp"
 
 #include <cstring>
 
 #include "core/tensor/dtype.hpp"
 
-namespace attn::engine {
+namespace attn {
 
 namespace {
 
@@ -118,4 +118,4 @@ int64_t span_of(const attn_view& v) {
   return last + 1;
 }
 
-}  // namespace attn::engine
+}  // namespace attn

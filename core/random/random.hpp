@@ -2,7 +2,7 @@
 //
 // Random numbers for weights: the same doubles on every machine, whatever its mathematical library.
 //
-// A RandomStream is the sequence of 64-bit words that Philox4x32-10 (kernels/philox.hpp) gives for counter 0,
+// A RandomStream is the sequence of 64-bit words that Philox4x32-10 (random/philox.hpp) gives for counter 0,
 // 1, ...; two words a block. Everything else is made of + - * / and sqrt, which IEEE 754 fixes to the bit
 // as long as the compiler does not contract a product and a sum into one operation; a test over the bits of
 // 100,000 draws tells when a build does (-ffp-contract=off is the remedy):
@@ -17,7 +17,7 @@
 #include <array>
 #include <cstdint>
 
-namespace attn::weights {
+namespace attn {
 
 class RandomStream {
  public:
@@ -43,4 +43,4 @@ class RandomStream {
 // Natural logarithm of a positive normal double; error below 2 units in the last place.
 [[nodiscard]] double portable_log(double x) noexcept;
 
-}  // namespace attn::weights
+}  // namespace attn

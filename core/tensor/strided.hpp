@@ -7,7 +7,7 @@
 
 #include <string>
 
-namespace attn::engine {
+namespace attn {
 
 using sdk::set_dense_strides;
 using sdk::shape_text;
@@ -23,4 +23,4 @@ void add_strided(const attn_view& from, const attn_view& to);
 // Elements from the first to the last that the view touches, for strides >= 0; 0 for an empty view.
 [[nodiscard]] int64_t span_of(const attn_view& v);
 
-}  // namespace attn::engine
+}  // namespace attn
