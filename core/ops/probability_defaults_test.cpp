@@ -107,16 +107,13 @@ TEST_CASE("operator defaults: those of the structs of options of the SDK are the
   };
   const sdk::AttentionOptions a;
   const attn_op& op = op_attention();
-  CHECK(real(op, "scale") == a.scale);
   CHECK(real(op, "causal") == static_cast<double>(a.causal));
-  CHECK(real(op, "offset") == static_cast<double>(a.offset));
   CHECK(real(op, "span") == static_cast<double>(a.window));
   CHECK(real(op, "block") == static_cast<double>(a.block));
   CHECK(real(op, "empty_rows") == static_cast<double>(a.zero_empty_rows));
   CHECK(real(op, "dropout") == a.dropout);
   CHECK(real(op, "tile") == static_cast<double>(a.tile));
   CHECK(real(op_probability(), "empty_rows") == static_cast<double>(a.zero_empty_rows));
-  CHECK(real(op_attention_parts(), "scale") == a.scale);
   CHECK(real(op_attention_parts(), "dropout") == a.dropout);
   CHECK(real(op_attention_parts(), "tile") == static_cast<double>(a.tile));
   const sdk::MatmulOptions m;

@@ -9,7 +9,7 @@ namespace {
 
 struct RuleText {
   const char *a, *b;  // a must be divisible by b; b empty: a is the text
-  int32_t (*check)(const attn_value*);
+  int32_t (*check)(const attn_value*, const void*);
 };
 
 struct TypeText {
@@ -21,17 +21,17 @@ bool null(const attn_value& v) { return v.kind == ATTN_NULL; }
 
 // Unless: a value that switches the rule off.
 template <int A, int B, int Unless = -1>
-int32_t divides(const attn_value* v) {
+int32_t divides(const attn_value* v, const void*) {
   if (Unless >= 0 && !null(v[Unless < 0 ? 0 : Unless])) return 1;
   return null(v[A]) || null(v[B]) || v[A].u.i % v[B].u.i == 0;
 }
 
-int32_t adaptive_agrees(const attn_value* v) {
+int32_t adaptive_agrees(const attn_value* v, const void*) {
   const std::string_view name = v[6].u.s;
   return v[4].u.i == 0 || name == "softmax" || name == "adaptive" || name == "adaptive_softmax";
 }
 
-int32_t enough_features(const attn_value* v) {
+int32_t enough_features(const attn_value* v, const void*) {
   return v[2].u.i >= 2 || std::string_view(v[8].u.s) != "clamped_trig";
 }
 
@@ -432,8 +432,8 @@ void add_rules(Memory& memory, const TypeText& text, attn_type& type) {
   for (const RuleText& rule : text.rules) {
     const std::string a = rule.a, b = rule.b;
     const std::string divisible = a + " ({" + a + "}) must be divisible by " + b + " ({" + b + "})";
-    list.push_back(&memory.rules.emplace_back(
-        attn_rule{sizeof(attn_rule), 0, memory.keep(b.empty() ? a : divisible), rule.check}));
+    list.push_back(&memory.rules.emplace_back(attn_rule{
+        sizeof(attn_rule), 0, memory.keep(b.empty() ? a : divisible), rule.check, nullptr}));
   }
   type.rules = list.data();
   type.n_rules = static_cast<uint32_t>(list.size());

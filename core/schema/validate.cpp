@@ -217,7 +217,7 @@ class Validation {
     const cpu::FloatGuard arithmetic;  // rules are functions of plugins
     for (std::uint32_t r = 0; r < type_.n_rules; ++r) {
       const attn_rule& rule = *type_.rules[r];
-      if (rule.check(values.data()) != 0) continue;
+      if (rule.check(values.data(), rule.user) != 0) continue;
       std::string text, first;
       std::string_view rest = rule.text;
       while (!rest.empty()) {

@@ -29,7 +29,7 @@ struct TalkingHeads : Layer<Params> {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads; divides dim");
     s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
-    s.divisible<0, 1>();
+    s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("a sequence");
     s.input("attention_mask", {"key", "batch, key"}).mask().doc("keys that may be used (> 0)");
     s.output("output", "batch, seq, dim").doc("shaped as the input");

@@ -67,6 +67,7 @@ TEST_CASE(
     const attn_type& type = *find_attention_type(id).type;
     for (uint32_t i = 0; i < type.n_inputs; ++i) {
       const attn_input& input = *type.inputs[i];
+      if (input.flags & ATTN_INPUT_OPTIONAL) continue;  // no call has it alone
       for (uint32_t k = 0; ATTN_HAS(&input, attn_input, n_aliases) && k < input.n_aliases; ++k) {
         const std::string layer = folder.write(
             "layer.json", R"({"type": ")" + id + R"(", "key_dim": 4, "num_heads": 2})");
@@ -91,8 +92,8 @@ TEST_CASE(
 TEST_CASE("cli: check-gradients leaves out elements that are not finite") {
   const Folder folder;
   // Without the kink of relu, on which keys of pixels that it sets to zero would lie.
-  const std::string layer = folder.write(
-      "layer.json", R"({"type": "non_local", "attention_channels": 8, "kernel_size": 1,
+  const std::string layer =
+      folder.write("layer.json", R"({"type": "non_local", "attention_channels": 8, "kernel_size": 1,
                         "intermediate_activation": "gelu"})");
   Array bias = Folder::numbers({6, 6});
   bias.data<float>()[0] = bias.data<float>()[9] = -std::numeric_limits<float>::infinity();

@@ -74,7 +74,8 @@ struct Table {
     attr.def = {ATTN_VALUE_I64S, 0, {0}};
     attr.name = "axes";
     for (attn_param* p : {&size, &rate, &mode, &flag, &attr}) p->doc = "";
-    rule = {sizeof rule, 0, "size ({size}) must not be 7", [](const attn_value*) { return 1; }};
+    rule = {sizeof rule, 0, "size ({size}) must not be 7",
+            [](const attn_value*, const void*) { return 1; }, nullptr};
     input.struct_size = mask.struct_size = sizeof(attn_input);
     input.name = "inputs";
     mask.name = "mask";

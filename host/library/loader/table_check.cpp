@@ -123,7 +123,7 @@ void check_outputs(const std::string& where, const attn_type& t, Problems& probl
 
 // {name} in a rule's text must name a parameter.
 void check_rules(const std::string& where, const attn_type& t, Problems& problems) {
-  if (!check_array(where + ": rules", t.rules, t.n_rules, ATTN_SIZE_UP_TO(attn_rule, check),
+  if (!check_array(where + ": rules", t.rules, t.n_rules, ATTN_SIZE_UP_TO(attn_rule, user),
                    problems)) {
     return;
   }

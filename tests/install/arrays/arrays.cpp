@@ -96,8 +96,7 @@ struct Arrays : Layer<Params> {
     const Tensor factors =
         x.dtype() == ATTN_F64 ? table<double>(c, x.dim(1)) : table<float>(c, x.dim(1));
     const Tensor v = linear(x, c[kernel]);
-    c.output(0, detail::run_one<detail::OwnTag<mix_tokens>>(v, std::array<attn_value, 0>{},
-                                                            std::array{&v, &factors}));
+    c.output(0, call<mix_tokens>({v, factors}));
   }
 };
 

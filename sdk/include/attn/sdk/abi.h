@@ -174,7 +174,8 @@ typedef struct attn_param {
 typedef struct attn_rule {
   uint32_t struct_size, reserved;
   const char* text; /* the message when broken; {name} stands for the value of that parameter */
-  int32_t (*check)(const attn_value* values); /* nonzero: holds. Values in schema order. [any-thread] */
+  int32_t (*check)(const attn_value* values, const void* user); /* nonzero: holds; in schema order. [any-thread] */
+  const void* user;
 } attn_rule;
 
 enum {

@@ -21,7 +21,7 @@ ATTN_ASSERT_LAYOUT(sizeof(attn_tensor) == 160 && offsetof(attn_tensor, refs) == 
 ATTN_ASSERT_LAYOUT(sizeof(attn_shape) == 72 && offsetof(attn_shape, dim) == 8);
 ATTN_ASSERT_LAYOUT(sizeof(attn_error) == 1024 && offsetof(attn_error, message) == 128);
 ATTN_ASSERT_LAYOUT(offsetof(attn_param, of) == 104 && sizeof(attn_param) == 112);
-ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16);
+ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16 && sizeof(attn_rule) == 32);
 ATTN_ASSERT_LAYOUT(offsetof(attn_input, shapes) == 32 && offsetof(attn_output, argument) == 32);
 ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, host) == 16);
 ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, all_gather) == 48);

@@ -47,6 +47,14 @@ struct Weight {
 struct State {
   int32_t index = -1;
 };
+// The weights of a dense layer or a convolution; dense() applies them.
+struct Dense {
+  Weight kernel, bias;
+};
+// The keys and values of all calls so far.
+struct KeyValueCache {
+  State keys, values;
+};
 
 namespace detail {
 // A component of the host, or none.
@@ -74,28 +82,16 @@ struct Probability : detail::Component {
     return kind == Kind::adaptive || kind == Kind::adaptive_paper;
   }
   [[nodiscard]] Kind kind() const { return static_cast<Kind>(c->attrs[0].u.i); }
+  // The axes of the scores that it normalises; none: the keys.
+  [[nodiscard]] std::span<const int64_t> axes() const {
+    return {c->attrs[1].u.is, c->attrs[1].count};
+  }
+  [[nodiscard]] double epsilon() const { return c->attrs[2].u.f; }
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
 };
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
-
-// a * b, for extents made of what users choose; refused by the name `of` ("num_heads * key_dim") where it has no place
-// in 64 bits.
-inline int64_t product(const char* of, int64_t a, int64_t b) {
-  int64_t n = 0;
-  if (__builtin_mul_overflow(a, b, &n))
-    fail("%s (%lld * %lld) is too large; expected a product below 2^63", of,
-         static_cast<long long>(a), static_cast<long long>(b));
-  return n;
-}
-
-// Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
-inline void check_at_most(const char* name, int64_t value, int64_t most) {
-  if (value > most)
-    fail("%s (%lld) must be at most %lld", name, static_cast<long long>(value),
-         static_cast<long long>(most));
-}
 
 // Lent to build().
 class Builder {
@@ -120,6 +116,30 @@ class Builder {
                 const Setting& regularizer = {}, bool when = true) {
     return declare(name, shape, initializer.value(), regularizer.value(), ATTN_WEIGHT_TRAINABLE,
                    when);
+  }
+  // A dense layer: `name`/kernel (in, out) and `name`/bias (out). p: the members kernel_initializer and
+  // kernel_regularizer, use_bias unless `bias` says it and, where biases do not begin as zeros without a penalty,
+  // bias_initializer and bias_regularizer.
+  template <class P>
+  Dense dense(const std::string& name, int64_t in, int64_t out, const P& p) {
+    return dense(name, {in, out}, out, p, p.use_bias);
+  }
+  template <class P>
+  Dense dense(const std::string& name, int64_t in, int64_t out, const P& p, bool bias) {
+    return dense(name, {in, out}, out, p, bias);
+  }
+  // A convolution: with a kernel of this shape.
+  template <class P>
+  Dense dense(const std::string& name, std::initializer_list<int64_t> kernel, int64_t out,
+              const P& p, bool bias) {
+    Setting initializer = "zeros", regularizer;
+    if constexpr (requires { p.bias_initializer; }) initializer = p.bias_initializer;
+    if constexpr (requires { p.bias_regularizer; }) regularizer = p.bias_regularizer;
+    Dense d;
+    d.kernel =
+        weight((name + "/kernel").c_str(), kernel, p.kernel_initializer, p.kernel_regularizer);
+    d.bias = weight((name + "/bias").c_str(), {out}, initializer, regularizer, bias);
+    return d;
   }
   // A weight that begins as a constant.
   Weight constant(const char* name, std::initializer_list<int64_t> shape, double value,
@@ -153,6 +173,13 @@ class Builder {
   State history(const char* name, std::initializer_list<int64_t> shape, int axis, int64_t max_len) {
     return declare_state(name, shape, ATTN_STATE_HISTORY, axis, max_len);
   }
+  // Histories of keys and values (batch, heads, tokens, head), for Call::cache(). max_len 0: no bound.
+  KeyValueCache key_value_cache(int64_t heads, int64_t head, int64_t max_len = 0) {
+    KeyValueCache s;
+    s.keys = history("keys", {-1, heads, -1, head}, 2, max_len);
+    s.values = history("values", {-1, heads, -1, head}, 2, max_len);
+    return s;
+  }
   // Kept from call to call when a state is attached: Call::get() and Call::set(). Axis 0 is the
   // batch; extents of -1 are those of the first set(), until the state is reset.
   State value(const char* name, std::initializer_list<int64_t> shape) {
@@ -166,9 +193,19 @@ class Builder {
     return {component("norm", site, type ? type->c_str() : nullptr, options,
                       {input.begin(), input.size()}, flags)};
   }
+  // The one of p.qk_norm_type and p.qk_norm_kwargs.
+  template <class P>
+  Norm qk_norm(const char* site, const P& p, std::initializer_list<int64_t> input) {
+    return norm(site, p.qk_norm_type, p.qk_norm_kwargs, input);
+  }
   Probability probability(const char* site, const std::string& type, const Setting& options) {
     constexpr int64_t kScores[]{-1, -1, -1, -1};
     return {component("probability", site, type.c_str(), options, kScores)};
+  }
+  // The one of p.probability_type and p.probability_config.
+  template <class P>
+  Probability probability(const char* site, const P& p) {
+    return probability(site, p.probability_type, p.probability_config);
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
                         const Setting& options, std::initializer_list<int64_t> input) {
@@ -268,6 +305,10 @@ class Call {
   [[nodiscard]] Tensor operator[](Weight w) const {
     return w.index < 0 ? Tensor{} : share(c_->weights[w.index]);
   }
+  // The n-th weight of a component; empty where it has none.
+  [[nodiscard]] Tensor weight(const detail::Component& of, uint32_t n) const {
+    return of.c && n < of.c->n_weights ? (*this)[Weight{of.c->weights[n]}] : Tensor{};
+  }
   [[nodiscard]] bool training() const { return (c_->flags & ATTN_CALL_TRAINING) != 0; }
   [[nodiscard]] bool shapes_only() const { return (c_->flags & ATTN_CALL_SHAPES_ONLY) != 0; }
   // A state is attached; its length before this call.
@@ -288,6 +329,11 @@ class Call {
     attn_error e;
     check(c_->engine->append(c_->ctx, static_cast<uint32_t>(s.index), x.handle(), &out, &e), e);
     return {out, c_->engine, c_->ctx};
+  }
+  // Appends to both; k and v become all of them.
+  void cache(KeyValueCache s, Tensor& k, Tensor& v) {
+    k = cache(s.keys, k);
+    v = cache(s.values, v);
   }
   // A kept value; empty at first and without a state.
   [[nodiscard]] Tensor get(State s) {

@@ -6,12 +6,15 @@
 // are templates, so that what nobody calls is never instantiated.
 #pragma once
 
+#include <attn/sdk/call.hpp>
 #include <attn/sdk/layer.hpp>
 #include <attn/sdk/operator.hpp>
 #include <attn/sdk/tensor.hpp>
 
 #include <array>
+#include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -55,17 +58,13 @@ ATTN_SDK_OPERATOR(MatmulTag, "matmul", 4, 2);
 ATTN_SDK_OPERATOR(Conv2dTag, "conv2d", 1, 3);
 ATTN_SDK_OPERATOR(DepthwiseTag, "depthwise_conv2d", 1, 3);
 
-template <class Tag, size_t A, size_t I>
-Tensor run_one(const Tensor& from, const std::array<attn_value, A>& attrs,
-               const std::array<const Tensor*, I>& inputs) {
+template <class Tag>
+Tensor run_one(const Tensor& from, std::span<const attn_value> attrs,
+               std::span<const Tensor* const> inputs) {
   return std::move(run<Tag, 1>(from, attrs, inputs)[0]);
 }
 inline constexpr std::array<attn_value, 0> kNoAttributes{};
 inline const Tensor* given(const Tensor& t) { return t ? &t : nullptr; }
-// How many attributes the operators of a family begin with.
-inline constexpr size_t kProbabilityAttributes = 7, kNormAttributes = 4, kActivationAttributes = 3,
-                        kRegularizerAttributes = 4;
-
 // The attributes of a component, NULL (the default) where it has none, and then some more.
 template <size_t N, class... More>
 std::array<attn_value, N + sizeof...(More)> attributes(const Component& c, More... more) {
@@ -75,10 +74,6 @@ std::array<attn_value, N + sizeof...(More)> attributes(const Component& c, More.
   ((a[at++] = more), ...);
   return a;
 }
-// A weight of a component; empty where it has none.
-inline Tensor weight(const Call& c, const Component& of, uint32_t n) {
-  return of.c && n < of.c->n_weights ? c[Weight{of.c->weights[n]}] : Tensor{};
-}
 }  // namespace detail
 #undef ATTN_SDK_OPERATOR
 
@@ -87,6 +82,11 @@ template <class = void>
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   return detail::run_one<detail::LinearTag>(x, detail::kNoAttributes,
                                             std::array{&x, &w, detail::given(bias)});
+}
+
+template <class = void>
+Tensor dense(const Call& c, const Dense& d, const Tensor& x) {
+  return linear(x, c[d.kernel], c[d.bias]);
 }
 
 // (..., m, k) x (..., k, n), leading axes broadcast; alpha times the product.
@@ -105,17 +105,25 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
 }
 
 struct AttentionOptions {
-  double scale = 1;     // of the scores
-  bool causal = false;  // query i uses keys j <= i + offset only
-  int64_t offset = 0;   // position of query 0 among the keys
-  int64_t window = 0;   // > 0: causal: j > i + offset - window; else |i + offset - j| < window
-  int64_t block = 0;    // > 0: only keys of the query's own block of this length
-  bool zero_empty_rows =
-      false;           // a row whose mask keeps no key gives zeros; else it ignores its mask
-  double dropout = 0;  // rate on the weights
-  int64_t tile =
-      0;  // > 0: most keys taken at a time (in multiples of 128); a matter of memory and speed
+  std::optional<double> scale{};    // of the scores; null: 1 / sqrt(D)
+  bool causal = false;              // query i uses keys j <= i + offset only
+  std::optional<int64_t> offset{};  // position of query 0 among the keys; null: K - Q
+  int64_t window = 0;  // > 0: causal: j > i + offset - window; else |i + offset - j| < window
+  int64_t block = 0;   // > 0: only keys of the query's own block of this length
+  // A row whose mask keeps no key gives zeros; else it ignores its mask.
+  bool zero_empty_rows = false;
+  double dropout = 0;  // rate on the weights, in training calls
+  int64_t tile = 0;    // > 0: most keys taken at a time (in multiples of 128): memory and speed
 };
+
+namespace detail {
+inline double scale_of(const AttentionOptions& o, const Tensor& q) {
+  return o.scale ? *o.scale : 1.0 / std::sqrt(static_cast<double>(q.dim(3)));
+}
+inline double dropout_of(const Call& c, const AttentionOptions& o) {
+  return c.training() ? o.dropout : 0.0;
+}
+}  // namespace detail
 struct Attended {
   Tensor output;   // (B, H, Q, Dv)
   Tensor weights;  // (B, H, Q, K) after dropout, when asked for
@@ -125,8 +133,7 @@ template <class = void>
 Tensor norm(Call& c, const Norm& n, const Tensor& x) {
   using namespace detail;
   if (!n) return x;
-  const Tensor w0 = weight(c, n, 0), w1 = weight(c, n, 1), s0 = weight(c, n, 2),
-               s1 = weight(c, n, 3);
+  const Tensor w0 = c.weight(n, 0), w1 = c.weight(n, 1), s0 = c.weight(n, 2), s1 = c.weight(n, 3);
   const bool update = c.training() && n.has(ATTN_COMPONENT_STATISTICS);
   const uint32_t wanted = 1u | (update && s0 ? 2u : 0u) | (update && s1 ? 4u : 0u);
   auto out = run<NormTag, 3>(x, attributes<kNormAttributes>(n),
@@ -141,7 +148,7 @@ template <class = void>
 Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
   using namespace detail;
   if (!a) return x;
-  const Tensor w0 = weight(c, a, 0), w1 = weight(c, a, 1);
+  const Tensor w0 = c.weight(a, 0), w1 = c.weight(a, 1);
   return run_one<ActivationTag>(x, attributes<kActivationAttributes>(a),
                                 std::array{&x, given(w0), given(w1)});
 }
@@ -151,7 +158,7 @@ template <class = void>
 Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
                    const Tensor& keep = {}, bool zero_empty_rows = false) {
   using namespace detail;
-  const Tensor slope = weight(c, p, 0);
+  const Tensor slope = c.weight(p, 0);
   return run_one<ProbabilityTag>(
       scores, attributes<kProbabilityAttributes>(p, int_value(zero_empty_rows ? 1 : 0)),
       std::array{&scores, given(slope), given(keep)});
@@ -277,8 +284,8 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   const Tensor q5 = q.reshape({b, g, h / g, q.dim(2), q.dim(3)});
   const Tensor k5 = k.reshape({b, g, 1, k.dim(2), k.dim(3)});
   const Tensor v5 = v.reshape({b, g, 1, v.dim(2), v.dim(3)});
-  Tensor scores =
-      matmul(q5, k5, {.transpose_b = true, .alpha = o.scale}).reshape({b, h, q.dim(2), k.dim(2)});
+  Tensor scores = matmul(q5, k5, {.transpose_b = true, .alpha = detail::scale_of(o, q)})
+                      .reshape({b, h, q.dim(2), k.dim(2)});
   if (bias) scores = add(scores, detail::living_bias(c, p, bias));
   Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
   weights = dropout(c, weights, o.dropout);
@@ -302,13 +309,14 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
     if (lengths) fail("lengths need probabilities over the key axis");
     return attention_other_axis(c, q, k, v, probability, o, keep, bias);
   }
-  const Tensor slope = weight(c, probability, 0);
+  const Tensor slope = c.weight(probability, 0);
   auto out = run<AttentionTag, 2>(
       q,
-      attributes<kProbabilityAttributes>(probability, real_value(o.scale), bool_value(o.causal),
-                                         int_value(o.offset), int_value(o.window),
-                                         int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0),
-                                         real_value(o.dropout), int_value(o.tile)),
+      attributes<kProbabilityAttributes>(
+          probability, real_value(scale_of(o, q)), bool_value(o.causal),
+          int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
+          int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0), real_value(dropout_of(c, o)),
+          int_value(o.tile)),
       std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
       want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
@@ -319,12 +327,12 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
 // queries and keys, at whose multiples all parts must begin. keep: (B, own tokens), or the own rows of all keys:
 // (B, own, total), (B, H, own, total); a row that keeps nothing of all keys ignores its mask.
 template <class = void>
-Tensor attention_parts(const Tensor& q, const Tensor& k, const Tensor& v, const attn_part& part,
-                       const AttentionOptions& o, const Tensor& keep = {}) {
+Tensor attention_parts(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const attn_part& part, const AttentionOptions& o, const Tensor& keep = {}) {
   using namespace detail;
   return run_one<AttentionPartsTag>(
       q,
-      std::array{real_value(o.scale), real_value(o.dropout), int_value(o.tile),
+      std::array{real_value(scale_of(o, q)), real_value(dropout_of(c, o)), int_value(o.tile),
                  bool_value((part.flags & ATTN_PART_ORDERED) != 0),
                  ints_value(part.bounds, static_cast<size_t>(part.size) + 1)},
       std::array{&q, &k, &v, given(keep)});

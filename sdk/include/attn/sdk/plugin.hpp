@@ -9,10 +9,15 @@
 #pragma once
 
 #include <attn/sdk/abi.h>
+#include <attn/sdk/blocks.hpp>
+#include <attn/sdk/call.hpp>
+#include <attn/sdk/checks.hpp>
+#include <attn/sdk/cross.hpp>
 #include <attn/sdk/error.hpp>
 #include <attn/sdk/layer.hpp>
 #include <attn/sdk/operator.hpp>
 #include <attn/sdk/ops.hpp>
+#include <attn/sdk/rotary.hpp>
 #include <attn/sdk/schema.hpp>
 #include <attn/sdk/tensor.hpp>
 
@@ -27,14 +32,6 @@ template <class Op>
 struct Operator {};
 
 namespace detail {
-
-template <class Op>
-struct OwnTag {
-  static constexpr const char* name = Op::name;
-  static constexpr uint32_t version = Op::version;
-  static constexpr uint32_t min_attrs = static_cast<uint32_t>(attribute_count<Op>());
-  static constexpr uint32_t min_in = Op::inputs;
-};
 
 // A list of table entries as the border wants it: pointers to elements that never move.
 template <class T, class List>
@@ -193,15 +190,6 @@ constexpr attn_note make_note(std::string_view name, std::string_view version) {
 }
 
 }  // namespace detail
-
-// Runs an operator of the plugin's own; wanted: bit i asks for output i.
-//   auto [y] = call<my_operator, 1>(x, std::array{detail...}, std::array{&x, &w});
-template <class Op, size_t Outputs, size_t Attrs, size_t Inputs>
-std::array<Tensor, Outputs> call(const Tensor& from, const std::array<attn_value, Attrs>& attrs,
-                                 const std::array<const Tensor*, Inputs>& inputs,
-                                 uint32_t wanted = ~0u) {
-  return detail::run<detail::OwnTag<Op>, Outputs>(from, attrs, inputs, wanted);
-}
 
 }  // namespace attn::sdk
 

@@ -6,7 +6,7 @@
 //   static void describe(Schema<Params, Arguments>& s) {
 //     s.field("dim", &Params::dim).required().above(0).doc("model width");
 //     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
-//     s.divisible<0, 1>();  // dim by num_heads: the parameters at these positions
+//     s.divisible(&Params::dim, &Params::num_heads);
 //     s.input("inputs", {"batch, seq, dim"}).doc("...");
 //     s.argument("use_causal_mask", &Arguments::use_causal_mask).doc("...");
 //     s.output("output", "batch, seq, dim");
@@ -22,12 +22,15 @@
 #include <attn/sdk/error.hpp>
 #include <attn/sdk/operator.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -285,6 +288,7 @@ class Schema {
  public:
   template <class T>
   Field field(const char* name, T Params::*member) {
+    offsets_.push_back(offset(member));
     readers_.push_back(
         [member](Params& p, const attn_value& v) { detail::read_value(v, p.*member); });
     if constexpr (detail::is_optional_number<T>::value)
@@ -316,19 +320,22 @@ class Schema {
     o.shape = shape;
     return OutputField(tables_.outputs.emplace_back(o));
   }
-  // A rule between parameters; check gets the values in schema order. {name} in the text shows a
-  // value.
-  void rule(const char* text, int32_t (*check)(const attn_value*)) {
-    tables_.rules.push_back({sizeof(attn_rule), 0, text, check});
+  // A rule between parameters, checked after each one by itself: holds(const Params&) says whether it is kept. text is
+  // the message when it is not; {name} in it stands for the value of that parameter.
+  template <class F>
+  void rule(const char* text, F holds) {
+    rules_.push_back({this, std::move(holds)});
+    tables_.rules.push_back({sizeof(attn_rule), 0, text, &check_rule, &rules_.back()});
   }
-  // The rule `value of A divides by value of B` for the parameters at these positions; null
-  // switches it off.
-  template <int A, int B>
-  void divisible() {
-    const std::string a = tables_.params[A].name, b = tables_.params[B].name;
-    rule(tables_.keep(a + " ({" + a + "}) must be divisible by " + b + " ({" + b + "})"),
-         [](const attn_value* v) -> int32_t {
-           return v[A].kind == ATTN_NULL || v[B].kind == ATTN_NULL || v[A].u.i % v[B].u.i == 0;
+  // The rule that a divides by b, of int64_t or std::optional<int64_t>; null switches it off.
+  template <class A, class B>
+  void divisible(A Params::*a, B Params::*b) {
+    const std::string over = name_of(a), under = name_of(b);
+    rule(tables_.keep(over + " ({" + over + "}) must be divisible by " + under + " ({" + under +
+                      "})"),
+         [a, b](const Params& p) {
+           const std::optional<int64_t> x = p.*a, y = p.*b;
+           return !x || !y || *x % *y == 0;
          });
   }
 
@@ -350,6 +357,32 @@ class Schema {
   [[nodiscard]] SchemaTables& tables() { return tables_; }
 
  private:
+  struct Rule {
+    const Schema* schema;
+    std::function<bool(const Params&)> holds;
+  };
+  static int32_t check_rule(const attn_value* values, const void* user) noexcept {
+    const Rule& rule = *static_cast<const Rule*>(user);
+    try {
+      return rule.holds(rule.schema->read(values)) ? 1 : 0;
+    } catch (...) {
+      return 1;  // no memory for the parameters: creating the layer reads them again and reports it
+    }
+  }
+  // Where a member lies in Params, which tells one field from another.
+  template <class T>
+  static std::ptrdiff_t offset(T Params::*member) {
+    static const Params params{};
+    return reinterpret_cast<const char*>(&(params.*member)) -
+           reinterpret_cast<const char*>(&params);
+  }
+  template <class T>
+  const char* name_of(T Params::*member) const {
+    const auto at = std::find(offsets_.begin(), offsets_.end(), offset(member));
+    if (at == offsets_.end()) throw std::logic_error("a rule names a member that is no field yet");
+    return tables_.params[static_cast<size_t>(at - offsets_.begin())].name;
+  }
+
   template <class T>
   Field add(std::deque<attn_param>& list, const char* name, const T& def) {
     attn_param p{};
@@ -363,6 +396,8 @@ class Schema {
   }
 
   SchemaTables tables_;
+  std::deque<Rule> rules_;
+  std::vector<std::ptrdiff_t> offsets_;  // of the fields, in their order
   std::vector<std::function<void(Params&, const attn_value&)>> readers_;
   std::vector<std::pair<size_t, std::function<void(const Params&, attn_value&)>>> writers_;
   std::vector<std::function<void(Arguments&, const attn_value&)>> argument_readers_;

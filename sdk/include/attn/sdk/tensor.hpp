@@ -156,21 +156,24 @@ class Tensor {
 
 namespace detail {
 
-// Runs the operator of Tag. `from` is any tensor of the call. wanted: bit i asks for output i.
-template <class Tag, size_t Outputs, size_t Attrs, size_t Inputs>
-std::array<Tensor, Outputs> run(const Tensor& from, const std::array<attn_value, Attrs>& attrs,
-                                const std::array<const Tensor*, Inputs>& inputs,
-                                uint32_t wanted = ~0u) {
+// Of an operator, as the host takes them.
+inline constexpr size_t kMostInputs = 16, kMostAttributes = 32;
+
+// Runs the operator of Tag on at most kMostInputs inputs. `from` is any tensor of the call. wanted: bit i asks for output i.
+template <class Tag, size_t Outputs>
+std::array<Tensor, Outputs> run(const Tensor& from, std::span<const attn_value> attrs,
+                                std::span<const Tensor* const> inputs, uint32_t wanted = ~0u) {
   (void)Use<Tag>::listed;
-  std::array<attn_tensor*, Inputs> in{};
-  for (size_t i = 0; i < Inputs; ++i) in[i] = inputs[i] ? inputs[i]->handle() : nullptr;
+  std::array<attn_tensor*, kMostInputs> in;
+  for (size_t i = 0; i < inputs.size(); ++i) in[i] = inputs[i] ? inputs[i]->handle() : nullptr;
   std::array<attn_tensor*, Outputs> out{};
   for (size_t i = 0; i < Outputs; ++i)
     out[i] = (wanted >> i & 1u) ? reinterpret_cast<attn_tensor*>(&out) : nullptr;
   attn_error e;
   check(from.engine()->run(from.context(), Use<Tag>::slot, attrs.data(),
-                           static_cast<uint32_t>(Attrs), in.data(), static_cast<uint32_t>(Inputs),
-                           out.data(), static_cast<uint32_t>(Outputs), &e),
+                           static_cast<uint32_t>(attrs.size()), in.data(),
+                           static_cast<uint32_t>(inputs.size()), out.data(),
+                           static_cast<uint32_t>(Outputs), &e),
         e);
   std::array<Tensor, Outputs> result;
   for (size_t i = 0; i < Outputs; ++i) result[i] = Tensor(out[i], from.engine(), from.context());
@@ -220,8 +223,7 @@ inline bool reshape_strides(const attn_view& v, std::span<const int64_t> to, int
 }  // namespace detail
 
 inline Tensor Tensor::copy() const {
-  return std::move(
-      detail::run<detail::CopyTag, 1>(*this, std::array<attn_value, 0>{}, std::array{this})[0]);
+  return std::move(detail::run<detail::CopyTag, 1>(*this, {}, std::array{this})[0]);
 }
 
 inline Tensor Tensor::reshape(std::span<const int64_t> shape) const {
@@ -271,19 +273,6 @@ inline Tensor merge_heads(const Tensor& x) {
   if (x.rank() != 4)
     fail("merge_heads: shape %s is not (batch, heads, seq, d)", x.shape_text().c_str());
   return x.permute({0, 2, 1, 3}).reshape({x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
-}
-
-// Refuses what is not a sequence (batch, seq, dim) with something in it. what: "Input", "Query" ... A part of a
-// sequence may have no tokens.
-inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input",
-                           bool is_part = false) {
-  if (x.rank() != 3)
-    fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
-  if (x.dim(2) != dim)
-    fail("%s last dimension (%lld) must match dim (%lld), got shape %s", what,
-         static_cast<long long>(x.dim(2)), static_cast<long long>(dim), x.shape_text().c_str());
-  if (x.dim(0) == 0 || (x.dim(1) == 0 && !is_part))
-    fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
 }
 
 }  // namespace attn::sdk

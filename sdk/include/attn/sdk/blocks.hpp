@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What many types accept, by one name and with one meaning. Each block declares the fields, inputs or arguments that it
+// is named after; Params (or Arguments) has members of the same names, whose initialisers are the defaults:
+//
+//   blocks::kernels(s, "of both kernels");  // p.kernel_initializer, p.kernel_regularizer
+//
+// The order of the calls is the order of the schema. For describe(). [any-thread]
+#pragma once
+
+#include <attn/sdk/schema.hpp>
+
+#include <initializer_list>
+
+namespace attn::sdk::blocks {
+
+// double dropout_rate
+template <class P, class A>
+void dropout(Schema<P, A>& s, const char* doc = "dropout on the attention weights") {
+  s.field("dropout_rate", &P::dropout_rate).between(0, 1).doc(doc);
+}
+
+// Setting kernel_initializer, kernel_regularizer
+template <class P, class A>
+void kernels(Schema<P, A>& s, const char* doc, const char* initializer_doc = nullptr) {
+  s.field("kernel_initializer", &P::kernel_initializer)
+      .initializer()
+      .doc(initializer_doc ? initializer_doc : doc);
+  s.field("kernel_regularizer", &P::kernel_regularizer).regularizer().doc(doc);
+}
+
+// Setting kernel_initializer, bias_initializer (null: zeros), kernel_regularizer, bias_regularizer. regularized: the kernels' doc where a
+// penalty is on more than them.
+template <class P, class A>
+void kernels_and_biases(Schema<P, A>& s, const char* kernels, const char* biases,
+                        const char* regularized = nullptr) {
+  s.field("kernel_initializer", &P::kernel_initializer).initializer().doc(kernels);
+  s.field("bias_initializer", &P::bias_initializer).initializer().nullable().doc(biases);
+  s.field("kernel_regularizer", &P::kernel_regularizer)
+      .regularizer()
+      .doc(regularized ? regularized : kernels);
+  s.field("bias_regularizer", &P::bias_regularizer).regularizer().doc(biases);
+}
+
+// std::string probability_type; Setting probability_config. overrides: see Field::options().
+template <class P, class A>
+void probability(Schema<P, A>& s, const char* doc = "scores to weights",
+                 std::initializer_list<const char*> overrides = {},
+                 const char* options_doc = "its options") {
+  s.field("probability_type", &P::probability_type).probability().doc(doc);
+  s.field("probability_config", &P::probability_config)
+      .options("probability_type", overrides)
+      .doc(options_doc);
+}
+
+// std::optional<std::string> (or std::string) qk_norm_type; Setting qk_norm_kwargs
+template <class P, class A>
+void qk_norm(Schema<P, A>& s, const char* doc = "norm of each head's queries and keys") {
+  s.field("qk_norm_type", &P::qk_norm_type).norm().doc(doc);
+  s.field("qk_norm_kwargs", &P::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+}
+
+// An activation and its options, by these names and members.
+template <class P, class A, class T>
+void activation(Schema<P, A>& s, const char* type, T P::*type_member, const char* options,
+                Setting P::*options_member, const char* doc) {
+  s.field(type, type_member).activation().doc(doc);
+  s.field(options, options_member).options(type).doc("its options");
+}
+
+// The input attention_mask, in the four shapes that attention() takes.
+template <class P, class A>
+InputField attention_mask(Schema<P, A>& s, const char* doc = "keys that may be used (> 0)") {
+  return s
+      .input("attention_mask",
+             {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
+      .mask()
+      .doc(doc);
+}
+// std::optional<bool> use_causal_mask, of a type with a history of keys; its value in a call is
+// use_causal_mask.value_or(c.stateful()).
+template <class P, class A>
+void use_causal_mask(Schema<P, A>& s) {
+  s.argument("use_causal_mask", &A::use_causal_mask)
+      .causal()
+      .doc("a position uses itself and earlier ones only; null: true with a state, else false");
+}
+// It, and attention_mask over the whole history.
+template <class P, class A>
+void cached_attention(Schema<P, A>& s) {
+  attention_mask(s, "keys that may be used (> 0); with a state, over all positions so far");
+  use_causal_mask(s);
+}
+
+// bool return_attention_weights
+template <class P, class A>
+void return_attention_weights(Schema<P, A>& s,
+                              const char* doc = "also give the attention weights") {
+  s.argument("return_attention_weights", &A::return_attention_weights)
+      .alias({"return_attention_scores"})
+      .doc(doc);
+}
+// The output that return_attention_weights asks for.
+template <class P, class A>
+void attention_weights(Schema<P, A>& s) {
+  s.output("attention_weights", "batch, head, query, key")
+      .when("return_attention_weights")
+      .doc("after dropout in training");
+}
+
+}  // namespace attn::sdk::blocks
