@@ -56,22 +56,10 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     s.field("value_dim", &Params::value_dim)
         .above(0)
         .doc("size of a head's values; null: that of its keys");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights");
+    blocks::dropout(s);
     s.field("use_bias", &Params::use_bias)
         .doc("biases in the four projections and in the aggregation");
-    s.field("kernel_initializer", &Params::kernel_initializer)
-        .initializer()
-        .doc("of the kernels and of the aggregation matrix");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer)
-        .regularizer()
-        .doc("of the kernels and of the aggregation matrix");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    blocks::kernels_and_biases(s, "of the kernels and of the aggregation matrix", "of all biases");
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the output");
@@ -81,31 +69,18 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     s.field("use_positional_routing", &Params::use_positional_routing)
         .doc("horizontal: token l routes from tokens 0..l; otherwise between heads again");
     s.field("epsilon", &Params::epsilon).above(0).doc("inside the root of squash");
-    s.field("probability_type", &Params::probability_type)
-        .probability()
-        .doc("scores to weights; routing and aggregation use it too");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type", {"!axis"})
-        .doc("its options; the axis is fixed");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
+    blocks::probability(s, "scores to weights; routing and aggregation use it too", {"!axis"},
+                        "its options; the axis is fixed");
+    blocks::qk_norm(s);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .partial()
-        .doc("keys that may be used (> 0), after routing; all tokens take part in the routing");
+    blocks::attention_mask(
+        s, "keys that may be used (> 0), after routing; all tokens take part in the routing")
+        .partial();
     s.output("output", "batch, seq, dim");
   }
 
-  // One of the four projections.
-  struct Projection {
-    Weight kernel, bias;
-  };
-
   int64_t width = 0, key = 0, value = 0;
-  Projection q, k, v, out;
+  Dense q, k, v, out;
   Weight aggregation, aggregation_bias;
   Norm q_norm, k_norm;
   Probability attention_prob, routing_prob, aggregation_prob;
@@ -125,24 +100,19 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     value = p.value_dim.value_or(key);
     const int64_t keys = product("num_heads * key_dim", h, key),
                   values = product("num_heads * value_dim", h, value);
-    const auto project = [&](const char* kernel, const char* bias, int64_t from, int64_t to) {
-      return Projection{b.weight(kernel, {from, to}, p.kernel_initializer, p.kernel_regularizer),
-                        b.weight(bias, {to}, p.bias_initializer, p.bias_regularizer, p.use_bias)};
-    };
-    q = project("query/kernel", "query/bias", width, keys);
-    k = project("key/kernel", "key/bias", width, keys);
-    v = project("value/kernel", "value/bias", width, values);
-    out = project("output/kernel", "output/bias", values, width);
+    q = b.dense("query", width, keys, p);
+    k = b.dense("key", width, keys, p);
+    v = b.dense("value", width, values, p);
+    out = b.dense("output", values, width, p);
     aggregation = b.weight("vertical_aggregation_weights", {h, h}, p.kernel_initializer,
                            p.kernel_regularizer, p.use_vertical_routing);
     aggregation_bias = b.weight("vertical_aggregation_bias", {h}, p.bias_initializer,
                                 p.bias_regularizer, p.use_vertical_routing && p.use_bias);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, in.dim[1], key});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, h, in.dim[1], key});
-    attention_prob = b.probability("attn_prob_attention", p.probability_type, p.probability_config);
-    routing_prob = b.probability("attn_prob_routing", p.probability_type, p.probability_config);
-    aggregation_prob =
-        b.probability("attn_prob_aggregation", p.probability_type, p.probability_config);
+    q_norm = b.qk_norm("q_norm", p, {-1, h, in.dim[1], key});
+    k_norm = b.qk_norm("k_norm", p, {-1, h, in.dim[1], key});
+    attention_prob = b.probability("attn_prob_attention", p);
+    routing_prob = b.probability("attn_prob_routing", p);
+    aggregation_prob = b.probability("attn_prob_aggregation", p);
     activity = b.regularizer(p.activity_regularizer);
   }
 
@@ -174,7 +144,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
             begin);
       });
     }
-    Tensor y = linear(merge_heads(o), c[out.kernel], c[out.bias]);
+    Tensor y = dense(c, out, merge_heads(o));
     penalize(c, activity, "activity", y);
     c.output(0, std::move(y));
   }
@@ -189,8 +159,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
   }
   [[nodiscard]] double alpha() const { return 1.0 / std::sqrt(static_cast<double>(key)); }
 
-  Tensor heads(const Call& c, const Tensor& x, const Projection& w) const {
-    return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
+  Tensor heads(const Call& c, const Tensor& x, const Dense& w) const {
+    return split_heads(dense(c, w, x), p.num_heads);
   }
 
   // Queries q' with alpha q' K^T = A + X: X[l,:] is the capsule of A[0..l,:], alpha g a_l K^T. The agreements of all
@@ -199,23 +169,20 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     const bool constant = Probability::is_adaptive(routing_prob.kind());
     // Equal scores: threshmax still divides by its sum plus epsilon.
     const bool gated = routing_prob.kind() == Probability::Kind::threshmax;
-    const double factor = gated ? 0.5 / (0.5 + routing_prob.c->attrs[2].u.f) : 1.0;
-    const Tensor m = matmul(keys, keys, {.transpose_a = true, .alpha = capsule::kPart * alpha() * alpha()});
+    const double factor = gated ? 0.5 / (0.5 + routing_prob.epsilon()) : 1.0;
+    const Tensor m =
+        matmul(keys, keys, {.transpose_a = true, .alpha = capsule::kPart * alpha() * alpha()});
     // One round's squash; last: of the capsule itself.
     const auto squashed = [&](const Tensor& a, const Tensor& base, bool last) {
       const Tensor am = matmul(a, m);
-      return std::move(call<capsule::squash, 1>(
-          a, std::array{detail::real_value(p.epsilon), detail::bool_value(last)},
-          std::array<const Tensor*, 3>{&a, &am, detail::given(base)})[0]);
+      return call<capsule::squash>({a, am, base}, {p.epsilon, last});
     };
-    Tensor a = std::move(call<capsule::prefix, 1>(
-        queries, std::array{detail::bool_value(!constant), detail::real_value(factor)},
-        std::array{&queries})[0]);
+    Tensor a = call<capsule::prefix>({queries}, {!constant, factor});
     Tensor u;
     for (int64_t t = 1; t < p.routing_iterations && !constant; ++t) {
       u = squashed(a, u, false);
       c.label("routing");
-      a = attention(c, u, queries, queries, routing_prob, {.causal = true}).output;
+      a = attention(c, u, queries, queries, routing_prob, {.scale = 1, .causal = true}).output;
     }
     return squashed(a, queries, true);
   }
@@ -223,15 +190,10 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
   // What routing between heads adds to the scores of these queries. sums: of the aggregation's columns, or empty.
   Tensor route_heads(const Call& c, const Tensor& queries, const Tensor& keys,
                      const Tensor& sums) const {
-    using namespace detail;
-    const Tensor bias = c[aggregation_bias];
-    const Tensor slope = weight(c, routing_prob, 0), sharing = weight(c, aggregation_prob, 0);
-    return std::move(call<capsule::head_capsules, 1>(
-        queries,
-        attributes<kProbabilityAttributes>(routing_prob, real_value(alpha()),
-                                           int_value(p.routing_iterations), real_value(p.epsilon),
-                                           bool_value(between_heads())),
-        std::array{&queries, &keys, given(sums), given(bias), given(slope), given(sharing)})[0]);
+    return call<capsule::head_capsules>(
+        {queries, keys, sums, c[aggregation_bias], c.weight(routing_prob, 0),
+         c.weight(aggregation_prob, 0)},
+        {routing_prob, alpha(), p.routing_iterations, p.epsilon, between_heads()});
   }
 
   Tensor attend(Call& c, const Tensor& queries, const Tensor& keys, const Tensor& values,
@@ -241,8 +203,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     if (mask.rank() >= 3 && mask.dim(axis) > 1 && to - from < mask.dim(axis))
       keep = mask.slice(axis, from, to);
     c.label("attention");
-    return attention(c, queries, keys, values, attention_prob,
-                     {.scale = alpha(), .dropout = c.training() ? p.dropout_rate : 0.0}, keep, bias)
+    return attention(c, queries, keys, values, attention_prob, {.dropout = p.dropout_rate}, keep,
+                     bias)
         .output;
   }
 

@@ -16,6 +16,12 @@ struct Params {
   Setting channel_kernel_regularizer, spatial_kernel_regularizer;
 };
 
+// What Builder::dense() reads, of one of the two stages.
+struct Stage {
+  Setting kernel_initializer, kernel_regularizer;
+  bool use_bias;
+};
+
 struct CBAM : Layer<Params> {
   static constexpr TypeInfo info{
       .id = "cbam",
@@ -49,49 +55,35 @@ struct CBAM : Layer<Params> {
     s.field("spatial_kernel_regularizer", &Params::spatial_kernel_regularizer)
         .regularizer()
         .doc("of the kernel of the spatial stage");
-    s.divisible<0, 1>();
+    s.divisible(&Params::channels, &Params::ratio);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.output("output", "batch, height, width, channels").doc("the refined map");
   }
 
-  Weight kernel_1, bias_1, kernel_2, bias_2, conv_kernel, conv_bias;
+  Dense dense_1, dense_2, conv;
   Activation relu, sigmoid;
 
   void build(Builder& b) {
-    const int64_t width = p.channels / p.ratio;
-    const auto dense = [&](const char* name, int64_t from, int64_t to) {
-      return b.weight(name, {from, to}, p.channel_kernel_initializer, p.channel_kernel_regularizer);
-    };
-    const auto bias = [&](const char* name, int64_t to, bool wanted) {
-      return b.weight(name, {to}, "zeros", {}, wanted);
-    };
-    kernel_1 = dense("channel_attention/channel_attention_dense_1/kernel", p.channels, width);
-    bias_1 = bias("channel_attention/channel_attention_dense_1/bias", width, p.channel_use_bias);
-    kernel_2 = dense("channel_attention/channel_attention_dense_2/kernel", width, p.channels);
-    bias_2 =
-        bias("channel_attention/channel_attention_dense_2/bias", p.channels, p.channel_use_bias);
-    conv_kernel = b.weight("spatial_attention/spatial_attention_conv/kernel",
-                           {p.kernel_size, p.kernel_size, 2, 1}, p.spatial_kernel_initializer,
-                           p.spatial_kernel_regularizer);
-    conv_bias = bias("spatial_attention/spatial_attention_conv/bias", 1, p.spatial_use_bias);
+    const int64_t width = p.channels / p.ratio, n = p.kernel_size;
+    const Stage channel{p.channel_kernel_initializer, p.channel_kernel_regularizer,
+                        p.channel_use_bias};
+    const Stage spatial{p.spatial_kernel_initializer, p.spatial_kernel_regularizer,
+                        p.spatial_use_bias};
+    dense_1 = b.dense("channel_attention/channel_attention_dense_1", p.channels, width, channel);
+    dense_2 = b.dense("channel_attention/channel_attention_dense_2", width, p.channels, channel);
+    conv = b.dense("spatial_attention/spatial_attention_conv", {n, n, 2, 1}, 1, spatial,
+                   spatial.use_bias);
     relu = b.activation("relu", "relu", {}, {-1, 2, width});
     sigmoid = b.activation("sigmoid", "sigmoid", {}, {-1, -1, -1, -1});
   }
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 4)
-      fail("Input must be 4D (batch, height, width, channels), got shape %s",
-           x.shape_text().c_str());
-    if (x.dim(3) != p.channels)
-      fail("Input last dimension (%lld) must match channels (%lld), got shape %s",
-           static_cast<long long>(x.dim(3)), static_cast<long long>(p.channels),
-           x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_feature_map(x, p.channels);
 
     // y = x g is read twice, and made anew each time: writing it down would cost more.
     const Tensor g = channel_gates(c, x);
-    const Tensor logits = conv2d(mean_max(x, {3}, g), c[conv_kernel], c[conv_bias]);
+    const Tensor logits = conv2d(mean_max(x, {3}, g), c[conv.kernel], c[conv.bias]);
     c.output(0, mul(x, g, activation(c, sigmoid, logits)));
   }
 
@@ -99,9 +91,9 @@ struct CBAM : Layer<Params> {
   // (batch, 1, 1, channels). The layer behind relu is linear: both paths are added before it.
   Tensor channel_gates(const Call& c, const Tensor& x) const {
     const Tensor pooled = mean_max(x, {1, 2}).permute({0, 2, 1});
-    const Tensor hidden = activation(c, relu, linear(pooled, c[kernel_1], c[bias_1]));
-    const Tensor twice = p.channel_use_bias ? scale(c[bias_2], 2) : Tensor{};
-    const Tensor z = linear(sum(hidden, {1}), c[kernel_2], twice);
+    const Tensor hidden = activation(c, relu, dense(c, dense_1, pooled));
+    const Tensor twice = p.channel_use_bias ? scale(c[dense_2.bias], 2) : Tensor{};
+    const Tensor z = linear(sum(hidden, {1}), c[dense_2.kernel], twice);
     return activation(c, sigmoid, z.reshape({x.dim(0), 1, 1, p.channels}));
   }
 };

@@ -36,66 +36,42 @@ struct ChannelAttention : Layer<Params> {
         .above(0)
         .doc("the hidden layer has channels / ratio units; divides channels");
     s.field("use_bias", &Params::use_bias).doc("biases in both dense layers");
-    s.field("kernel_initializer", &Params::kernel_initializer)
-        .initializer()
-        .doc("of both kernels, each drawn by itself");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
-    s.field("intermediate_activation_type", &Params::intermediate_activation_type)
-        .activation()
-        .doc("between the dense layers");
-    s.field("intermediate_activation_args", &Params::intermediate_activation_args)
-        .options("intermediate_activation_type")
-        .doc("its options");
-    s.field("gate_activation_type", &Params::gate_activation_type)
-        .activation()
-        .doc("from the sum of both paths to the gates");
-    s.field("gate_activation_args", &Params::gate_activation_args)
-        .options("gate_activation_type")
-        .doc("its options");
-    s.divisible<0, 1>();
+    blocks::kernels(s, "of both kernels", "of both kernels, each drawn by itself");
+    blocks::activation(s, "intermediate_activation_type", &Params::intermediate_activation_type,
+                       "intermediate_activation_args", &Params::intermediate_activation_args,
+                       "between the dense layers");
+    blocks::activation(s, "gate_activation_type", &Params::gate_activation_type,
+                       "gate_activation_args", &Params::gate_activation_args,
+                       "from the sum of both paths to the gates");
+    s.divisible(&Params::channels, &Params::ratio);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.output("output", "batch, 1, 1, channels").doc("the gates");
   }
 
-  Weight kernel_1, bias_1, kernel_2, bias_2;
+  Dense dense_1, dense_2;
   Activation intermediate, gate;
 
   void build(Builder& b) {
     const int64_t width = p.channels / p.ratio;
-    const auto kernel = [&](const char* name, int64_t from, int64_t to) {
-      return b.weight(name, {from, to}, p.kernel_initializer, p.kernel_regularizer);
-    };
-    const auto bias = [&](const char* name, int64_t to) {
-      return b.weight(name, {to}, "zeros", {}, p.use_bias);
-    };
-    kernel_1 = kernel("channel_attention_dense_1/kernel", p.channels, width);
-    bias_1 = bias("channel_attention_dense_1/bias", width);
+    dense_1 = b.dense("channel_attention_dense_1", p.channels, width, p);
     intermediate =
         b.activation("channel_attention_intermediate_activation", p.intermediate_activation_type,
                      p.intermediate_activation_args, {-1, width});
-    kernel_2 = kernel("channel_attention_dense_2/kernel", width, p.channels);
-    bias_2 = bias("channel_attention_dense_2/bias", p.channels);
+    dense_2 = b.dense("channel_attention_dense_2", width, p.channels, p);
     gate = b.activation("channel_attention_gate_activation", p.gate_activation_type,
                         p.gate_activation_args, {-1, p.channels});
   }
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 4)
-      fail("Input must be 4D (batch, height, width, channels), got shape %s",
-           x.shape_text().c_str());
-    if (x.dim(3) != p.channels)
-      fail("Input last dimension (%lld) must match channels (%lld), got shape %s",
-           static_cast<long long>(x.dim(3)), static_cast<long long>(p.channels),
-           x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_feature_map(x, p.channels);
 
     // Both descriptors of an image are rows of one matrix; what follows the activation is linear, so
     // that they are added there, and the second bias counts twice.
     const Tensor pooled = mean_max(x, {1, 2}).permute({0, 2, 1});
-    const Tensor hidden = activation(c, intermediate, linear(pooled, c[kernel_1], c[bias_1]));
-    const Tensor twice = p.use_bias ? scale(c[bias_2], 2) : Tensor{};
-    const Tensor z = linear(sum(hidden, {1}), c[kernel_2], twice);
+    const Tensor hidden = activation(c, intermediate, dense(c, dense_1, pooled));
+    const Tensor twice = p.use_bias ? scale(c[dense_2.bias], 2) : Tensor{};
+    const Tensor z = linear(sum(hidden, {1}), c[dense_2.kernel], twice);
     c.output(0, activation(c, gate, z).reshape({x.dim(0), 1, 1, p.channels}));
   }
 };

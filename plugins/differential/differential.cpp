@@ -53,48 +53,29 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
         .required()
         .above(0)
         .doc("size of a head; num_heads * head_dim may differ from dim");
-    s.field("dropout_rate", &Params::dropout_rate).between(0, 1).doc("dropout on the output");
+    blocks::dropout(s, "dropout on the output");
     s.field("attention_dropout_rate", &Params::attention_dropout_rate)
         .between(0, 1)
         .doc("dropout on the weights of both maps");
     s.field("lambda_init", &Params::lambda_init)
         .between(0, 1)
         .doc("start value of lambda_param, the trained share of the second map");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys, one for each of the four");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer)
-        .regularizer()
-        .doc("of all kernels and of lambda_param");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    blocks::probability(s);
+    blocks::qk_norm(s, "norm of each head's queries and keys, one for each of the four");
+    blocks::kernels_and_biases(s, "of all kernels", "of all biases",
+                               "of all kernels and of lambda_param");
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the output");
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .doc("keys that may be used (> 0), for both maps; with a state, over all positions so far");
+    blocks::attention_mask(
+        s, "keys that may be used (> 0), for both maps; with a state, over all positions so far");
     s.argument("layer_idx", &Arguments::layer_idx)
         .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
-    s.argument("use_causal_mask", &Arguments::use_causal_mask)
-        .causal()
-        .doc("a position uses itself and earlier ones only; null: true with a state, else false");
+    blocks::use_causal_mask(s);
     s.output("output", "batch, seq, dim");
   }
 
-  struct Dense {
-    Weight kernel, bias;
-  };
   // What each of the two maps has for itself.
   struct Stream {
     Dense q, k;
@@ -111,31 +92,24 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
 
   void build(Builder& b) {
     const int64_t width = product("num_heads * head_dim", p.num_heads, p.head_dim);
-    const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
-      return Dense{
-          b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
-                   p.kernel_regularizer),
-          b.weight((name + "/bias").c_str(), {out}, p.bias_initializer, p.bias_regularizer)};
-    };
     lambda_param =
         b.constant("lambda_param", {1}, p.lambda_init, ATTN_WEIGHT_TRAINABLE, p.kernel_regularizer);
     for (size_t n = 0; n < streams.size(); ++n) {
       Stream& s = streams[n];
       const std::string number = std::to_string(n + 1);
       const auto norm = [&](const std::string& name) {
-        return b.norm((name + number).c_str(), p.qk_norm_type, p.qk_norm_kwargs,
-                      {-1, p.num_heads, b.positions(0, 3), p.head_dim});
+        return b.qk_norm((name + number).c_str(), p,
+                         {-1, p.num_heads, b.positions(0, 3), p.head_dim});
       };
-      s.q = dense("q" + number, p.dim, width);
-      s.k = dense("k" + number, p.dim, width);
+      s.q = b.dense("q" + number, p.dim, width, p, true);
+      s.k = b.dense("k" + number, p.dim, width, p, true);
       s.q_norm = norm("q_norm_");
       s.k_norm = norm("k_norm_");
-      s.probability =
-          b.probability(("attn_prob_" + number).c_str(), p.probability_type, p.probability_config);
+      s.probability = b.probability(("attn_prob_" + number).c_str(), p);
       s.keys = b.history(("keys_" + number).c_str(), {-1, p.num_heads, -1, p.head_dim}, 2, 0);
     }
-    v = dense("v", p.dim, width);
-    proj = dense("proj", width, p.dim);
+    v = b.dense("v", p.dim, width, p, true);
+    proj = b.dense("proj", width, p.dim, p, true);
     values = b.history("values", {-1, p.num_heads, -1, p.head_dim}, 2, 0);
     activity = b.regularizer(p.activity_regularizer);
   }
@@ -146,37 +120,28 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     check_input(x);
 
     // 1.-3. Two maps over one set of values.
-    const Tensor value = c.cache(values, split_heads(apply(c, v, x), p.num_heads));
+    const Tensor value = c.cache(values, split_heads(dense(c, v, x), p.num_heads));
     std::array<Tensor, 2> attended;
     for (size_t n = 0; n < streams.size(); ++n) attended[n] = map(c, n, x, value, causal);
     // 4.-5. Their difference, heads side by side, projected.
-    const Tensor parameter = c[lambda_param];
-    const auto difference = call<differential::blend, 1>(
-        x, std::array{detail::real_value(lambda_factor(a.layer_idx))},
-        std::array<const Tensor*, 3>{&attended[0], &attended[1], &parameter});
-    Tensor y = dropout(c, apply(c, proj, difference[0]), p.dropout_rate);
+    const Tensor difference = call<differential::blend>({attended[0], attended[1], c[lambda_param]},
+                                                        {lambda_factor(a.layer_idx)});
+    Tensor y = dropout(c, dense(c, proj, difference), p.dropout_rate);
     penalize(c, activity, "activity", y);
     c.output(0, std::move(y));
   }
 
  private:
-  static Tensor apply(const Call& c, const Dense& dense, const Tensor& x) {
-    return linear(x, c[dense.kernel], c[dense.bias]);
-  }
-
   // (batch, seq, heads * head_dim) of one map.
   Tensor map(Call& c, size_t n, const Tensor& x, const Tensor& value, bool causal) const {
     const Stream& s = streams[n];
-    const Tensor q = norm(c, s.q_norm, split_heads(apply(c, s.q, x), p.num_heads));
+    const Tensor q = norm(c, s.q_norm, split_heads(dense(c, s.q, x), p.num_heads));
     // With a state these are all keys so far, and the queries are the last of them.
-    const Tensor k = c.cache(s.keys, norm(c, s.k_norm, split_heads(apply(c, s.k, x), p.num_heads)));
+    const Tensor k = c.cache(s.keys, norm(c, s.k_norm, split_heads(dense(c, s.k, x), p.num_heads)));
     c.label(n == 0 ? "attention_1" : "attention_2");
-    const Attended o = attention(c, q, k, value, s.probability,
-                                 {.scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim)),
-                                  .causal = causal,
-                                  .offset = k.dim(2) - q.dim(2),
-                                  .dropout = c.training() ? p.attention_dropout_rate : 0.0},
-                                 c.input(1));
+    const Attended o =
+        attention(c, q, k, value, s.probability,
+                  {.causal = causal, .dropout = p.attention_dropout_rate}, c.input(1));
     return merge_heads(o.output);
   }
 

@@ -69,13 +69,10 @@ struct FNetFourierTransform : Layer<Params> {
     const Tensor x = c.input(0);
     if (x.rank() != 3)
       fail("Input must be 3D (batch, sequence, hidden), got shape %s", x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_not_empty(x);
     const Tensor mask = row_factors(c.input(1), x);
-    const std::array attributes{detail::bool_value(p.normalize_dft)};
-    const std::array inputs{&x, detail::given(mask)};
-    c.output(0, p.implementation == "fft"
-                    ? std::move(call<FourierFft, 1>(x, attributes, inputs)[0])
-                    : std::move(call<FourierMatrix, 1>(x, attributes, inputs)[0]));
+    c.output(0, p.implementation == "fft" ? call<FourierFft>({x, mask}, {p.normalize_dft})
+                                          : call<FourierMatrix>({x, mask}, {p.normalize_dft}));
   }
 
  private:

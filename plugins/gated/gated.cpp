@@ -5,42 +5,26 @@
 // (Su et al. 2021; Zhang and Sennrich 2019; Ainslie et al. 2023).
 #include <attn/sdk/plugin.hpp>
 
-#include <cmath>
-
 using namespace attn::sdk;
 
 namespace {
 
-constexpr double kRopeTheta = 10000.0;
-
 struct Params {
-  int64_t dim = 0, num_heads = 0;
-  std::optional<int64_t> head_dim;
-  int64_t max_seq_len = 4096;
-  double rope_percentage = 0.5;
-  std::optional<int64_t> num_kv_heads;
-  double dropout_rate = 0.0;
+  int64_t dim = 0, num_heads = 0, max_seq_len = 4096;
+  std::optional<int64_t> head_dim, num_kv_heads;
+  double rope_percentage = 0.5, dropout_rate = 0.0;
   bool use_bias = false;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::string qk_norm_type = "zero_centered_rms_norm";
-  Setting qk_norm_kwargs;
+  std::string probability_type = "softmax", qk_norm_type = "zero_centered_rms_norm";
   std::optional<std::string> gate_activation_type = "sigmoid";
-  Setting gate_activation_args;
+  Setting probability_config, qk_norm_kwargs, gate_activation_args, kernel_regularizer,
+      bias_regularizer;
   Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
 };
 
 struct Arguments {
   std::optional<bool> use_causal_mask;     // null: only with a state
   std::optional<int64_t> position_offset;  // null: the length of the state, 0 without one
 };
-
-// dim is divided among the heads only where their size is not given.
-int32_t heads_divide_dim(const attn_value* v) {
-  constexpr int kDim = 0, kHeads = 1, kHeadDim = 2;
-  return v[kHeadDim].kind != ATTN_NULL || v[kDim].u.i % v[kHeads].u.i == 0;
-}
 
 struct GatedAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
@@ -69,59 +53,35 @@ struct GatedAttention : Layer<Params, Arguments> {
     s.field("num_kv_heads", &Params::num_kv_heads)
         .above(0)
         .doc("number of key/value heads, divides num_heads; null: num_heads");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights");
+    blocks::dropout(s);
     s.field("use_bias", &Params::use_bias).doc("biases in all projections and the gate");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of queries and keys, over all heads together");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.field("gate_activation_type", &Params::gate_activation_type)
-        .activation()
-        .doc("activation of the gate");
-    s.field("gate_activation_args", &Params::gate_activation_args)
-        .options("gate_activation_type")
-        .doc("its options");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
-    s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})", &heads_divide_dim);
-    s.divisible<1, 5>();
+    blocks::probability(s);
+    blocks::qk_norm(s, "norm of queries and keys, over all heads together");
+    blocks::activation(s, "gate_activation_type", &Params::gate_activation_type,
+                       "gate_activation_args", &Params::gate_activation_args,
+                       "activation of the gate");
+    blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    // dim is divided among the heads only where their size is not given.
+    s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
+           [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
+    s.divisible(&Params::num_heads, &Params::num_kv_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .doc("keys that may be used (> 0); with a state, over all positions so far");
-    s.argument("use_causal_mask", &Arguments::use_causal_mask)
-        .causal()
-        .doc("a position uses itself and earlier ones only; null: true with a state, else false");
+    blocks::cached_attention(s);
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
         .doc(
             "position of the first token; null: the length of the state, 0 without one. Only "
-            "distances "
-            "count: no effect on the result, but positions must exist");
+            "distances count: no effect on the result, but positions must exist");
     s.output("output", "batch, seq, dim");
   }
 
-  struct Dense {
-    Weight kernel, bias;
-  };
-
-  int64_t heads = 0, kv_heads = 0, head = 0, rope_dim = 0;
+  int64_t heads = 0, kv_heads = 0, head = 0;
   Dense input_linear, q_linear, k_linear, v_linear, output_proj, gate_linear;
   Norm q_norm, k_norm, v_norm;
+  Rotary rotary;
   Probability attn_prob;
   Activation gate;
-  State key_cache, value_cache;
+  KeyValueCache cache;
 
   void settle() {
     if (!p.head_dim) p.head_dim = p.dim / p.num_heads;
@@ -129,88 +89,46 @@ struct GatedAttention : Layer<Params, Arguments> {
   }
 
   void build(Builder& b) {
-    heads = p.num_heads;
-    kv_heads = *p.num_kv_heads;
-    head = *p.head_dim;
-    rope_dim = b.rotated(head, p.rope_percentage);
+    heads = p.num_heads, kv_heads = *p.num_kv_heads, head = *p.head_dim;
     const int64_t d = p.dim, width = product("num_heads * head_dim", heads, head),
                   kv_width = product("num_kv_heads * head_dim", kv_heads, head),
                   tokens = b.positions(0, 3);
-    const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
-      return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
-                            p.kernel_regularizer),
-                   b.weight((name + "/bias").c_str(), {out}, p.bias_initializer, p.bias_regularizer,
-                            p.use_bias)};
-    };
-    input_linear = dense("input_linear", d, d);
-    q_linear = dense("q_linear", d, width);
-    k_linear = dense("k_linear", d, kv_width);
-    v_linear = dense("v_linear", d, kv_width);
-    rope_dim = static_cast<int64_t>(static_cast<double>(head) * p.rope_percentage) / 2 * 2;
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, width});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, tokens, kv_width});
+    input_linear = b.dense("input_linear", d, d, p);
+    q_linear = b.dense("q_linear", d, width, p);
+    k_linear = b.dense("k_linear", d, kv_width, p);
+    v_linear = b.dense("v_linear", d, kv_width, p);
+    q_norm = b.qk_norm("q_norm", p, {-1, tokens, width});
+    k_norm = b.qk_norm("k_norm", p, {-1, tokens, kv_width});
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
-    if (width != d) output_proj = dense("output_proj", width, d);
-    gate_linear = dense("output_gate_linear", d, d);
-    // Made for whatever max_seq_len the file's layer had.
-    for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.derived(table, {0, 0});
-    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
+    if (width != d) output_proj = b.dense("output_proj", width, d, p);
+    gate_linear = b.dense("output_gate_linear", d, d, p);
+    rotary.build(b, head, p.rope_percentage, p.max_seq_len);
+    attn_prob = b.probability("attn_prob", p);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
                         {-1, tokens, d});
-    key_cache = b.history("keys", {-1, kv_heads, -1, head}, 2, p.max_seq_len);
-    value_cache = b.history("values", {-1, kv_heads, -1, head}, 2, p.max_seq_len);
+    cache = b.key_value_cache(kv_heads, head, p.max_seq_len);
   }
 
   void forward(Call& c, const Arguments& a) const {
     const Tensor x = c.input(0);
-    const bool causal = a.use_causal_mask.value_or(c.stateful());
-    const int64_t position = a.position_offset.value_or(c.position());
     check_sequence(x, p.dim);
-    check_call(c, position, x.dim(1));
-
+    const int64_t position = rotary.first(c, a.position_offset, x.dim(1));
     // 1.-3. Projections, normalised over the whole width: all heads of a position together.
-    const Tensor u = apply(c, input_linear, x);
-    Tensor q = split_heads(norm(c, q_norm, apply(c, q_linear, u)), heads);
-    Tensor k = split_heads(norm(c, k_norm, apply(c, k_linear, u)), kv_heads);
-    Tensor v = split_heads(norm(c, v_norm, apply(c, v_linear, u)), kv_heads);
-    // 5. Positions.
-    if (rope_dim > 0) {
-      q = rope(q, kRopeTheta, rope_dim, position);
-      k = rope(k, kRopeTheta, rope_dim, position);
-    }
-    // With a state these are all keys and values so far, and the queries are the last of them.
-    k = c.cache(key_cache, k);
-    v = c.cache(value_cache, v);
+    const Tensor u = dense(c, input_linear, x);
+    Tensor q = split_heads(norm(c, q_norm, dense(c, q_linear, u)), heads);
+    Tensor k = split_heads(norm(c, k_norm, dense(c, k_linear, u)), kv_heads);
+    Tensor v = split_heads(norm(c, v_norm, dense(c, v_linear, u)), kv_heads);
+    // 5. Positions. With a state, k and v become those of all calls; the queries are the last of them.
+    q = rotary.rotate(q, position);
+    k = rotary.rotate(k, position);
+    c.cache(cache, k, v);
     // 6.-8. Attention, and a projection where its width is not that of the model.
-    const Attended attended = attention(c, q, k, v, attn_prob,
-                                        {.scale = 1.0 / std::sqrt(static_cast<double>(head)),
-                                         .causal = causal,
-                                         .offset = k.dim(2) - q.dim(2),
-                                         .dropout = c.training() ? p.dropout_rate : 0.0},
-                                        c.input(1));
-    Tensor o = merge_heads(attended.output);
-    if (heads * head != p.dim) o = apply(c, output_proj, o);
-    // 9. The gate reads what it closes.
-    c.output(0, mul(activation(c, gate, apply(c, gate_linear, o)), o));
-  }
-
- private:
-  static Tensor apply(const Call& c, const Dense& dense, const Tensor& x) {
-    return linear(x, c[dense.kernel], c[dense.bias]);
-  }
-
-  // Everything that can be refused before the first operator runs. length: new tokens.
-  void check_call(const Call& c, int64_t position, int64_t length) const {
-    if (rope_dim > 0 && position > p.max_seq_len - length)
-      fail(
-          "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "
-          "larger max_seq_len",
-          static_cast<long long>(length), static_cast<long long>(position),
-          static_cast<long long>(p.max_seq_len));
-    if (!c.stateful()) return;
-    if (position != c.position())
-      fail("position_offset (%lld) must equal the length of the state (%lld); leave it out",
-           static_cast<long long>(position), static_cast<long long>(c.position()));
+    const AttentionOptions options{.causal = a.use_causal_mask.value_or(c.stateful()),
+                                   .dropout = p.dropout_rate};
+    Tensor o = merge_heads(attention(c, q, k, v, attn_prob, options, c.input(1)).output);
+    if (heads * head != p.dim) o = dense(c, output_proj, o);
+    // 9. The gate is computed from the tensor that it multiplies.
+    c.output(0, mul(activation(c, gate, dense(c, gate_linear, o)), o));
   }
 };
 

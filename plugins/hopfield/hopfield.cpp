@@ -7,7 +7,6 @@
 #include "settling.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 using namespace attn::sdk;
@@ -57,25 +56,11 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         .above(0)
         .doc("a head whose weights change by less (Frobenius norm) is not updated any more");
     s.field("value_dim", &Params::value_dim).above(0).doc("size of a head's values; null: key_dim");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights, drawn again in every step");
+    blocks::dropout(s, "dropout on the attention weights, drawn again in every step");
     s.field("use_bias", &Params::use_bias).doc("biases in all four projections");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys, before the first step");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    blocks::probability(s);
+    blocks::qk_norm(s, "norm of each head's queries and keys, before the first step");
+    blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the outputs of the four projections, and of the layer's once more");
@@ -86,9 +71,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     s.input("value", {"batch, key, value_width"})
         .optional()
         .doc("what is read; without it the stored patterns");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .doc("keys that may be used (> 0), in every step");
+    blocks::attention_mask(s, "keys that may be used (> 0), in every step");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
         .doc("also give the weights that read the values");
@@ -97,11 +80,6 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         .when("return_attention_scores")
         .doc("after dropout in training");
   }
-
-  struct Dense {
-    Weight kernel, bias;
-    int64_t in = 0;
-  };
 
   int64_t heads = 0;
   Dense query_dense, key_dense, value_dense, output_dense;
@@ -120,27 +98,20 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     const int64_t d = p.key_dim, e = p.value_dim.value_or(d);
     const int64_t keys = product("num_heads * key_dim", heads, d),
                   values = product("num_heads * value_dim", heads, e);
-    const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
-      return Dense{b.weight((name + "/kernel").c_str(), {in, out}, p.kernel_initializer,
-                            p.kernel_regularizer),
-                   b.weight((name + "/bias").c_str(), {out}, p.bias_initializer, p.bias_regularizer,
-                            p.use_bias),
-                   in};
-    };
-    query_dense = dense("query_dense", query_width, keys);
-    key_dense = dense("key_dense", key_width, keys);
-    value_dense = dense("value_dense", value_width, values);
-    output_dense = dense("output_dense", values, query_width);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, query.dim[1], d});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, heads, key.dim[1], d});
-    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
+    query_dense = b.dense("query_dense", query_width, keys, p);
+    key_dense = b.dense("key_dense", key_width, keys, p);
+    value_dense = b.dense("value_dense", value_width, values, p);
+    output_dense = b.dense("output_dense", values, query_width, p);
+    q_norm = b.qk_norm("q_norm", p, {-1, heads, query.dim[1], d});
+    k_norm = b.qk_norm("k_norm", p, {-1, heads, key.dim[1], d});
+    attn_prob = b.probability("attn_prob", p);
     activity = b.regularizer(p.activity_regularizer);
   }
 
   void forward(Call& c, const Arguments&) const {
     const auto [query, key, value] = patterns(c);
-    const auto project = [&](const Dense& dense, const Tensor& x, const char* name) {
-      const Tensor y = linear(x, c[dense.kernel], c[dense.bias]);
+    const auto project = [&](const Dense& w, const Tensor& x, const char* name) {
+      const Tensor y = dense(c, w, x);
       penalize(c, activity, name, y);
       return y;
     };
@@ -152,7 +123,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     const Tensor v = split_heads(project(value_dense, value, "value_dense/activity"), heads);
     // 3. The queries walk among the keys; 4. the values are read where they stand.
     const Tensor settled = walk(c, q, k);
-    const Attended o = attend(c, settled, k, v, c.input(kMask), rate(c), c.wants(1));
+    const Attended o = attend(c, settled, k, v, c.input(kMask), p.dropout_rate, c.wants(1));
     const Tensor y = project(output_dense, merge_heads(o.output), "output_dense/activity");
     penalize(c, activity, "activity", y);
     c.output(0, y);
@@ -181,9 +152,9 @@ struct HopfieldAttention : Layer<Params, Arguments> {
           "query alone");
     if (!x.key) x.key = x.query;
     if (!x.value) x.value = x.key;
-    check_pattern(x.query, query_dense, "query");
-    check_pattern(x.key, key_dense, "key");
-    check_pattern(x.value, value_dense, "value");
+    check_pattern(c, x.query, query_dense, "query");
+    check_pattern(c, x.key, key_dense, "key");
+    check_pattern(c, x.value, value_dense, "value");
     if (x.key.dim(0) != x.query.dim(0) || x.value.dim(0) != x.query.dim(0))
       fail("query, key and value must have one batch size, got shapes %s, %s and %s",
            x.query.shape_text().c_str(), x.key.shape_text().c_str(), x.value.shape_text().c_str());
@@ -192,23 +163,19 @@ struct HopfieldAttention : Layer<Params, Arguments> {
            x.value.shape_text().c_str());
     return x;
   }
-  static void check_pattern(const Tensor& x, const Dense& dense, const char* what) {
+  static void check_pattern(const Call& c, const Tensor& x, const Dense& w, const char* what) {
+    const int64_t width = c[w.kernel].dim(0);
     if (x.rank() != 3)
       fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
-    if (x.dim(2) != dense.in)
+    if (x.dim(2) != width)
       fail("%s has last dimension %lld, but the layer was built for %lld, got shape %s", what,
-           static_cast<long long>(x.dim(2)), static_cast<long long>(dense.in),
-           x.shape_text().c_str());
-    if (x.size() == 0) fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
+           static_cast<long long>(x.dim(2)), static_cast<long long>(width), x.shape_text().c_str());
+    check_not_empty(x, what);
   }
-
-  [[nodiscard]] double rate(const Call& c) const { return c.training() ? p.dropout_rate : 0.0; }
 
   Attended attend(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                   const Tensor& mask, double dropout, bool want_weights) const {
-    return attention(c, q, k, v, attn_prob,
-                     {.scale = 1.0 / std::sqrt(static_cast<double>(p.key_dim)), .dropout = dropout},
-                     mask, {}, want_weights);
+    return attention(c, q, k, v, attn_prob, {.dropout = dropout}, mask, {}, want_weights);
   }
 
   // The queries after all updates. A head of a batch element whose weights moved by less than eps
@@ -241,7 +208,8 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     Steps(const HopfieldAttention& layer, Call& c, const Tensor& q, const Tensor& k)
         : layer_(layer), c_(c), k_(k), mask_(c.input(kMask)), tests_(layer.p.update_steps_max > 1) {
       // What is compared is not what is used where gradients are recorded or weights dropped.
-      apart_ = tests_ && ((c.raw().flags & ATTN_CALL_RECORDING) != 0 || layer.rate(c) > 0);
+      apart_ = tests_ && ((c.raw().flags & ATTN_CALL_RECORDING) != 0 ||
+                          (c.training() && layer.p.dropout_rate > 0));
       row_ = q.dim(0) * q.dim(1) * k.dim(2);
       // Probabilities over the queries need all of them.
       whole_ = (q.dim(2) <= kFewQueries && q.dim(2) * row_ <= kMostWeights) ||
@@ -303,7 +271,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
       std::array<char, 32> label{};
       std::snprintf(label.data(), label.size(), "step_%lld", static_cast<long long>(t));
       c_.label(label.data());
-      return layer_.attend(c_, q, k_, k_, mask_, layer_.rate(c_), want_weights);
+      return layer_.attend(c_, q, k_, k_, mask_, layer_.p.dropout_rate, want_weights);
     }
     [[nodiscard]] Tensor below_eps(const Tensor& sum) const {
       return scale(sqrt(sum), -1, layer_.p.update_steps_eps);
@@ -313,14 +281,9 @@ struct HopfieldAttention : Layer<Params, Arguments> {
       const Tensor open = below_eps(sum);
       return count_positive(settled_ ? select(settled_, scale(open, 0), open) : open) == 0;
     }
-    static Tensor glance(const Tensor& x) {
-      return std::move(
-          call<hopfield::glance, 1>(x, std::array<attn_value, 0>{}, std::array{&x})[0]);
-    }
+    static Tensor glance(const Tensor& x) { return call<hopfield::glance>({x}); }
     static Tensor squares(const Tensor& now, const Tensor& before, const Tensor& sum) {
-      return std::move(call<hopfield::change, 1>(
-          now, std::array<attn_value, 0>{},
-          std::array<const Tensor*, 3>{&now, &before, sum ? &sum : nullptr})[0]);
+      return call<hopfield::change>({now, before, sum});
     }
     // Weights of some queries; of the values one component is enough.
     Tensor weights(const Tensor& q, int64_t begin, int64_t end) const {

@@ -5,7 +5,6 @@
 // MQA block of Qin et al. 2024).
 #include <attn/sdk/plugin.hpp>
 
-#include <cmath>
 
 using namespace attn::sdk;
 
@@ -45,107 +44,67 @@ struct MobileMQA : Layer<Params, Arguments> {
         .doc("query heads; they share one head of keys and values");
     s.field("use_downsampling", &Params::use_downsampling)
         .doc("halve height and width of keys and values by a depthwise convolution");
-    s.field("kernel_initializer", &Params::kernel_initializer)
-        .initializer()
-        .doc("of all kernels, the depthwise one included");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of the biases of the four projections");
-    s.field("kernel_regularizer", &Params::kernel_regularizer)
-        .regularizer()
-        .doc("of all kernels, the depthwise one included");
-    s.field("bias_regularizer", &Params::bias_regularizer)
-        .regularizer()
-        .doc("of the biases of the four projections");
+    blocks::kernels_and_biases(s, "of all kernels, the depthwise one included",
+                               "of the biases of the four projections");
     s.field("use_bias", &Params::use_bias)
         .doc("biases in the four projections; the depthwise convolution always has one");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.divisible<0, 1>();
+    blocks::dropout(s);
+    blocks::probability(s);
+    blocks::qk_norm(s);
+    s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, height, width, dim"}).doc("the feature map");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .doc("keys that may be used (> 0); with use_downsampling on the smaller grid");
-    s.argument("return_attention_weights", &Arguments::return_attention_weights)
-        .alias({"return_attention_scores"})
-        .doc("also give the attention weights");
+    blocks::attention_mask(
+        s, "keys that may be used (> 0); with use_downsampling on the smaller grid");
+    blocks::return_attention_weights(s);
     s.output("output", "batch, height, width, dim");
-    s.output("attention_weights", "batch, head, query, key")
-        .when("return_attention_weights")
-        .doc("after dropout in training");
+    blocks::attention_weights(s);
   }
 
   int64_t head = 0;
-  Weight lambda, w_q, w_q_bias, w_k, w_k_bias, w_v, w_v_bias, w_o, w_o_bias;
-  Weight downsample, downsample_bias;
+  Weight lambda;
+  Dense w_q, w_k, w_v, w_o, downsample;
   Norm q_norm, k_norm;
   Probability attn_prob;
 
   void build(Builder& b) {
-    head = p.dim / p.num_heads;
-    const auto kernel = [&](const char* name, int64_t width) {
-      return b.weight(name, {p.dim, width}, p.kernel_initializer, p.kernel_regularizer);
-    };
-    const auto bias = [&](const char* name, int64_t width) {
-      return b.weight(name, {width}, p.bias_initializer, p.bias_regularizer, p.use_bias);
-    };
+    const int64_t d = p.dim;
+    head = d / p.num_heads;
     lambda = b.weight("lambda", {}, "ones");
-    w_q = kernel("w_q/kernel", p.dim);
-    w_q_bias = bias("w_q/bias", p.dim);
-    w_k = kernel("w_k/kernel", head);
-    w_k_bias = bias("w_k/bias", head);
-    w_v = kernel("w_v/kernel", head);
-    w_v_bias = bias("w_v/bias", head);
-    w_o = kernel("w_o/kernel", p.dim);
-    w_o_bias = bias("w_o/bias", p.dim);
+    w_q = b.dense("w_q", d, d, p);
+    w_k = b.dense("w_k", d, head, p);
+    w_v = b.dense("w_v", d, head, p);
+    w_o = b.dense("w_o", d, d, p);
     if (p.use_downsampling) {
-      downsample = b.weight("downsample/kernel", {3, 3, head, 1}, p.kernel_initializer,
-                            p.kernel_regularizer);
-      downsample_bias = b.weight("downsample/bias", {head}, "zeros");
+      downsample.kernel = b.weight("downsample/kernel", {3, 3, head, 1}, p.kernel_initializer,
+                                   p.kernel_regularizer);
+      downsample.bias = b.weight("downsample/bias", {head}, "zeros");
     }
-    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, b.positions(0, 4), head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, 1, key_pixels(b), head});
+    attn_prob = b.probability("attn_prob", p);
+    q_norm = b.qk_norm("q_norm", p, {-1, p.num_heads, b.positions(0, 4), head});
+    k_norm = b.qk_norm("k_norm", p, {-1, 1, key_pixels(b), head});
   }
 
   void forward(Call& c, const Arguments&) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 4)
-      fail("Input must be 4D (batch, height, width, dim), got shape %s", x.shape_text().c_str());
-    if (x.dim(3) != p.dim)
-      fail("Input last dimension (%lld) must match dim (%lld), got shape %s",
-           static_cast<long long>(x.dim(3)), static_cast<long long>(p.dim), x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_feature_map(x, p.dim, "dim");
 
     // 1. and 2. Projections, numbered by pixel row by row; keys and values on their own grid.
     const Tensor pixels = positions(x);
-    Tensor q = split_heads(linear(pixels, c[w_q], c[w_q_bias]), p.num_heads);
+    Tensor q = split_heads(dense(c, w_q, pixels), p.num_heads);
     const auto keys = [&](const Tensor& t) {
       if (!p.use_downsampling) return split_heads(t, 1);
       const Tensor map = t.reshape({x.dim(0), x.dim(1), x.dim(2), head});
-      return split_heads(positions(depthwise_conv2d(map, c[downsample], c[downsample_bias], 2)), 1);
+      return split_heads(
+          positions(depthwise_conv2d(map, c[downsample.kernel], c[downsample.bias], 2)), 1);
     };
-    Tensor k = keys(linear(pixels, c[w_k], c[w_k_bias]));
-    const Tensor v = keys(linear(pixels, c[w_v], c[w_v_bias]));
+    Tensor k = keys(dense(c, w_k, pixels));
+    const Tensor v = keys(dense(c, w_v, pixels));
     // 4. to 7. Every query head meets the one head of keys and values.
     q = norm(c, q_norm, q);
     k = norm(c, k_norm, k);
-    const Attended o = attention(c, q, k, v, attn_prob,
-                                 {.scale = 1.0 / std::sqrt(static_cast<double>(head)),
-                                  .dropout = c.training() ? p.dropout_rate : 0.0},
-                                 c.input(1), {}, c.wants(1));
-    const Tensor y = linear(merge_heads(o.output), c[w_o], c[w_o_bias]);
+    const Attended o =
+        attention(c, q, k, v, attn_prob, {.dropout = p.dropout_rate}, c.input(1), {}, c.wants(1));
+    const Tensor y = dense(c, w_o, merge_heads(o.output));
     // 8. The residual.
     c.output(0, add(x, mul(y.reshape(x.shape()), c[lambda])));
     if (c.wants(1)) c.output(1, o.weights);

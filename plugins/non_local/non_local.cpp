@@ -65,64 +65,36 @@ struct NonLocalAttention : Layer<Params> {
         .options("normalization")
         .alias({"output_norm_kwargs"})
         .doc("options of normalization");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type).norm().doc("norm of queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.field("intermediate_activation", &Params::intermediate_activation)
-        .activation()
-        .doc("after the depthwise convolution and on the keys");
-    s.field("intermediate_activation_args", &Params::intermediate_activation_args)
-        .options("intermediate_activation")
-        .doc("its options");
-    s.field("output_activation", &Params::output_activation).activation().doc("at the end");
-    s.field("output_activation_args", &Params::output_activation_args)
-        .options("output_activation")
-        .doc("its options");
+    blocks::probability(s);
+    blocks::qk_norm(s, "norm of queries and keys");
+    blocks::activation(s, "intermediate_activation", &Params::intermediate_activation,
+                       "intermediate_activation_args", &Params::intermediate_activation_args,
+                       "after the depthwise convolution and on the keys");
+    blocks::activation(s, "output_activation", &Params::output_activation, "output_activation_args",
+                       &Params::output_activation_args, "at the end");
     s.field("output_channels", &Params::output_channels)
         .doc("width of the output; 0 or less: that of the input");
     s.field("dropout_rate", &Params::dropout_rate)
         .at_least(0)
         .below(1)
         .doc("dropout on the attention weights and, drawn again, on the output");
-    s.field("kernel_initializer", &Params::kernel_initializer)
-        .initializer()
-        .doc("of all five kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer)
-        .regularizer()
-        .doc("of all five kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
+    blocks::kernels_and_biases(s, "of all five kernels", "of all biases");
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the outputs of the five convolutions and of the layer");
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
+    blocks::attention_mask(
+        s,
+        "whole numbers: keys that may be used (> 0); floating: added to the scores, (key), (query, "
+        "key) or (batch, query, key). The convolution before, and statistics of a batch in "
+        "training calls, are over all pixels")
         .numbers()
-        .partial()
-        .doc(
-            "whole numbers: keys that may be used (> 0); floating: added to the scores, (key), "
-            "(query, key) or (batch, query, key). The convolution before, and statistics of a "
-            "batch in "
-            "training calls, are over all pixels");
+        .partial();
     s.output("output", "batch, height, width, channels");
   }
 
-  // One of the four 1x1 convolutions.
-  struct Pointwise {
-    Weight kernel, bias;
-    int64_t in = 0, out = 0;
-  };
-
   int64_t channels = 0, width = 0;
-  Weight depthwise, depthwise_bias;
-  Pointwise query, key, value, output;
+  Dense depthwise, query, key, value, output;
   Norm output_norm, q_norm, k_norm;
   Activation depthwise_activation, key_activation, output_activation;
   Probability attn_prob;
@@ -138,19 +110,15 @@ struct NonLocalAttention : Layer<Params> {
     width = p.attention_mode == "dot_product" ? p.attention_channels
                                               : std::max<int64_t>(1, p.attention_channels / 8);
     const int64_t out = p.output_channels > 0 ? p.output_channels : channels;
-    depthwise = b.weight("depthwise_conv/kernel", {p.kernel_size[0], p.kernel_size[1], channels, 1},
-                         p.kernel_initializer, p.kernel_regularizer);
-    depthwise_bias = b.weight("depthwise_conv/bias", {channels}, p.bias_initializer,
-                              p.bias_regularizer, p.use_bias);
-    const auto pointwise = [&](const char* kernel, const char* bias, int64_t from, int64_t to) {
-      return Pointwise{
-          b.weight(kernel, {1, 1, from, to}, p.kernel_initializer, p.kernel_regularizer),
-          b.weight(bias, {to}, p.bias_initializer, p.bias_regularizer, p.use_bias), from, to};
+    depthwise = b.dense("depthwise_conv", {p.kernel_size[0], p.kernel_size[1], channels, 1},
+                        channels, p, p.use_bias);
+    const auto pointwise = [&](const char* convolution, int64_t from, int64_t to) {
+      return b.dense(convolution, {1, 1, from, to}, to, p, p.use_bias);
     };
-    query = pointwise("query_conv/kernel", "query_conv/bias", channels, width);
-    key = pointwise("key_conv/kernel", "key_conv/bias", channels, width);
-    value = pointwise("value_conv/kernel", "value_conv/bias", channels, width);
-    output = pointwise("output_conv/kernel", "output_conv/bias", width, out);
+    query = pointwise("query_conv", channels, width);
+    key = pointwise("key_conv", channels, width);
+    value = pointwise("value_conv", channels, width);
+    output = pointwise("output_conv", width, out);
     std::optional<std::string> name = p.normalization;
     if (name && (*name == "batch" || *name == "layer")) *name += "_norm";
     output_norm = b.norm("output_norm", name, p.normalization_kwargs,
@@ -163,30 +131,22 @@ struct NonLocalAttention : Layer<Params> {
                      {-1, in.dim[1], in.dim[2], width});
     output_activation = b.activation("output_activation", p.output_activation,
                                      p.output_activation_args, {-1, in.dim[1], in.dim[2], out});
-    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, b.positions(0, 4), width});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs, {-1, b.positions(0, 4), width});
+    attn_prob = b.probability("attn_prob", p);
+    q_norm = b.qk_norm("q_norm", p, {-1, b.positions(0, 4), width});
+    k_norm = b.qk_norm("k_norm", p, {-1, b.positions(0, 4), width});
     activity = b.regularizer(p.activity_regularizer);
   }
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 4)
-      fail("Input must be 4D (batch, height, width, channels), got shape %s",
-           x.shape_text().c_str());
-    if (x.dim(3) != channels)
-      fail("Input has %lld channels, but the layer was built for %lld, got shape %s",
-           static_cast<long long>(x.dim(3)), static_cast<long long>(channels),
-           x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_feature_map(x, channels);
     const int64_t batch = x.dim(0), pixels = x.dim(1) * x.dim(2);
-    const double rate = c.training() ? p.dropout_rate : 0.0;
     Tensor keep, bias;
     read_mask(c.input(1), x.dtype(), batch, pixels, keep, bias);
     if (bias) warn_of_keep_mask(c, bias);
 
     // 1. Depthwise convolution and activation; 2. norm.
-    Tensor u = depthwise_conv2d(x, c[depthwise], c[depthwise_bias]);
+    Tensor u = depthwise_conv2d(x, c[depthwise.kernel], c[depthwise.bias]);
     penalize(c, activity, "depthwise_conv/activity", u);
     u = norm(c, output_norm, activation(c, depthwise_activation, u));
     // 3. Queries, keys and values of one head. Only the keys go through the activation.
@@ -199,19 +159,21 @@ struct NonLocalAttention : Layer<Params> {
     // 4. and 5. Scores, mask, probability.
     const double scale =
         p.attention_mode == "dot_product" ? 1.0 / std::sqrt(static_cast<double>(width)) : 1.0;
-    const Attended o = attention(c, split_heads(q, 1), split_heads(k, 1), split_heads(v, 1),
-                                 attn_prob, {.scale = scale, .dropout = rate}, keep, bias);
+    const Attended o =
+        attention(c, split_heads(q, 1), split_heads(k, 1), split_heads(v, 1), attn_prob,
+                  {.scale = scale, .dropout = p.dropout_rate}, keep, bias);
     // 6. Back to the map.
     const Tensor map = o.output.reshape({batch, x.dim(1), x.dim(2), width});
     Tensor y = activation(c, output_activation, convolve(c, output, map, "output_conv/activity"));
-    y = dropout(c, y, rate);
+    y = dropout(c, y, p.dropout_rate);
     penalize(c, activity, "activity", y);
     c.output(0, std::move(y));
   }
 
  private:
-  Tensor convolve(Call& c, const Pointwise& w, const Tensor& x, const char* name) const {
-    const Tensor y = linear(x, c[w.kernel].reshape({w.in, w.out}), c[w.bias]);
+  Tensor convolve(Call& c, const Dense& w, const Tensor& x, const char* name) const {
+    const Tensor kernel = c[w.kernel];  // (1, 1, in, out)
+    const Tensor y = linear(x, kernel.reshape({kernel.dim(2), kernel.dim(3)}), c[w.bias]);
     penalize(c, activity, name, y);
     return y;
   }

@@ -44,25 +44,19 @@ struct PerformerAttention : Layer<Params, Arguments> {
         .doc(
             "length of the random rows in units of sqrt(head size); 0: as of "
             "normal vectors");
-    s.field("dropout_rate", &Params::dropout_rate).between(0, 1).doc("dropout on the output");
+    blocks::dropout(s, "dropout on the output");
     s.field("use_bias", &Params::use_bias).doc("biases in both projections");
     s.field("seed", &Params::seed).doc("of the random rows; null: drawn when the layer is made");
     s.field("feature_map", &Params::feature_map)
         .choices({"positive", "clamped_trig"})
         .doc("clamped_trig: for comparison only, no approximation of softmax");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of both biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
-    s.divisible<0, 1>();
+    blocks::kernels_and_biases(s, "of both kernels", "of both biases");
+    s.divisible(&Params::dim, &Params::num_heads);
     s.rule(
         "nb_features ({nb_features}) must be at least 2 for feature_map "
         "'clamped_trig'",
-        [](const attn_value* v) -> int32_t {
-          return v[2].u.i >= 2 || std::string_view(v[8].u.s) != "clamped_trig";
+        [](const Params& p) {
+          return p.nb_features >= 2 || p.feature_map != "clamped_trig";
         });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
@@ -73,7 +67,8 @@ struct PerformerAttention : Layer<Params, Arguments> {
 
   int64_t head = 0;
   bool trig = false;
-  Weight qkv, qkv_bias, output, output_bias, projection;
+  Dense qkv, output;
+  Weight projection;
   State sums;
 
   void build(Builder& b) {
@@ -86,14 +81,8 @@ struct PerformerAttention : Layer<Params, Arguments> {
           "numbers",
           static_cast<long long>(p.nb_features), static_cast<long long>(d),
           static_cast<long long>(kMostNumbers));
-    qkv =
-        b.weight("qkv_projection/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv_projection/bias", {columns}, p.bias_initializer, p.bias_regularizer,
-                        p.use_bias);
-    output =
-        b.weight("output_projection/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
-    output_bias =
-        b.weight("output_projection/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
+    qkv = b.dense("qkv_projection", d, columns, p);
+    output = b.dense("output_projection", d, d, p);
     // The host has drawn a seed where none was given.
     const uint64_t seed = p.seed.value_or(0);
     const int64_t rows = trig ? p.nb_features / 2 : p.nb_features;
@@ -113,21 +102,18 @@ struct PerformerAttention : Layer<Params, Arguments> {
       fail("Last dimension of input (%lld) must match dim (%lld), got shape %s",
            static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
     check_sequence(x, p.dim);
-    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
+    const Tensor a = dense(c, qkv, x);
     const Tensor q = split_heads(a, p.num_heads, 0, 3), k = split_heads(a, p.num_heads, 1, 3),
                  v = split_heads(a, p.num_heads, 2, 3), w = c[projection];
     const Tensor before = p.causal ? c.get(sums) : Tensor{};
     const bool keep = p.causal && c.stateful();
-    const auto out = call<attn::performer::attend, 2>(
-        q,
-        std::array{detail::bool_value(p.causal), detail::bool_value(trig),
-                   detail::int_value(p.nb_features)},
-        std::array{&q, &k, &v, &w, before ? &before : nullptr}, keep ? 3u : 1u);
+    const auto out = call<attn::performer::attend>({q, k, v, w, before}, {p.causal, trig, p.nb_features},
+                                                    keep ? 3u : 1u);
     if (keep) {
       c.set(sums, out[1]);
       c.advance(x.dim(1));
     }
-    c.output(0, dropout(c, linear(merge_heads(out[0]), c[output], c[output_bias]), p.dropout_rate));
+    c.output(0, dropout(c, dense(c, output, merge_heads(out[0])), p.dropout_rate));
   }
 
  private:

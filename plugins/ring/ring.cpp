@@ -5,7 +5,6 @@
 // and norms see the own ones, attention meets the keys of the others.
 #include <attn/sdk/plugin.hpp>
 
-#include <cmath>
 
 using namespace attn::sdk;
 
@@ -42,53 +41,32 @@ struct RingAttention : Layer<Params, Arguments> {
     s.field("block_size", &Params::block_size)
         .above(0)
         .doc("most keys that are taken at a time: memory and speed, no effect on the result");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights");
+    blocks::dropout(s);
     s.field("use_bias", &Params::use_bias).doc("biases in all four projections");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of all kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of all biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of all kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of all biases");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.divisible<0, 1>();
+    blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::qk_norm(s);
+    s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"batch, key", "batch, query, key", "batch, head, query, key"})
         .mask()
         .doc("keys that may be used (> 0); lower-triangular for causal attention");
-    s.argument("return_attention_weights", &Arguments::return_attention_weights)
-        .alias({"return_attention_scores"})
-        .doc("taken for the sake of callers that pass it; no effect: weights never exist");
+    blocks::return_attention_weights(
+        s, "taken for the sake of callers that pass it; no effect: weights never exist");
     s.output("output", "batch, seq, dim");
   }
 
-  struct Projection {
-    Weight kernel, bias;
-  };
-  Projection query, key, value, output;
+  Dense query, key, value, output;
   Norm q_norm, k_norm;
   Probability softmax;
 
   void build(Builder& b) {
-    const int64_t d = p.dim, head = p.dim / p.num_heads;
-    const auto projection = [&](const char* kernel, const char* bias) {
-      return Projection{b.weight(kernel, {d, d}, p.kernel_initializer, p.kernel_regularizer),
-                        b.weight(bias, {d}, p.bias_initializer, p.bias_regularizer, p.use_bias)};
-    };
-    query = projection("w_q/kernel", "w_q/bias");
-    key = projection("w_k/kernel", "w_k/bias");
-    value = projection("w_v/kernel", "w_v/bias");
-    output = projection("w_o/kernel", "w_o/bias");
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, b.positions(0, 3), head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, b.positions(0, 3), head});
+    const int64_t d = p.dim, h = p.num_heads, tokens = b.positions(0, 3);
+    query = b.dense("w_q", d, d, p);
+    key = b.dense("w_k", d, d, p);
+    value = b.dense("w_v", d, d, p);
+    output = b.dense("w_o", d, d, p);
+    q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, d / h});
+    k_norm = b.qk_norm("k_norm", p, {-1, h, tokens, d / h});
     softmax = b.probability("softmax", "softmax", {});
   }
 
@@ -98,19 +76,14 @@ struct RingAttention : Layer<Params, Arguments> {
     check_sequence(x, p.dim, "Input", part != nullptr);
     check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
     if (part) check_part(*part);
-    const auto heads = [&](const Projection& w) {
-      return split_heads(linear(x, c[w.kernel], c[w.bias]), p.num_heads);
-    };
+    const auto heads = [&](const Dense& w) { return split_heads(dense(c, w, x), p.num_heads); };
     const Tensor q = norm(c, q_norm, heads(query));
     const Tensor k = norm(c, k_norm, heads(key));
     const Tensor v = heads(value);
-    const AttentionOptions options{
-        .scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
-        .dropout = c.training() ? p.dropout_rate : 0.0,
-        .tile = p.block_size};
-    const Tensor o = part ? attention_parts(q, k, v, *part, options, mask)
+    const AttentionOptions options{.dropout = p.dropout_rate, .tile = p.block_size};
+    const Tensor o = part ? attention_parts(c, q, k, v, *part, options, mask)
                           : attention(c, q, k, v, softmax, options, mask).output;
-    c.output(0, linear(merge_heads(o), c[output.kernel], c[output.bias]));
+    c.output(0, dense(c, output, merge_heads(o)));
   }
 
  private:

@@ -144,7 +144,7 @@ TEST_CASE("rpc: gradients agree with differences, also with equal and zero singu
   const bool masked = GENERATE(false, true);
   const auto layer = create_attention_layer(
       "rpc", {{"dim", 8}, {"num_heads", 2}, {"svd_threshold", 0.2}, {"max_pcp_iter", 6}});
-  layer->build({Shape{1, 11, 8}, std::nullopt, std::nullopt}, {.dtype = ATTN_F64, .seed = 3});
+  layer->build({Shape{1, 11, 8}, std::nullopt}, {.dtype = ATTN_F64, .seed = 3});
   Array base = random({1, 11, 8}, 5, 2);
   if (equal_tokens)  // rank 1: ten singular values are 0
     for (int64_t i = 1; i < 11; ++i)
@@ -204,7 +204,7 @@ TEST_CASE("rpc: larger matrices, whose columns are no whole vectors") {
   const Json parameters{{"dim", 16}, {"num_heads", 2}, {"svd_threshold", 0.5}};
   const Layer layer = make("rpc", parameters, {{1, n, 16}});
   const auto exact = create_attention_layer("rpc", parameters);
-  exact->build({Shape{1, n, 16}, std::nullopt, std::nullopt}, {.dtype = ATTN_F64, .seed = 7});
+  exact->build({Shape{1, n, 16}, std::nullopt}, {.dtype = ATTN_F64, .seed = 7});
   for (const WeightInfo& w : layer->weights()) exact->set_weight(w.name, layer->weight(w.name));
   const Array x = random({1, n, 16}, 8, 2), y64 = exact->forward(wide(x));
   Array y(ATTN_F32, {1, n, 16});
@@ -245,9 +245,9 @@ TEST_CASE("rpc: what a call refuses") {
   CHECK_THAT(refusal([&] { return layer->forward({x, filled({2, 8}, 1)}); }), says("(2, 8)"));
   CHECK_THAT(refusal([&] { return layer->forward({x, filled({2, 9, 1}, 1)}); }), says("(2, 9, 1)"));
   CHECK_THAT(refusal([&] {
-               return layer->forward({x, filled({2, 9}, 1), filled({2, 9}, 1)});
+               return layer->forward({x, filled({2, 9}, 1), Input("mask", filled({2, 9}, 1))});
              }),
-             says("attention_mask and mask are the same input"));
+             says("given twice"));
   // Along the queries a mask of keys is constant.
   const Layer columns = small({{"probability_config", Json{{"axis", -2}}}});
   CHECK_THAT(refusal([&] { return columns->forward({x, filled({2, 9}, 1)}); }), says("(2, 9)"));

@@ -6,7 +6,6 @@
 #include <attn/sdk/plugin.hpp>
 
 #include <array>
-#include <cmath>
 #include <limits>
 
 using namespace attn::sdk;
@@ -75,51 +74,31 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   static void describe(Schema<Params, Arguments>& s) {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
-    s.field("dropout_rate", &Params::dropout_rate)
-        .between(0, 1)
-        .doc("dropout on the attention weights");
+    blocks::dropout(s);
     s.field("use_bias", &Params::use_bias).doc("biases in both projections");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of both biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.divisible<0, 1>();
+    blocks::kernels_and_biases(s, "of both kernels", "of both biases");
+    blocks::probability(s);
+    blocks::qk_norm(s);
+    s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("modality A, then modality B");
-    s.input("attention_mask", {"key", "batch, key", "batch, query, key", "batch, head, query, key"})
-        .mask()
-        .doc("keys that may be used (> 0), over the whole sequence");
+    blocks::attention_mask(s, "keys that may be used (> 0), over the whole sequence");
     s.argument("split_sizes", &Arguments::split_sizes)
         .required()
         .doc("[a, b] or [a anchors, a queries, b anchors, b queries]; sums to the sequence length");
     s.output("output", "batch, seq, dim").doc("tokens in the order of the input");
   }
 
-  Weight qkv, qkv_bias, proj, proj_bias;
+  Dense qkv, proj;
   Norm q_norm, k_norm;
   Probability attn_prob;
 
   void build(Builder& b) {
     const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
-    qkv = b.weight("qkv/kernel", {d, columns}, p.kernel_initializer, p.kernel_regularizer);
-    qkv_bias = b.weight("qkv/bias", {columns}, p.bias_initializer, p.bias_regularizer, p.use_bias);
-    proj = b.weight("proj/kernel", {d, d}, p.kernel_initializer, p.kernel_regularizer);
-    proj_bias = b.weight("proj/bias", {d}, p.bias_initializer, p.bias_regularizer, p.use_bias);
-    attn_prob = b.probability("attn_prob", p.probability_type, p.probability_config);
-    q_norm = b.norm("q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, b.positions(0, 3), head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, b.positions(0, 3), head});
+    qkv = b.dense("qkv", d, columns, p);
+    proj = b.dense("proj", d, d, p);
+    attn_prob = b.probability("attn_prob", p);
+    q_norm = b.qk_norm("q_norm", p, {-1, p.num_heads, b.positions(0, 3), head});
+    k_norm = b.qk_norm("k_norm", p, {-1, p.num_heads, b.positions(0, 3), head});
   }
 
   void forward(Call& c, const Arguments& arguments) const {
@@ -135,7 +114,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
         context(c, heads, mask, split, 1, "B to A"),
     };
     const Tensor both = !part[0] ? part[1] : !part[1] ? part[0] : concat({&part[0], &part[1]}, 1);
-    c.output(0, linear(both, c[proj], c[proj_bias]));
+    c.output(0, dense(c, proj, both));
   }
 
  private:
@@ -153,7 +132,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   }
 
   Heads project_all(Call& c, const Tensor& x, const Split& split) const {
-    const Tensor a = linear(x, c[qkv], c[qkv_bias]);
+    const Tensor a = dense(c, qkv, x);
     return {norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)),
             norm(c, k_norm, split_heads(a, p.num_heads, 1, 3)), split_heads(a, p.num_heads, 2, 3),
             split.keys};
@@ -162,7 +141,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   Heads project_anchors(Call& c, const Tensor& x, const Split& split) const {
     const int64_t d = p.dim;
     const Range of_a = split.keys[1], of_b = split.keys[0];
-    const Tensor w = c[qkv], bias = c[qkv_bias];
+    const Tensor w = c[qkv.kernel], bias = c[qkv.bias];
     const auto columns = [&](int64_t begin, int64_t end, const Tensor& from) {
       return linear(from, w.slice(1, begin, end), bias ? bias.slice(0, begin, end) : bias);
     };
@@ -192,12 +171,9 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
       return merge_heads(select(nothing, queries, nothing));
     }
     c.label(label);
-    const Attended o =
-        attention(c, queries, heads.k.slice(2, keys.begin, keys.end),
-                  heads.v.slice(2, keys.begin, keys.end), attn_prob,
-                  {.scale = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads)),
-                   .dropout = c.training() ? p.dropout_rate : 0.0},
-                  block(mask, rows, split.keys[direction]));
+    const Attended o = attention(
+        c, queries, heads.k.slice(2, keys.begin, keys.end), heads.v.slice(2, keys.begin, keys.end),
+        attn_prob, {.dropout = p.dropout_rate}, block(mask, rows, split.keys[direction]));
     return merge_heads(o.output);
   }
 

@@ -32,28 +32,23 @@ struct SpatialAttention : Layer<Params> {
         .odd()
         .doc("rows and columns of the convolution");
     s.field("use_bias", &Params::use_bias).doc("bias of the convolution");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of the kernel");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of the kernel");
-    s.field("gate_activation_type", &Params::gate_activation_type)
-        .activation()
-        .doc("from the convolution to the gates");
-    s.field("gate_activation_args", &Params::gate_activation_args)
-        .options("gate_activation_type")
-        .doc("its options");
+    blocks::kernels(s, "of the kernel");
+    blocks::activation(s, "gate_activation_type", &Params::gate_activation_type,
+                       "gate_activation_args", &Params::gate_activation_args,
+                       "from the convolution to the gates");
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.input("attention_mask", {}).mask().unused().doc("of any shape; accepted, no effect");
     s.output("output", "batch, height, width, 1").doc("the gates");
   }
 
-  Weight kernel, bias;
+  Dense conv;
   Activation gate;
 
   void build(Builder& b) {
     const attn_shape& in = b.input(0);
     const bool is_map = in.rank == 4;
-    kernel = b.weight("spatial_attention_conv/kernel", {p.kernel_size, p.kernel_size, 2, 1},
-                      p.kernel_initializer, p.kernel_regularizer);
-    bias = b.weight("spatial_attention_conv/bias", {1}, "zeros", {}, p.use_bias);
+    conv =
+        b.dense("spatial_attention_conv", {p.kernel_size, p.kernel_size, 2, 1}, 1, p, p.use_bias);
     gate = b.activation("spatial_attention_gate_activation", p.gate_activation_type,
                         p.gate_activation_args,
                         {-1, is_map ? in.dim[1] : -1, is_map ? in.dim[2] : -1, 1});
@@ -61,12 +56,9 @@ struct SpatialAttention : Layer<Params> {
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 4)
-      fail("Input must be 4D (batch, height, width, channels), got shape %s",
-           x.shape_text().c_str());
-    if (x.size() == 0) fail("Input must not be empty, got shape %s", x.shape_text().c_str());
+    check_feature_map(x, -1);
     // Plane 0 is the mean, plane 1 the maximum; zeros surround these, not x.
-    c.output(0, activation(c, gate, conv2d(mean_max(x, {3}), c[kernel], c[bias])));
+    c.output(0, activation(c, gate, conv2d(mean_max(x, {3}), c[conv.kernel], c[conv.bias])));
   }
 };
 

@@ -4,7 +4,6 @@
 // al. 2021, eq. 4 and section 3.2).
 #include "operators.hpp"
 
-#include <cmath>
 
 using namespace attn::sdk;
 
@@ -66,22 +65,10 @@ struct WindowAttention : Layer<Params> {
     s.field("kan_activation", &Params::kan_activation)
         .activation()
         .doc("of a spline key projection; no effect in mode linear");
-    s.field("probability_type", &Params::probability_type).probability().doc("scores to weights");
-    s.field("probability_config", &Params::probability_config)
-        .options("probability_type")
-        .doc("its options");
-    s.field("qk_norm_type", &Params::qk_norm_type)
-        .norm()
-        .doc("norm of each head's queries and keys");
-    s.field("qk_norm_kwargs", &Params::qk_norm_kwargs).options("qk_norm_type").doc("its options");
-    s.field("kernel_initializer", &Params::kernel_initializer).initializer().doc("of both kernels");
-    s.field("bias_initializer", &Params::bias_initializer)
-        .initializer()
-        .nullable()
-        .doc("of both biases");
-    s.field("kernel_regularizer", &Params::kernel_regularizer).regularizer().doc("of both kernels");
-    s.field("bias_regularizer", &Params::bias_regularizer).regularizer().doc("of both biases");
-    s.divisible<0, 2>();
+    blocks::probability(s);
+    blocks::qk_norm(s);
+    blocks::kernels_and_biases(s, "of both kernels", "of both biases");
+    s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"})
         .doc("a sequence, laid out row by row on the smallest square grid that holds it");
     s.input("attention_mask", {"batch, key", "batch, query, key"})
@@ -90,7 +77,8 @@ struct WindowAttention : Layer<Params> {
     s.output("output", "batch, seq, dim");
   }
 
-  Weight table, qkv, qkv_bias, proj, proj_bias;
+  Weight table;
+  Dense qkv, proj;
   Norm q_norm, k_norm;
   Probability attn_prob;
 
@@ -104,20 +92,11 @@ struct WindowAttention : Layer<Params> {
     table = b.weight("single_window_attention/relative_position_bias_table",
                      {(2 * w - 1) * (2 * w - 1), p.num_heads}, narrow, {},
                      p.use_relative_position_bias);
-    qkv = b.weight("single_window_attention/qkv/kernel", {d, columns}, p.kernel_initializer,
-                   p.kernel_regularizer);
-    qkv_bias = b.weight("single_window_attention/qkv/bias", {columns}, p.bias_initializer,
-                        p.bias_regularizer, p.qkv_bias);
-    proj = b.weight("single_window_attention/proj/kernel", {d, d}, p.kernel_initializer,
-                    p.kernel_regularizer);
-    proj_bias = b.weight("single_window_attention/proj/bias", {d}, p.bias_initializer,
-                         p.bias_regularizer, p.proj_bias);
-    attn_prob = b.probability("single_window_attention/attn_prob", p.probability_type,
-                              p.probability_config);
-    q_norm = b.norm("single_window_attention/q_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, w * w, head});
-    k_norm = b.norm("single_window_attention/k_norm", p.qk_norm_type, p.qk_norm_kwargs,
-                    {-1, p.num_heads, w * w, head});
+    qkv = b.dense("single_window_attention/qkv", d, columns, p, p.qkv_bias);
+    proj = b.dense("single_window_attention/proj", d, d, p, p.proj_bias);
+    attn_prob = b.probability("single_window_attention/attn_prob", p);
+    q_norm = b.qk_norm("single_window_attention/q_norm", p, {-1, p.num_heads, w * w, head});
+    k_norm = b.qk_norm("single_window_attention/k_norm", p, {-1, p.num_heads, w * w, head});
   }
 
   void forward(Call& c) const {
@@ -127,8 +106,8 @@ struct WindowAttention : Layer<Params> {
     check_mask(c.input(1), batch, tokens, cells);
 
     // Projected before the cut: padding cells need no product, they are the bias.
-    const Tensor projected = linear(x, c[qkv], c[qkv_bias]);
-    const Tensor a = cut(projected, c[qkv_bias], batch);
+    const Tensor projected = dense(c, qkv, x);
+    const Tensor a = cut(projected, c[qkv.bias], batch);
     // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
     // queries.
     const attn::window::Grid grid(tokens, p.window_size);
@@ -138,13 +117,11 @@ struct WindowAttention : Layer<Params> {
     const Tensor q = corner(norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)), rows, columns);
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
     const Tensor v = split_heads(a, p.num_heads, 2, 3);
-    const double usual = 1.0 / std::sqrt(static_cast<double>(p.dim / p.num_heads));
-    const Attended o = attention(
-        c, q, k, v, attn_prob,
-        {.scale = p.qk_scale.value_or(usual), .dropout = c.training() ? p.attn_dropout_rate : 0.0},
-        mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
+    const Attended o =
+        attention(c, q, k, v, attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
+                  mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
     const Tensor y = join(merge_heads(o.output), tokens);
-    c.output(0, linear(y, c[proj], c[proj_bias]));
+    c.output(0, dense(c, proj, y));
   }
 
  private:
@@ -157,32 +134,19 @@ struct WindowAttention : Layer<Params> {
   }
   [[nodiscard]] Tensor cut(const Tensor& x, const Tensor& fill, int64_t batch) const {
     if (is_one_window(x.dim(1))) return x;
-    return detail::run<detail::OwnTag<attn::window::cut>, 1>(
-        x, std::array{detail::int_value(p.window_size), detail::int_value(batch)},
-        std::array{&x, fill ? &fill : nullptr})[0];
+    return call<attn::window::cut>({x, fill}, {p.window_size, batch});
   }
   [[nodiscard]] Tensor join(const Tensor& x, int64_t tokens) const {
     if (is_one_window(tokens)) return x;
-    return call<attn::window::join, 1>(
-        x, std::array{detail::int_value(p.window_size), detail::int_value(tokens)},
-        std::array{&x})[0];
+    return call<attn::window::join>({x}, {p.window_size, tokens});
   }
   [[nodiscard]] Tensor corner(const Tensor& x, int64_t rows, int64_t columns) const {
     if (rows == p.window_size && columns == p.window_size) return x;
-    return call<attn::window::corner, 1>(
-        x,
-        std::array{detail::int_value(p.window_size), detail::int_value(rows),
-                   detail::int_value(columns)},
-        std::array{&x})[0];
+    return call<attn::window::corner>({x}, {p.window_size, rows, columns});
   }
   [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns) const {
     if (!p.use_relative_position_bias) return {};
-    const Tensor t = c[table];
-    return call<attn::window::position_bias, 1>(
-        t,
-        std::array{detail::int_value(p.window_size), detail::int_value(rows),
-                   detail::int_value(columns)},
-        std::array{&t})[0];
+    return call<attn::window::position_bias>({c[table]}, {p.window_size, rows, columns});
   }
 
   static void check_mask(const Tensor& mask, int64_t batch, int64_t tokens, int64_t cells) {
