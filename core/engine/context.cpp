@@ -165,7 +165,7 @@ Tensor* Context::keep_mask(const attn_view& v) {
   parallel_.loop(size_of(v) / n, std::max<int64_t>(1, kMaskGrain / n),
                  [&](int64_t begin, int64_t end, int) {
                    ops::for_rows(v, begin, end, [&](int64_t r, int64_t first) {
-                     sdk::read_keep(v, first, step, n, out + r * n);
+                     sdk::read_mask(v, first, step, n, out + r * n);
                      return true;
                    });
                  });

@@ -100,9 +100,34 @@ void sort(int64_t n, float* x, int32_t descending) {
     std::sort(x, x + n);
 }
 
+// As the kernels do it: each element of c, then its products added in order.
+template <class T>
+void matmul_serial(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col,
+                   const T* b, int64_t b_row, int64_t b_col, T* c, int64_t c_row,
+                   int32_t accumulate) {
+  if (kernels::use_kernels()) {
+    if constexpr (sizeof(T) == sizeof(float))
+      return kernels::table().matmul_serial_f32(m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row,
+                                                accumulate);
+    else
+      return kernels::table().matmul_serial_f64(m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row,
+                                                accumulate);
+  }
+  for (int64_t i = 0; i < m; ++i) {
+    T* row = c + i * c_row;
+    if (!accumulate) std::fill_n(row, n, T(0));
+    for (int64_t p = 0; p < k; ++p) {
+      const T x = a[i * a_row + p * a_col];
+      for (int64_t j = 0; j < n; ++j) row[j] += x * b[p * b_row + j * b_col];
+    }
+  }
+}
+
 }  // namespace
 
-const attn_kernels kHostKernels = {sizeof(attn_kernels), 0,      matmul, exp_of, softmax,
-                                   log_sum_exp,          sum_of, dot,    sort};
+const attn_kernels kHostKernels = {
+    sizeof(attn_kernels), 0,      matmul, exp_of, softmax,
+    log_sum_exp,          sum_of, dot,    sort,   matmul_serial<float>,
+    matmul_serial<double>};
 
 }  // namespace attn::engine

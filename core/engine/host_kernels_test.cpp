@@ -124,3 +124,76 @@ TEST_CASE("host kernels: sums and products are added in double, sorting goes bot
     for (size_t i = 1; i < z.size(); ++i) REQUIRE(z[i - 1] >= z[i]);
   }
 }
+
+namespace {
+
+auto matmul_serial_of(float) { return kHostKernels.matmul_serial_f32; }
+auto matmul_serial_of(double) { return kHostKernels.matmul_serial_f64; }
+
+// y = a b (+ y), against double, and against itself with other strides; nothing between the rows of y is touched.
+template <class T>
+void check_product(int64_t m, int64_t n, int64_t k, bool accumulate) {
+  const auto numbers = [](int64_t count, uint32_t seed) {
+    const std::vector<float> x = line(count + 1, seed);
+    return std::vector<T>(x.begin(), x.end());
+  };
+  const int64_t gap = 3, row = n + gap;
+  const std::vector<T> a = numbers(m * k, 1), b = numbers(k * n, 2), start = numbers(m * row, 3);
+  const auto transposed = [](const std::vector<T>& x, int64_t rows, int64_t columns) {
+    std::vector<T> y(x.size());
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        y[static_cast<size_t>(j * rows + i)] = x[static_cast<size_t>(i * columns + j)];
+    return y;
+  };
+  const std::vector<T> at = transposed(a, m, k), bt = transposed(b, k, n);
+  const auto run = [&](bool turn_a, bool turn_b) {
+    std::vector<T> y = start;
+    matmul_serial_of(T())(m, n, k, turn_a ? at.data() : a.data(), turn_a ? 1 : k, turn_a ? m : 1,
+                          turn_b ? bt.data() : b.data(), turn_b ? 1 : n, turn_b ? k : 1, y.data(),
+                          row, accumulate);
+    return y;
+  };
+  const std::vector<T> y = run(false, false);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < row; ++j) {
+      const auto at_y = static_cast<size_t>(i * row + j);
+      if (j >= n) {
+        REQUIRE(y[at_y] == start[at_y]);
+        continue;
+      }
+      double sum = accumulate ? static_cast<double>(start[at_y]) : 0, size = std::abs(sum);
+      for (int64_t p = 0; p < k; ++p) {
+        const double x = static_cast<double>(a[static_cast<size_t>(i * k + p)]) *
+                         static_cast<double>(b[static_cast<size_t>(p * n + j)]);
+        sum += x;
+        size += std::abs(x);
+      }
+      const double eps = std::numeric_limits<T>::epsilon();
+      REQUIRE(std::abs(static_cast<double>(y[at_y]) - sum) <=
+              static_cast<double>(k + 1) * eps * size);
+    }
+  CHECK(run(true, false) == y);
+  CHECK(run(false, true) == y);
+  CHECK(run(true, true) == y);
+}
+
+}  // namespace
+
+TEST_CASE("host kernels: products of one thread, any strides, the same bits however operands lie") {
+  const auto before = attn::cpu::level();
+  for (const auto level : attn::cpu::available()) {
+    attn::cpu::set_level(level);
+    // Every number of rows and of vectors that are left over, and more than one block of k.
+    for (const int64_t m : {0, 1, 2, 3, 5, 6, 7, 8, 13, 23})
+      for (const int64_t n : {0, 1, 3, 4, 9, 16, 31, 32, 48, 57, 64, 130})
+        for (const int64_t k : {0, 1, 7, 64, 150})
+          for (const bool accumulate : {false, true}) {
+            INFO(attn::cpu::name(level)
+                 << ": " << m << " x " << n << " x " << k << (accumulate ? " +" : ""));
+            check_product<float>(m, n, k, accumulate);
+            check_product<double>(m, n, k, accumulate);
+          }
+  }
+  attn::cpu::set_level(before);
+}

@@ -35,28 +35,20 @@ Extents extents(const OpCall& c) {
   return {q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3]};
 }
 
-std::string scores_text(const Extents& e) {
-  return "(" + std::to_string(e.b) + ", " + std::to_string(e.h) + ", " + std::to_string(e.q) +
-         ", " + std::to_string(e.k) + ")";
+void check_keep(const attn_view& v, const ScoresShape& scores) {
+  check_mask(v, scores);
+  if (v.shape[v.rank - 1] == 1 && scores[3] > 1)
+    fail("mask of shape %s has extent 1 along the keys; expected %lld: it cannot mask any of %s",
+         shape_text(v).c_str(), static_cast<long long>(scores[3]), scores_text(scores).c_str());
 }
 
-void check_scores(const attn_view& v, const Extents& e, bool mask) {
-  const char* what = mask ? "mask" : "bias";
-  const int least = mask ? 1 : 2;
-  if (v.rank < least || v.rank > 4)
-    fail(
-        "%s of shape %s has rank %d; expected %d to 4, broadcasting to (batch, head, query, key) = "
-        "%s",
-        what, shape_text(v).c_str(), v.rank, least, scores_text(e).c_str());
-  const attn_view f = four_axes(v, mask);
-  const int64_t wanted[] = {e.b, e.h, e.q, e.k};
-  for (int i = 0; i < 4; ++i)
-    if (f.shape[i] != 1 && f.shape[i] != wanted[i])
-      fail("%s of shape %s does not broadcast to (batch, head, query, key) = %s", what,
-           shape_text(v).c_str(), scores_text(e).c_str());
-  if (mask && f.shape[3] == 1 && e.k > 1)
-    fail("mask of shape %s has extent 1 along the keys; expected %lld: it cannot mask any of %s",
-         shape_text(v).c_str(), static_cast<long long>(e.k), scores_text(e).c_str());
+void check_bias(const attn_view& v, const ScoresShape& scores) {
+  bool fits = v.rank >= 2 && v.rank <= 4;
+  for (int i = 0; i < v.rank && fits; ++i)
+    fits = v.shape[i] == 1 || v.shape[i] == scores[static_cast<size_t>(4 - v.rank + i)];
+  if (!fits)
+    fail("bias of shape %s does not broadcast to (batch, head, query, key) = %s",
+         shape_text(v).c_str(), scores_text(scores).c_str());
 }
 
 const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
@@ -88,7 +80,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
     a.mask = keep_bytes(c, *m).scores();
   }
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
-  if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(four_axes(*b, false));
+  if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(bias_axes(*b));
   a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
   set_rule(a, probability_rule<T>(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
@@ -125,10 +117,11 @@ struct attention {
     if (e.g < 1 || e.h % e.g != 0)
       fail("%lld query heads are no multiple of %lld key heads", static_cast<long long>(e.h),
            static_cast<long long>(e.g));
-    if (const attn_view* m = c.in(kKeep)) check_scores(*m, e, true);
+    const ScoresShape scores{e.b, e.h, e.q, e.k};
+    if (const attn_view* m = c.in(kKeep)) check_keep(*m, scores);
     if (const attn_view* b = c.in(kBias)) {
       check_number(c, kBias, "bias");
-      check_scores(*b, e, false);
+      check_bias(*b, scores);
     }
     if (const attn_view* s = c.in(kSlope)) {
       check_number(c, kSlope, "slope");
@@ -163,7 +156,7 @@ struct attention {
     if (c.dout(1)) g.dmap = scores4<const T>(*c.dout(1));
     const Target<T> dq(c, c.din(kQuery)), dk(c, c.din(kKey)), dv(c, c.din(kValue));
     g.dq = dq.view(), g.dk = dk.view(), g.dv = dv.view();
-    if (c.din(kBias)) g.dbias = scores4<T>(four_axes(*c.din(kBias), false));
+    if (c.din(kBias)) g.dbias = scores4<T>(bias_axes(*c.din(kBias)));
     if (c.din(kSlope)) g.dslope = data<T>(*c.din(kSlope));
     kernels::attention_backward(a, g, parallel(c));
     dq.finish();

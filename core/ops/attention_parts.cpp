@@ -226,7 +226,7 @@ struct attention_parts {
              static_cast<long long>(c.integer(kTile)));
   }
   static void check_mask(const attn_view& m, const Shared& s) {
-    const attn_view f = m.rank >= 2 && m.rank <= 4 ? four_axes(m, true) : attn_view{};
+    const attn_view f = m.rank >= 2 && m.rank <= 4 ? mask_axes(m) : attn_view{};
     const int64_t wanted[] = {s.b, s.h, s.own(), m.rank == 2 ? s.own() : s.total()};
     bool good = f.rank == 4 && f.shape[3] == wanted[3];
     for (int i = 0; good && i < 3; ++i) good = f.shape[i] == 1 || f.shape[i] == wanted[i];

@@ -12,16 +12,14 @@
 
 namespace attn::ops {
 
-// A mask seen with four axes: (K), (B, K), (B, Q, K), (B, H, Q, K); or a bias, whose axes count from the end.
-inline attn_view four_axes(const attn_view& v, bool mask) {
-  static constexpr int kMaskAxes[5][4] = {{}, {3}, {0, 3}, {0, 2, 3}, {0, 1, 2, 3}};
+// A bias with four axes; those that it has are the last.
+inline attn_view bias_axes(const attn_view& v) {
   attn_view out = v;
   out.rank = 4;
-  for (int i = 0; i < 4; ++i) out.shape[i] = 1, out.stride[i] = 0;
-  for (int i = 0; i < v.rank; ++i) {
-    const int axis = mask ? kMaskAxes[v.rank][i] : 4 - v.rank + i;
-    out.shape[axis] = v.shape[i];
-    out.stride[axis] = v.shape[i] == 1 ? 0 : v.stride[i];
+  for (int i = 0; i < 4; ++i) {
+    const int from = i - (4 - v.rank);
+    out.shape[i] = from < 0 ? 1 : v.shape[from];
+    out.stride[i] = out.shape[i] == 1 ? 0 : v.stride[from];
   }
   return out;
 }
@@ -56,19 +54,9 @@ struct KeepBytes {
 };
 
 inline KeepBytes keep_bytes(const OpCall& c, const attn_view& mask) {
-  const attn_view f = four_axes(mask, true);
-  const int64_t rows = f.shape[0] * f.shape[1] * f.shape[2], n = f.shape[3];
-  auto* bytes = parallel(c).scratch_array<uint8_t>(static_cast<size_t>(rows * n) + 1);
-  parallel(c).loop(rows, std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1)),
-                   [&](int64_t begin, int64_t end, int) {
-                     for (int64_t r = begin; r < end; ++r) {
-                       const int64_t q = r % f.shape[2], h = r / f.shape[2] % f.shape[1],
-                                     b = r / f.shape[2] / f.shape[1];
-                       read_keep(f, b * f.stride[0] + h * f.stride[1] + q * f.stride[2],
-                                 f.stride[3], n, bytes + r * n);
-                     }
-                   });
-  return {bytes, {f.shape[0], f.shape[1], f.shape[2], n}};
+  const attn_view f = mask_axes(mask);
+  const ScoresShape shape{f.shape[0], f.shape[1], f.shape[2], f.shape[3]};
+  return {read_mask(c, mask, shape), {shape[0], shape[1], shape[2], shape[3]}};
 }
 
 // Where a gradient is added: the slot itself, or zeros that are added to it afterwards.

@@ -3,7 +3,7 @@
 // Masks as the library takes them in: which elements keep, and which masks are those of another library. [any-thread]
 #pragma once
 
-#include <attn/sdk/keep.hpp>
+#include <attn/sdk/read_mask.hpp>
 
 #include "core/ops/op.hpp"
 #include "core/tensor/dtype.hpp"

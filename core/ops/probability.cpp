@@ -170,7 +170,7 @@ struct probability {
       if (!masked_) return row;
       uint8_t* to = flags;
       rows.inner(keep).lines([&](int64_t offset, int64_t step, int64_t n) {
-        read_keep(keep_, k + offset, step, n, to);
+        read_mask(keep_, k + offset, step, n, to);
         to += n;
       });
       const int64_t n = rows.length();

@@ -56,7 +56,7 @@ struct select {
     Grid<4>::of({&y, &when, &a, &b})
         .run(parallel(c), kPiece, [&](auto o, int64_t n, auto s, int64_t, int) {
           uint8_t kept[kPiece];
-          read_keep(when, o[1], s[1], n, kept);
+          read_mask(when, o[1], s[1], n, kept);
           const T* p = data<T>(a) + o[2];
           const T* q = data<T>(b) + o[3];
           for (int64_t i = 0; i < n; ++i)
@@ -72,7 +72,7 @@ struct select {
     Grid<3>::of({&part, &when, &g})
         .run(parallel(c), kPiece, [&](auto o, int64_t n, auto s, int64_t, int) {
           uint8_t kept[kPiece];
-          read_keep(when, o[1], s[1], n, kept);
+          read_mask(when, o[1], s[1], n, kept);
           const T* dy = data<T>(g) + o[2];
           for (int64_t i = 0; i < n; ++i)
             data<T>(part)[o[0] + i * s[0]] = (kept[i] != 0) == (side == 1) ? dy[i * s[2]] : T(0);

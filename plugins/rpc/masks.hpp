@@ -28,7 +28,7 @@ class Masks {
   }
 
  private:
-  void fill(const attn_view& mask, int64_t b, bool normalised[3], uint8_t* any);
+  void fill(int64_t b, const bool normalised[3], uint8_t* any);
 
   int64_t heads_, n_;
   uint8_t *keep_ = nullptr, *present_ = nullptr;  // (B H, n, n) after the rescue; (B H, n)

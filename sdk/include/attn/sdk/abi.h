@@ -315,14 +315,13 @@ typedef struct attn_op_use {
 
 /* ---- what the host lends ------------------------------------------------------------------------ */
 
-/* Numerical kernels for the CPU that runs, for use inside operators. float32. [call-thread] */
+/* Numerical kernels of the CPU level in use, for operators. [any-thread] but for matmul. */
 typedef struct attn_kernels {
   uint32_t struct_size, reserved;
-  /* c[b] = alpha * a[b] x c_b[b] (+ c[b] when accumulate), for `batch` matrices (m, k) x (k, n). Any strides. */
-  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
-                 int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch,
-                 int64_t c_row, int32_t accumulate);
+  /* c[i] = alpha a[i] b[i] (+ c[i] when accumulate), `batch` products (m, k) x (k, n). Any strides. [call-thread] */
+  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+    int64_t a_batch, int64_t a_row, int64_t a_col, const float* b, int64_t b_batch, int64_t b_row, int64_t b_col,
+    float* c, int64_t c_batch, int64_t c_row, int32_t accumulate);
   void (*exp)(int64_t n, const float* x, float* y);                   /* y may be x */
   /* Each row in place; a row of -infinity becomes 1 / cols. */
   void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row);
@@ -331,6 +330,11 @@ typedef struct attn_kernels {
   double (*sum)(int64_t n, const float* x);
   double (*dot)(int64_t n, const float* x, const float* y);
   void (*sort)(int64_t n, float* x, int32_t descending);
+  /* c = a b (+ c when accumulate), one product (m, k) x (k, n) on this thread alone: for bodies of parallel_for. */
+  void (*matmul_serial_f32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col,
+    const float* b, int64_t b_row, int64_t b_col, float* c, int64_t c_row, int32_t accumulate);
+  void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
+    const double* b, int64_t b_row, int64_t b_col, double* c, int64_t c_row, int32_t accumulate);
 } attn_kernels;
 
 typedef enum attn_log_level {
@@ -344,15 +348,14 @@ typedef struct attn_engine {
   /* Runs an operator. attrs, in: in declared order, trailing ones may be left out. out[i] non-NULL on
      entry (any non-NULL value) means wanted; on return a new handle with refs 1. [call-thread] */
   int32_t (*run)(attn_ctx*, const attn_op_ref*, const attn_value* attrs, uint32_t n_attrs,
-                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
-                 attn_error*);
+                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out, attn_error*);
   /* Ends the use of a handle whose refs reached 0. What is not released dies with the call. [call-thread] */
   void (*release)(attn_ctx*, attn_tensor*);
   /* Another look at the same memory, with its gradient. offset counts from the tensor's first element.
      Every element must lie inside the memory that the tensor looks at; overlaps and stride 0 are refused
      while recording. [call-thread] */
-  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape,
-                  const int64_t* stride, int64_t offset, attn_tensor** out, attn_error*);
+  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape, const int64_t* stride,
+                  int64_t offset, attn_tensor** out, attn_error*);
   /* A tensor with the given dense contents (copied); no gradient. [call-thread] */
   int32_t (*constant)(attn_ctx*, int32_t dtype, int32_t rank, const int64_t* shape,
                       const void* dense, attn_tensor** out, attn_error*);
@@ -471,19 +474,15 @@ typedef struct attn_component {
   const int32_t* weights; /* index of a weight of the layer, or -1: absent */
 } attn_component;
 
-/* Lent to build(). */
+/* Lent to build(). All functions [one-thread-per-layer]. */
 typedef struct attn_builder {
-  uint32_t struct_size;
-  uint32_t n_inputs;
+  uint32_t struct_size, n_inputs;
   const attn_shape* inputs; /* in the order of the type's inputs */
   void* host;
-  int32_t (*weight)(struct attn_builder*, const attn_weight*, uint32_t* index,
-                    attn_error*); /* [one-thread-per-layer] */
-  int32_t (*state)(struct attn_builder*, const attn_state*, uint32_t* index,
-                   attn_error*); /* [one-thread-per-layer] */
-  int32_t (*component)(struct attn_builder*, const attn_component_spec*,
-                       const attn_component** out, attn_error*); /* [one-thread-per-layer] */
-  void (*log)(struct attn_builder*, int32_t level, const char* text); /* [one-thread-per-layer] */
+  int32_t (*weight)(struct attn_builder*, const attn_weight*, uint32_t* index, attn_error*);
+  int32_t (*state)(struct attn_builder*, const attn_state*, uint32_t* index, attn_error*);
+  int32_t (*component)(struct attn_builder*, const attn_component_spec*, const attn_component** out, attn_error*);
+  void (*log)(struct attn_builder*, int32_t level, const char* text);
 } attn_builder;
 
 enum {

@@ -30,7 +30,8 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, s
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, communicator) == 104);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
-ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56);
+ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56 &&
+                   offsetof(attn_kernels, matmul_serial_f64) == 72);
 ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
 ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && offsetof(attn_weight, table) == 136);
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);

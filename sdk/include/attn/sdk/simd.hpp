@@ -52,6 +52,14 @@ inline constexpr int kRegister =
     16;
 #endif
 
+// Whether there are 32 registers, not 16: what decides how many sums a loop may keep.
+inline constexpr bool kManyRegisters =
+#if defined(__AVX512F__) || defined(__aarch64__)
+    true;
+#else
+    false;
+#endif
+
 template <class T, int kBytes>
 struct Register {
   typedef T type __attribute__((vector_size(kBytes)));
@@ -95,6 +103,14 @@ ATTN_SIMD_INLINE V set_like(V, Lane<V> x) {
   return x - V{};
 }
 
+#if defined(__AVX2__)
+// All bits of the first n 32-bit words.
+ATTN_SIMD_INLINE __m256i first_words(int64_t n) {
+  const __m256i words = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), words);
+}
+#endif
+
 // The first n numbers from memory, zeros in the other lanes; 0 <= n <= width. Touches no other memory.
 template <class T>
 ATTN_SIMD_INLINE Vec<T> load_first(const T* p, int64_t n) {
@@ -103,6 +119,10 @@ ATTN_SIMD_INLINE Vec<T> load_first(const T* p, int64_t n) {
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
   if constexpr (kIs<Vec<T>, double, 64>)
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1u), p);
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIs<Vec<T>, float, 32>) return _mm256_maskload_ps(p, first_words(n));
+  if constexpr (kIs<Vec<T>, double, 32>) return _mm256_maskload_pd(p, first_words(2 * n));
 #endif
   T lanes[kWidth<T>] = {};
   for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
@@ -116,6 +136,10 @@ ATTN_SIMD_INLINE void store_first(Lane<V>* p, V x, int64_t n) {
     return _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), x);
   if constexpr (kIs<V, double, 64>)
     return _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1u), x);
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIs<V, float, 32>) return _mm256_maskstore_ps(p, first_words(n), x);
+  if constexpr (kIs<V, double, 32>) return _mm256_maskstore_pd(p, first_words(2 * n), x);
 #endif
   Lane<V> lanes[kCount<V>];
   store(lanes, x);
