@@ -4,20 +4,15 @@
 // inducing points of Lee et al. 2019 and the global tokens of Beltagy et al. 2020.
 #include <attn/sdk/plugin.hpp>
 
-
 using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   std::optional<int64_t> head_dim;
   bool use_bias = true;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
 };
 
 struct Arguments {

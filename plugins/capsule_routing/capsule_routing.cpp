@@ -13,21 +13,16 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t num_heads = 0;
   std::optional<int64_t> key_dim;
   int64_t routing_iterations = 3;
   std::optional<int64_t> value_dim;
   double dropout_rate = 0.0;
   bool use_bias = true;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+  Setting activity_regularizer;
   bool use_vertical_routing = true, use_horizontal_routing = true, use_positional_routing = true;
   double epsilon = 1e-8;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
 };
 
 constexpr int64_t kChunkElements = int64_t{1}

@@ -8,10 +8,9 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::Kernels {
   int64_t channels = 0, ratio = 8;
   bool use_bias = false;
-  Setting kernel_initializer = "glorot_uniform", kernel_regularizer;
   std::optional<std::string> intermediate_activation_type = "relu";
   Setting intermediate_activation_args;
   std::optional<std::string> gate_activation_type = "sigmoid";

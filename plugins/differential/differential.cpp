@@ -13,15 +13,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 0, head_dim = 0;
   double dropout_rate = 0.0, attention_dropout_rate = 0.0, lambda_init = 0.8;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+  Setting activity_regularizer;
 };
 
 struct Arguments {

@@ -9,16 +9,14 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   int64_t dim = 0, num_heads = 0, max_seq_len = 4096;
   std::optional<int64_t> head_dim, num_kv_heads;
   double rope_percentage = 0.5, dropout_rate = 0.0;
   bool use_bias = false;
-  std::string probability_type = "softmax", qk_norm_type = "zero_centered_rms_norm";
+  std::string qk_norm_type = "zero_centered_rms_norm";
   std::optional<std::string> gate_activation_type = "sigmoid";
-  Setting probability_config, qk_norm_kwargs, gate_activation_args, kernel_regularizer,
-      bias_regularizer;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
+  Setting qk_norm_kwargs, gate_activation_args;
 };
 
 struct Arguments {

@@ -8,15 +8,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 0, num_kv_heads = 0, max_seq_len = 2048;
   double dropout_rate = 0.0, rope_percentage = 1.0, rope_theta = 10000.0;
   bool use_bias = false;
-  std::string probability_type = "softmax";
-  std::optional<std::string> qk_norm_type;
-  Setting probability_config, qk_norm_kwargs, kernel_initializer = "glorot_uniform",
-                                              bias_initializer = "zeros", kernel_regularizer,
-                                              bias_regularizer;
 };
 
 struct Arguments {

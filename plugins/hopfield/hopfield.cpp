@@ -13,18 +13,15 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   int64_t num_heads = 0, key_dim = 0, update_steps_max = 0;
   double update_steps_eps = 1e-4;
   std::optional<int64_t> value_dim;
   double dropout_rate = 0.0;
   bool use_bias = true;
-  std::string probability_type = "softmax";
-  Setting probability_config;
   std::optional<std::string> qk_norm_type = "layer_norm";
   Setting qk_norm_kwargs;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+  Setting activity_regularizer;
 };
 
 struct Arguments {

@@ -5,22 +5,17 @@
 // MQA block of Qin et al. 2024).
 #include <attn/sdk/plugin.hpp>
 
-
 using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   bool use_downsampling = false;
   Setting kernel_initializer = "he_normal", bias_initializer = "zeros";
   Setting kernel_regularizer, bias_regularizer;
   bool use_bias = true;
   double dropout_rate = 0.0;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
 };
 
 struct Arguments {

@@ -7,13 +7,11 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
-  Setting kernel_initializer = "he_normal", kernel_regularizer, probability_config, qk_norm_kwargs;
+  Setting kernel_initializer = "he_normal", kernel_regularizer;
   bool use_bias = false;
-  std::string probability_type = "softmax";
-  std::optional<std::string> qk_norm_type;
 };
 
 struct Arguments {

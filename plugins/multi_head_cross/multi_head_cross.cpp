@@ -10,16 +10,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool shared_qk_projections = false, use_adaptive_softmax = false, use_bias = true;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
 };
 
 // Whether use_adaptive_softmax agrees with the name of the probability.

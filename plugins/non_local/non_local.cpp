@@ -13,17 +13,13 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t attention_channels = 0;
   std::optional<std::string> normalization = "batch";
   std::string attention_mode = "gaussian";
   std::array<int64_t, 2> kernel_size{7, 7};
   bool use_bias = false;
   Setting normalization_kwargs;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
   std::optional<std::string> intermediate_activation = "relu";
   Setting intermediate_activation_args;
   std::optional<std::string> output_activation = "linear";

@@ -3,21 +3,14 @@
 // Cross-attention of a small latent array to a large input array (Jaegle et al. 2021, section 3).
 #include <attn/sdk/plugin.hpp>
 
-
 using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool use_bias = true;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
 };
 
 struct PerceiverAttention : Layer<Params> {

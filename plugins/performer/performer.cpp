@@ -9,15 +9,13 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases {
   int64_t dim = 0, num_heads = 8, nb_features = 256;
   bool causal = false;
   double ortho_scaling = 0.0, dropout_rate = 0.0;
   bool use_bias = false;
   std::optional<uint64_t> seed;
   std::string feature_map = "positive";
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
 };
 
 struct Arguments {

@@ -5,19 +5,14 @@
 // and norms see the own ones, attention meets the keys of the others.
 #include <attn/sdk/plugin.hpp>
 
-
 using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8, block_size = 512;
   double dropout_rate = 0.0;
   bool use_bias = false;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
 };
 
 struct Arguments {

@@ -8,10 +8,9 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::Kernels {
   int64_t kernel_size = 7;
   bool use_bias = true;
-  Setting kernel_initializer = "glorot_uniform", kernel_regularizer;
   std::optional<std::string> gate_activation_type = "sigmoid";
   Setting gate_activation_args;
 };

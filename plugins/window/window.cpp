@@ -4,12 +4,11 @@
 // al. 2021, eq. 4 and section 3.2).
 #include "operators.hpp"
 
-
 using namespace attn::sdk;
 
 namespace {
 
-struct Params {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, window_size = 0, num_heads = 0;
   double attn_dropout_rate = 0.0;
   bool qkv_bias = true;
@@ -18,12 +17,6 @@ struct Params {
   std::string attention_mode = "linear";
   int64_t kan_grid_size = 5, kan_spline_order = 3;
   std::optional<std::string> kan_activation = "swish";
-  std::string probability_type = "softmax";
-  Setting probability_config;
-  std::optional<std::string> qk_norm_type;
-  Setting qk_norm_kwargs;
-  Setting kernel_initializer = "glorot_uniform", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
 };
 
 struct WindowAttention : Layer<Params> {

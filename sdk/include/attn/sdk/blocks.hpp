@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What many types accept, by one name and with one meaning. Each block declares the fields, inputs or arguments that it
-// is named after; Params (or Arguments) has members of the same names, whose initialisers are the defaults:
+// What many types accept, by one name and with one meaning. A block declares the fields, inputs or arguments that it is
+// named after. Params (or Arguments) has members of the same names, whose initialisers are the defaults: its own, or
+// those of the struct of the block, from which it derives.
 //
-//   blocks::kernels(s, "of both kernels");  // p.kernel_initializer, p.kernel_regularizer
+//   struct Params : blocks::Kernels {
+//     int64_t dim = 0;
+//   };
+//   blocks::kernels(s, "of both kernels");  // in describe(): p.kernel_initializer, p.kernel_regularizer
 //
-// The order of the calls is the order of the schema. For describe(). [any-thread]
+// The order of the calls is the order of the schema. [any-thread]
 #pragma once
 
 #include <attn/sdk/schema.hpp>
 
 #include <initializer_list>
+#include <optional>
+#include <string>
 
 namespace attn::sdk::blocks {
 
@@ -20,7 +26,9 @@ void dropout(Schema<P, A>& s, const char* doc = "dropout on the attention weight
   s.field("dropout_rate", &P::dropout_rate).between(0, 1).doc(doc);
 }
 
-// Setting kernel_initializer, kernel_regularizer
+struct Kernels {
+  Setting kernel_initializer = "glorot_uniform", kernel_regularizer{};
+};
 template <class P, class A>
 void kernels(Schema<P, A>& s, const char* doc, const char* initializer_doc = nullptr) {
   s.field("kernel_initializer", &P::kernel_initializer)
@@ -29,8 +37,10 @@ void kernels(Schema<P, A>& s, const char* doc, const char* initializer_doc = nul
   s.field("kernel_regularizer", &P::kernel_regularizer).regularizer().doc(doc);
 }
 
-// Setting kernel_initializer, bias_initializer (null: zeros), kernel_regularizer, bias_regularizer. regularized: the kernels' doc where a
-// penalty is on more than them.
+// A null bias_initializer: zeros. regularized: the kernels' doc where a penalty is on more than them.
+struct KernelsAndBiases : Kernels {
+  Setting bias_initializer = "zeros", bias_regularizer{};
+};
 template <class P, class A>
 void kernels_and_biases(Schema<P, A>& s, const char* kernels, const char* biases,
                         const char* regularized = nullptr) {
@@ -42,7 +52,11 @@ void kernels_and_biases(Schema<P, A>& s, const char* kernels, const char* biases
   s.field("bias_regularizer", &P::bias_regularizer).regularizer().doc(biases);
 }
 
-// std::string probability_type; Setting probability_config. overrides: see Field::options().
+// overrides: see Field::options().
+struct ProbabilityChoice {
+  std::string probability_type = "softmax";
+  Setting probability_config{};
+};
 template <class P, class A>
 void probability(Schema<P, A>& s, const char* doc = "scores to weights",
                  std::initializer_list<const char*> overrides = {},
@@ -53,7 +67,10 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
       .doc(options_doc);
 }
 
-// std::optional<std::string> (or std::string) qk_norm_type; Setting qk_norm_kwargs
+struct QkNorm {
+  std::optional<std::string> qk_norm_type{};
+  Setting qk_norm_kwargs{};
+};
 template <class P, class A>
 void qk_norm(Schema<P, A>& s, const char* doc = "norm of each head's queries and keys") {
   s.field("qk_norm_type", &P::qk_norm_type).norm().doc(doc);

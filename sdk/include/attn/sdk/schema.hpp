@@ -286,8 +286,10 @@ struct NoArguments {};
 template <class Params, class Arguments = NoArguments>
 class Schema {
  public:
-  template <class T>
-  Field field(const char* name, T Params::*member) {
+  // member: of Params or of a struct that it derives from.
+  template <class T, class C>
+  requires std::is_base_of_v<C, Params> Field field(const char* name, T C::*of) {
+    T Params::*const member = of;
     offsets_.push_back(offset(member));
     readers_.push_back(
         [member](Params& p, const attn_value& v) { detail::read_value(v, p.*member); });
@@ -328,8 +330,8 @@ class Schema {
     tables_.rules.push_back({sizeof(attn_rule), 0, text, &check_rule, &rules_.back()});
   }
   // The rule that a divides by b, of int64_t or std::optional<int64_t>; null switches it off.
-  template <class A, class B>
-  void divisible(A Params::*a, B Params::*b) {
+  template <class A, class B, class C, class D>
+  void divisible(A C::*a, B D::*b) {
     const std::string over = name_of(a), under = name_of(b);
     rule(tables_.keep(over + " ({" + over + "}) must be divisible by " + under + " ({" + under +
                       "})"),
