@@ -17,71 +17,20 @@ Layer small(std::initializer_list<Json::Member> more = {}) {
   return make("gated", with(more), {{2, 13, kDim}});
 }
 
-const Argument kCausal("use_causal_mask", true);
-
-Array causal(Attention& layer, std::initializer_list<Input> inputs) {
-  return layer.forward(inputs, {.arguments = {&kCausal, 1}});
-}
-
-// The sequence x fed to a state in chunks of these lengths; a mask (batch, key) is cut along.
-Array in_chunks(Attention& layer, State& state, const Array& x, const std::vector<int64_t>& chunks,
-                const Array* mask = nullptr) {
-  std::vector<Array> parts;
-  int64_t at = 0;
-  for (const int64_t n : chunks) {
-    const Array piece = cut(x, 1, at, at + n);
-    at += n;
-    parts.push_back(mask ? layer.forward({piece, cut(*mask, 1, 0, at)}, {.state = &state})
-                         : layer.forward(piece, {.state = &state}));
-  }
-  return joined(parts, 1);
-}
-
 }  // namespace
 
 TEST_CASE("gated: a sequence in chunks gives what one causal call gives") {
-  const std::vector<std::vector<int64_t>> cuts{
-      {13}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {5, 1, 1, 1, 1, 4}};
-  const Array x = random({2, 13, kDim}, 1);
-  Array padding = filled({2, 13}, 1);
-  for (int64_t k = 0; k < 4; ++k) padding.at<float>({1, k}) = 0;
-  for (const char* probability : {"softmax", "sparsemax", "threshmax", "adaptive"})
-    for (const auto& chunks : cuts) {
-      INFO(probability << " in " << chunks.size() << " chunks");
-      const Layer layer =
-          small({{"probability_type", probability}, {"num_kv_heads", 2}, {"head_dim", 5}});
-      const auto state = layer->make_state(2);
-      CHECK(distance(in_chunks(*layer, *state, x, chunks), causal(*layer, {x})) < kSameMath);
-      CHECK(state->length() == 13);
-      state->reset();
-      CHECK(distance(in_chunks(*layer, *state, x, chunks, &padding), causal(*layer, {x, padding})) <
-            kSameMath);
-    }
+  for (const char* probability : {"softmax", "sparsemax", "threshmax", "adaptive"}) {
+    INFO(probability);
+    check_decoding(
+        *small({{"probability_type", probability}, {"num_kv_heads", 2}, {"head_dim", 5}}),
+        random({2, 13, kDim}, 1));
+  }
 }
 
-TEST_CASE("gated: a state is cut back, reordered and begun again") {
-  const Layer layer = small({{"num_kv_heads", 2}});
-  const auto state = layer->make_state(2);
-  REQUIRE(state->capacity() == 16);
-  const Array x = random({2, 13, kDim}, 2);
-  const Array whole = causal(*layer, {x});
-  in_chunks(*layer, *state, x, {9});
-  state->truncate(6);
-  REQUIRE(distance(in_chunks(*layer, *state, cut(x, 1, 6, 13), {3, 4}), cut(whole, 1, 6, 13)) <
-          kSameMath);
-
-  // Both rows go on from the second one.
-  state->reset();
-  in_chunks(*layer, *state, x, {9});
-  state->reorder({1, 1, 1});
-  const Array three = reordered(cut(x, 0, 1, 2), 0, {0, 0, 0});
-  REQUIRE(distance(layer->forward(cut(three, 1, 9, 13), {.state = state.get()}),
-                   reordered(cut(cut(whole, 0, 1, 2), 1, 9, 13), 0, {0, 0, 0})) < kSameMath);
-
-  state->reorder({0, 1});
-  state->reset();
-  REQUIRE(state->length() == 0);
-  REQUIRE(distance(in_chunks(*layer, *state, x, {13}), whole) < kSameMath);
+TEST_CASE("gated: a state holds max_seq_len positions unless a call says otherwise") {
+  CHECK(small()->make_state(2)->capacity() == 16);
+  CHECK(small()->make_state(2, 13)->capacity() == 13);
 }
 
 TEST_CASE("gated: without the causal rule a cached call sees all keys so far") {

@@ -10,26 +10,6 @@ Layer small(Json parameters = {{"dim", 24}, {"num_heads", 4}}) {
   return make("multi_head", parameters, {{2, 7, 24}});
 }
 
-const Argument kCausal("use_causal_mask", true);
-
-Array causal(Attention& layer, std::initializer_list<Input> inputs) {
-  return layer.forward(inputs, {.arguments = {&kCausal, 1}});
-}
-
-// The sequence x fed to a state in chunks of these lengths; a mask (batch, key) is cut along.
-Array in_chunks(Attention& layer, State& state, const Array& x, const std::vector<int64_t>& chunks,
-                const Array* mask = nullptr) {
-  std::vector<Array> parts;
-  int64_t at = 0;
-  for (const int64_t n : chunks) {
-    const Array piece = cut(x, 1, at, at + n);
-    at += n;
-    parts.push_back(mask ? layer.forward({piece, cut(*mask, 1, 0, at)}, {.state = &state})
-                         : layer.forward(piece, {.state = &state}));
-  }
-  return joined(parts, 1);
-}
-
 Array keep(const Shape& shape, const std::vector<float>& values) {
   return Array::from(values, shape);
 }
@@ -193,50 +173,25 @@ TEST_CASE("multi_head: the causal rule is a triangular mask") {
 }
 
 TEST_CASE("multi_head: a sequence in chunks gives what one causal call gives") {
-  const Array x = random({2, 13, 24}, 15);
-  Array padding = filled({2, 13}, 1);
-  for (int64_t k = 0; k < 4; ++k) padding.at<float>({1, k}) = 0;
-  const std::vector<std::vector<int64_t>> cuts{
-      {13}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {5, 1, 1, 1, 1, 4}};
-  for (const char* probability : {"softmax", "sparsemax", "threshmax", "adaptive"})
-    for (const auto& chunks : cuts) {
-      INFO(probability << " in " << chunks.size() << " chunks");
-      const Layer layer = small({{"dim", 24},
-                                 {"num_heads", 4},
-                                 {"probability_type", probability},
-                                 {"qk_norm_type", "layer_norm"}});
-      const auto state = layer->make_state(2, 13);
-      CHECK(distance(in_chunks(*layer, *state, x, chunks), causal(*layer, {x})) < kSameMath);
-      state->reset();
-      CHECK(distance(in_chunks(*layer, *state, x, chunks, &padding), causal(*layer, {x, padding})) <
-            kSameMath);
-    }
+  for (const char* probability : {"softmax", "sparsemax", "threshmax", "adaptive"}) {
+    INFO(probability);
+    check_decoding(*small({{"dim", 24},
+                           {"num_heads", 4},
+                           {"probability_type", probability},
+                           {"qk_norm_type", "layer_norm"}}),
+                   random({2, 13, 24}, 1));
+  }
 }
 
-TEST_CASE("multi_head: a state is cut back, reordered and begun again") {
+TEST_CASE("multi_head: a state needs a capacity") {
+  CHECK_THAT(refusal([] { return small()->make_state(2); }), says("capacity"));
+  CHECK(small()->make_state(2, 13)->capacity() == 13);
+}
+
+TEST_CASE("multi_head: without the causal rule a cached call sees all keys so far") {
   const Layer layer = small();
-  CHECK_THAT(refusal([&] { return layer->make_state(2); }), says("capacity"));
   const auto state = layer->make_state(2, 13);
-  REQUIRE(state->capacity() == 13);
   const Array x = random({2, 13, 24}, 16);
-  const Array whole = causal(*layer, {x});
-  in_chunks(*layer, *state, x, {9});
-  REQUIRE(state->length() == 9);
-  state->truncate(6);
-  REQUIRE(distance(in_chunks(*layer, *state, cut(x, 1, 6, 13), {3, 4}), cut(whole, 1, 6, 13)) <
-          kSameMath);
-  CHECK_FALSE(
-      refusal([&] { return layer->forward(cut(x, 1, 0, 1), {.state = state.get()}); }).empty());
-  REQUIRE(state->length() == 13);
-  state->reset();
-  in_chunks(*layer, *state, x, {9});
-  state->reorder({1, 1, 1});
-  const Array three = reordered(cut(x, 0, 1, 2), 0, {0, 0, 0});
-  REQUIRE(distance(layer->forward(cut(three, 1, 9, 13), {.state = state.get()}),
-                   reordered(cut(cut(whole, 0, 1, 2), 1, 9, 13), 0, {0, 0, 0})) < kSameMath);
-  // Without the causal rule the queries see all keys so far.
-  state->reorder({0, 1});
-  state->reset();
   const Argument open("use_causal_mask", false);
   const CallOptions all{.arguments = {&open, 1}, .state = state.get()};
   static_cast<void>(layer->forward(cut(x, 1, 0, 9), all));

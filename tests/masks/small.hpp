@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/tools/axis_names.hpp"
+
 namespace attn::masks {
 
 inline constexpr int64_t kBatch = 2, kTokens = 9, kWidth = 8;
@@ -43,19 +45,9 @@ inline Json small_config(const attn_type& t) {
   return config;
 }
 
-inline std::vector<std::string> words(const std::string& text) {
-  std::vector<std::string> out(1);
-  for (const char c : text)
-    if (c == ',')
-      out.emplace_back();
-    else if (c != ' ')
-      out.back() += c;
-  return out;
-}
-
 inline Shape shape_of(const std::string& text) {
   std::vector<int64_t> dims;
-  for (const std::string& word : words(text))
+  for (const std::string& word : test::axis_names(text))
     dims.push_back(word == "batch"                                     ? kBatch
                    : word == "head"                                    ? 2
                    : word == "seq" || word == "query" || word == "key" ? kTokens

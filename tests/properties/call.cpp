@@ -8,21 +8,12 @@
 #include "tests/oracle/parts.hpp"
 #include "tests/properties/checks.hpp"
 #include "tests/properties/generator.hpp"
+#include "tests/tools/axis_names.hpp"
 
 namespace attn::properties {
 namespace {
 
 using oracle::Tensor;
-
-std::vector<std::string> words(const std::string& text) {
-  std::vector<std::string> out(1);
-  for (const char c : text)
-    if (c == ',')
-      out.emplace_back();
-    else if (c != ' ')
-      out.back() += c;
-  return out;
-}
 
 bool flag(const Case& c, const char* name) {
   const Json j = parameter(c, name);
@@ -68,7 +59,7 @@ class Maker {
     if (which == n || unseen)
       mask_ = nullptr;
     else if (mask_->n_shapes)
-      mask_shape_ = words(mask_->shapes[which]);
+      mask_shape_ = test::axis_names(mask_->shapes[which]);
     else
       mask_shape_ = {"batch", "key"};
   }
@@ -139,7 +130,7 @@ class Maker {
   Tensor data(const attn_input& in) {
     oracle::Extents shape;
     const size_t form = static_cast<size_t>(random_.below(in.n_shapes));
-    for (const std::string& name : words(in.shapes[form])) shape.push_back(extent(name));
+    for (const std::string& name : test::axis_names(in.shapes[form])) shape.push_back(extent(name));
     Tensor t(shape);
     const double scale = random_.pick<double>({0.3, 1, 1, 2});
     for (double& e : t.v) e = random_.single(scale);
@@ -243,7 +234,7 @@ class Maker {
       if (!fits(rank) || c_.problem.arguments.contains("split_sizes")) {
         rank = 0;
         for (uint32_t i = 0; i < mask_->n_shapes; ++i)
-          if (const size_t r = words(mask_->shapes[i]).size(); r == 4) rank = r;
+          if (const size_t r = test::axis_names(mask_->shapes[i]).size(); r == 4) rank = r;
         if (rank == 0) return {};
       }
     }

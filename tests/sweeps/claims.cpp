@@ -68,7 +68,7 @@ Json value_of(const Setting& s, const std::string& word) {
 std::optional<double> number(const Setting& s, const std::string& word) {
   if (word.find_first_not_of("-.0123456789") == std::string::npos) return std::stod(word);
   for (const auto& [input, form] : s.forms) {
-    const std::vector<std::string> axes = words(form);
+    const std::vector<std::string> axes = test::axis_names(form);
     for (size_t i = 0; i < axes.size(); ++i)
       if (axes[i] == word) return static_cast<double>(s.c.problem.inputs.at(input).shape[i]);
   }

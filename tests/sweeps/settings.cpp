@@ -59,7 +59,7 @@ void fill_inputs(Setting& s) {
     const bool mask = in.flags & ATTN_INPUT_MASK;
     const properties::Extents e = properties::extents_of(s.c);
     oracle::Extents shape;
-    for (const std::string& axis : words(form->second))
+    for (const std::string& axis : test::axis_names(form->second))
       shape.push_back(!mask             ? extent(s, axis)
                       : axis == "batch" ? e.batch
                       : axis == "head"  ? e.heads
@@ -332,16 +332,6 @@ class Lister {
 };
 
 }  // namespace
-
-std::vector<std::string> words(const std::string& text) {
-  std::vector<std::string> out(1);
-  for (const char c : text)
-    if (c == ',')
-      out.emplace_back();
-    else if (c != ' ')
-      out.back() += c;
-  return out;
-}
 
 std::string Setting::told() const {
   std::string out = type + (text.empty() ? " as it is" : " with " + text) + ": " +

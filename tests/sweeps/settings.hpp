@@ -15,6 +15,7 @@
 
 #include "tests/properties/checks.hpp"
 #include "tests/properties/generator.hpp"
+#include "tests/tools/axis_names.hpp"
 
 namespace attn::sweeps {
 
@@ -70,7 +71,5 @@ struct Positions {
 };
 // In the order of the inputs; those that share the names of their axes move together.
 [[nodiscard]] std::vector<Positions> positions_of(const Setting& s);
-
-[[nodiscard]] std::vector<std::string> words(const std::string& text);
 
 }  // namespace attn::sweeps

@@ -132,4 +132,75 @@ std::string refusal(F&& f) {
 
 inline auto says(const std::string& part) { return Catch::Matchers::Contains(part); }
 
+// The result of a causal call.
+inline Array causal(Attention& layer, std::initializer_list<Input> inputs) {
+  static const Argument kCausal("use_causal_mask", true);
+  return layer.forward(inputs, {.arguments = {&kCausal, 1}});
+}
+
+// (1, length, length): position q keeps the keys up to its own.
+inline Array causal_mask(int64_t length) {
+  Array mask = filled({1, length, length}, 0);
+  for (int64_t q = 0; q < length; ++q)
+    for (int64_t k = 0; k <= q; ++k) mask.at<float>({0, q, k}) = 1;
+  return mask;
+}
+
+// The sequence x fed to a state in chunks of these lengths; a mask (batch, key) is cut along.
+inline Array in_chunks(Attention& layer, State& state, const Array& x,
+                       const std::vector<int64_t>& chunks, const Array* mask = nullptr) {
+  std::vector<Array> parts;
+  int64_t at = 0;
+  for (const int64_t n : chunks) {
+    const Array piece = cut(x, 1, at, at + n);
+    at += n;
+    parts.push_back(mask ? layer.forward({piece, cut(*mask, 1, 0, at)}, {.state = &state})
+                         : layer.forward(piece, {.state = &state}));
+  }
+  return joined(parts, 1);
+}
+
+// Calls with a state give what one causal call gives: x, of two rows and 13 positions, in chunks, with and without a
+// padding mask; after positions were taken back; after rows were chosen; from the beginning again.
+inline void check_decoding(Attention& layer, const Array& x) {
+  REQUIRE(x.shape()[0] == 2);
+  REQUIRE(x.shape()[1] == 13);
+  Array padding = filled({2, 13}, 1);
+  for (int64_t k = 0; k < 4; ++k) padding.at<float>({1, k}) = 0;
+  const auto state = layer.make_state(2, 13);
+  const Array whole = causal(layer, {x}), padded = causal(layer, {x, padding});
+  for (const std::vector<int64_t>& chunks : std::vector<std::vector<int64_t>>{
+           {13}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {5, 1, 1, 1, 1, 4}, {2, 11}}) {
+    INFO(chunks.size() << " chunks");
+    state->reset();
+    CHECK(state->length() == 0);
+    CHECK(distance(in_chunks(layer, *state, x, chunks), whole) < kSameMath);
+    CHECK(state->length() == 13);
+    state->reset();
+    CHECK(distance(in_chunks(layer, *state, x, chunks, &padding), padded) < kSameMath);
+  }
+  CHECK_THAT(refusal([&] { return layer.forward(cut(x, 1, 0, 1), {.state = state.get()}); }),
+             says("capacity"));
+  CHECK(state->length() == 13);
+
+  state->reset();
+  in_chunks(layer, *state, x, {9});
+  state->truncate(6);
+  CHECK(state->length() == 6);
+  CHECK(distance(in_chunks(layer, *state, cut(x, 1, 6, 13), {3, 4}), cut(whole, 1, 6, 13)) <
+        kSameMath);
+
+  // All rows go on from the second one.
+  state->reset();
+  in_chunks(layer, *state, x, {9});
+  state->reorder({1, 1, 1});
+  CHECK(state->batch() == 3);
+  const std::vector<int64_t> second{1, 1, 1};
+  CHECK(distance(layer.forward(reordered(cut(x, 1, 9, 13), 0, second), {.state = state.get()}),
+                 reordered(cut(whole, 1, 9, 13), 0, second)) < kSameMath);
+  state->reorder({0, 1});
+  state->reset();
+  CHECK(distance(in_chunks(layer, *state, x, {13}), whole) < kSameMath);
+}
+
 }  // namespace attn::test
