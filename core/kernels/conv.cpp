@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kFewOutputs = 4, kFewInputs = 16;  // channels up to which planes are faster
 constexpr int64_t kMostChunks = 32;                  // of a sum over bands
-constexpr int64_t kNarrow = 24;     // pixels of a row below which rows are multiplied together
+constexpr int64_t kNarrow = 24;    // pixels of a row below which rows are multiplied together
 constexpr int64_t kTogether = 96;  // pixels, about
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }

@@ -51,8 +51,8 @@ Factors check(const RegularizerSpec& s, const ConstView& x, const std::string& w
   const Factors f = factors(s);
   for (const double v : {f.l1, f.l2, f.orthogonal}) {
     if (!std::isfinite(v)) {
-      refuse(where, "a factor of the regularizer is " + std::to_string(v),
-             "a finite number", "correct it");
+      refuse(where, "a factor of the regularizer is " + std::to_string(v), "a finite number",
+             "correct it");
     }
   }
   if (s.kind == RegularizerKind::kOrthogonal && x.shape.rank() != 2) {

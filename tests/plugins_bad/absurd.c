@@ -28,17 +28,38 @@ static int32_t op_shape(const attn_op_call* call, attn_error* error) {
   out->shape[0] = second->shape[0] = 4;
   if (call->saved) *call->saved[0] = call->in[0]->view;
   switch (call->attrs[0].u.i) {
-    case 20: out->rank = 100; break;
-    case 21: out->rank = -100; break;
-    case 22: second->rank = 100; break; /* nothing wants it */
-    case 23: out->dtype = 77; break;
-    case 24: out->shape[0] = INT64_MAX; break;
-    case 25: out->shape[0] = -4; break;
-    case 26: out->stride[0] = INT64_MAX; break;
-    case 27: if (call->saved) call->saved[0]->rank = 100; break;
-    case 28: if (call->saved) call->saved[0]->dtype = 77; break;
-    case 29: if (call->saved) call->saved[0]->shape[0] = INT64_MAX; break;
-    default: break;
+    case 20:
+      out->rank = 100;
+      break;
+    case 21:
+      out->rank = -100;
+      break;
+    case 22:
+      second->rank = 100;
+      break; /* nothing wants it */
+    case 23:
+      out->dtype = 77;
+      break;
+    case 24:
+      out->shape[0] = INT64_MAX;
+      break;
+    case 25:
+      out->shape[0] = -4;
+      break;
+    case 26:
+      out->stride[0] = INT64_MAX;
+      break;
+    case 27:
+      if (call->saved) call->saved[0]->rank = 100;
+      break;
+    case 28:
+      if (call->saved) call->saved[0]->dtype = 77;
+      break;
+    case 29:
+      if (call->saved) call->saved[0]->shape[0] = INT64_MAX;
+      break;
+    default:
+      break;
   }
   return ATTN_OK;
 }
@@ -86,25 +107,54 @@ static int32_t absurd_create(const attn_value* values, attn_layer** out, attn_er
 static int32_t absurd_build(attn_layer* layer, attn_builder* b, attn_error* error) {
   (void)layer;
   uint32_t index;
-  attn_state state = {.struct_size = sizeof state, .flags = ATTN_STATE_HISTORY, .name = "history",
-                      .rank = 2, .axis = 1, .shape = {-1, -1}, .max_len = 8};
-  attn_weight weight = {.struct_size = sizeof weight, .flags = ATTN_WEIGHT_STATISTIC, .name = "w",
-                        .rank = 1, .shape = {2}};
-  attn_component_spec component = {.struct_size = sizeof component, .family = "activation",
-                                   .name = "softmax", .options = "{\"axis\": -50}", .site = "a",
+  attn_state state = {.struct_size = sizeof state,
+                      .flags = ATTN_STATE_HISTORY,
+                      .name = "history",
+                      .rank = 2,
+                      .axis = 1,
+                      .shape = {-1, -1},
+                      .max_len = 8};
+  attn_weight weight = {.struct_size = sizeof weight,
+                        .flags = ATTN_WEIGHT_STATISTIC,
+                        .name = "w",
+                        .rank = 1,
+                        .shape = {2}};
+  attn_component_spec component = {.struct_size = sizeof component,
+                                   .family = "activation",
+                                   .name = "softmax",
+                                   .options = "{\"axis\": -50}",
+                                   .site = "a",
                                    .input = {1, 100, {4}}};
   const attn_component* made;
   switch (chosen) {
-    case 40: weight.rank = 100; break;
-    case 41: weight.rank = -1; break;
-    case 42: weight.shape[0] = INT64_MAX; break;
-    case 43: weight.shape[0] = -1; break;
-    case 44: state.rank = 100; break;
-    case 45: state.axis = 100; break;
-    case 46: state.max_len = -1; break;
-    case 47: return b->component(b, &component, &made, error);
-    case 48: component.input.rank = -100; return b->component(b, &component, &made, error);
-    default: break;
+    case 40:
+      weight.rank = 100;
+      break;
+    case 41:
+      weight.rank = -1;
+      break;
+    case 42:
+      weight.shape[0] = INT64_MAX;
+      break;
+    case 43:
+      weight.shape[0] = -1;
+      break;
+    case 44:
+      state.rank = 100;
+      break;
+    case 45:
+      state.axis = 100;
+      break;
+    case 46:
+      state.max_len = -1;
+      break;
+    case 47:
+      return b->component(b, &component, &made, error);
+    case 48:
+      component.input.rank = -100;
+      return b->component(b, &component, &made, error);
+    default:
+      break;
   }
   const int32_t code = b->weight(b, &weight, &index, error);
   return code ? code : b->state(b, &state, &index, error);
@@ -121,23 +171,56 @@ static int32_t absurd_forward(const attn_layer* layer, const attn_call* call, at
   int32_t code = engine->view(ctx, x, 1, one, one, 1, &y, error); /* an offset of its own */
   if (code) return code;
   switch (chosen) {
-    case 1: code = engine->view(ctx, y, 1, one, one, INT64_MAX, &y, error); break;
-    case 2: code = engine->view(ctx, y, 2, none, one, INT64_MAX, &y, error); break;
-    case 3: code = engine->view(ctx, y, 1, one, one, -1, &y, error); break;
-    case 4: code = engine->view(ctx, y, 100, one, one, 0, &y, error); break;
-    case 5: code = engine->view(ctx, y, -1, one, one, 0, &y, error); break;
-    case 6: code = engine->view(ctx, y, 2, huge, huge, 0, &y, error); break;
-    case 7: code = engine->constant(ctx, ATTN_F32, 100, one, numbers, &y, error); break;
-    case 8: code = engine->constant(ctx, ATTN_F32, -1, one, numbers, &y, error); break;
-    case 9: code = engine->constant(ctx, ATTN_F32, 2, huge, numbers, &y, error); break;
-    case 10: code = engine->constant(ctx, 77, 1, one, numbers, &y, error); break;
-    case 11: code = engine->append(ctx, 1000, x, &y, error); break;
-    case 12: code = engine->state_get(ctx, 1000, &y, error); break;
-    case 13: code = engine->state_set(ctx, 1000, x, error); break;
-    case 14: code = engine->assign(ctx, 1000, x, error); break;
-    case 15: code = engine->advance(ctx, INT64_MAX, error); break;
-    case 16: code = engine->advance(ctx, -1, error); break;
-    default: break;
+    case 1:
+      code = engine->view(ctx, y, 1, one, one, INT64_MAX, &y, error);
+      break;
+    case 2:
+      code = engine->view(ctx, y, 2, none, one, INT64_MAX, &y, error);
+      break;
+    case 3:
+      code = engine->view(ctx, y, 1, one, one, -1, &y, error);
+      break;
+    case 4:
+      code = engine->view(ctx, y, 100, one, one, 0, &y, error);
+      break;
+    case 5:
+      code = engine->view(ctx, y, -1, one, one, 0, &y, error);
+      break;
+    case 6:
+      code = engine->view(ctx, y, 2, huge, huge, 0, &y, error);
+      break;
+    case 7:
+      code = engine->constant(ctx, ATTN_F32, 100, one, numbers, &y, error);
+      break;
+    case 8:
+      code = engine->constant(ctx, ATTN_F32, -1, one, numbers, &y, error);
+      break;
+    case 9:
+      code = engine->constant(ctx, ATTN_F32, 2, huge, numbers, &y, error);
+      break;
+    case 10:
+      code = engine->constant(ctx, 77, 1, one, numbers, &y, error);
+      break;
+    case 11:
+      code = engine->append(ctx, 1000, x, &y, error);
+      break;
+    case 12:
+      code = engine->state_get(ctx, 1000, &y, error);
+      break;
+    case 13:
+      code = engine->state_set(ctx, 1000, x, error);
+      break;
+    case 14:
+      code = engine->assign(ctx, 1000, x, error);
+      break;
+    case 15:
+      code = engine->advance(ctx, INT64_MAX, error);
+      break;
+    case 16:
+      code = engine->advance(ctx, -1, error);
+      break;
+    default:
+      break;
   }
   if (code) return code;
   if (chosen >= 20 && chosen < 40)

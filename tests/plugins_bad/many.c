@@ -36,24 +36,31 @@ static const attn_param* attributes_of_many[FIXTURE_MANY_ATTRIBUTES];
 __attribute__((constructor)) static void fill(void) {
   for (int i = 0; i < 100; ++i) snprintf(names[i], sizeof names[i], "n%d", i);
   for (int i = 0; i < FIXTURE_MANY_INPUTS; ++i) {
-    many_inputs[i] = (attn_input){.struct_size = sizeof(attn_input), .name = names[i], .doc = "",
-                                  .n_shapes = 1, .shapes = many_shapes};
+    many_inputs[i] = (attn_input){.struct_size = sizeof(attn_input),
+                                  .name = names[i],
+                                  .doc = "",
+                                  .n_shapes = 1,
+                                  .shapes = many_shapes};
     inputs_of_many[i] = &many_inputs[i];
   }
   for (int i = 0; i < FIXTURE_MANY_OUTPUTS; ++i) {
-    many_outputs[i] = (attn_output){.struct_size = sizeof(attn_output), .name = names[i], .doc = "",
-                                    .shape = "batch"};
+    many_outputs[i] = (attn_output){
+        .struct_size = sizeof(attn_output), .name = names[i], .doc = "", .shape = "batch"};
     outputs_of_many[i] = &many_outputs[i];
   }
   for (int i = 0; i < FIXTURE_MANY_ARGUMENTS; ++i) {
-    many_arguments[i] = (attn_param){.struct_size = sizeof(attn_param), .kind = ATTN_PARAM_INT,
-                                     .name = names[i], .doc = "",
+    many_arguments[i] = (attn_param){.struct_size = sizeof(attn_param),
+                                     .kind = ATTN_PARAM_INT,
+                                     .name = names[i],
+                                     .doc = "",
                                      .def = {.kind = ATTN_VALUE_I64, .u = {.i = i}}};
     arguments_of_many[i] = &many_arguments[i];
   }
   for (int i = 0; i < FIXTURE_MANY_ATTRIBUTES; ++i) {
-    many_attributes[i] = (attn_param){.struct_size = sizeof(attn_param), .kind = ATTN_PARAM_INT,
-                                      .name = names[i], .doc = "",
+    many_attributes[i] = (attn_param){.struct_size = sizeof(attn_param),
+                                      .kind = ATTN_PARAM_INT,
+                                      .name = names[i],
+                                      .doc = "",
                                       .def = {.kind = ATTN_VALUE_I64, .u = {.i = i}}};
     attributes_of_many[i] = &many_attributes[i];
   }
@@ -65,10 +72,17 @@ static int32_t many_op(const attn_op_call* call, attn_error* error) {
   return ATTN_UNSUPPORTED;
 }
 #ifdef FIXTURE_OP_NAME
-static const attn_op op = {.struct_size = sizeof(attn_op), .name = FIXTURE_OP_NAME, .doc = "",
-                           .version = 1, .n_in = FIXTURE_MANY_PORTS, .n_out = FIXTURE_MANY_PORTS,
-                           .n_saved = FIXTURE_MANY_SAVED, .n_attrs = FIXTURE_MANY_ATTRIBUTES,
-                           .map_output = -1, .attrs = attributes_of_many, .shape = many_op,
+static const attn_op op = {.struct_size = sizeof(attn_op),
+                           .name = FIXTURE_OP_NAME,
+                           .doc = "",
+                           .version = 1,
+                           .n_in = FIXTURE_MANY_PORTS,
+                           .n_out = FIXTURE_MANY_PORTS,
+                           .n_saved = FIXTURE_MANY_SAVED,
+                           .n_attrs = FIXTURE_MANY_ATTRIBUTES,
+                           .map_output = -1,
+                           .attrs = attributes_of_many,
+                           .shape = many_op,
                            .forward = many_op};
 static const attn_op* const ops[] = {&op};
 #define FIXTURE_OPS ops

@@ -112,7 +112,7 @@ class PluginLayer final : public Attention {
   TypeSource source_;
   Json config_;
   std::string name_;
-  mutable engine::Layer layer_;  // its own lock guards what may change in const calls
+  mutable engine::Layer layer_;         // its own lock guards what may change in const calls
   threads::CallbackMutex build_mutex_;  // the plugin runs inside
   std::atomic<bool> built_{false};
   threads::Mutex contexts_mutex_;
