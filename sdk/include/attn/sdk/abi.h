@@ -42,7 +42,7 @@ extern "C" {
 typedef enum attn_code {
   ATTN_OK = 0,
   ATTN_INVALID_ARGUMENT = 1, /* what the caller gave is wrong: shape, kind, range, order of calls */
-  ATTN_UNSUPPORTED = 2,      /* right in itself, but this host, type or operator does not offer it */
+  ATTN_UNSUPPORTED = 2, /* right in itself, but this host, type or operator does not offer it */
   ATTN_OUT_OF_MEMORY = 3,
   ATTN_INTERNAL = 4 /* a fault of the plugin or of the host */
 } attn_code;
@@ -132,15 +132,14 @@ typedef enum attn_param_kind {
   ATTN_PARAM_TEXT = 4, /* any string; with choices one of these */
   ATTN_PARAM_INTS = 5,
   ATTN_PARAM_REALS = 6,
-  ATTN_PARAM_INT_OR_PAIR = 7,   /* arrives as I64S of two */
-  ATTN_PARAM_SEED = 8,          /* 0..2^64-1, arrives as I64 with the same bits; null: the host draws one when a
-                                   layer is made, and the layer's config shows which */
-  ATTN_PARAM_PROBABILITY = 9,   /* name of a probability type, any letter case */
-  ATTN_PARAM_NORM = 10,         /* name of a norm; choices are further names that the type takes */
-  ATTN_PARAM_ACTIVATION = 11,   /* name of an activation; null is linear */
-  ATTN_PARAM_INITIALIZER = 12,  /* name or object; arrives as STR or OBJECT */
-  ATTN_PARAM_REGULARIZER = 13,  /* name or object; arrives as STR or OBJECT */
-  ATTN_PARAM_OPTIONS = 14       /* object or null: options of the parameter named in `of` */
+  ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two */
+  ATTN_PARAM_SEED = 8, /* 0..2^64-1, the bits of an I64; null: drawn for the layer and its config */
+  ATTN_PARAM_PROBABILITY = 9,  /* name of a probability type, any letter case */
+  ATTN_PARAM_NORM = 10,        /* name of a norm; choices are further names that the type takes */
+  ATTN_PARAM_ACTIVATION = 11,  /* name of an activation; null is linear */
+  ATTN_PARAM_INITIALIZER = 12, /* name or object; arrives as STR or OBJECT */
+  ATTN_PARAM_REGULARIZER = 13, /* name or object; arrives as STR or OBJECT */
+  ATTN_PARAM_OPTIONS = 14      /* object or null: options of the parameter named in `of` */
 } attn_param_kind;
 
 enum {
@@ -151,7 +150,7 @@ enum {
   ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
   ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
   ATTN_PARAM_ODD = 1u << 6,
-  ATTN_PARAM_CAUSAL = 1u << 7 /* BOOL: while true a position uses itself and earlier ones only; null: with a state */
+  ATTN_PARAM_CAUSAL = 1u << 7 /* BOOL: true: no position uses later ones; null: true with a state */
 };
 
 typedef struct attn_param {
@@ -170,19 +169,19 @@ typedef struct attn_param {
   const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL */
 } attn_param;
 
-/* A rule between parameters, checked after each one by itself, with defaults filled in. */
+/* A rule between parameters, checked after each one by itself, with defaults filled in, in schema order. */
 typedef struct attn_rule {
   uint32_t struct_size, reserved;
   const char* text; /* the message when broken; {name} stands for the value of that parameter */
-  int32_t (*check)(const attn_value* values, const void* user); /* nonzero: holds; in schema order. [any-thread] */
+  int32_t (*check)(const attn_value* values, const void* user); /* nonzero: holds. [any-thread] */
   const void* user;
 } attn_rule;
 
 enum {
   ATTN_INPUT_OPTIONAL = 1u << 0,
-  ATTN_INPUT_MASK = 1u << 1, /* a keep mask: no width of its own; a floating one arrives as bool, > 0, unless NUMBERS */
-  ATTN_INPUT_NUMBERS = 1u << 2, /* MASK: a floating one is no keep mask, the type reads its numbers otherwise */
-  ATTN_INPUT_PARTIAL = 1u << 3, /* MASK: what it leaves out still acts on other positions; the doc says how */
+  ATTN_INPUT_MASK = 1u << 1,    /* a keep mask: no width; a floating one arrives as bool, > 0 */
+  ATTN_INPUT_NUMBERS = 1u << 2, /* MASK: a floating one arrives as it is: no keep mask */
+  ATTN_INPUT_PARTIAL = 1u << 3, /* MASK: what it leaves out acts in other ways; the doc says how */
   ATTN_INPUT_UNUSED = 1u << 4   /* taken for the sake of callers that pass it; no effect */
 };
 
@@ -192,7 +191,7 @@ typedef struct attn_input {
   const char* name;
   const char* doc;
   uint32_t n_shapes;
-  uint32_t dtypes;           /* bit i: attn_dtype i is taken; 0: floating kinds, for a mask every kind */
+  uint32_t dtypes; /* bit i: attn_dtype i is taken; 0: floating kinds, for a mask every kind */
   const char* const* shapes; /* one text for each accepted rank, extents named: "batch, seq, dim" */
   const char* const* aliases; /* further names of the same input */
   uint32_t n_aliases;
@@ -257,16 +256,16 @@ typedef struct attn_op_call {
   uint32_t n_in, n_out, n_saved, n_attrs;
   const attn_value* attrs;      /* defaults filled in, kinds checked */
   const attn_tensor* const* in; /* NULL: absent */
-  attn_tensor* const* out; /* NULL: not wanted. In shape() all are prototypes to fill: dtype, rank, shape,
-                              and strides unless stride[0] is left at ATTN_DENSE */
+  /* NULL: not wanted. shape() fills all of them: dtype, rank, shape, and strides unless stride[0] stays ATTN_DENSE. */
+  attn_tensor* const* out;
   attn_view* const* saved; /* hidden outputs for vjp; shaped by shape(); NULL unless RECORDING */
   const attn_view* const* dout; /* vjp only. NULL: zero */
   attn_view* const* din;        /* vjp only. NULL: not needed. Accumulate into it */
   uint64_t seed, stream; /* operators with ATTN_OP_RANDOM: the same pair in forward and in vjp */
   const struct attn_engine* engine;
   attn_ctx* ctx; /* for scratch, parallel_for and kernels only */
-  const attn_communicator* communicator; /* operators with ATTN_OP_COMMUNICATES; NULL: alone. shape() may read
-                                            rank and size and sends nothing */
+  /* Operators with ATTN_OP_COMMUNICATES; NULL: alone. shape() may read rank and size and sends nothing. */
+  const attn_communicator* communicator;
 } attn_op_call;
 
 #define ATTN_DENSE INT64_MIN
@@ -281,8 +280,8 @@ typedef struct attn_cost {
 typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread] */
 
 enum {
-  ATTN_OP_RANDOM = 1u << 0, /* wants seed and stream */
-  ATTN_OP_NO_GRAD = 1u << 1, /* a constant for differentiation */
+  ATTN_OP_RANDOM = 1u << 0,      /* wants seed and stream */
+  ATTN_OP_NO_GRAD = 1u << 1,     /* a constant for differentiation */
   ATTN_OP_COMMUNICATES = 1u << 2 /* wants the communicator; its vjp runs on all members, too */
 };
 
@@ -319,10 +318,11 @@ typedef struct attn_op_use {
 typedef struct attn_kernels {
   uint32_t struct_size, reserved;
   /* c[i] = alpha a[i] b[i] (+ c[i] when accumulate), `batch` products (m, k) x (k, n). Any strides. [call-thread] */
-  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-    int64_t a_batch, int64_t a_row, int64_t a_col, const float* b, int64_t b_batch, int64_t b_row, int64_t b_col,
-    float* c, int64_t c_batch, int64_t c_row, int32_t accumulate);
-  void (*exp)(int64_t n, const float* x, float* y);                   /* y may be x */
+  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
+                 int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch,
+                 int64_t c_row, int32_t accumulate);
+  void (*exp)(int64_t n, const float* x, float* y); /* y may be x */
   /* Each row in place; a row of -infinity becomes 1 / cols. */
   void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row);
   /* out[r] = log sum exp of row r; -infinity for a row of -infinity. */
@@ -331,14 +331,19 @@ typedef struct attn_kernels {
   double (*dot)(int64_t n, const float* x, const float* y);
   void (*sort)(int64_t n, float* x, int32_t descending);
   /* c = a b (+ c when accumulate), one product (m, k) x (k, n) on this thread alone: for bodies of parallel_for. */
-  void (*matmul_serial_f32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col,
-    const float* b, int64_t b_row, int64_t b_col, float* c, int64_t c_row, int32_t accumulate);
-  void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
-    const double* b, int64_t b_row, int64_t b_col, double* c, int64_t c_row, int32_t accumulate);
+  void (*matmul_serial_f32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row,
+                            int64_t a_col, const float* b, int64_t b_row, int64_t b_col, float* c,
+                            int64_t c_row, int32_t accumulate);
+  void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row,
+                            int64_t a_col, const double* b, int64_t b_row, int64_t b_col, double* c,
+                            int64_t c_row, int32_t accumulate);
 } attn_kernels;
 
 typedef enum attn_log_level {
-  ATTN_LOG_DEBUG = 0, ATTN_LOG_INFO = 1, ATTN_LOG_WARNING = 2, ATTN_LOG_ERROR = 3
+  ATTN_LOG_DEBUG = 0,
+  ATTN_LOG_INFO = 1,
+  ATTN_LOG_WARNING = 2,
+  ATTN_LOG_ERROR = 3
 } attn_log_level;
 
 typedef struct attn_engine {
@@ -348,14 +353,14 @@ typedef struct attn_engine {
   /* Runs an operator. attrs, in: in declared order, trailing ones may be left out. out[i] non-NULL on
      entry (any non-NULL value) means wanted; on return a new handle with refs 1. [call-thread] */
   int32_t (*run)(attn_ctx*, const attn_op_ref*, const attn_value* attrs, uint32_t n_attrs,
-                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out, attn_error*);
+                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
+                 attn_error*);
   /* Ends the use of a handle whose refs reached 0. What is not released dies with the call. [call-thread] */
   void (*release)(attn_ctx*, attn_tensor*);
-  /* Another look at the same memory, with its gradient. offset counts from the tensor's first element.
-     Every element must lie inside the memory that the tensor looks at; overlaps and stride 0 are refused
-     while recording. [call-thread] */
-  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape, const int64_t* stride,
-                  int64_t offset, attn_tensor** out, attn_error*);
+  /* Another look at the same memory, with its gradient; offset: from the tensor's first element. All elements must lie
+     in the tensor's memory, and while recording without overlaps or stride 0. [call-thread] */
+  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape,
+                  const int64_t* stride, int64_t offset, attn_tensor** out, attn_error*);
   /* A tensor with the given dense contents (copied); no gradient. [call-thread] */
   int32_t (*constant)(attn_ctx*, int32_t dtype, int32_t rank, const int64_t* shape,
                       const void* dense, attn_tensor** out, attn_error*);
@@ -378,9 +383,8 @@ typedef struct attn_engine {
 
   /* Inside operators: memory aligned to 64 bytes until the operator returns; NULL when there is none. [call-thread] */
   void* (*scratch)(attn_ctx*, uint64_t bytes);
-  /* Inside operators: body(user, begin, end, worker) over [0, n) in pieces of at most `grain`, on the
-     threads of the process; worker < concurrency(). Returns when all is done. Nested calls run on the
-     calling thread. body must not throw. [call-thread] */
+  /* Inside operators: body(user, begin, end, worker) over [0, n) in pieces of at most `grain`; worker < concurrency().
+     Returns when all is done. Nested calls run on the calling thread. body must not throw. [call-thread] */
   void (*parallel_for)(attn_ctx*, int64_t n, int64_t grain,
                        void (*body)(void* user, int64_t begin, int64_t end, int32_t worker),
                        void* user);
@@ -408,12 +412,12 @@ enum {
 
 typedef struct attn_weight {
   uint32_t struct_size;
-  uint32_t flags;    /* ATTN_WEIGHT_* */
-  const char* name;  /* path: "cross_attention/qkv/kernel" */
+  uint32_t flags;   /* ATTN_WEIGHT_* */
+  const char* name; /* path: "cross_attention/qkv/kernel" */
   int32_t rank;
   int32_t reserved;
   int64_t shape[ATTN_MAX_RANK];
-  attn_value initializer; /* STR or OBJECT as an INITIALIZER parameter arrives; F64: that constant; NULL: zeros */
+  attn_value initializer; /* as an INITIALIZER parameter arrives; F64: a constant; NULL: zeros */
   attn_value regularizer; /* STR, OBJECT or NULL */
   /* Initial values in place of the initializer: dense, of kind contents_dtype, copied; NULL: none. Floating
      ones become the layer's kind of number. Whole numbers keep theirs, and are not trained. */
@@ -438,7 +442,7 @@ typedef struct attn_state {
   int32_t rank;
   int32_t axis;                 /* HISTORY: the axis that grows */
   int64_t shape[ATTN_MAX_RANK]; /* -1: taken from the first use; axis 0 is the batch */
-  int64_t max_len;              /* HISTORY: longest capacity allowed and the default one; 0: no bound */
+  int64_t max_len; /* HISTORY: longest capacity allowed and the default one; 0: no bound */
 } attn_state;
 
 /* The input is (batch, height, width, channels); otherwise axis -3 of rank 4 is the heads. */
@@ -460,7 +464,7 @@ enum {
   ATTN_COMPONENT_MIXES_POSITIONS = 1u << 1, /* one position's result depends on others: no cache */
   ATTN_COMPONENT_STATISTICS = 1u << 2,      /* outputs 1 and 2 are new values of weights 2 and 3 */
   ATTN_COMPONENT_OTHER_AXIS = 1u << 3,      /* probability: normalises another axis than the keys */
-  ATTN_COMPONENT_BY_POSITION = 1u << 4      /* has a weight for each position: takes the whole sequence */
+  ATTN_COMPONENT_BY_POSITION = 1u << 4      /* weights by position: takes the whole sequence */
 };
 
 /* What the host made of it: the attributes that the family's operator begins with, and its weights in the
@@ -481,7 +485,8 @@ typedef struct attn_builder {
   void* host;
   int32_t (*weight)(struct attn_builder*, const attn_weight*, uint32_t* index, attn_error*);
   int32_t (*state)(struct attn_builder*, const attn_state*, uint32_t* index, attn_error*);
-  int32_t (*component)(struct attn_builder*, const attn_component_spec*, const attn_component** out, attn_error*);
+  int32_t (*component)(struct attn_builder*, const attn_component_spec*, const attn_component** out,
+                       attn_error*);
   void (*log)(struct attn_builder*, int32_t level, const char* text);
 } attn_builder;
 
@@ -504,7 +509,7 @@ typedef struct attn_call {
   int64_t position;            /* length of the attached state before this call; 0 without one */
   const attn_engine* engine;
   attn_ctx* ctx;
-  const attn_part* part; /* types with ATTN_TYPE_SEQUENCE_PARALLEL; NULL: the whole sequence is here */
+  const attn_part* part; /* with ATTN_TYPE_SEQUENCE_PARALLEL; NULL: the whole sequence is here */
 } attn_call;
 
 enum {
@@ -517,7 +522,7 @@ enum {
 typedef struct attn_type {
   uint32_t struct_size;
   uint32_t flags;         /* ATTN_TYPE_* */
-  const char* id;         /* "example.my_type"; names without a dot are reserved for what comes with the library */
+  const char* id;         /* "example.my_type"; names without a dot are the library's own */
   const char* class_name; /* "MyAttention": an identifier */
   const char* description;
   const char* use_case;
@@ -532,7 +537,7 @@ typedef struct attn_type {
   const attn_param* const* args;
   const attn_output* const* outputs;
   int32_t (*create)(const attn_value* values, attn_layer** out, attn_error*); /* [any-thread] */
-  void (*destroy)(attn_layer*);                                             /* [any-thread] */
+  void (*destroy)(attn_layer*);                                               /* [any-thread] */
   int32_t (*build)(attn_layer*, attn_builder*, attn_error*); /* [one-thread-per-layer] */
   /* Must not change *layer: many threads may run it at once, each with a context of its own. [any-thread] */
   int32_t (*forward)(const attn_layer*, const attn_call*, attn_error*);
@@ -554,7 +559,7 @@ typedef struct attn_plugin {
   const attn_type* const* types;
   const attn_op* const* ops;
   const attn_op_use* const* uses;
-  int32_t (*init)(const attn_engine*, attn_error*); /* once, after uses are resolved; may be NULL. [any-thread] */
+  int32_t (*init)(const attn_engine*, attn_error*); /* once, at load; may be NULL. [any-thread] */
   void (*deinit)(void); /* at the end of the process; may be NULL. [any-thread] */
 } attn_plugin;
 
@@ -579,16 +584,10 @@ typedef struct attn_note {
 #define ATTN_NOTE_SECTION ".attn_note"
 
 /* For plugins in C: ATTN_NOTE("name", "1.0.0", "my.type other.type"); at file scope. */
-#define ATTN_NOTE(name_, version_, types_)                                                \
+#define ATTN_NOTE(name_, version_, types_)                                                  \
   __attribute__((section(ATTN_NOTE_SECTION), used)) const attn_note attn_note_of_plugin = { \
-      {'A', 'T', 'T', 'N', 'O', 'T', 'E', '1'},                                            \
-      ATTN_ABI_MAJOR,                                                                      \
-      ATTN_ABI_MINOR,                                                                      \
-      0,                                                                                   \
-      (uint16_t)(8 * sizeof(void*)),                                                       \
-      name_,                                                                               \
-      version_,                                                                            \
-      types_}
+      ATTN_NOTE_MAGIC, ATTN_ABI_MAJOR, ATTN_ABI_MINOR, 0, (uint16_t)(8 * sizeof(void*)),    \
+      name_,           version_,       types_}
 
 #ifdef __cplusplus
 } /* extern "C" */
