@@ -4,8 +4,7 @@
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
-
-#include <algorithm>
+#include <attn/sdk/strided.hpp>
 
 namespace hopfield {
 
@@ -38,48 +37,37 @@ struct change {
   // One sum for each row, then the rows of a head in order: the same for any number of threads.
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &now = *c.in(0), &before = *c.in(1), &out = *c.out(0);
-    const int64_t heads = now.shape[1], queries = now.shape[2], keys = now.shape[3];
-    const int64_t groups = now.shape[0] * heads, rows = groups * queries;
-    double* sums = c.scratch_array<double>(static_cast<size_t>(rows) + 1);
-    c.loop(rows, std::max<int64_t>(1, kElements / std::max<int64_t>(keys, 1)),
-           [&](int64_t begin, int64_t end, int32_t) {
-             for (int64_t r = begin; r < end; ++r) {
-               const int64_t q = r % queries, h = r / queries % heads, b = r / queries / heads;
-               sums[r] = distance(keys, row<T>(now, b, h, q), now.stride[3],
-                                  row<T>(before, b, h, q), before.stride[3]);
-             }
-           });
-    for (int64_t g = 0; g < groups; ++g) {
-      const int64_t h = g % heads, b = g / heads;
-      double sum = c.in(2) ? static_cast<double>(*row<T>(*c.in(2), b, h, 0)) : 0.0;
+    const StridedRows<2> rows({c.in(0), c.in(1)});
+    double* sums = c.scratch_array<double>(static_cast<size_t>(rows.count()) + 1);
+    rows.run(c, [&](const auto& at, int64_t row) {
+      sums[row] =
+          distance<T>(rows.length(), rows.template line<T>(0, at), rows.template line<T>(1, at));
+    });
+    const int64_t heads = c.in(0)->shape[1], queries = c.in(0)->shape[2];
+    for (int64_t g = 0; g < c.in(0)->shape[0] * heads; ++g) {
+      const int64_t b = g / heads, h = g % heads;
+      double sum = c.in(2) ? static_cast<double>(*element<T>(*c.in(2), b, h)) : 0.0;
       for (int64_t q = 0; q < queries; ++q) sum += sums[g * queries + q];
-      *row<T>(out, b, h, 0) = static_cast<T>(sum);
+      *element<T>(*c.out(0), b, h) = static_cast<T>(sum);
     }
   }
 
  private:
-  static constexpr int64_t kElements = 16384;  // a loop's least piece
-
   template <class T>
-  static T* row(const attn_view& v, int64_t b, int64_t h, int64_t q) {
-    return data<T>(v) + b * v.stride[0] + h * v.stride[1] + q * v.stride[2];
-  }
-  template <class T>
-  static double distance(int64_t n, const T* a, int64_t a_step, const T* b, int64_t b_step) {
+  static double distance(int64_t n, Line<const T> a, Line<const T> b) {
     constexpr int64_t kLanes = 16;
     T lanes[kLanes] = {};
     int64_t i = 0;
-    if (a_step == 1 && b_step == 1)
+    if (a.step == 1 && b.step == 1)
       for (; i + kLanes <= n; i += kLanes)
         for (int64_t j = 0; j < kLanes; ++j) {
-          const T d = a[i + j] - b[i + j];
+          const T d = a.data[i + j] - b.data[i + j];
           lanes[j] += d * d;
         }
     double sum = 0;
     for (const T lane : lanes) sum += static_cast<double>(lane);
     for (; i < n; ++i) {
-      const double d = static_cast<double>(a[i * a_step]) - static_cast<double>(b[i * b_step]);
+      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
       sum += d * d;
     }
     return sum;
@@ -100,18 +88,7 @@ struct glance {
   }
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &x = *c.in(0), &y = *c.out(0);
-    const int64_t heads = x.shape[1], positions = x.shape[2], n = x.shape[3];
-    c.loop(x.shape[0] * heads * positions, std::max<int64_t>(1, 16384 / std::max<int64_t>(n, 1)),
-           [&](int64_t begin, int64_t end, int32_t) {
-             for (int64_t r = begin; r < end; ++r) {
-               const int64_t s = r % positions, h = r / positions % heads,
-                             b = r / positions / heads;
-               const T* from = data<T>(x) + b * x.stride[0] + h * x.stride[1] + s * x.stride[2];
-               T* to = data<T>(y) + r * n;
-               for (int64_t i = 0; i < n; ++i) to[i] = from[i * x.stride[3]];
-             }
-           });
+    StridedRows<2>({c.out(0), c.in(0)}).each<T>(c, [](T& y, T x) { y = x; });
   }
 };
 

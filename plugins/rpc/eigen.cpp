@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 namespace rpc {
 namespace {
@@ -15,20 +14,13 @@ constexpr double kTiny = 1e-290;  // squares below have no reciprocal to speak o
 
 }  // namespace
 
-size_t Eigen::room(int64_t n) {
-  const int64_t ld = padded(n);
-  const int64_t rotations = kSweeps * n * static_cast<int64_t>(sizeof(Rotation) / sizeof(double));
-  return static_cast<size_t>(2 * n * ld + 7 * ld + (rotations + 7) / 8 * 8);
-}
-
-Eigen::Eigen(const MatrixKernels& kernels, int64_t n, double* memory)
+Eigen::Eigen(const MatrixKernels& kernels, int64_t n, attn::sdk::Arena& memory)
     : kernels_(kernels), capacity_(kSweeps * n) {
   const int64_t ld = padded(n);
-  z_ = memory;
-  reflectors_ = z_ + n * ld;
-  double* rest = reflectors_ + n * ld;
-  for (double** p : {&beta_, &d_, &e_, &v_, &w_, &p_, &next_}) *p = std::exchange(rest, rest + ld);
-  rotations_ = reinterpret_cast<Rotation*>(rest);
+  z_ = memory.take<double>(n * ld);
+  reflectors_ = memory.take<double>(n * ld);
+  for (double** p : {&beta_, &d_, &e_, &v_, &w_, &p_, &next_}) *p = memory.take<double>(ld);
+  rotations_ = memory.take<Rotation>(capacity_);
 }
 
 void Eigen::decompose(int64_t n, int64_t ld, double* a, double* values) {

@@ -6,8 +6,7 @@
 // finite give eigenvalues that are not finite. Results depend on the kernels' instruction set alone. [any-thread]
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <attn/sdk/worker_memory.hpp>
 
 #include "kernels/matrix.hpp"
 
@@ -18,9 +17,8 @@ inline int64_t padded(int64_t n) { return ((n + 7) / 8 | 1) * 8; }
 
 class Eigen {
  public:
-  // n: largest size. memory: room(n) doubles, aligned to 64 bytes.
-  Eigen(const MatrixKernels& kernels, int64_t n, double* memory);
-  [[nodiscard]] static size_t room(int64_t n);
+  // n: largest size.
+  Eigen(const MatrixKernels& kernels, int64_t n, attn::sdk::Arena& memory);
 
   // Decomposes a (n, ld), both triangles given; a is used up. values (n), in no order.
   void decompose(int64_t n, int64_t ld, double* a, double* values);

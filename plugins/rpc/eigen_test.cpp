@@ -23,14 +23,17 @@ namespace {
 double error(int64_t n, const std::function<double(int64_t, int64_t)>& entry) {
   const int64_t ld = rpc::padded(n);
   const auto cells = static_cast<size_t>(n * ld);
-  std::vector<double> a(cells), v(cells), values(static_cast<size_t>(n)),
-      memory(rpc::Eigen::room(n));
+  std::vector<double> a(cells), v(cells), values(static_cast<size_t>(n));
+  const rpc::MatrixKernels& kernels = rpc::reference::matrix_kernels_table;
+  using attn::sdk::Arena;
+  std::vector<char> memory(Arena::measure([&](Arena& m) { rpc::Eigen(kernels, n, m); }));
+  Arena arena(memory.data());
   std::vector<int64_t> which(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
     which[static_cast<size_t>(i)] = i;
     for (int64_t j = 0; j < n; ++j) a[static_cast<size_t>(i * ld + j)] = entry(i, j);
   }
-  rpc::Eigen eigen(rpc::reference::matrix_kernels_table, n, memory.data());
+  rpc::Eigen eigen(kernels, n, arena);
   eigen.decompose(n, ld, a.data(), values.data());
   eigen.vectors(n, which.data(), v.data());
   double norm = std::numeric_limits<double>::min(), worst = 0;

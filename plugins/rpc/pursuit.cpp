@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pursuit.hpp"
 
-#include <algorithm>
-
 #include <attn/sdk/dispatch.hpp>
+#include <attn/sdk/strided.hpp>
+
+#include <algorithm>
 
 #include "masks.hpp"
 #include "shrinkage.hpp"
@@ -18,51 +19,53 @@ enum Attribute { kAxes, kLambda, kTau, kSweeps };
 
 PursuitRule rule_of(const OpCall& c) { return {c.real(kTau), c.real(kLambda), c.integer(kSweeps)}; }
 
+// Doubles of the record of one matrix.
+int64_t record_size(const PursuitRule& rule, int64_t n) {
+  return static_cast<int64_t>(Arena::measure([&](Arena& a) { Record(n, rule.sweeps, a); }) /
+                              sizeof(double));
+}
+
 // Where the record of a matrix is.
-enum class Record { none, kept, worker };
+enum class Keeping { none, saved, worker };
 
 // The matrices of a run, and the memory of its workers.
 class Job {
  public:
-  Job(const OpCall& c, Record record)
+  Job(const OpCall& c, Keeping keeping)
       : z_(*c.in(0)),
         heads_(z_.shape[1]),
         n_(z_.shape[2]),
-        record_(record),
+        keeping_(keeping),
         rule_(rule_of(c)),
-        kept_(record == Record::kept ? data<double>(*c.saved(0)) : nullptr),
-        record_size_(Pursuit::record_room(rule_, n_)),
-        kernels_(matrix_kernels(c.raw().engine->cpu_level())),
-        masks_(c, c.in(1), z_.shape[0], heads_, n_, c.integers(kAxes)) {
-    const auto workers = static_cast<size_t>(c.concurrency());
-    matrix_ = Memory::rounded(n_ * padded(n_));
-    each_ = Pursuit::room(n_) + 2 * matrix_ + Memory::rounded(n_);
-    if (record == Record::worker) each_ += record_size_;
-    memory_ = c.scratch_array<double>(workers * each_);
-  }
+        saved_(keeping == Keeping::saved ? data<double>(*c.saved(0)) : nullptr),
+        record_size_(record_size(rule_, n_)),
+        kernels_{matrix_kernels(c.raw().engine->cpu_level()), c.kernels()},
+        masks_(c, c.in(1), z_.shape[0], heads_, n_, c.integers(kAxes)),
+        memory_(c, [&](Arena& a) { Unit(*this, 0, a); }) {}
   [[nodiscard]] int64_t units() const { return z_.shape[0] * heads_; }
 
   // One matrix: the present tokens, the pursuit over them.
   struct Unit {
-    int64_t index, size, ld;
-    const int64_t* tokens;
-    Pursuit pursuit;
+    int64_t index, size = 0, ld = 0;
+    int64_t* tokens;
     double *x, *y;  // two matrices more
+    Pursuit pursuit;
+    Unit(const Job& job, int64_t at, Arena& a)
+        : index(at),
+          tokens(a.take<int64_t>(job.n_)),
+          x(a.take<double>(job.n_ * padded(job.n_))),
+          y(a.take<double>(job.n_ * padded(job.n_))),
+          pursuit(job.pursuit(at, a)) {}
   };
   // Fills the matrix of a unit with the scores that take part, and zeros.
   template <class T>
   Unit open(int64_t index, int worker) const {
-    double* memory = memory_ + static_cast<size_t>(worker) * each_;
-    double *x = memory, *y = x + matrix_;
-    auto* tokens = reinterpret_cast<int64_t*>(y + matrix_);
-    const int64_t size = masks_.present(index, tokens);
-    double* rest = y + matrix_ + Memory::rounded(n_);
-    double* record = nullptr;
-    if (record_ == Record::kept) record = kept_ + static_cast<size_t>(index) * record_size_;
-    if (record_ == Record::worker) record = rest + Pursuit::room(n_);
-    Unit u{index, size, padded(size), tokens, Pursuit(kernels_, rule_, n_, rest, record), x, y};
+    Arena memory = memory_[worker];
+    Unit u(*this, index, memory);
+    u.size = masks_.present(index, u.tokens);
+    u.ld = padded(u.size);
     double* a = u.pursuit.a();
-    std::fill_n(a, size * u.ld, 0.0);
+    std::fill_n(a, u.size * u.ld, 0.0);
     each(u, [&](int64_t at, int64_t i, int64_t j) {
       a[at] = static_cast<double>(*entry<T>(z_, index, i, j));
     });
@@ -94,21 +97,25 @@ class Job {
   // Entry (i, j) of matrix `index` of v (B, H, n, n).
   template <class T>
   T* entry(const attn_view& v, int64_t index, int64_t i, int64_t j) const {
-    return data<T>(v) + index / heads_ * v.stride[0] + index % heads_ * v.stride[1] +
-           i * v.stride[2] + j * v.stride[3];
+    return element<T>(v, index / heads_, index % heads_, i, j);
   }
 
  private:
+  [[nodiscard]] Pursuit pursuit(int64_t index, Arena& memory) const {
+    Arena saved(saved_ + index * record_size_);
+    Arena* record = keeping_ == Keeping::saved ? &saved : &memory;
+    return {kernels_, rule_, n_, memory, keeping_ == Keeping::none ? nullptr : record};
+  }
+
   const attn_view& z_;
   int64_t heads_, n_;
-  Record record_;
+  Keeping keeping_;
   PursuitRule rule_;
-  double* kept_;
-  size_t record_size_;
-  const MatrixKernels& kernels_;
+  double* saved_;
+  int64_t record_size_;
+  Kernels kernels_;
   Masks masks_;
-  size_t matrix_, each_;
-  double* memory_;
+  WorkerMemory memory_;
 };
 
 }  // namespace
@@ -122,7 +129,7 @@ void pursuit::shape(OpCall c) {
   if (c.integer(kSweeps) < 1) fail("sweeps must be positive");
   c.out_like(0, z);
   const int64_t units = z.shape[0] * z.shape[1];
-  const auto record = static_cast<int64_t>(Pursuit::record_room(rule_of(c), z.shape[2]));
+  const int64_t record = record_size(rule_of(c), z.shape[2]);
   const bool keep = record <= kMostKept / 8 / std::max<int64_t>(units, 1);
   c.saved_shape(0, ATTN_F64, {keep ? units * record : 0});
 }
@@ -130,7 +137,7 @@ void pursuit::shape(OpCall c) {
 template <class T>
 void pursuit::forward(OpCall c) {
   const bool keep = c.saved(0) && size_of(*c.saved(0)) > 0;
-  const Job job(c, keep ? Record::kept : Record::none);
+  const Job job(c, keep ? Keeping::saved : Keeping::none);
   const attn_view &z = *c.in(0), &out = *c.out(0);
   c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -150,7 +157,7 @@ template <class T>
 void pursuit::vjp(OpCall c) {
   if (!c.dout(0) || !c.din(0)) return;
   const bool kept = size_of(*c.saved(0)) > 0;
-  const Job job(c, kept ? Record::kept : Record::worker);
+  const Job job(c, kept ? Keeping::saved : Keeping::worker);
   const attn_view &dout = *c.dout(0), &din = *c.din(0);
   c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {

@@ -28,37 +28,16 @@ double norm_bound(int64_t n, int64_t ld, const double* m, double* columns) {
 
 }  // namespace
 
-size_t Spectrum::room(int64_t n) { return Memory::rounded(n) + Memory::rounded(n * padded(n)); }
-
-Spectrum::Spectrum(int64_t n, Memory& memory)
-    : sigma(memory.take(n)), v(memory.take(n * padded(n))) {}
-
-size_t Thresholding::room(int64_t n) {
-  return Memory::rounded(static_cast<int64_t>(Eigen::room(n))) +
-         kMatrices * Memory::rounded(n * padded(n)) + 2 * Memory::rounded(n);
-}
-
-Thresholding::Thresholding(const MatrixKernels& kernels, int64_t n, double tau, Memory& memory)
-    : kernels_(kernels),
-      eigen_(kernels, n, memory.take(static_cast<int64_t>(Eigen::room(n)))),
-      tau_(tau) {
-  for (double*& x : x_) x = memory.take(n * padded(n));
-  values_ = memory.take(n);
-  which_ = reinterpret_cast<int64_t*>(memory.take(n));
-}
-
-void Thresholding::transpose(int64_t rows, int64_t columns, const double* from, double* to) const {
-  for (int64_t j = 0; j < columns; ++j) {
-    for (int64_t i = 0; i < rows; ++i) to[j * ld_ + i] = from[i * ld_ + j];
-    std::fill(to + j * ld_ + rows, to + (j + 1) * ld_, 0.0);
-  }
+Thresholding::Thresholding(const Kernels& kernels, int64_t n, double tau, Arena& memory)
+    : kernels_(kernels), eigen_(kernels.matrix, n, memory), tau_(tau) {
+  for (double*& x : x_) x = memory.take<double>(n * padded(n));
+  values_ = memory.take<double>(n);
+  which_ = memory.take<int64_t>(n);
 }
 
 void Thresholding::apply(int64_t n, int64_t ld, const double* m, double* l, Spectrum& s,
                          bool complete) {
-  ld_ = ld;
   s.r = 0;
-  s.complete = complete;
   std::fill_n(l, n * ld, 0.0);
   const double bound = norm_bound(n, ld, m, values_);
   if (bound <= tau_) return;
@@ -67,11 +46,10 @@ void Thresholding::apply(int64_t n, int64_t ld, const double* m, double* l, Spec
     return;
   }
   // M^T M: blocks on and above the diagonal, then mirrored.
-  double *gram = x_[0], *mt = x_[1], *mv = x_[2];
+  double *gram = x_[0], *mv = x_[1];
   for (int64_t i = 0; i < n; i += kBlock) {
     const int64_t rows = std::min(kBlock, n - i);
-    kernels_.multiply(rows, (n - i + 7) / 8 * 8, n, m + i, 1, ld, m + i, ld, gram + i * ld + i, ld,
-                      false);
+    multiply(rows, n - i, n, {m + i, 1, ld}, {m + i, ld}, gram + i * ld + i, ld);
   }
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < i; ++j) gram[i * ld + j] = gram[j * ld + i];
@@ -90,13 +68,12 @@ void Thresholding::apply(int64_t n, int64_t ld, const double* m, double* l, Spec
   eigen_.vectors(count, which_, s.v);
   if (s.r == 0) return;
   // L = (M V) h V^T, rows of mv: h_i M v_i.
-  transpose(n, n, m, mt);
-  multiply(s.r, n, n, s.v, ld, 1, mt, mv, false);
+  multiply(s.r, n, n, {s.v, ld}, {m, 1, ld}, mv, ld);
   for (int64_t i = 0; i < s.r; ++i) {
     const double h = 1 - tau_ / s.sigma[i];
     for (int64_t j = 0; j < n; ++j) mv[i * ld + j] *= h;
   }
-  multiply(n, n, s.r, mv, 1, ld, s.v, l, false);
+  multiply(n, n, s.r, {mv, 1, ld}, {s.v, ld}, l, ld);
 }
 
 // With T = U^T G V the adjoint is U X V^T, X_ij = a_ij (T_ij + T_ji) / 2 + b_ij (T_ij - T_ji) / 2,
@@ -108,29 +85,24 @@ void Thresholding::apply(int64_t n, int64_t ld, const double* m, double* l, Spec
 //   sum_j X_ji u_j = f_i / sigma_i (I - U U^T) G v_i + M sum_j v_j f_i (sigma_j T_ji / sigma_i + T_ij) / d_ij.
 void Thresholding::adjoint(int64_t n, int64_t ld, const double* m, const Spectrum& s,
                            const double* g, double* out) {
-  ld_ = ld;
   std::fill_n(out, n * ld, 0.0);
   const int64_t r = s.r, rest = n - r;
   if (r == 0) return;
-  double *mt = x_[0], *u = x_[1], *gv = x_[2], *gu = x_[3], *t = x_[4], *p = x_[5], *q = x_[6],
-         *w = x_[7];
+  double *u = x_[0], *gv = x_[1], *gu = x_[2], *t = x_[3], *p = x_[4], *q = x_[5];
   const double *v = s.v, *others = s.v + r * ld;
   const auto f = [&](int64_t i) { return s.sigma[i] - tau_; };
   // Rows: u_i = M v_i / sigma_i, G v_i, G^T u_i.
-  transpose(n, n, m, mt);
-  multiply(r, n, n, v, ld, 1, mt, u, false);
+  multiply(r, n, n, {v, ld}, {m, 1, ld}, u, ld);
   for (int64_t i = 0; i < r; ++i)
     for (int64_t j = 0; j < n; ++j) u[i * ld + j] /= s.sigma[i];
-  transpose(n, n, g, w);
-  multiply(r, n, n, v, ld, 1, w, gv, false);
-  multiply(r, n, n, u, ld, 1, g, gu, false);
+  multiply(r, n, n, {v, ld}, {g, 1, ld}, gv, ld);
+  multiply(r, n, n, {u, ld}, {g, ld}, gu, ld);
   // t_ij = u_i . G v_j = (G^T u_i) . v_j for all j: the first r columns are T, the others p.
-  transpose(n, n, s.v, w);
-  multiply(r, n, n, gu, ld, 1, w, p, false);
+  multiply(r, n, n, {gu, ld}, {v, 1, ld}, p, ld);
   for (int64_t i = 0; i < r; ++i) std::copy_n(p + i * ld, r, t + i * ld);
   // q_ij = v_j . M^T G v_i = sigma_j T_ji.
-  multiply(r, n, n, gv, ld, 1, m, gu, false);
-  multiply(r, n, n, gu, ld, 1, w, q, false);
+  multiply(r, n, n, {gv, ld}, {m, ld}, gu, ld);
+  multiply(r, n, n, {gu, ld}, {v, 1, ld}, q, ld);
   // Rows of the left factor: sum_j X_ij v_j. What goes with the others is kept in p and q.
   for (int64_t i = 0; i < r; ++i) {
     for (int64_t j = 0; j < r; ++j) {
@@ -145,54 +117,39 @@ void Thresholding::adjoint(int64_t n, int64_t ld, const double* m, const Spectru
       q[i * ld + j] = scale * (y / s.sigma[i] + x);
     }
   }
-  multiply(r, n, n, p, ld, 1, v, gu, false);
-  multiply(n, n, r, u, 1, ld, gu, out, false);
+  multiply(r, n, n, {p, ld}, {v, ld}, gu, ld);
+  multiply(n, n, r, {u, 1, ld}, {gu, ld}, out, ld);
   // The right factor: rows z_i, of w.
   for (int64_t i = 0; i < r; ++i) {
     const double scale = f(i) / s.sigma[i];
     for (int64_t j = 0; j < n; ++j) gv[i * ld + j] *= scale;
     for (int64_t k = 0; k < r; ++k) p[i * ld + k] = -scale * t[k * ld + i];
   }
-  multiply(r, n, r, p, ld, 1, u, gv, true);
+  multiply(r, n, r, {p, ld}, {u, ld}, gv, ld, true);
   if (rest > 0) {
-    multiply(r, n, rest, q + r, ld, 1, others, gu, false);
-    multiply(r, n, n, gu, ld, 1, mt, gv, true);
+    multiply(r, n, rest, {q + r, ld}, {others, ld}, gu, ld);
+    multiply(r, n, n, {gu, ld}, {m, 1, ld}, gv, ld, true);
   }
-  multiply(n, n, r, gv, 1, ld, v, out, true);
+  multiply(n, n, r, {gv, 1, ld}, {v, ld}, out, ld, true);
 }
 
-size_t Pursuit::room(int64_t n) {
-  return Thresholding::room(n) + 4 * Memory::rounded(n * padded(n)) + Spectrum::room(n) +
-         Memory::rounded(2);
-}
+Record::Record(int64_t n, int64_t sweeps, Arena& memory)
+    : sparse(memory.take<double>(sweeps * n * padded(n))),
+      sigma(memory.take<double>(sweeps * n)),
+      v(memory.take<double>(sweeps * n * padded(n))),
+      ranks(memory.take<int64_t>(sweeps + 1)) {}
 
-size_t Pursuit::record_room(const PursuitRule& rule, int64_t n) {
-  return static_cast<size_t>(rule.sweeps) * (Memory::rounded(n * padded(n)) + Spectrum::room(n)) +
-         Memory::rounded(rule.sweeps + 1);
-}
-
-Pursuit::Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, double* memory,
-                 double* record)
+Pursuit::Pursuit(const Kernels& kernels, const PursuitRule& rule, int64_t n, Arena& memory,
+                 Arena* record)
     : rule_(rule),
       recorded_(record != nullptr),
-      size_(static_cast<int64_t>(Memory::rounded(n * padded(n)))),
-      spectrum_size_(static_cast<int64_t>(Spectrum::room(n))),
-      memory_(memory),
-      svt_(kernels, n, rule.tau, memory_) {
-  a_ = memory_.take(size_);
-  m_ = memory_.take(size_);
-  l_ = memory_.take(size_);
-  Memory rest = recorded_ ? Memory(record) : memory_;
-  const int64_t sweeps = recorded_ ? rule.sweeps : 1;
-  sparse_ = rest.take(sweeps * size_);
-  spectra_ = rest.take(sweeps * spectrum_size_);
-  ranks_ = reinterpret_cast<int64_t*>(rest.take(sweeps + 1));
-}
-
-Spectrum Pursuit::spectrum(int64_t n, int64_t sweep) const {
-  Memory part(spectra_ + (recorded_ ? sweep * spectrum_size_ : 0));
-  return Spectrum(n, part);
-}
+      n_(n),
+      size_(n * padded(n)),
+      svt_(kernels, n, rule.tau, memory),
+      a_(memory.take<double>(size_)),
+      m_(memory.take<double>(size_)),
+      l_(memory.take<double>(size_)),
+      record_(n, record ? rule.sweeps : 1, record ? *record : memory) {}
 
 void Pursuit::forward(int64_t n, int64_t ld, double* r) {
   const int64_t size = n * ld;
@@ -200,10 +157,10 @@ void Pursuit::forward(int64_t n, int64_t ld, double* r) {
   for (int64_t t = 0; t < rule_.sweeps; ++t) {
     const double* before = t == 0 ? nullptr : sparse(t - 1);
     for (int64_t i = 0; i < size; ++i) m_[i] = a_[i] - (before ? before[i] : 0.0);
-    Spectrum s = spectrum(n, t);
+    Spectrum s = spectrum(t);
     svt_.apply(n, ld, m_, l_, s, recorded_);
     sweeps = t + 1;
-    if (recorded_) ranks_[t] = s.r;
+    if (recorded_) record_.ranks[t] = s.r;
     double* after = sparse(t);
     bool same = true;
     for (int64_t i = 0; i < size; ++i) {
@@ -215,13 +172,13 @@ void Pursuit::forward(int64_t n, int64_t ld, double* r) {
     // All further sweeps would repeat this one.
     if (same) break;
   }
-  if (recorded_) ranks_[rule_.sweeps] = sweeps;
+  if (recorded_) record_.ranks[rule_.sweeps] = sweeps;
   const double* last = sparse(sweeps - 1);
   for (int64_t i = 0; i < size; ++i) r[i] = l_[i] + last[i];
 }
 
 void Pursuit::backward(int64_t n, int64_t ld, double* gr, double* ga) {
-  const int64_t size = n * ld, sweeps = ranks_[rule_.sweeps];
+  const int64_t size = n * ld, sweeps = record_.ranks[rule_.sweeps];
   std::fill_n(ga, size, 0.0);
   double* gs = gr;  // of the sparse part of the sweep
   double* gl = l_;  // of its low-rank part
@@ -237,8 +194,8 @@ void Pursuit::backward(int64_t n, int64_t ld, double* gr, double* ga) {
       ga[i] += gs[i];
       gl[i] -= gs[i];
     }
-    Spectrum s = spectrum(n, at);
-    s.r = ranks_[at];
+    Spectrum s = spectrum(at);
+    s.r = record_.ranks[at];
     svt_.adjoint(n, ld, m_, s, gl, gs);
     for (int64_t i = 0; i < size; ++i) {
       ga[i] += gs[i];

@@ -9,44 +9,32 @@
 //
 // V and sigma^2 are eigenvectors and eigenvalues of M^T M; only those above tau take part, L = (M V) h V^T with
 // h = 1 - tau / sigma. Small sigma have large errors there, and no weight. Matrices are (n, ld), zeros behind column
-// n. Memory of the caller; nothing throws; results depend on the kernels' instruction set alone. [any-thread]
+// n. Memory of the caller; nothing throws; results depend on the level of the CPU alone. [any-thread]
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <attn/sdk/matmul.hpp>
+#include <attn/sdk/worker_memory.hpp>
 
 #include "eigen.hpp"
 
 namespace rpc {
 
-// Hands out parts of a block of doubles, each aligned like its beginning.
-class Memory {
- public:
-  explicit Memory(double* p) : p_(p) {}
-  double* take(int64_t n) {
-    double* const r = p_;
-    p_ += (n + 7) / 8 * 8;
-    return r;
-  }
-  static size_t rounded(int64_t n) { return static_cast<size_t>((n + 7) / 8 * 8); }
+using attn::sdk::Arena;
 
- private:
-  double* p_;
+struct Kernels {
+  const MatrixKernels& matrix;
+  const attn_kernels& host;
 };
 
 // What one thresholding found: r singular values above tau and their vectors first, then the others.
 struct Spectrum {
-  int64_t r = 0;
-  bool complete = false;  // the others are there
-  double *sigma, *v;      // (n), (n, ld): rows are right singular vectors
-  static size_t room(int64_t n);
-  Spectrum(int64_t n, Memory& memory);
+  int64_t r;
+  double *sigma, *v;  // (n), (n, ld): rows are right singular vectors
 };
 
 class Thresholding {
  public:
-  Thresholding(const MatrixKernels& kernels, int64_t n, double tau, Memory& memory);
-  static size_t room(int64_t n);
+  Thresholding(const Kernels& kernels, int64_t n, double tau, Arena& memory);
 
   // l = SVT(m). complete: for adjoint().
   void apply(int64_t n, int64_t ld, const double* m, double* l, Spectrum& s, bool complete);
@@ -55,17 +43,17 @@ class Thresholding {
                double* out);
 
  private:
-  void transpose(int64_t rows, int64_t columns, const double* from, double* to) const;
-  void multiply(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
-                const double* b, double* c, bool add) const {
-    kernels_.multiply(m, (n + 7) / 8 * 8, k, a, a_row, a_col, b, ld_, c, ld_, add);
+  using Operand = attn::sdk::Matrix<const double>;
+  // c (m, n; rows ld apart) = a (m, k) b (k, n).
+  void multiply(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b, double* c,
+                int64_t ld, bool add = false) const {
+    attn::sdk::matmul_serial<double>(kernels_.host, m, n, k, a, b, {c, ld}, add);
   }
 
-  const MatrixKernels& kernels_;
+  const Kernels& kernels_;
   Eigen eigen_;
   double tau_;
-  int64_t ld_ = 0;
-  static constexpr int kMatrices = 8;
+  static constexpr int kMatrices = 6;
   double* x_[kMatrices];
   double* values_;
   int64_t* which_;
@@ -76,14 +64,17 @@ struct PursuitRule {
   int64_t sweeps;
 };
 
+// What backward() needs of forward(): the sparse part after each sweep and what the sweep found.
+struct Record {
+  double *sparse, *sigma, *v;
+  int64_t* ranks;  // of each sweep; then how many there were
+  Record(int64_t n, int64_t sweeps, Arena& memory);
+};
+
 class Pursuit {
  public:
-  // memory: room(n). record: record_room(), what backward() needs of forward(), which may have been run by another
-  // object; nullptr: there will be no backward().
-  Pursuit(const MatrixKernels& kernels, const PursuitRule& rule, int64_t n, double* memory,
-          double* record);
-  static size_t room(int64_t n);
-  static size_t record_room(const PursuitRule& rule, int64_t n);
+  // record: may have been filled by another object; nullptr: there will be no backward().
+  Pursuit(const Kernels& kernels, const PursuitRule& rule, int64_t n, Arena& memory, Arena* record);
 
   // The matrix to fill before a run: (n, ld).
   [[nodiscard]] double* a() { return a_; }
@@ -93,19 +84,21 @@ class Pursuit {
   void backward(int64_t n, int64_t ld, double* gr, double* ga);
 
  private:
-  // The sparse part after a sweep, and what the sweep found; without a record the same memory for all.
+  // Of a sweep; without a record the same memory for all.
   [[nodiscard]] double* sparse(int64_t sweep) const {
-    return sparse_ + (recorded_ ? sweep : 0) * size_;
+    return record_.sparse + (recorded_ ? sweep * size_ : 0);
   }
-  [[nodiscard]] Spectrum spectrum(int64_t n, int64_t sweep) const;
+  [[nodiscard]] Spectrum spectrum(int64_t sweep) const {
+    const int64_t at = recorded_ ? sweep : 0;
+    return {0, record_.sigma + at * n_, record_.v + at * size_};
+  }
 
   PursuitRule rule_;
   bool recorded_;
-  int64_t size_, spectrum_size_;
-  Memory memory_;
+  int64_t n_, size_;
   Thresholding svt_;
-  double *a_, *m_, *l_, *sparse_, *spectra_;
-  int64_t* ranks_;  // of each sweep; then how many there were
+  double *a_, *m_, *l_;
+  Record record_;
 };
 
 }  // namespace rpc

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
+#include <attn/sdk/strided.hpp>
 
 #include <algorithm>
 
@@ -49,38 +50,52 @@ struct Grid {
   }
 };
 
-// Pieces of about this many elements for each turn of a worker.
-inline constexpr int64_t kGrain = 32768;
-
+// Windows of a task: some 32768 elements.
 inline int64_t grain(int64_t elements) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(elements, 1));
+  return std::max<int64_t>(1, 32768 / std::max<int64_t>(elements, 1));
 }
 
-// Rows of a matrix inside a tensor (block, row, element).
-template <class T>
-struct Rows {
-  T* data;
-  int64_t block, row, element;
-  explicit Rows(const attn_view& v)
-      : data(sdk::data<T>(v)), block(v.stride[0]), row(v.stride[1]), element(v.stride[2]) {}
-  [[nodiscard]] T* at(int64_t b, int64_t r) const { return data + b * block + r * row; }
-};
-template <class T>
-void copy_row(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n) {
-  if (from_step == 1 && to_step == 1)
-    std::copy_n(from, n, to);
-  else
-    for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
+// f(element of a window, element of the sequence) for all tokens, and padding(row) for the other cells of windows.
+// windows: (batch (p / w)^2, cells, C), of whole windows or of their first rows() and columns(); sequence: (B, N, C), B
+// the batch, or 1 and repeated. One task has all examples of what is repeated.
+template <class T, class F, class Padding>
+void each_token(const OpCall& c, const Grid& g, const attn_view& windows, const attn_view& sequence,
+                F&& f, Padding&& padding) {
+  const int64_t n = windows.shape[2], total = windows.shape[0];
+  const int64_t across = windows.shape[1] == g.cells() ? g.window : g.columns();
+  const bool repeated = sequence.shape[0] == 1;
+  const int64_t tasks = repeated ? std::min(total, g.windows()) : total;
+  c.loop(tasks, grain(windows.shape[1] * n), [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t task = begin; task < end; ++task)
+      for (int64_t i = task; i < total; i += tasks)
+        g.runs(
+            i % g.windows(),
+            [&](int64_t cell, int64_t token, int64_t count) {
+              const int64_t first = cell / g.window * across, b = repeated ? 0 : i / g.windows();
+              for (int64_t k = 0; k < count; ++k)
+                for_line(n, f, line<T>(windows, i, first + k), line<T>(sequence, b, token + k));
+            },
+            [&](int64_t cell, int64_t count) {
+              for (int64_t k = 0; k < count; ++k) padding(line<T>(windows, i, cell + k));
+            });
+  });
 }
-template <class T>
-void add_row(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) to[i * to_step] += from[i * from_step];
+template <class T, class F>
+void each_token(const OpCall& c, const Grid& g, const attn_view& windows, const attn_view& sequence,
+                F&& f) {
+  each_token<T>(c, g, windows, sequence, f, [](Line<T>) {});
+}
+
+inline attn_cost cost_of_copy(const OpCall& c) {
+  const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+  return {sizeof(attn_cost), 0, 0,
+          element * static_cast<double>(size_of(*c.in(0)) + size_of(*c.out(0)))};
 }
 
 // x (B, N, C) -> (batch (p / w)^2, w w, C). Padding cells hold `fill` (C), zeros without it. batch: of
 // the result; 0: B; another one repeats an x of batch 1.
-struct cut {
-  static constexpr const char* name = "window.cut";
+struct partition {
+  static constexpr const char* name = "window.partition";
   static constexpr const char* doc = "cuts a sequence (batch, seq, c) into windows of its grid";
   static constexpr uint32_t version = 1, inputs = 2, outputs = 1, required = 1;
   static constexpr attn_param attributes[] = {int_attribute("window", 1),
@@ -104,129 +119,41 @@ struct cut {
 
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &x = *c.in(0), &y = *c.out(0);
+    const attn_view& x = *c.in(0);
     const Grid g(x.shape[1], c.integer(0));
-    const Rows<const T> from(x);
-    const Rows<T> to(y);
-    const T zero = 0;
-    const T* fill = c.in(1) ? data<const T>(*c.in(1)) : &zero;
-    const int64_t fill_step = c.in(1) ? c.in(1)->stride[0] : 0, n = x.shape[2];
-    const bool repeat = x.shape[0] == 1;
-    c.loop(y.shape[0], grain(g.cells() * n), [&](int64_t begin, int64_t end, int32_t) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t b = repeat ? 0 : i / g.windows();
-        g.runs(
-            i % g.windows(),
-            [&](int64_t cell, int64_t token, int64_t count) {
-              for (int64_t k = 0; k < count; ++k)
-                copy_row(from.at(b, token + k), from.element, to.at(i, cell + k), to.element, n);
-            },
-            [&](int64_t cell, int64_t count) {
-              for (int64_t k = 0; k < count; ++k)
-                copy_row(fill, fill_step, to.at(i, cell + k), to.element, n);
-            });
-      }
-    });
+    T zero = 0;
+    const Line<T> fill = c.in(1) ? line<T>(*c.in(1)) : Line<T>{&zero, 0};
+    const auto copy = [](T& to, T from) { to = from; };
+    each_token<T>(c, g, *c.out(0), x, copy,
+                  [&](Line<T> cell) { for_line(x.shape[2], copy, cell, fill); });
   }
 
   template <class T>
   static void vjp(OpCall c) {
     if (!c.dout(0)) return;
+    const attn_view& dy = *c.dout(0);
     const Grid g(c.in(0)->shape[1], c.integer(0));
-    const Rows<const T> from(*c.dout(0));
-    const int64_t windows = c.dout(0)->shape[0], n = c.in(0)->shape[2];
-    const auto nothing = [](auto...) {};
-    if (const attn_view* dx = c.din(0)) {
-      const Rows<T> to(*dx);
-      // A repeated x gathers from every example; only one worker may then add.
-      const int64_t batch = dx->shape[0], step = windows / std::max<int64_t>(batch, 1);
-      const int64_t pieces = batch == windows / g.windows() ? windows : 1;
-      c.loop(pieces, grain(g.cells() * n), [&](int64_t begin, int64_t end, int32_t) {
-        for (int64_t i = pieces == 1 ? 0 : begin; i < (pieces == 1 ? windows : end); ++i)
-          g.runs(
-              i % g.windows(),
-              [&](int64_t cell, int64_t token, int64_t count) {
-                for (int64_t k = 0; k < count; ++k)
-                  add_row(from.at(i, cell + k), from.element, to.at(i / step, token + k),
-                          to.element, n);
-              },
-              nothing);
-      });
-    }
-    if (const attn_view* dfill = c.din(1)) {
-      T* to = data<T>(*dfill);
-      const int64_t to_step = dfill->stride[0];
-      c.loop(n, 16, [&](int64_t begin, int64_t end, int32_t) {
-        for (int64_t i = 0; i < windows; ++i)
-          g.runs(i % g.windows(), nothing, [&](int64_t cell, int64_t count) {
-            for (int64_t k = 0; k < count; ++k)
-              add_row(from.at(i, cell + k) + begin * from.element, from.element,
-                      to + begin * to_step, to_step, end - begin);
-          });
-      });
-    }
+    if (c.din(0)) each_token<T>(c, g, dy, *c.din(0), [](T from, T& to) { to += from; });
+    if (!c.din(1)) return;
+    // Tasks share the elements of the fill.
+    const Line<T> dfill = line<T>(*c.din(1));
+    c.loop(dy.shape[2], 16, [&](int64_t begin, int64_t end, int32_t) {
+      for (int64_t i = 0; i < dy.shape[0]; ++i)
+        g.runs(
+            i % g.windows(), [](auto...) {},
+            [&](int64_t cell, int64_t count) {
+              for (int64_t k = 0; k < count; ++k)
+                for (int64_t j = begin; j < end; ++j) dfill[j] += line<T>(dy, i, cell + k)[j];
+            });
+    });
   }
 
-  static attn_cost cost(OpCall c) {
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
-    return {sizeof(attn_cost), 0, 0,
-            element * static_cast<double>(size_of(*c.in(0)) + size_of(*c.out(0)))};
-  }
-};
-
-// x (B, H, w w, C) -> (B, H, rows columns, C): the cells of the first rows and columns of each window.
-struct corner {
-  static constexpr const char* name = "window.corner";
-  static constexpr const char* doc = "the first rows and columns of windows (batch, head, cell, c)";
-  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
-  static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("rows", 1),
-                                              int_attribute("columns", 1)};
-
-  static void shape(OpCall c) {
-    const attn_view& x = *c.in(0);
-    const int64_t w = c.integer(0), rows = c.integer(1), columns = c.integer(2);
-    if (x.rank != 4 || w < 1 || x.shape[2] != w * w || rows < 1 || rows > w || columns < 1 ||
-        columns > w)
-      fail("x of shape %s has no %lld x %lld cells of windows of %lld", shape_text(x).c_str(),
-           static_cast<long long>(rows), static_cast<long long>(columns),
-           static_cast<long long>(w));
-    c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], rows * columns, x.shape[3]}, {0, 2, 1, 3});
-  }
-  template <class T>
-  static void forward(OpCall c) {
-    run<T>(c, *c.in(0), *c.out(0), false);
-  }
-  template <class T>
-  static void vjp(OpCall c) {
-    if (c.dout(0) && c.din(0)) run<T>(c, *c.din(0), *c.dout(0), true);
-  }
-
- private:
-  // all: with every cell; some: the corner. back: all += some.
-  template <class T>
-  static void run(const OpCall& c, const attn_view& all, const attn_view& some, bool back) {
-    const int64_t w = c.integer(0), columns = c.integer(2), heads = all.shape[1], n = all.shape[3];
-    c.loop(all.shape[0] * heads, grain(some.shape[2] * n),
-           [&](int64_t begin, int64_t end, int32_t) {
-             for (int64_t i = begin; i < end; ++i)
-               for (int64_t k = 0; k < some.shape[2]; ++k) {
-                 const int64_t cell = k / columns * w + k % columns;
-                 T* a = data<T>(all) + i / heads * all.stride[0] + i % heads * all.stride[1] +
-                        cell * all.stride[2];
-                 T* s = data<T>(some) + i / heads * some.stride[0] + i % heads * some.stride[1] +
-                        k * some.stride[2];
-                 if (back)
-                   add_row(s, some.stride[3], a, all.stride[3], n);
-                 else
-                   copy_row(a, all.stride[3], s, some.stride[3], n);
-               }
-           });
-  }
+  static attn_cost cost(OpCall c) { return cost_of_copy(c); }
 };
 
 // x (B (p / w)^2, rows columns, C), the queries of each window (or w w cells), -> (B, tokens, C).
-struct join {
-  static constexpr const char* name = "window.join";
+struct reverse {
+  static constexpr const char* name = "window.reverse";
   static constexpr const char* doc = "puts windows back into a sequence (batch, seq, c)";
   static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
   static constexpr attn_param attributes[] = {int_attribute("window", 1),
@@ -242,46 +169,71 @@ struct join {
            static_cast<long long>(g.tokens));
     c.out_shape(0, x.dtype, {x.shape[0] / g.windows(), g.tokens, x.shape[2]});
   }
-
   template <class T>
   static void forward(OpCall c) {
-    const Rows<const T> from(*c.in(0));
-    const Rows<T> to(*c.out(0));
-    each_token(c, [&](int64_t i, int64_t cell, int64_t b, int64_t token) {
-      copy_row(from.at(i, cell), from.element, to.at(b, token), to.element, c.in(0)->shape[2]);
-    });
+    each_token<T>(c, Grid(c.integer(1), c.integer(0)), *c.in(0), *c.out(0),
+                  [](T from, T& to) { to = from; });
   }
   template <class T>
   static void vjp(OpCall c) {
     if (!c.dout(0) || !c.din(0)) return;
-    const Rows<const T> from(*c.dout(0));
-    const Rows<T> to(*c.din(0));
-    each_token(c, [&](int64_t i, int64_t cell, int64_t b, int64_t token) {
-      add_row(from.at(b, token), from.element, to.at(i, cell), to.element, c.in(0)->shape[2]);
-    });
+    each_token<T>(c, Grid(c.integer(1), c.integer(0)), *c.din(0), *c.dout(0),
+                  [](T& to, T from) { to += from; });
   }
+  static attn_cost cost(OpCall c) { return cost_of_copy(c); }
+};
 
-  static attn_cost cost(OpCall c) {
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
-    return {sizeof(attn_cost), 0, 0,
-            element * static_cast<double>(size_of(*c.in(0)) + size_of(*c.out(0)))};
+// The first rows and columns of a window: attributes of the two operators below.
+struct Corner {
+  int64_t window, rows, columns;
+  static constexpr std::array attributes{int_attribute("window", 1), int_attribute("rows", 1),
+                                         int_attribute("columns", 1)};
+  explicit Corner(const OpCall& c)
+      : window(c.integer(0)), rows(c.integer(1)), columns(c.integer(2)) {}
+  [[nodiscard]] bool fits() const {
+    return window >= 1 && rows >= 1 && rows <= window && columns >= 1 && columns <= window;
+  }
+  [[nodiscard]] int64_t size() const { return rows * columns; }
+};
+
+// x (B, H, w w, C) -> (B, H, rows columns, C): the cells of the first rows and columns of each window.
+struct corner {
+  static constexpr const char* name = "window.corner";
+  static constexpr const char* doc = "the first rows and columns of windows (batch, head, cell, c)";
+  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
+  static constexpr auto attributes = Corner::attributes;
+
+  static void shape(OpCall c) {
+    const attn_view& x = *c.in(0);
+    const Corner k(c);
+    if (x.rank != 4 || !k.fits() || x.shape[2] != k.window * k.window)
+      fail("x of shape %s has no %lld x %lld cells of windows of %lld", shape_text(x).c_str(),
+           static_cast<long long>(k.rows), static_cast<long long>(k.columns),
+           static_cast<long long>(k.window));
+    c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], k.size(), x.shape[3]}, {0, 2, 1, 3});
+  }
+  template <class T>
+  static void forward(OpCall c) {
+    run<T>(c, *c.in(0), *c.out(0), [](T from, T& to) { to = from; });
+  }
+  template <class T>
+  static void vjp(OpCall c) {
+    if (c.dout(0) && c.din(0)) run<T>(c, *c.din(0), *c.dout(0), [](T& to, T from) { to += from; });
   }
 
  private:
-  template <class F>
-  static void each_token(OpCall c, F&& f) {
-    const attn_view& x = *c.in(0);
-    const Grid g(c.integer(1), c.integer(0));
-    const int64_t across = x.shape[1] == g.cells() ? g.window : g.columns();
-    c.loop(x.shape[0], grain(x.shape[1] * x.shape[2]), [&](int64_t begin, int64_t end, int32_t) {
+  // f(element among all cells, the same element of the corner)
+  template <class T, class F>
+  static void run(const OpCall& c, const attn_view& all, const attn_view& some, F&& f) {
+    const Corner k(c);
+    const int64_t heads = all.shape[1], n = all.shape[3];
+    c.loop(all.shape[0] * heads, grain(k.size() * n), [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t i = begin; i < end; ++i)
-        g.runs(
-            i % g.windows(),
-            [&](int64_t cell, int64_t token, int64_t count) {
-              const int64_t first = cell / g.window * across;
-              for (int64_t k = 0; k < count; ++k) f(i, first + k, i / g.windows(), token + k);
-            },
-            [](auto...) {});
+        for (int64_t q = 0; q < k.size(); ++q) {
+          const int64_t cell = q / k.columns * k.window + q % k.columns;
+          for_line(n, f, line<T>(all, i / heads, i % heads, cell),
+                   line<T>(some, i / heads, i % heads, q));
+        }
     });
   }
 };
@@ -292,50 +244,41 @@ struct position_bias {
   static constexpr const char* name = "window.position_bias";
   static constexpr const char* doc = "the table of relative positions for every pair of a window";
   static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
-  static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("rows", 1),
-                                              int_attribute("columns", 1)};
+  static constexpr auto attributes = Corner::attributes;
 
   static void shape(OpCall c) {
     const attn_view& t = *c.in(0);
-    const int64_t w = c.integer(0), rows = c.integer(1), columns = c.integer(2);
-    if (w < 1 || rows < 1 || rows > w || columns < 1 || columns > w || t.rank != 2 ||
-        t.shape[0] != (2 * w - 1) * (2 * w - 1))
+    const Corner k(c);
+    const int64_t w = k.window;
+    if (!k.fits() || t.rank != 2 || t.shape[0] != (2 * w - 1) * (2 * w - 1))
       fail("table of shape %s does not suit windows of %lld", shape_text(t).c_str(),
            static_cast<long long>(w));
-    c.out_shape(0, t.dtype, {t.shape[1], rows * columns, w * w});
+    c.out_shape(0, t.dtype, {t.shape[1], k.size(), w * w});
   }
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &t = *c.in(0), &y = *c.out(0);
-    const T* table = data<const T>(t);
-    T* out = data<T>(y);
-    each_pair(c, [&](int64_t h, int64_t a, int64_t b, int64_t entry) {
-      out[h * y.stride[0] + a * y.stride[1] + b * y.stride[2]] =
-          table[entry * t.stride[0] + h * t.stride[1]];
-    });
+    run<T>(c, *c.in(0), *c.out(0), [](T entry, T& pair) { pair = entry; });
   }
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.dout(0) || !c.din(0)) return;
-    const attn_view &g = *c.dout(0), &t = *c.din(0);
-    const T* from = data<const T>(g);
-    T* table = data<T>(t);
-    each_pair(c, [&](int64_t h, int64_t a, int64_t b, int64_t entry) {
-      table[entry * t.stride[0] + h * t.stride[1]] +=
-          from[h * g.stride[0] + a * g.stride[1] + b * g.stride[2]];
-    });
+    if (c.dout(0) && c.din(0))
+      run<T>(c, *c.din(0), *c.dout(0), [](T& entry, T pair) { entry += pair; });
   }
 
  private:
-  // Heads share no entry, so they may run side by side.
-  template <class F>
-  static void each_pair(OpCall c, F&& f) {
-    const int64_t w = c.integer(0), columns = c.integer(2), queries = c.integer(1) * columns;
-    c.loop(c.in(0)->shape[1], grain(queries * w * w), [&](int64_t begin, int64_t end, int32_t) {
+  // f(entry, pair) for all pairs. Heads share no entry, so they may run side by side.
+  template <class T, class F>
+  static void run(const OpCall& c, const attn_view& table, const attn_view& pairs, F&& f) {
+    const Corner k(c);
+    const int64_t w = k.window;
+    c.loop(table.shape[1], grain(k.size() * w * w), [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t h = begin; h < end; ++h)
-        for (int64_t a = 0; a < queries; ++a)
-          for (int64_t b = 0; b < w * w; ++b)
-            f(h, a, b, (a / columns - b / w + w - 1) * (2 * w - 1) + (a % columns - b % w + w - 1));
+        for (int64_t a = 0; a < k.size(); ++a)
+          for (int64_t b = 0; b < w * w; ++b) {
+            const int64_t down = a / k.columns - b / w, right = a % k.columns - b % w;
+            f(*element<T>(table, (down + w - 1) * (2 * w - 1) + right + w - 1, h),
+              *element<T>(pairs, h, a, b));
+          }
     });
   }
 };

@@ -96,11 +96,11 @@ struct WindowAttention : Layer<Params> {
     const Tensor x = c.input(0);
     check_sequence(x, p.dim);
     const int64_t batch = x.dim(0), tokens = x.dim(1), cells = p.window_size * p.window_size;
-    check_mask(c.input(1), batch, tokens, cells);
+    check_mask(c.input(1), batch, tokens);
 
-    // Projected before the cut: padding cells need no product, they are the bias.
+    // Projected before the partition: padding cells need no product, they are the bias.
     const Tensor projected = dense(c, qkv, x);
-    const Tensor a = cut(projected, c[qkv.bias], batch);
+    const Tensor a = partition(projected, c[qkv.bias], batch);
     // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
     // queries.
     const attn::window::Grid grid(tokens, p.window_size);
@@ -113,7 +113,7 @@ struct WindowAttention : Layer<Params> {
     const Attended o =
         attention(c, q, k, v, attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
                   mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
-    const Tensor y = join(merge_heads(o.output), tokens);
+    const Tensor y = reverse(merge_heads(o.output), tokens);
     c.output(0, dense(c, proj, y));
   }
 
@@ -125,13 +125,13 @@ struct WindowAttention : Layer<Params> {
   [[nodiscard]] bool is_one_window(int64_t tokens) const {
     return tokens == p.window_size * p.window_size;
   }
-  [[nodiscard]] Tensor cut(const Tensor& x, const Tensor& fill, int64_t batch) const {
+  [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch) const {
     if (is_one_window(x.dim(1))) return x;
-    return call<attn::window::cut>({x, fill}, {p.window_size, batch});
+    return call<attn::window::partition>({x, fill}, {p.window_size, batch});
   }
-  [[nodiscard]] Tensor join(const Tensor& x, int64_t tokens) const {
+  [[nodiscard]] Tensor reverse(const Tensor& x, int64_t tokens) const {
     if (is_one_window(tokens)) return x;
-    return call<attn::window::join>({x}, {p.window_size, tokens});
+    return call<attn::window::reverse>({x}, {p.window_size, tokens});
   }
   [[nodiscard]] Tensor corner(const Tensor& x, int64_t rows, int64_t columns) const {
     if (rows == p.window_size && columns == p.window_size) return x;
@@ -142,31 +142,18 @@ struct WindowAttention : Layer<Params> {
     return call<attn::window::position_bias>({c[table]}, {p.window_size, rows, columns});
   }
 
-  static void check_mask(const Tensor& mask, int64_t batch, int64_t tokens, int64_t cells) {
-    if (!mask) return;
+  // Pairs of one window are checked where attention uses them.
+  void check_mask(const Tensor& mask, int64_t batch, int64_t tokens) const {
+    if (!mask || (mask.rank() == 3 && is_one_window(tokens))) return;
     const auto number = [](int64_t n) { return static_cast<long long>(n); };
-    if (mask.rank() != 2 && mask.rank() != 3)
+    if (mask.rank() != 2)
       fail(
-          "attention_mask must be (batch, key) or, for one window, (batch, query, key), got shape "
-          "%s",
-          mask.shape_text().c_str());
-    const auto fits = [&](int axis, int64_t n) {
-      return mask.dim(axis) == n || mask.dim(axis) == 1;
-    };
-    if (mask.rank() == 2) {
-      if (!fits(0, batch) || mask.dim(1) != tokens)
-        fail("attention_mask of shape %s must be (%lld, %lld)", mask.shape_text().c_str(),
-             number(batch), number(tokens));
-      return;
-    }
-    if (tokens != cells)
-      fail(
-          "attention_mask of shape %s: pairs can be masked only where the sequence is one window, "
-          "of window_size^2 = %lld tokens, got %lld; mask keys with (batch, key)",
-          mask.shape_text().c_str(), number(cells), number(tokens));
-    if (!fits(0, batch) || !fits(1, cells) || mask.dim(2) != cells)
-      fail("attention_mask of shape %s must be (%lld, %lld, %lld)", mask.shape_text().c_str(),
-           number(batch), number(cells), number(cells));
+          "attention_mask of shape %s: expected (batch, key); or (batch, query, key) where the "
+          "sequence is one window, of window_size^2 = %lld tokens, got %lld",
+          mask.shape_text().c_str(), number(p.window_size * p.window_size), number(tokens));
+    if ((mask.dim(0) != batch && mask.dim(0) != 1) || mask.dim(1) != tokens)
+      fail("attention_mask of shape %s must be (%lld, %lld)", mask.shape_text().c_str(),
+           number(batch), number(tokens));
   }
 
   // Padding cells are masked as soon as there is a mask.
@@ -177,13 +164,13 @@ struct WindowAttention : Layer<Params> {
     const std::array<int64_t, 1> two{2};
     const Tensor numbers = c.constant(ATTN_F32, two, values);
     const Tensor keep = select(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
-    const Tensor pieces = cut(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
     return pieces.reshape({pieces.dim(0), cells});
   }
 };
 
 }  // namespace
 
-ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::cut>,
-            Operator<attn::window::corner>, Operator<attn::window::join>,
+ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::partition>,
+            Operator<attn::window::corner>, Operator<attn::window::reverse>,
             Operator<attn::window::position_bias>)

@@ -14,40 +14,6 @@ using V = Vec<double>;
 constexpr int64_t W = kWidth<double>;
 constexpr int kStrip = 4;  // vectors of a strip that stays in registers
 
-template <int kRows, int kVectors>
-void tile(int64_t k, const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row,
-          double* c, int64_t c_row, bool add) {
-  V acc[kRows][kVectors];
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j) acc[i][j] = add ? load(c + i * c_row + j * W) : V{};
-  for (int64_t p = 0; p < k; ++p) {
-    V y[kVectors];
-    for (int j = 0; j < kVectors; ++j) y[j] = load(b + p * b_row + j * W);
-    for (int i = 0; i < kRows; ++i) {
-      const V x = set(a[i * a_row + p * a_col]);
-      for (int j = 0; j < kVectors; ++j) acc[i][j] += x * y[j];
-    }
-  }
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j) store(c + i * c_row + j * W, acc[i][j]);
-}
-template <int kVectors>
-void panel(int64_t m, int64_t k, const double* a, int64_t a_row, int64_t a_col, const double* b,
-           int64_t b_row, double* c, int64_t c_row, bool add) {
-  int64_t i = 0;
-  for (; i + 4 <= m; i += 4)
-    tile<4, kVectors>(k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
-  for (; i < m; ++i)
-    tile<1, kVectors>(k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
-}
-void multiply(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
-              const double* b, int64_t b_row, double* c, int64_t c_row, bool add) {
-  int64_t j = 0;
-  for (; j + 2 * W <= n; j += 2 * W)
-    panel<2>(m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add);
-  for (; j < n; j += W) panel<1>(m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add);
-}
-
 void reduce(int64_t begin, int64_t end, int64_t first, int64_t last, int64_t ld, double* a,
             const double* v, const double* w, const double* next, double* p) {
   for (int64_t i = begin; i < end; ++i) {
@@ -118,4 +84,4 @@ void reflect(int64_t rows, int64_t first, int64_t last, int64_t ld, double beta,
 }  // namespace
 }  // namespace rpc::ATTN_KERNEL_LEVEL
 
-ATTN_SDK_EXPORT(rpc, MatrixKernels, matrix_kernels, {multiply, reduce, rotate, reflect})
+ATTN_SDK_EXPORT(rpc, MatrixKernels, matrix_kernels, {reduce, rotate, reflect})

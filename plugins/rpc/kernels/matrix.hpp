@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The inner loops of the eigen-solver and of the products around it, on matrices of doubles: row-major, rows `ld`
+// The inner loops of the eigen-solver, on matrices of doubles: row-major, rows `ld`
 // apart, ld a multiple of 8, zeros behind the last column. Compiled once for each instruction set. [any-thread]
 #pragma once
 
@@ -15,9 +15,6 @@ struct Rotation {
 };
 
 struct MatrixKernels {
-  // c (m, n) = a (m, k) b (k, n), or += when add. n a multiple of 8; a with any strides.
-  void (*multiply)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
-                   const double* b, int64_t b_row, double* c, int64_t c_row, bool add);
   // For rows i in [begin, end) of a: a_i -= v_i w + w_i v, then p_i = a_i . next. Columns from `first` to `last`, both
   // multiples of 8.
   void (*reduce)(int64_t begin, int64_t end, int64_t first, int64_t last, int64_t ld, double* a,
