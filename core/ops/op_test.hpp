@@ -227,13 +227,14 @@ class Trial {
   std::vector<Attribute> attrs{};
   std::vector<std::optional<Values>> in{};
   bool training = false;
-  uint32_t wanted = 1;    // bit mask of outputs
-  double tolerance = 64;  // float against double: times eps32 times the largest value
+  uint32_t wanted = 1;        // bit mask of outputs
+  size_t differentiated = 0;  // the output whose gradient is examined
+  double tolerance = 64;      // float against double: times eps32 times the largest value
   double grad_tolerance = 512;
   double difference_tolerance = 1e-6;  // vjp against central differences, relative
   uint64_t seed = 7;
 
-  // Forward, and the vjp when there are weights for the sum of output 0 that is differentiated.
+  // Forward, and the vjp when there are weights for the sum of the output that is differentiated.
   [[nodiscard]] Outcome run(const Conditions& how,
                             const std::vector<double>* dout = nullptr) const {
     ScrambledParallel par(how.workers);
@@ -294,9 +295,9 @@ class Trial {
     result.din.resize(op_->n_in);
     if (!dout) return result;
     REQUIRE(op_->vjp != nullptr);
-    const Block g(Values{result.out[0].shape, *dout}, how.dtype, how.layout);
+    const Block g(Values{result.out[differentiated].shape, *dout}, how.dtype, how.layout);
     std::vector<const attn_view*> dout_p(op_->n_out, nullptr);
-    dout_p[0] = &g.tensor.view;
+    dout_p[differentiated] = &g.tensor.view;
     std::vector<attn_view*> din_p(op_->n_in, nullptr);
     constexpr double kBefore = 0.5;  // gradients are added to this
     for (size_t i = 0; i < in.size(); ++i) {
@@ -339,7 +340,7 @@ class Trial {
     const Outcome forward = run({});
     const bool grad = op_->vjp != nullptr;
     const std::vector<double> weights =
-        uniform({static_cast<int64_t>(forward.out[0].x.size())}, -1, 1, 99).x;
+        uniform({static_cast<int64_t>(forward.out[differentiated].x.size())}, -1, 1, 99).x;
     const std::vector<double>* dout = grad ? &weights : nullptr;
     const Outcome ref = run({}, dout);
     for (const Layout layout : {Layout::padded, Layout::permuted})
@@ -403,7 +404,7 @@ class Trial {
     const auto loss = [&](const Trial& t) {
       const Outcome o = t.run({});
       double sum = 0;
-      for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] * o.out[0].x[i];
+      for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] * o.out[differentiated].x[i];
       return sum;
     };
     for (size_t i = 0; i < in.size(); ++i) {

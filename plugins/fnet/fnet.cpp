@@ -6,14 +6,9 @@
 
 #include <cmath>
 
-#include "fourier.hpp"
-
 using namespace attn::sdk;
 
 namespace {
-
-using attn::fnet::FourierFft;
-using attn::fnet::FourierMatrix;
 
 struct Params {
   std::string implementation = "matrix";
@@ -35,9 +30,7 @@ struct FNetFourierTransform : Layer<Params> {
   static void describe(Schema<Params>& s) {
     s.field("implementation", &Params::implementation)
         .choices({"matrix", "fft"})
-        .doc(
-            "how it is computed, with no effect on the result: products with tables, or fast "
-            "transforms of any length");
+        .doc("kept for configurations; no effect: both are the fast transform of any length");
     s.field("normalize_dft", &Params::normalize_dft)
         .doc("factor 1 / sqrt(seq_len * dim) on the result");
     s.field("epsilon", &Params::epsilon).above(0).doc("kept for configurations; no effect");
@@ -59,7 +52,7 @@ struct FNetFourierTransform : Layer<Params> {
     if (in.dim[1] < 0 || in.dim[2] < 0)
       fail("the layer needs an input of known sequence and hidden size");
     // Other libraries keep these in their files; here they follow from the shape of each call.
-    // Their angles may have been computed in float32: only what is off by more than that can be is told of.
+    // Their angles may come from float32: the warning is for larger differences.
     const auto tolerance = [&](int64_t n) { return 2e-2 * factor(n); };
     b.derived("dft_matrix_seq", {in.dim[1], in.dim[1], 2}, table, tolerance(in.dim[1]));
     b.derived("dft_matrix_hidden", {in.dim[2], in.dim[2], 2}, table, tolerance(in.dim[2]));
@@ -70,9 +63,10 @@ struct FNetFourierTransform : Layer<Params> {
     if (x.rank() != 3)
       fail("Input must be 3D (batch, sequence, hidden), got shape %s", x.shape_text().c_str());
     check_not_empty(x);
-    const Tensor mask = row_factors(c.input(1), x);
-    c.output(0, p.implementation == "fft" ? call<FourierFft>({x, mask}, {p.normalize_dft})
-                                          : call<FourierMatrix>({x, mask}, {p.normalize_dft}));
+    const double size = static_cast<double>(x.dim(1)) * static_cast<double>(x.dim(2));
+    const Tensor y = fft_real({x}, {1, 2}, p.normalize_dft ? 1 / std::sqrt(size) : 1);
+    const Tensor mask = c.input(1);
+    c.output(0, mask ? mul(y, row_factors(c, mask, x)) : y);
   }
 
  private:
@@ -87,18 +81,19 @@ struct FNetFourierTransform : Layer<Params> {
     return reinterpret_cast<const FNetFourierTransform*>(layer)->factor(size) *
            (index % 2 == 0 ? std::cos(angle) : -std::sin(angle));
   }
-  static Tensor row_factors(const Tensor& mask, const Tensor& x) {
-    if (!mask) return {};
+  // (batch or 1, seq, 1), without a gradient.
+  static Tensor row_factors(const Call& c, const Tensor& mask, const Tensor& x) {
     if (mask.rank() != 2 || (mask.dim(0) != x.dim(0) && mask.dim(0) != 1) ||
         mask.dim(1) != x.dim(1))
       fail("attention_mask multiplies rows and must be (batch, seq) = (%lld, %lld), got shape %s",
            static_cast<long long>(x.dim(0)), static_cast<long long>(x.dim(1)),
            mask.shape_text().c_str());
-    return mask.dtype() == x.dtype() ? mask : convert(mask, x.dtype());
+    const Tensor rows = convert(mask, x.dtype());
+    const std::array shape{mask.dim(0), mask.dim(1), int64_t{1}};
+    return c.constant(x.dtype(), shape, rows.read().data);
   }
 };
 
 }  // namespace
 
-ATTN_PLUGIN("fnet", "1.0.0", "Apache-2.0", FNetFourierTransform, Operator<FourierFft>,
-            Operator<FourierMatrix>)
+ATTN_PLUGIN("fnet", "1.0.0", "Apache-2.0", FNetFourierTransform)

@@ -411,4 +411,55 @@ Tensor depthwise_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bia
       std::array{&x, &kernel, detail::given(bias)});
 }
 
+// A complex tensor: real and imaginary part, of one shape. Without im it is real.
+struct Complex {
+  Tensor re{}, im{};
+};
+
+namespace detail {
+struct FftTag {
+  static constexpr const char* name = "fft";
+  static constexpr uint32_t version = 1, min_attrs = 3, min_in = 2;
+};
+// wanted: bit 0 the real part, bit 1 the imaginary part.
+template <class = void>
+Complex fft(const Complex& x, std::initializer_list<int64_t> axes, bool inverse, double factor,
+            uint32_t wanted) {
+  auto out = run<FftTag, 2>(
+      x.re,
+      std::array{ints_value(axes.begin(), axes.size()), bool_value(inverse), real_value(factor)},
+      std::array{&x.re, given(x.im)}, wanted);
+  return {std::move(out[0]), std::move(out[1])};
+}
+template <class = void>
+double inverse_size(const Tensor& x, std::initializer_list<int64_t> axes) {
+  double n = 1;
+  for (const int64_t axis : axes)
+    if (axis >= -x.rank() && axis < x.rank())  // the operator refuses others
+      n *= static_cast<double>(x.dim(static_cast<int>(axis)));
+  return n > 0 ? 1 / n : 1;
+}
+}  // namespace detail
+
+// Discrete Fourier transform over the listed axes, any lengths: sums of x[i] exp(-2 pi i k / n), times factor.
+// ifft turns it back: exp(+2 pi i k / n), divided by the number of elements. The _real ones give the real part
+// alone. A real x over several axes costs half of a complex one. A circular convolution of real tensors:
+//   ifft_real(product of fft({x}, {1}) and fft({h}, {1}), {1})
+template <class = void>
+Complex fft(const Complex& x, std::initializer_list<int64_t> axes, double factor = 1) {
+  return detail::fft(x, axes, false, factor, 3u);
+}
+template <class = void>
+Tensor fft_real(const Complex& x, std::initializer_list<int64_t> axes, double factor = 1) {
+  return detail::fft(x, axes, false, factor, 1u).re;
+}
+template <class = void>
+Complex ifft(const Complex& x, std::initializer_list<int64_t> axes) {
+  return detail::fft(x, axes, true, detail::inverse_size(x.re, axes), 3u);
+}
+template <class = void>
+Tensor ifft_real(const Complex& x, std::initializer_list<int64_t> axes) {
+  return detail::fft(x, axes, true, detail::inverse_size(x.re, axes), 1u).re;
+}
+
 }  // namespace attn::sdk
