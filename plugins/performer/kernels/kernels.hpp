@@ -25,25 +25,21 @@ inline constexpr int64_t kLanes = 16;
 template <class T>
 inline constexpr T kNever = std::numeric_limits<T>::max() * T(0.875);
 
-template <class T> struct Functions {
+template <class T>
+struct Functions {
   // c (m, n) = a (m, k) b (k, n), added to c when `add`. a: any strides.
-  void (*product)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row,
-                  int64_t a_col, const T *b, int64_t b_row, T *c, int64_t c_row,
-                  bool add);
+  void (*product)(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col,
+                  const T* b, int64_t b_row, T* c, int64_t c_row, bool add);
   // peak[f] = the largest number of row f, rounded to whole; NaN is passed
   // over.
-  void (*row_peaks)(int64_t m, int64_t n, const T *x, int64_t ld, T *peak);
+  void (*row_peaks)(int64_t m, int64_t n, const T* x, int64_t ld, T* peak);
   // peak[j] = the largest of (x rounded to whole) + shift[f] in column j.
-  void (*column_peaks)(int64_t m, int64_t n, const T *x, int64_t ld,
-                       const T *shift, T *peak);
+  void (*column_peaks)(int64_t m, int64_t n, const T* x, int64_t ld, const T* shift, T* peak);
   // x = 2^((x + row[f]) + column[j]); column nullptr: zeros.
-  void (*powers)(int64_t m, int64_t n, T *x, int64_t ld, const T *row,
-                 const T *column);
+  void (*powers)(int64_t m, int64_t n, T* x, int64_t ld, const T* row, const T* column);
   // x *= factor[j]; x *= y.
-  void (*scale_columns)(int64_t m, int64_t n, T *x, int64_t ld,
-                        const T *factor);
-  void (*multiply)(int64_t m, int64_t n, T *x, int64_t ld, const T *y,
-                   int64_t y_ld);
+  void (*scale_columns)(int64_t m, int64_t n, T* x, int64_t ld, const T* factor);
+  void (*multiply)(int64_t m, int64_t n, T* x, int64_t ld, const T* y, int64_t y_ld);
 };
 
 namespace sse2 {
@@ -56,4 +52,4 @@ namespace avx512 {
 extern const Functions<float> kFunctions;
 }
 
-} // namespace attn::performer
+}  // namespace attn::performer
