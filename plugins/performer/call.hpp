@@ -35,7 +35,7 @@ struct Run {
   explicit Run(const sdk::OpCall& call)
       : c(call),
         s(sizes_of(call)),
-        f(functions<T>(call)),
+        f(kernels(call.raw().engine->cpu_level())),
         projections(call.scratch_array<T>(static_cast<size_t>(s.heads * s.rows * s.wide))) {
     c.loop(s.heads, 1, [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t h = begin; h < end; ++h)

@@ -85,7 +85,7 @@ struct Chunk {
     }
     if (end == n) return n;
     for (int64_t f = 0; f < s.features; ++f)
-      std::fill(e + f * kTile + end, e + f * kTile + Features<T>::columns(n), -kNever<T>);
+      std::fill(e + f * kTile + end, e + f * kTile + Features<T>::columns(n), kNever<T>);
     run.f.row_peaks(s.features, Features<T>::columns(end), e, kTile, peak);
     return end;
   }
@@ -250,11 +250,10 @@ struct ReverseScan {
     f.product(s.features, columns, s.width + 1, next.u, s.wide, 1, gradient.across, kTile, x, kTile,
               false);
     f.product(s.features, columns, n, chunk.e, kTile, 1, near_across, kTile, x, kTile, true);
-    f.scale_columns(s.features, columns, t, kTile,
-                    queries.tile.inverse);  // t is b from here on
+    f.multiply(s.features, columns, t, kTile, queries.tile.inverse, 0);  // t is b from here on
     if (c.din(kQuery)) {
       if (s.trig)
-        f.scale_columns(s.features, columns, x, kTile, queries.tile.inverse);
+        f.multiply(s.features, columns, x, kTile, queries.tile.inverse, 0);
       else
         f.multiply(s.features, columns, x, kTile, t, kTile);
       features.pull_back(q, begin, n, true, x, {*c.din(kQuery), b, h}, work);

@@ -22,9 +22,20 @@
 // numbers apart.
 #pragma once
 
-#include "arithmetic.hpp"
+#include <attn/sdk/plugin.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/kernels.hpp"
 
 namespace attn::performer {
+
+// 2^e for a whole e; 0 where T has no such number.
+template <class T>
+T power_of_two(T e) {
+  return e > T(-5000) ? std::ldexp(T(1), static_cast<int>(std::min(e, T(1023)))) : T(0);
+}
 
 inline constexpr int64_t kTile = 64;  // tokens
 
@@ -107,7 +118,7 @@ class Features {
     for (int64_t i = 0; i < s_.width; ++i)
       for (int64_t j = 0; j < n; ++j) square[j] += x_[i * kTile + j] * x_[i * kTile + j];
     for (int64_t j = 0; j < n; ++j) square[j] *= T(0.5 / kLog2e);
-    std::fill(square + n, square + columns(n), kNever<T>);
+    std::fill(square + n, square + columns(n), -kNever<T>);
     f_.product(s_.rows, columns(n), s_.width + 1, w_, s_.wide, 1, x_, kTile, out, kTile, false);
   }
   void queries(const Head<const T>& q, int64_t begin, int64_t n, T* out) {
@@ -229,7 +240,7 @@ struct Sums {
   T *g = nullptr, *u = nullptr;
 
   void clear(const Sizes& s) const {
-    std::fill_n(g, s.features, s.trig ? T(0) : std::numeric_limits<T>::lowest());
+    std::fill_n(g, s.features, s.trig ? T(0) : kLowest<T>);
     std::fill_n(u, s.features * s.wide, T(0));
   }
   void copy(const Sizes& s, const Sums& from) const {

@@ -2,8 +2,12 @@
 //
 // Self-attention in time linear in the length, by positive random features
 // (Choromanski et al. 2020, Lemma 1 and section 2.4).
+#include <attn/sdk/dispatch.hpp>
+
 #include "attend.hpp"
 #include "draw.hpp"
+
+ATTN_SDK_DISPATCH(attn::performer, Kernels, kernels)
 
 using namespace attn::sdk;
 

@@ -224,12 +224,12 @@ void whole_backward(const Run<T>& run, const T* saved) {
                    p.gradient.load(dout, at, n, p.tile);
                    run.f.product(s.features, columns, s.width + 1, sums.u, s.wide, 1,
                                  p.gradient.across, kTile, p.x, kTile, false);
-                   run.f.scale_columns(s.features, columns, p.tile.t, kTile, p.tile.inverse);
+                   run.f.multiply(s.features, columns, p.tile.t, kTile, p.tile.inverse, 0);
                    run.f.product(s.features, s.wide, n, p.tile.t, kTile, 1, p.gradient.rows, s.wide,
                                  sent, s.wide, true);
                    if (!c.din(kQuery)) continue;
                    if (s.trig)
-                     run.f.scale_columns(s.features, columns, p.x, kTile, p.tile.inverse);
+                     run.f.multiply(s.features, columns, p.x, kTile, p.tile.inverse, 0);
                    else
                      run.f.multiply(s.features, columns, p.x, kTile, p.tile.t, kTile);
                    p.features.pull_back(q, at, n, true, p.x, {*c.din(kQuery), b, h}, p.work);
