@@ -14,7 +14,7 @@
 namespace attn::performer {
 
 class Normals {
-public:
+ public:
   explicit Normals(uint64_t seed) : state_(seed) {}
 
   double next() {
@@ -29,7 +29,7 @@ public:
     return radius * std::cos(angle);
   }
 
-private:
+ private:
   double uniform() {
     state_ += 0x9E3779B97F4A7C15u;
     uint64_t z = state_;
@@ -45,33 +45,28 @@ private:
 
 // Makes the n rows of `width` numbers orthonormal, in order: each against the
 // earlier ones, twice.
-inline void orthonormalize(double *rows, int64_t n, int64_t width) {
+inline void orthonormalize(double* rows, int64_t n, int64_t width) {
   for (int64_t r = 0; r < n; ++r) {
-    double *x = rows + r * width;
+    double* x = rows + r * width;
     for (int pass = 0; pass < 2; ++pass)
       for (int64_t e = 0; e < r; ++e) {
-        const double *y = rows + e * width;
+        const double* y = rows + e * width;
         double dot = 0;
-        for (int64_t i = 0; i < width; ++i)
-          dot += x[i] * y[i];
-        for (int64_t i = 0; i < width; ++i)
-          x[i] -= dot * y[i];
+        for (int64_t i = 0; i < width; ++i) dot += x[i] * y[i];
+        for (int64_t i = 0; i < width; ++i) x[i] -= dot * y[i];
       }
     double square = 0;
-    for (int64_t i = 0; i < width; ++i)
-      square += x[i] * x[i];
+    for (int64_t i = 0; i < width; ++i) square += x[i] * x[i];
     const double length = std::sqrt(square);
-    for (int64_t i = 0; i < width; ++i)
-      x[i] /= length;
+    for (int64_t i = 0; i < width; ++i) x[i] /= length;
   }
 }
 
 // (heads, features, width): blocks of at most `width` orthogonal rows, with the
 // lengths of normal vectors (ortho_scaling 0) or all of length ortho_scaling
 // sqrt(width). Choromanski et al. 2020, section 2.4.
-inline std::vector<float> draw_orthogonal(uint64_t seed, int64_t heads,
-                                          int64_t features, int64_t width,
-                                          double ortho_scaling) {
+inline std::vector<float> draw_orthogonal(uint64_t seed, int64_t heads, int64_t features,
+                                          int64_t width, double ortho_scaling) {
   Normals normals(seed);
   std::vector<float> out;
   out.reserve(static_cast<size_t>(heads * features * width));
@@ -79,8 +74,7 @@ inline std::vector<float> draw_orthogonal(uint64_t seed, int64_t heads,
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t begin = 0; begin < features; begin += width) {
       const int64_t n = begin + width < features ? width : features - begin;
-      for (int64_t i = 0; i < n * width; ++i)
-        block[static_cast<size_t>(i)] = normals.next();
+      for (int64_t i = 0; i < n * width; ++i) block[static_cast<size_t>(i)] = normals.next();
       orthonormalize(block.data(), n, width);
       for (int64_t r = 0; r < n; ++r) {
         double length = ortho_scaling * std::sqrt(static_cast<double>(width));
@@ -93,8 +87,7 @@ inline std::vector<float> draw_orthogonal(uint64_t seed, int64_t heads,
           length = std::sqrt(square);
         }
         for (int64_t i = 0; i < width; ++i)
-          out.push_back(static_cast<float>(
-              block[static_cast<size_t>(r * width + i)] * length));
+          out.push_back(static_cast<float>(block[static_cast<size_t>(r * width + i)] * length));
       }
     }
   return out;
@@ -102,17 +95,16 @@ inline std::vector<float> draw_orthogonal(uint64_t seed, int64_t heads,
 
 // (heads, frequencies, width): normal numbers / sqrt(width), times
 // ortho_scaling where it is not 0.
-inline std::vector<float> draw_normal(uint64_t seed, int64_t heads,
-                                      int64_t frequencies, int64_t width,
-                                      double ortho_scaling) {
+inline std::vector<float> draw_normal(uint64_t seed, int64_t heads, int64_t frequencies,
+                                      int64_t width, double ortho_scaling) {
   Normals normals(seed);
   const double scale = ortho_scaling > 0 ? ortho_scaling : 1;
   std::vector<float> out;
   out.reserve(static_cast<size_t>(heads * frequencies * width));
   for (int64_t i = 0; i < heads * frequencies * width; ++i)
-    out.push_back(static_cast<float>(
-        normals.next() * scale * (1 / std::sqrt(static_cast<double>(width)))));
+    out.push_back(
+        static_cast<float>(normals.next() * scale * (1 / std::sqrt(static_cast<double>(width)))));
   return out;
 }
 
-} // namespace attn::performer
+}  // namespace attn::performer

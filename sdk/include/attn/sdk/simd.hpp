@@ -215,31 +215,36 @@ ATTN_SIMD_INLINE V power_of_two(V n) {
   }
 }
 
-// 2^x, up to the largest exponent; 0 below the least. float: within 1 unit in the last place, from the value of
-// (2^r - 1) / r at six Chebyshev points of |r| <= 1/2; double: within 2, Taylor's series.
+// 2^r for |r| <= 1/2. float: within 1 unit in the last place, from the value of (2^r - 1) / r at six Chebyshev points;
+// double: within 2, Taylor's series.
 template <class V>
-ATTN_SIMD_INLINE V exp2(V x) {
-  using T = Lane<V>;
-  if constexpr (sizeof(T) == 4) {
-    const V y = max(set_like(x, -127.0F), x), n = round(y), r = y - n;
-    V p = set_like(x, 1.546144472e-4F);
-    p = fma(p, r, set_like(x, 1.340042818e-3F));
-    p = fma(p, r, set_like(x, 9.618056678e-3F));
-    p = fma(p, r, set_like(x, 5.550327227e-2F));
-    p = fma(p, r, set_like(x, 2.402265092e-1F));
-    p = fma(p, r, set_like(x, 6.931472067e-1F));
-    p = fma(p, r, set_like(x, 1.0F));
-    return p * power_of_two(n);
+ATTN_SIMD_INLINE V exp2_fraction(V r) {
+  if constexpr (sizeof(Lane<V>) == 4) {
+    V p = set_like(r, 1.546144472e-4F);
+    p = fma(p, r, set_like(r, 1.340042818e-3F));
+    p = fma(p, r, set_like(r, 9.618056678e-3F));
+    p = fma(p, r, set_like(r, 5.550327227e-2F));
+    p = fma(p, r, set_like(r, 2.402265092e-1F));
+    p = fma(p, r, set_like(r, 6.931472067e-1F));
+    return fma(p, r, set_like(r, 1.0F));
   } else {
-    const V y = max(set_like(x, -1023.0), x), n = round(y), r = (y - n) * 0.69314718055994530942;
-    V p = set_like(x, 1.0 / 6227020800.0);
+    const V x = r * 0.69314718055994530942;
+    V p = set_like(r, 1.0 / 6227020800.0);
     for (int k = 12; k >= 0; --k) {
       double factorial = 1;
       for (int i = 2; i <= k; ++i) factorial *= i;
-      p = fma(p, r, set_like(x, 1.0 / factorial));
+      p = fma(p, x, set_like(r, 1.0 / factorial));
     }
-    return p * power_of_two(n);
+    return p;
   }
+}
+
+// 2^x, up to the largest exponent; 0 below the least. As exact as exp2_fraction().
+template <class V>
+ATTN_SIMD_INLINE V exp2(V x) {
+  const V y = max(set_like(x, sizeof(Lane<V>) == 4 ? Lane<V>(-127) : Lane<V>(-1023)), x),
+          n = round(y);
+  return exp2_fraction(y - n) * power_of_two(n);
 }
 
 // ---- over the lanes --------------------------------------------------------------------------------
