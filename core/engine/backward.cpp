@@ -14,41 +14,24 @@
 namespace attn::engine {
 
 attn_value* Context::copy_attributes(const attn_value* attrs, uint32_t n) {
-  auto* copy = header<attn_value>(n);
+  auto* copy = copy_header(attrs, n);
   for (uint32_t i = 0; i < n; ++i) {
-    copy[i] = attrs[i];
-    if (attrs[i].kind == ATTN_VALUE_I64S && attrs[i].count) {
-      auto* list = header<int64_t>(attrs[i].count);
-      std::memcpy(list, attrs[i].u.is, attrs[i].count * sizeof(int64_t));
-      copy[i].u.is = list;
-    } else if (attrs[i].kind == ATTN_VALUE_F64S && attrs[i].count) {
-      auto* list = header<double>(attrs[i].count);
-      std::memcpy(list, attrs[i].u.fs, attrs[i].count * sizeof(double));
-      copy[i].u.fs = list;
-    } else if (attrs[i].kind == ATTN_VALUE_STR && attrs[i].u.s) {
-      const size_t length = std::strlen(attrs[i].u.s) + 1;
-      auto* text = header<char>(length);
-      std::memcpy(text, attrs[i].u.s, length);
-      copy[i].u.s = text;
-    }
+    attn_value& v = copy[i];
+    if (v.kind == ATTN_VALUE_I64S) v.u.is = copy_header(v.u.is, v.count);
+    if (v.kind == ATTN_VALUE_F64S) v.u.fs = copy_header(v.u.fs, v.count);
+    if (v.kind == ATTN_VALUE_STR && v.u.s) v.u.s = copy_header(v.u.s, std::strlen(v.u.s) + 1);
   }
   return copy;
 }
 
-void Context::record(const attn_op_call& call, const attn_op* op) {
-  Node node{};
-  node.op = op;
-  node.attrs = copy_attributes(call.attrs, op->n_attrs);
-  node.in = header<Tensor*>(op->n_in);
-  node.out = header<Tensor*>(op->n_out);
-  node.saved = header<attn_view>(op->n_saved);
-  for (uint32_t i = 0; i < op->n_in; ++i)
-    node.in[i] = call.in[i] ? const_cast<Tensor*>(tail(call.in[i])) : nullptr;
-  for (uint32_t i = 0; i < op->n_out; ++i) node.out[i] = call.out[i] ? tail(call.out[i]) : nullptr;
-  for (uint32_t i = 0; i < op->n_saved; ++i) node.saved[i] = *call.saved[i];
-  node.stream = call.stream;
-  node.flags = call.flags;
-  nodes_.push_back(node);
+void Context::record(const attn_op& op, attn_op_call call) {
+  call.attrs = copy_attributes(call.attrs, op.n_attrs);
+  call.in = copy_header(call.in, op.n_in);
+  call.out = copy_header(call.out, op.n_out);
+  auto** saved = header<attn_view*>(op.n_saved);
+  for (uint32_t i = 0; i < op.n_saved; ++i) saved[i] = copy_header(call.saved[i], 1);
+  call.saved = saved;
+  nodes_.push_back({&op, call});
 }
 
 void* Context::gradient_memory(Storage* s) {
@@ -104,47 +87,25 @@ void Context::gradient(const Tensor* t, attn_view* out) const {
 
 void Context::backward_node(const Node& node) {
   const attn_op& op = *node.op;
+  attn_op_call call = node.call;
   attn_view dout_views[kMaxPorts], din_views[kMaxPorts];
   const attn_view* dout[kMaxPorts] = {};
   attn_view* din[kMaxPorts] = {};
-  attn_view* saved[kMaxPorts] = {};
   bool any = false;
   for (uint32_t i = 0; i < op.n_out; ++i) {
-    if (!node.out[i] || !node.out[i]->storage->grad) continue;
-    dout_views[i] = gradient_view(node.out[i]);
+    if (!call.out[i] || !tail(call.out[i])->storage->grad) continue;
+    dout_views[i] = gradient_view(tail(call.out[i]));
     dout[i] = &dout_views[i];
     any = true;
   }
   if (!any) return;
   for (uint32_t i = 0; i < op.n_in; ++i) {
-    if (!node.in[i] || !node.in[i]->storage->wants_grad || (op.in_const >> i & 1u)) continue;
-    din_views[i] = gradient_view(node.in[i]);
+    if (!call.in[i] || !tail(call.in[i])->storage->wants_grad || (op.in_const >> i & 1u)) continue;
+    din_views[i] = gradient_view(tail(call.in[i]));
     din[i] = &din_views[i];
   }
-  for (uint32_t i = 0; i < op.n_saved; ++i) saved[i] = &node.saved[i];
-
-  attn_op_call call{};
-  call.struct_size = sizeof call;
-  call.flags = node.flags;
-  call.n_in = op.n_in;
-  call.n_out = op.n_out;
-  call.n_saved = op.n_saved;
-  call.n_attrs = op.n_attrs;
-  call.attrs = node.attrs;
-  attn_tensor* outs[kMaxPorts] = {};
-  for (uint32_t i = 0; i < op.n_out; ++i) outs[i] = node.out[i];
-  const attn_tensor* ins[kMaxPorts] = {};
-  for (uint32_t i = 0; i < op.n_in; ++i) ins[i] = node.in[i];
-  call.in = ins;
-  call.out = outs;
-  call.saved = saved;
   call.dout = dout;
   call.din = din;
-  call.seed = seed_;
-  call.stream = node.stream;
-  call.engine = engine_table();
-  call.ctx = this;
-  call.communicator = op.flags & ATTN_OP_COMMUNICATES ? communicator_ : nullptr;
   attn_error e;
   const size_t mark = scratch_.mark();
   const int32_t rc = op.vjp(&call, &e);
@@ -154,8 +115,8 @@ void Context::backward_node(const Node& node) {
                   {.where = op.name});
 
   for (uint32_t i = 0; i < op.n_out; ++i) {
-    if (!node.out[i]) continue;
-    Storage* s = node.out[i]->storage;
+    if (!call.out[i]) continue;
+    Storage* s = tail(call.out[i])->storage;
     if (!s->grad || !s->grad_in_arena) continue;
     data_.free(s->grad,
                static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype)));

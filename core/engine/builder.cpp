@@ -130,6 +130,9 @@ uint32_t BuilderHost::add_state(const attn_state& d) {
   s.axis = d.axis;
   s.max_len = d.max_len;
   s.shape = checked_shape("state", s.name.c_str(), d.rank, d.shape, -1);
+  if (!(layer.type().flags & ATTN_TYPE_STATEFUL))
+    throw Failure("state '" + s.name +
+                  "' of a type without the flag ATTN_TYPE_STATEFUL; set it in the type's table");
   const bool history = (d.flags & ATTN_STATE_HISTORY) != 0;
   if (s.name.empty() || d.rank < 1 || history == ((d.flags & ATTN_STATE_VALUE) != 0) ||
       d.max_len < 0 || (history && (d.axis < 1 || d.axis >= d.rank)))

@@ -10,6 +10,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -37,15 +38,10 @@ class ContextParallel final : public Parallel {
   Arena& scratch_;
 };
 
-// One operator of a recorded forward. All arrays lie in the header arena.
+// One operator of a recorded forward. What the call points to lies in the header arena.
 struct Node {
   const attn_op* op;
-  attn_value* attrs;  // n_attrs, lists and texts copied
-  Tensor** in;        // n_in, nullptr: absent
-  Tensor** out;       // n_out, nullptr: not wanted
-  attn_view* saved;   // n_saved
-  uint64_t stream;
-  uint32_t flags;
+  attn_op_call call;
 };
 
 // One operator in a profile.
@@ -166,12 +162,18 @@ class Context final : public attn_ctx {
   T* header(size_t n = 1) {
     return static_cast<T*>(headers_.allocate(n * sizeof(T)));
   }
+  template <class T>
+  T* copy_header(const T* from, size_t n) {
+    T* copy = header<T>(n);
+    std::copy_n(from, n, copy);
+    return copy;
+  }
   [[nodiscard]] Tensor* new_tensor(Storage* s, const attn_view& v, int64_t offset);
   [[nodiscard]] Storage* new_storage(int64_t elements, int32_t dtype, bool allocate);
   void drop_storage(Storage* s);
   void* gradient_memory(Storage* s);
   [[nodiscard]] attn_view gradient_view(const Tensor* t);
-  void record(const attn_op_call& call, const attn_op* op);
+  void record(const attn_op& op, attn_op_call call);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
 

@@ -7,49 +7,12 @@
 
 #include "core/engine/context.hpp"
 #include "core/error/error.hpp"
+#include "core/schema/value_kind.hpp"
 #include "core/tensor/strided.hpp"
 
 namespace attn::engine {
 
 namespace {
-
-const char* kind_name(int32_t kind) {
-  switch (kind) {
-    case ATTN_VALUE_BOOL:
-      return "a bool";
-    case ATTN_VALUE_I64:
-      return "an integer";
-    case ATTN_VALUE_F64:
-      return "a number";
-    case ATTN_VALUE_STR:
-      return "a string";
-    case ATTN_VALUE_I64S:
-      return "a list of integers";
-    case ATTN_VALUE_F64S:
-      return "a list of numbers";
-    default:
-      return "an object";
-  }
-}
-
-int32_t kind_of(uint32_t param_kind) {
-  switch (param_kind) {
-    case ATTN_PARAM_BOOL:
-      return ATTN_VALUE_BOOL;
-    case ATTN_PARAM_INT:
-    case ATTN_PARAM_SEED:
-      return ATTN_VALUE_I64;
-    case ATTN_PARAM_REAL:
-      return ATTN_VALUE_F64;
-    case ATTN_PARAM_INTS:
-    case ATTN_PARAM_INT_OR_PAIR:
-      return ATTN_VALUE_I64S;
-    case ATTN_PARAM_REALS:
-      return ATTN_VALUE_F64S;
-    default:
-      return ATTN_VALUE_STR;
-  }
-}
 
 [[noreturn]] void refuse(const char* format_free_text) { throw InvalidArgument(format_free_text); }
 
@@ -62,7 +25,7 @@ void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, att
       out[i] = p.def;
       continue;
     }
-    const int32_t kind = kind_of(p.kind);
+    const int32_t kind = schema::value_kind(p.kind);
     out[i] = given[i];
     if (given[i].kind == kind) continue;
     if (kind == ATTN_VALUE_F64 && given[i].kind == ATTN_VALUE_I64) {
@@ -70,8 +33,8 @@ void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, att
       out[i].u.f = static_cast<double>(given[i].u.i);
       continue;
     }
-    throw InvalidArgument(std::string("attribute '") + p.name + "' must be " + kind_name(kind) +
-                          ", got " + kind_name(given[i].kind));
+    throw InvalidArgument(std::string("attribute '") + p.name + "' must be " +
+                          schema::kind_text(p.kind));
   }
 }
 
@@ -242,7 +205,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
         r.profile(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       r.keep_map();
     }
-    if (r.tape) record(r.call, &op);
+    if (r.tape) record(op, r.call);
     label_[0] = '\0';
     for (uint32_t i = 0; i < n_out; ++i) {
       const bool wanted = out[i] != nullptr;

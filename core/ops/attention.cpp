@@ -176,7 +176,7 @@ struct attention {
       pairs += static_cast<double>(r.end - r.begin);
     }
     const auto n = static_cast<double>(e.b * e.h);
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const double element = element_size(c);
     return {
         sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
         element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};

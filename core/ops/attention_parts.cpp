@@ -200,7 +200,7 @@ struct attention_parts {
   static attn_cost cost(OpCall c) {
     const Shared s = shared(c);
     const auto rows = static_cast<double>(s.b * s.h * s.own());
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const double element = element_size(c);
     const auto depth = static_cast<double>(s.d + s.dv);
     return {sizeof(attn_cost), 0, 2 * rows * static_cast<double>(s.total()) * depth,
             element * (rows * depth + static_cast<double>(s.b * s.g * s.total()) * depth)};

@@ -123,7 +123,7 @@ struct linear {
         static_cast<double>(size_of(*c.in(0)) / std::max<int64_t>(1, c.in(1)->shape[0]));
     const double k = static_cast<double>(c.in(1)->shape[0]),
                  n = static_cast<double>(c.in(1)->shape[1]);
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const double element = element_size(c);
     return {sizeof(attn_cost), 0, 2 * rows * k * n, element * (rows * (k + n) + k * n)};
   }
 

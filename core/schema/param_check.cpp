@@ -11,6 +11,7 @@
 #include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/value.hpp"
+#include "core/schema/value_kind.hpp"
 
 namespace attn::schema {
 namespace {
@@ -35,39 +36,36 @@ class Check {
     if (value_.is_null() && is_nullable(param_)) return;
     switch (param_.kind) {
       case ATTN_PARAM_BOOL:
-        require(value_.is_bool(), "must be true or false");
-        return;
+        return require_kind(value_.is_bool());
       case ATTN_PARAM_INT:
       case ATTN_PARAM_SEED:
-        require(value_.is_integer(), "must be an integer" + or_null());
+        require_kind(value_.is_integer());
         return integer(value_);
       case ATTN_PARAM_REAL:
-        require(is_number(value_), "must be a number" + or_null());
+        require_kind(is_number(value_));
         return real(value_);
       case ATTN_PARAM_TEXT:
         return text();
       case ATTN_PARAM_INTS:
-        require(value_.is_list() && all([](const Json& x) { return x.is_integer(); }),
-                "must be a list of integers" + or_null());
+        require_kind(value_.is_list() && all([](const Json& x) { return x.is_integer(); }));
         return each(&Check::integer);
       case ATTN_PARAM_REALS:
-        require(value_.is_list() && all(is_number), "must be a list of numbers" + or_null());
+        require_kind(value_.is_list() && all(is_number));
         return each(&Check::real);
       case ATTN_PARAM_INT_OR_PAIR: {
         const bool pair = value_.is_list() && value_.size() == 2 &&
                           all([](const Json& x) { return x.is_integer(); });
-        require(pair || value_.is_integer(),
-                "must be an integer or a pair of integers" + or_null());
+        require_kind(pair || value_.is_integer());
         return pair ? each(&Check::integer) : integer(value_);
       }
       case ATTN_PARAM_PROBABILITY:
-        require(value_.is_string(), "must be a string" + or_null());
+        require_kind(value_.is_string());
         static_cast<void>(find_probability(value_.as_string()));
         return;
       case ATTN_PARAM_NORM:
         return norm();
       case ATTN_PARAM_ACTIVATION:
-        require(value_.is_string(), "must be a string or null");
+        require_kind(value_.is_string());
         static_cast<void>(find_activation(value_.as_string()));
         return;
       case ATTN_PARAM_INITIALIZER:
@@ -79,7 +77,7 @@ class Check {
         static_cast<void>(resolve_regularizer(value_));
         return;
       case ATTN_PARAM_OPTIONS:
-        require(value_.is_object(), "must be an object or null");
+        require_kind(value_.is_object());
         return;
       default:
         fail("is of a kind that this version does not know");
@@ -88,8 +86,6 @@ class Check {
 
  private:
   static bool is_number(const Json& x) { return x.is_number() && std::isfinite(x.to_double()); }
-
-  [[nodiscard]] std::string or_null() const { return is_nullable(param_) ? " or null" : ""; }
 
   [[noreturn]] void fail(const std::string& complaint) const {
     ErrorDetails details;
@@ -105,6 +101,10 @@ class Check {
 
   void require(bool holds, const std::string& complaint) const {
     if (!holds) fail(complaint);
+  }
+  void require_kind(bool holds) const {
+    require(holds, std::string("must be ") + kind_text(param_.kind) +
+                       (is_nullable(param_) ? " or null" : ""));
   }
 
   template <class Predicate>
@@ -182,7 +182,7 @@ class Check {
 
   void text() const {
     if (param_.n_choices == 0) {
-      require(value_.is_string(), "must be a string" + or_null());
+      require_kind(value_.is_string());
       require(value_.as_string().find('\0') == std::string::npos, "must not hold a NUL character");
       return;
     }
@@ -191,7 +191,7 @@ class Check {
   }
 
   void norm() const {
-    require(value_.is_string(), "must be a string" + or_null());
+    require_kind(value_.is_string());
     const std::string& name = value_.as_string();
     if (is_choice(param_, name)) return;
     // The short names exist only for types that list them.
@@ -209,7 +209,7 @@ class Check {
   void named() const {
     const Json* class_name = value_.find("class_name");
     const bool object = value_.is_object() && class_name != nullptr && class_name->is_string();
-    require(object || value_.is_string(), "must be a name or an object" + or_null());
+    require_kind(object || value_.is_string());
   }
 
   const attn_param& param_;

@@ -12,21 +12,13 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error/error.hpp"
+#include "core/weights/header_text.hpp"
 #include "core/weights/write_all.hpp"
 
 namespace attn::weights {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string errno_text(int code) { return std::generic_category().message(code); }
-
-[[noreturn]] void refuse(const std::string& path, const std::string& value,
-                         const std::string& expected, const std::string& hint) {
-  throw InvalidArgument(path + ": " + value + "; expected " + expected + "; " + hint,
-                        {path, {}, {}, value, expected, hint});
-}
 
 std::string temporary_name(const fs::path& target, unsigned number) {
   // Cut, because a name has at most 255 bytes.
@@ -40,8 +32,8 @@ std::string temporary_name(const fs::path& target, unsigned number) {
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
   if (path.empty() || path.find('\0') != std::string::npos) {
-    refuse("file", "the path is empty or holds a NUL character", "a path",
-           "name the file to write");
+    refuse_file("file", "the path is empty or holds a NUL character", "a path",
+                "name the file to write");
   }
   std::error_code ignored;
   if (fs::is_symlink(path, ignored)) {
@@ -51,7 +43,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
   struct stat status {};
   const bool exists = ::stat(target_.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode)) {
-    refuse(path, "exists and is no regular file", "a file", "choose another path");
+    refuse_file(path, "exists and is no regular file", "a file", "choose another path");
   }
   static std::atomic<unsigned> counter{0};
   int code = EEXIST;
@@ -61,8 +53,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
     code = descriptor_ >= 0 ? 0 : errno;
   }
   if (code != 0) {
-    refuse(path, "cannot be written: " + errno_text(code), "a directory that can be written to",
-           "check the directory and its permissions");
+    refuse_file(path, "cannot be written: " + errno_text(code),
+                "a directory that can be written to", "check the directory and its permissions");
   }
   // A file system without permissions may refuse; the contents matter more.
   if (exists) static_cast<void>(::fchmod(descriptor_, status.st_mode & 07777));

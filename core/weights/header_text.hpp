@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the readers of file headers share: refusing with all four parts of a message, and printing text that
+// What readers and writers of files share: refusing with all four parts of a message, and printing text that
 // came from a file so that it cannot disturb the message it stands in. [any-thread]
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "core/error/error.hpp"
 
@@ -16,6 +17,10 @@ namespace attn::weights {
                                      const std::string& hint = "fetch or write the file again") {
   throw InvalidArgument(where + ": " + found + "; expected " + expected + "; " + hint,
                         {where, {}, {}, found, expected, hint});
+}
+
+[[nodiscard]] inline std::string errno_text(int code) {
+  return std::generic_category().message(code);
 }
 
 // In quotes, control and foreign bytes as \xNN, cut after 80 bytes.

@@ -8,39 +8,26 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
-#include "core/error/error.hpp"
+#include "core/weights/header_text.hpp"
 
 namespace attn::weights {
-namespace {
-
-std::string errno_text(int code) { return std::generic_category().message(code); }
-
-[[noreturn]] void refuse(const std::string& where, const std::string& value,
-                         const std::string& expected, const std::string& hint) {
-  throw InvalidArgument(where + ": " + value + "; expected " + expected + "; " + hint,
-                        {where, {}, {}, value, expected, hint});
-}
-
-}  // namespace
-
 InputFile::InputFile(const std::string& path) : name_(path) {
   if (path.find('\0') != std::string::npos) {
-    refuse("file", "the path holds a NUL character", "a path", "check it");
+    refuse_file("file", "the path holds a NUL character", "a path", "check it");
   }
   // O_NONBLOCK: opening a pipe must not wait for a writer; on a regular file it has no effect.
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (descriptor_ < 0) {
-    refuse(path, "cannot be opened: " + errno_text(errno), "a readable file",
-           "check the path and its permissions");
+    refuse_file(path, "cannot be opened: " + errno_text(errno), "a readable file",
+                "check the path and its permissions");
   }
   struct stat status {};
   const bool known = ::fstat(descriptor_, &status) == 0;
   if (!known || !S_ISREG(status.st_mode)) {
     ::close(std::exchange(descriptor_, -1));
-    refuse(path, "is no regular file", "a regular file", "give the path of a file");
+    refuse_file(path, "is no regular file", "a regular file", "give the path of a file");
   }
   size_ = static_cast<uint64_t>(status.st_size);
 }
@@ -67,10 +54,10 @@ InputFile::~InputFile() {
 
 void InputFile::read(uint64_t offset, void* out, size_t n, const std::string& part) const {
   if (offset > size_ || n > size_ - offset) {
-    refuse(name_,
-           part + " needs " + std::to_string(n) + " bytes at " + std::to_string(offset) +
-               ", the file has " + std::to_string(size_),
-           "a complete file", "fetch or write it again");
+    refuse_file(name_,
+                part + " needs " + std::to_string(n) + " bytes at " + std::to_string(offset) +
+                    ", the file has " + std::to_string(size_),
+                "a complete file", "fetch or write it again");
   }
   if (n == 0) return;
   if (memory_ != nullptr) {
@@ -89,8 +76,8 @@ void InputFile::read(uint64_t offset, void* out, size_t n, const std::string& pa
                     {name_, {}, {}, why, {}, "check the disk"});
     }
     if (got == 0) {
-      refuse(name_, "the file became shorter while " + part + " was read", "an unchanged file",
-             "load it when nothing writes to it");
+      refuse_file(name_, "the file became shorter while " + part + " was read", "an unchanged file",
+                  "load it when nothing writes to it");
     }
     to += got;
     offset += static_cast<uint64_t>(got);

@@ -26,8 +26,6 @@ struct CheckGradientsOptions {
   GradientCheckOptions check;
 };
 
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
-
 // Given tensors in float64, random ones for required inputs that are not given.
 std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
                                      const CheckGradientsOptions& o) {
@@ -64,11 +62,11 @@ int print_results(const Globals& globals, const Attention& layer,
                       {"kind", r.weight ? "weight" : "input"},
                       {"shape", r.shape.to_vector()},
                       {"checked", r.checked},
-                      {"largest", number(r.largest)},
-                      {"error", number(r.error)},
+                      {"largest", json_number(r.largest)},
+                      {"error", json_number(r.error)},
                       {"worst", r.worst},
-                      {"gradient", number(r.found)},
-                      {"difference", number(r.expected)},
+                      {"gradient", json_number(r.found)},
+                      {"difference", json_number(r.expected)},
                       {"passed", r.good}});
     const Json result = {{"type", layer.type().id},
                          {"tolerance", tolerance},

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "core/schema/input_names.hpp"
+#include "core/schema/value.hpp"
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/log_sink.hpp"
@@ -51,7 +52,7 @@ Json schema_facts(const TypeEntry& entry) {
     params.push_back(param_json(*t.params[i], def ? *def : Json()));
   }
   for (uint32_t i = 0; i < t.n_args; ++i)
-    args.push_back(param_json(*t.args[i], value_json(t.args[i]->def)));
+    args.push_back(param_json(*t.args[i], schema::to_json(*t.args[i], t.args[i]->def)));
   for (uint32_t i = 0; i < t.n_outputs; ++i) {
     const attn_output& o = *t.outputs[i];
     outputs.push_back({{"name", o.name},
@@ -265,8 +266,9 @@ int run_info(const Globals& globals, const InfoOptions& options) {
     for (const auto& [key, value] : built.as_object()) facts.set(key, value);
     facts.set("config", layer->config());
     if (!shapes.empty()) facts.set("cost", cost_facts(*layer, shapes, arguments));
-  } else if (const KeepsState kept = keeps_state(options.type); kept.keeps) {
-    facts.set("keeps_state", *kept.keeps);
+  } else {
+    const KeepsState kept = keeps_state(*entry.type);
+    facts.set("keeps_state", kept.keeps);
     facts.set("state_with", kept.with.empty() ? Json() : Json(kept.with));
   }
   if (globals.json) {
@@ -276,7 +278,7 @@ int run_info(const Globals& globals, const InfoOptions& options) {
   print_schema(facts);
   if (facts.contains("weights"))
     print_layer(facts);
-  else if (facts.contains("keeps_state"))
+  else
     print_kept(facts);
   if (facts.contains("cost")) print_cost(facts.at("cost"));
   return kDone;

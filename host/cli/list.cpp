@@ -16,22 +16,19 @@ int run_list(const Globals& globals) {
   Table table({"TYPE", "CLASS", "INPUT", "MASKS", "STATE", "LIBRARY"});
   for (const std::string& name : list_attention_types()) {
     const TypeEntry entry = find_attention_type(name);
-    const KeepsState kept = keeps_state(name);
-    Json state;
-    if (kept.keeps) state = *kept.keeps;
+    const KeepsState kept = keeps_state(*entry.type);
     if (globals.json) {
       all.push_back({{"type", name},
                      {"class", entry.type->class_name},
                      {"description", entry.type->description},
                      {"input_shape", entry.type->input_shape},
                      {"masks", mask_text(*entry.type)},
-                     {"state", state},
+                     {"state", kept.keeps},
                      {"state_with", kept.with.empty() ? Json() : Json(kept.with)},
                      {"library", entry.library}});
     } else {
       table.add({name, entry.type->class_name, entry.type->input_shape, mask_text(*entry.type),
-                 state.is_null()     ? "?"
-                 : !state.as_bool()  ? "-"
+                 !kept.keeps         ? "-"
                  : kept.with.empty() ? "yes"
                                      : kept.with,
                  entry.library});

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/cli/param_text.hpp"
 
-#include <attn/config.hpp>
+#include <iterator>
+
+#include "core/schema/value.hpp"
 
 namespace attn::cli {
 
@@ -14,34 +16,13 @@ std::string kind_text(const attn_param& p) {
   return std::string(kNames[kind]) + (p.flags & ATTN_PARAM_NULLABLE ? " or null" : "");
 }
 
-Json value_json(const attn_value& v) {
-  switch (v.kind) {
-    case ATTN_VALUE_BOOL:
-      return v.u.i != 0;
-    case ATTN_VALUE_I64:
-      return v.u.i;
-    case ATTN_VALUE_F64:
-      return v.u.f;
-    case ATTN_VALUE_STR:
-      return v.u.s;
-    case ATTN_VALUE_I64S:
-      return std::vector<int64_t>(v.u.is, v.u.is + v.count);
-    case ATTN_VALUE_F64S:
-      return std::vector<double>(v.u.fs, v.u.fs + v.count);
-    case ATTN_VALUE_OBJECT:
-      return parse_config(v.u.s, "default");
-    default:
-      return nullptr;
-  }
-}
-
 std::string range_text(const attn_param& p) {
   std::string text;
   const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
   if (p.flags & ATTN_PARAM_HAS_MIN)
-    add((p.flags & ATTN_PARAM_EXCLUSIVE_MIN ? "> " : ">= ") + value_json(p.min).dump());
+    add((p.flags & ATTN_PARAM_EXCLUSIVE_MIN ? "> " : ">= ") + schema::to_json(p, p.min).dump());
   if (p.flags & ATTN_PARAM_HAS_MAX)
-    add((p.flags & ATTN_PARAM_EXCLUSIVE_MAX ? "< " : "<= ") + value_json(p.max).dump());
+    add((p.flags & ATTN_PARAM_EXCLUSIVE_MAX ? "< " : "<= ") + schema::to_json(p, p.max).dump());
   if (p.flags & ATTN_PARAM_ODD) add("odd");
   // Choices of options are directions for their checks, not values.
   for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)

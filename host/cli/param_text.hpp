@@ -12,7 +12,6 @@ namespace attn::cli {
 
 [[nodiscard]] std::string kind_text(const attn_param& p);   // "int", "text"
 [[nodiscard]] std::string range_text(const attn_param& p);  // "> 0, odd", "'a', 'b'"; "" when free
-[[nodiscard]] Json value_json(const attn_value& v);
 // `def`: the default as the factory shows it.
 [[nodiscard]] Json param_json(const attn_param& p, const Json& def);
 

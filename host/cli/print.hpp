@@ -6,6 +6,8 @@
 // standard output, everything else to standard error.
 #pragma once
 
+#include <attn/json.hpp>
+
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -50,6 +52,8 @@ class Table {
 [[nodiscard]] std::string human_bytes(double bytes);  // "1.5 MiB"
 [[nodiscard]] std::string human_count(double count);  // "1.5 G"
 [[nodiscard]] std::string grouped(int64_t count);     // "1,234,567"
+// For results in JSON; infinity and NaN as text.
+[[nodiscard]] Json json_number(double x);
 
 // A line on the terminal that tells what is being done, once it takes longer than a second. Nothing when
 // standard error is no terminal or `enabled` is false. One at a time.

@@ -51,9 +51,6 @@ Statistics statistics(const ConstView& view) {
 // The sign of a NaN tells nothing.
 double plain(double x) { return std::isnan(x) ? std::fabs(x) : x; }
 
-// JSON has no NaN and no infinity.
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", plain(x))); }
-
 void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
                    const std::vector<NamedOutput>& outputs, const RunOptions& options,
                    double seconds) {
@@ -64,9 +61,9 @@ void print_summary(const Globals& globals, const Attention& layer, const Context
       list.push_back({{"name", o.name},
                       {"shape", o.value.shape().to_vector()},
                       {"dtype", dtype_name(o.value.dtype())},
-                      {"min", number(s.smallest)},
-                      {"max", number(s.largest)},
-                      {"mean", number(s.mean)}});
+                      {"min", json_number(s.smallest)},
+                      {"max", json_number(s.largest)},
+                      {"mean", json_number(s.mean)}});
     }
     Json result = {{"type", layer.type().id}, {"name", layer.name()}, {"outputs", list}};
     if (options.profile) result.set("profile", profile_json(ctx.profile()));

@@ -9,7 +9,6 @@
 
 #include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
-#include "host/cli/log_sink.hpp"
 #include "host/cli/program.hpp"
 #include "host/library/loader/schema_check.hpp"
 
@@ -38,24 +37,6 @@ int64_t parameter(const attn_type& type, const Json& config, const std::string& 
     if (name == type.params[i]->name && type.params[i]->def.kind == ATTN_VALUE_I64)
       return type.params[i]->def.u.i;
   return 0;
-}
-
-Json guess(const attn_param& p, int64_t number) {
-  switch (p.kind) {
-    case ATTN_PARAM_BOOL:
-      return false;
-    case ATTN_PARAM_REAL:
-      return 0.5;
-    case ATTN_PARAM_TEXT:
-      return p.n_choices ? Json(p.choices[0]) : Json("");
-    case ATTN_PARAM_INT_OR_PAIR:
-      return number + (p.flags & ATTN_PARAM_ODD ? 1 : 0);
-    case ATTN_PARAM_INT:
-    case ATTN_PARAM_SEED:
-      return p.flags & ATTN_PARAM_ODD ? number | 1 : number;
-    default:
-      return nullptr;
-  }
 }
 
 }  // namespace
@@ -133,39 +114,12 @@ std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json
   return shapes;
 }
 
-std::unique_ptr<Attention> sample_layer(const std::string& name, const Json& more) {
-  const QuietLog quiet;
-  const attn_type& type = *find_attention_type(name).type;
-  for (const int64_t number : {8, 16, 64}) {
-    Json config = Json::object();
-    for (uint32_t i = 0; i < type.n_params; ++i)
-      if (type.params[i]->flags & ATTN_PARAM_REQUIRED)
-        config.set(type.params[i]->name, guess(*type.params[i], number));
-    for (const auto& [key, value] : more.as_object()) config.set(key, value);
-    try {
-      auto layer = create_attention_layer(name, config);
-      layer->build(input_shapes(type, config, {}), {.seed = 0});
-      return layer;
-    } catch (const std::exception&) {
-      continue;  // another number may suit
-    }
-  }
-  return nullptr;
-}
-
-KeepsState keeps_state(const std::string& name) {
-  const auto usual = sample_layer(name);
-  if (!usual || usual->has_state()) return {.keeps = usual ? std::optional(true) : std::nullopt};
-  // One switch away from its defaults.
-  const attn_type& type = usual->type();
-  for (uint32_t i = 0; i < type.n_params; ++i) {
-    const attn_param& p = *type.params[i];
-    if (p.kind != ATTN_PARAM_BOOL || p.flags & ATTN_PARAM_REQUIRED) continue;
-    const bool other = p.def.u.i == 0;
-    if (const auto layer = sample_layer(name, {{p.name, other}}); layer && layer->has_state())
-      return {.keeps = true, .with = std::string(p.name) + (other ? " = true" : " = false")};
-  }
-  return {.keeps = false};
+KeepsState keeps_state(const attn_type& type) {
+  KeepsState kept{.keeps = (type.flags & ATTN_TYPE_STATEFUL) != 0};
+  for (uint32_t i = 0; kept.keeps && i < type.n_params; ++i)
+    if (type.params[i]->flags & ATTN_PARAM_CAUSAL)
+      kept.with = std::string(type.params[i]->name) + " = true";
+  return kept;
 }
 
 std::string mask_text(const attn_type& type) {

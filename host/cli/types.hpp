@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the program knows of a type before there is a layer: its schema, where it came from, and a guess at
-// parameters and shapes with which a small layer can be made for a look at it.
+// What the program knows of a type before there is a layer: its inputs, their shapes, states and masks.
 #pragma once
 
 #include <attn/attention.hpp>
 #include <attn/json.hpp>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,17 +35,12 @@ void check_input_names(const attn_type& type, const NamedShapes& shapes);
                                                              const Json& config,
                                                              const NamedShapes& given);
 
-// A small layer of the type with guessed values for required parameters and those of `more`, built; nullptr when no
-// guess is accepted. Writes no log lines.
-[[nodiscard]] std::unique_ptr<Attention> sample_layer(const std::string& type,
-                                                      const Json& more = Json::object());
-
-// Whether layers of a type keep a state between calls; absent when no layer could be made for a look.
+// Whether layers of a type keep a state between calls.
 struct KeepsState {
-  std::optional<bool> keeps{};
+  bool keeps = false;
   std::string with{};  // the switch that it takes, "causal = true"; empty: none
 };
-[[nodiscard]] KeepsState keeps_state(const std::string& type);
+[[nodiscard]] KeepsState keeps_state(const attn_type& type);
 
 // Which masks the type takes: "rank 1-4", "rank 2, 3" or "-".
 [[nodiscard]] std::string mask_text(const attn_type& type);

@@ -7,7 +7,6 @@
 #include <attn/error.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -66,8 +65,6 @@ std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
   return out;
 }
 
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(fmt::format("{}", x)); }
-
 void print_json(const VerifyReport& report, size_t skipped) {
   Json failures = Json::list({}), types = Json::object();
   for (const CaseFailure& f : report.failures) {
@@ -75,10 +72,10 @@ void print_json(const VerifyReport& report, size_t skipped) {
     if (f.difference) {
       entry.set("tensor", f.difference->tensor);
       entry.set("index", f.difference->index);
-      entry.set("got", number(f.difference->got));
-      entry.set("expected", number(f.difference->expected));
-      entry.set("error", number(f.difference->error));
-      entry.set("tolerance", number(f.difference->tolerance));
+      entry.set("got", json_number(f.difference->got));
+      entry.set("expected", json_number(f.difference->expected));
+      entry.set("error", json_number(f.difference->error));
+      entry.set("tolerance", json_number(f.difference->tolerance));
     }
     failures.push_back(entry);
   }

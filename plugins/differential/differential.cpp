@@ -32,6 +32,7 @@ double lambda_factor(int64_t layer_idx) {
 }
 
 struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "differential",
       .class_name = "DifferentialMultiHeadAttention",

@@ -25,6 +25,7 @@ struct Arguments {
 };
 
 struct GatedAttention : Layer<Params, Arguments> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "gated",
       .class_name = "GatedAttention",

@@ -21,6 +21,7 @@ struct Arguments {
 };
 
 struct GroupedQueryAttention : Layer<Params, Arguments> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "group_query",
       .class_name = "GroupedQueryAttention",

@@ -19,6 +19,7 @@ struct Arguments {
 };
 
 struct MultiHeadAttention : Layer<Params, Arguments> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "multi_head",
       .class_name = "MultiHeadAttention",

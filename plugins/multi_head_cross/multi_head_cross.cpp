@@ -25,6 +25,7 @@ bool adaptive_is_consistent(const Params& p) {
 }
 
 struct MultiHeadCrossAttention : Layer<Params> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "multi_head_cross",
       .class_name = "MultiHeadCrossAttention",

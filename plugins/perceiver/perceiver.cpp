@@ -14,6 +14,7 @@ struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkN
 };
 
 struct PerceiverAttention : Layer<Params> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "perceiver",
       .class_name = "PerceiverAttention",

@@ -27,6 +27,7 @@ struct Arguments {
 };
 
 struct PerformerAttention : Layer<Params, Arguments> {
+  static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
       .id = "performer",
       .class_name = "PerformerAttention",

@@ -106,6 +106,7 @@ static int32_t forward(const attn_layer* self, const attn_call* call, attn_error
 /* ---- what the host pulls -------------------------------------------------------------------------------- */
 
 static const attn_type type = {.struct_size = sizeof(attn_type),
+                               .flags = ATTN_TYPE_STATEFUL,
                                .id = "example.causal_average",
                                .class_name = "CausalAverage",
                                .description = "Mean of each position and those before it.",

@@ -82,4 +82,13 @@ TEST_CASE("absurd: numbers of a plugin's build, forward and operators are refuse
   CHECK(run(2) == "nothing");
 }
 
+TEST_CASE("absurd: a state of a type without the flag for it is refused") {
+  load_plugin(plugin("stateless"));
+  const auto layer = create_attention_layer("fixture.stateless", {{"what", 0}});
+  CHECK_THAT(thrown([&] {
+               layer->build({Shape{2, 3}}, {});
+             }),
+             Catch::Matchers::Contains("ATTN_TYPE_STATEFUL"));
+}
+
 }  // namespace attn::testing

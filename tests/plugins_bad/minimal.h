@@ -10,6 +10,7 @@
  *   FIXTURE_OPS     array of own operators       FIXTURE_DEINIT  deinit function
  *   FIXTURE_INPUTS, FIXTURE_OUTPUTS, FIXTURE_ARGS  arrays in place of one input, one output and no argument
  *   FIXTURE_CREATE, FIXTURE_BUILD, FIXTURE_FORWARD  functions of the type
+ *   FIXTURE_FLAGS   flags of the type
  *   FIXTURE_ON_CALL function that each function of the type calls first
  */
 #ifndef ATTN_TESTS_PLUGINS_BAD_MINIMAL_H
@@ -37,6 +38,9 @@
 #endif
 #ifndef FIXTURE_ABI_BUILT
 #define FIXTURE_ABI_BUILT ATTN_ABI_MINOR
+#endif
+#ifndef FIXTURE_FLAGS
+#define FIXTURE_FLAGS 0
 #endif
 #ifndef FIXTURE_INIT
 #define FIXTURE_INIT 0
@@ -119,6 +123,7 @@ static const attn_output* const outputs[] = {&output};
 #endif
 
 static const attn_type type = {.struct_size = sizeof(attn_type),
+                               .flags = FIXTURE_FLAGS,
                                .id = FIXTURE_ID,
                                .class_name = "FixtureType",
                                .description = "Hands its input through.",

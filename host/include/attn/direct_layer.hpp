@@ -39,44 +39,52 @@ class IntOrPair {
 
 class DirectLayer : public Attention {
  public:
-  ~DirectLayer() override = default;
-  DirectLayer(DirectLayer&&) noexcept = default;
-  DirectLayer& operator=(DirectLayer&&) noexcept = default;
+  [[nodiscard]] const std::string& name() const override { return layer_->name(); }
+  [[nodiscard]] const attn_type& type() const override { return layer_->type(); }
+  [[nodiscard]] Json config() const override { return layer_->config(); }
+  [[nodiscard]] const std::string& library() const override { return layer_->library(); }
 
-  [[nodiscard]] const std::string& name() const override;
-  [[nodiscard]] const attn_type& type() const override;
-  [[nodiscard]] Json config() const override;
-  [[nodiscard]] const std::string& library() const override;
-
-  void build(const std::vector<std::optional<Shape>>& inputs,
-             const BuildOptions& options = {}) override;
-  [[nodiscard]] bool built() const override;
-  [[nodiscard]] attn_dtype dtype() const override;
+  void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& o = {}) override {
+    layer_->build(inputs, o);
+  }
+  [[nodiscard]] bool built() const override { return layer_->built(); }
+  [[nodiscard]] attn_dtype dtype() const override { return layer_->dtype(); }
 
   using Attention::forward;
   [[nodiscard]] std::vector<NamedOutput> forward_all(std::span<const Input> inputs,
-                                                     const CallOptions& options = {}) override;
-  void forward(Context& ctx, std::span<const Input> inputs, const CallOptions& options = {},
-               std::span<const OutputMemory> outputs = {}) override;
+                                                     const CallOptions& o = {}) override {
+    return layer_->forward_all(inputs, o);
+  }
+  void forward(Context& ctx, std::span<const Input> inputs, const CallOptions& o = {},
+               std::span<const OutputMemory> outputs = {}) override {
+    layer_->forward(ctx, inputs, o, outputs);
+  }
   [[nodiscard]] std::vector<std::pair<std::string, Shape>> output_shapes(
-      std::span<const Input> inputs, const CallOptions& options = {}) override;
+      std::span<const Input> inputs, const CallOptions& o = {}) override {
+    return layer_->output_shapes(inputs, o);
+  }
   void backward(Context& ctx, std::span<const Input> cotangents, Gradients& into,
-                const BackwardOptions& options = {}) override;
-  void commit(Context& ctx) override;
-  [[nodiscard]] std::vector<Penalty> losses(const Context& ctx) const override;
+                const BackwardOptions& o = {}) override {
+    layer_->backward(ctx, cotangents, into, o);
+  }
+  void commit(Context& ctx) override { layer_->commit(ctx); }
+  [[nodiscard]] std::vector<Penalty> losses(const Context& ctx) const override {
+    return layer_->losses(ctx);
+  }
 
-  [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch,
-                                                  int64_t capacity = 0) const override;
-  [[nodiscard]] bool has_state() const override;
-  [[nodiscard]] std::vector<StateInfo> states() const override;
+  [[nodiscard]] std::unique_ptr<State> make_state(int64_t n, int64_t capacity = 0) const override {
+    return layer_->make_state(n, capacity);
+  }
+  [[nodiscard]] bool has_state() const override { return layer_->has_state(); }
+  [[nodiscard]] std::vector<StateInfo> states() const override { return layer_->states(); }
 
-  [[nodiscard]] std::vector<WeightInfo> weights() const override;
-  [[nodiscard]] ConstView weight(std::string_view name) const override;
-  void set_weight(std::string_view name, const ConstView& value) override;
-  void redraw(uint64_t seed) override;
+  [[nodiscard]] std::vector<WeightInfo> weights() const override { return layer_->weights(); }
+  [[nodiscard]] ConstView weight(std::string_view w) const override { return layer_->weight(w); }
+  void set_weight(std::string_view w, const ConstView& v) override { layer_->set_weight(w, v); }
+  void redraw(uint64_t seed) override { layer_->redraw(seed); }
 
-  void save(const std::string& path) const override;
-  void load(const std::string& path) override;
+  void save(const std::string& path) const override { layer_->save(path); }
+  void load(const std::string& path) override { layer_->load(path); }
 
  protected:
   // Checks and texts are those of create_attention_layer; no log line is written.

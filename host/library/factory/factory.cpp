@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/direct_layer.hpp>
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
 
@@ -53,6 +54,9 @@ std::unique_ptr<Attention> host::construct(std::string_view type, const Json& pa
   const loader::RegisteredType t = registry().type(type);
   return make(t, schema::validate(*t.type, checked_parameters(parameters), name), name);
 }
+
+DirectLayer::DirectLayer(std::string_view type, const Json& parameters, std::string_view name)
+    : layer_(host::construct(type, parameters, Json(name))) {}
 
 std::unique_ptr<Attention> create_attention_layer(std::string_view type, const Json& parameters,
                                                   const Json& name) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/schema/text.hpp"
+#include "core/schema/value_kind.hpp"
 
 namespace attn::host {
 
@@ -17,42 +18,16 @@ namespace {
       {.where = layer, .type = type.id, .parameter = std::string(name), .expected = text});
 }
 
-const char* kind_text(uint32_t kind, bool nullable) {
-  switch (kind) {
-    case ATTN_PARAM_BOOL:
-      return nullable ? "must be true, false or null" : "must be true or false";
-    case ATTN_PARAM_INT:
-    case ATTN_PARAM_SEED:
-      return nullable ? "must be an integer or null" : "must be an integer";
-    case ATTN_PARAM_REAL:
-      return nullable ? "must be a number or null" : "must be a number";
-    case ATTN_PARAM_INTS:
-      return "must be a list or tuple of integers";
-    case ATTN_PARAM_INT_OR_PAIR:
-      return "must be an integer or a pair of integers";
-    default:
-      return nullable ? "must be a string or null" : "must be a string";
-  }
+[[noreturn]] void refuse_kind(const attn_type& type, const std::string& layer,
+                              const attn_param& p) {
+  const bool nullable = (p.flags & ATTN_PARAM_NULLABLE) != 0;
+  refuse(type, layer, p.name,
+         std::string("must be ") + schema::kind_text(p.kind) + (nullable ? " or null" : ""));
 }
 
 bool right_kind(uint32_t kind, int32_t given) {
-  switch (kind) {
-    case ATTN_PARAM_BOOL:
-      return given == ATTN_VALUE_BOOL;
-    case ATTN_PARAM_INT:
-    case ATTN_PARAM_SEED:
-      return given == ATTN_VALUE_I64;
-    case ATTN_PARAM_REAL:
-      return given == ATTN_VALUE_F64 || given == ATTN_VALUE_I64;
-    case ATTN_PARAM_INTS:
-      return given == ATTN_VALUE_I64S;
-    case ATTN_PARAM_INT_OR_PAIR:
-      return given == ATTN_VALUE_I64S || given == ATTN_VALUE_I64;
-    case ATTN_PARAM_REALS:
-      return given == ATTN_VALUE_F64S;
-    default:
-      return given == ATTN_VALUE_STR;
-  }
+  return given == schema::value_kind(kind) ||
+         (given == ATTN_VALUE_I64 && (kind == ATTN_PARAM_REAL || kind == ATTN_PARAM_INT_OR_PAIR));
 }
 
 double number(const attn_value& v) {
@@ -120,20 +95,18 @@ void check_arguments(const attn_type& type, const std::string& layer,
     const attn_param& p = *type.args[i];
     if (seen[i]) refuse(type, layer, a.name, "is given twice");
     seen[i] = true;
-    const bool nullable = (p.flags & ATTN_PARAM_NULLABLE) != 0;
     if (a.value.kind == ATTN_NULL) {
-      if (!nullable) refuse(type, layer, a.name, kind_text(p.kind, nullable));
+      if (!(p.flags & ATTN_PARAM_NULLABLE)) refuse_kind(type, layer, p);
       out.values[i] = a.value;
       continue;
     }
-    if (!right_kind(p.kind, a.value.kind)) refuse(type, layer, a.name, kind_text(p.kind, nullable));
+    if (!right_kind(p.kind, a.value.kind)) refuse_kind(type, layer, p);
     check_range(type, layer, p, a.value);
     out.values[i] = a.value;
     if (p.kind == ATTN_PARAM_REAL && a.value.kind == ATTN_VALUE_I64)
       out.values[i] = {.kind = ATTN_VALUE_F64, .count = 0, .u = {.f = number(a.value)}};
     if (p.kind == ATTN_PARAM_INT_OR_PAIR) {
-      if (a.value.kind == ATTN_VALUE_I64S && a.value.count != 2)
-        refuse(type, layer, a.name, kind_text(p.kind, nullable));
+      if (a.value.kind == ATTN_VALUE_I64S && a.value.count != 2) refuse_kind(type, layer, p);
       if (a.value.kind == ATTN_VALUE_I64) {
         out.pairs[i][0] = out.pairs[i][1] = a.value.u.i;
         out.values[i] = {.kind = ATTN_VALUE_I64S, .count = 2, .u = {.is = out.pairs[i]}};

@@ -136,19 +136,26 @@ uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory&
   return i;
 }
 
-void PluginLayer::start(Context::Impl& ctx, std::span<const Input> inputs,
-                        std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports,
-                        Keeps keeps) {
+Context::Impl& PluginLayer::start(Context* given, std::unique_ptr<Context>& own,
+                                  std::span<const Input> inputs,
+                                  std::span<const OutputMemory> outputs, CallOptions& call,
+                                  Ports& ports) {
+  const bool shared = is_shared(call);
+  if (!shared) {
+    check_recording(call, given != nullptr);
+    assign_inputs(inputs, ports);
+    build_from(ports, given ? given->impl().engine.dtype() : ATTN_F32);
+    check_memory(outputs);
+  }
+  if (!given) own = borrow();  // only now: its dtype is that of the built layer
+  Context::Impl& ctx = (given ? *given : *own).impl();
   ctx.shared.end();
-  if (is_shared(call)) return start_shared(ctx, inputs, outputs, call, ports, keeps);
-  check_recording(call, keeps);
-  assign_inputs(inputs, ports);
-  build_from(ports, ctx.engine.dtype());
-  check_memory(outputs);
+  if (shared) start_shared(ctx, inputs, outputs, call, ports, given != nullptr);
+  return ctx;
 }
 
-void PluginLayer::check_recording(const CallOptions& call, Keeps keeps) const {
-  if (call.record && keeps == Keeps::nothing)
+void PluginLayer::check_recording(const CallOptions& call, bool keeps_context) const {
+  if (call.record && !keeps_context)
     throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
                           {.where = name_, .hint = "forward(context, inputs, options)"});
 }
@@ -160,10 +167,10 @@ Communicator* PluginLayer::others(const CallOptions& call) const {
 void PluginLayer::forward(Context& context, std::span<const Input> inputs,
                           const CallOptions& options, std::span<const OutputMemory> outputs) {
   take_part(others(options), [&] {
-    Context::Impl& ctx = context.impl();
     Ports ports;
     CallOptions call = options;
-    start(ctx, inputs, outputs, call, ports, Keeps::context);
+    std::unique_ptr<Context> none;
+    Context::Impl& ctx = start(&context, none, inputs, outputs, call, ports);
     run(ctx, ports, call, false);
     for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
     for (const OutputMemory& m : outputs)
@@ -190,15 +197,18 @@ void PluginLayer::give_back(std::unique_ptr<Context> ctx) {
   contexts_.push_back(std::move(ctx));
 }
 
+std::unique_ptr<Context> PluginLayer::run_in_own(std::span<const Input> inputs, CallOptions call,
+                                                 bool shapes_only) {
+  Ports ports;
+  std::unique_ptr<Context> own;
+  run(start(nullptr, own, inputs, {}, call, ports), ports, call, shapes_only);
+  return own;
+}
+
 std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
                                                   const CallOptions& options) {
   return take_part(others(options), [&] {
-    Ports ports;
-    CallOptions call = options;
-    build_for(inputs, options);
-    std::unique_ptr<Context> ctx = borrow();
-    start(ctx->impl(), inputs, {}, call, ports, Keeps::nothing);
-    run(ctx->impl(), ports, call, false);
+    std::unique_ptr<Context> ctx = run_in_own(inputs, options, false);
     engine::Layer::keep_state(ctx->impl().engine);
     commit(*ctx);
     std::vector<NamedOutput> out;
@@ -211,29 +221,19 @@ std::vector<NamedOutput> PluginLayer::forward_all(std::span<const Input> inputs,
   });
 }
 
-// Before there is a context, whose kind of number is that of the built layer.
-void PluginLayer::build_for(std::span<const Input> inputs, const CallOptions& options) {
-  if (built_.load() || is_shared(options)) return;
-  Ports first;
-  assign_inputs(inputs, first);
-  build_from(first, ATTN_F32);
-}
-
 std::vector<std::pair<std::string, Shape>> PluginLayer::output_shapes(std::span<const Input> inputs,
                                                                       const CallOptions& options) {
   return take_part(others(options), [&] {
-    Ports ports;
-    build_for(inputs, options);
-    Context ctx(layer_.dtype());
     CallOptions quiet = options;
     quiet.record = false;
-    start(ctx.impl(), inputs, {}, quiet, ports, Keeps::nothing);
-    run(ctx.impl(), ports, quiet, true);
+    if (!quiet.seed) quiet.seed = 0;  // nothing is drawn: the seeds of later calls stay the same
+    std::unique_ptr<Context> ctx = run_in_own(inputs, quiet, true);
     std::vector<std::pair<std::string, Shape>> out;
     for (uint32_t i = 0; i < type().n_outputs; ++i)
-      if (const engine::Tensor* t = ctx.impl().engine.handles.outputs[i])
+      if (const engine::Tensor* t = ctx->impl().engine.handles.outputs[i])
         out.emplace_back(type().outputs[i]->name,
                          Shape(t->view.shape, static_cast<size_t>(t->view.rank)));
+    give_back(std::move(ctx));
     return out;
   });
 }

@@ -7,6 +7,7 @@
 
 #include "core/cpu/float_state.hpp"
 #include "core/schema/text.hpp"
+#include "core/schema/value.hpp"
 #include "core/tensor/strided.hpp"
 #include "core/weights/regularizers.hpp"
 #include "core/weights/seed.hpp"
@@ -29,24 +30,9 @@ void PluginLayer::settle(const attn_value* values) {
   std::vector<attn_value> all(values, values + t.n_params);
   const cpu::FloatGuard arithmetic;
   layer_.settled(all.data());
-  for (uint32_t i = 0; i < t.n_params; ++i) {
-    if (values[i].kind != ATTN_NULL) continue;
-    const attn_param& p = *t.params[i];
-    switch (all[i].kind) {
-      case ATTN_VALUE_BOOL:
-        config_.set(p.name, all[i].u.i != 0);
-        break;
-      case ATTN_VALUE_I64:
-        config_.set(p.name, p.kind == ATTN_PARAM_SEED ? Json(static_cast<uint64_t>(all[i].u.i))
-                                                      : Json(all[i].u.i));
-        break;
-      case ATTN_VALUE_F64:
-        config_.set(p.name, all[i].u.f);
-        break;
-      default:
-        break;
-    }
-  }
+  for (uint32_t i = 0; i < t.n_params; ++i)
+    if (values[i].kind == ATTN_NULL && all[i].kind != ATTN_NULL)
+      config_.set(t.params[i]->name, schema::to_json(*t.params[i], all[i]));
 }
 
 void PluginLayer::require_built() const {

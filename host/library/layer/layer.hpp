@@ -79,20 +79,22 @@ class PluginLayer final : public Attention {
   void settle(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports, attn_dtype dtype);
-  void build_for(std::span<const Input> inputs, const CallOptions& options);
-  // What is left of a call for backward().
-  enum class Keeps { nothing, context };
-  void check_recording(const CallOptions& call, Keeps keeps) const;
+  // keeps_context: the caller has a Context for backward().
+  void check_recording(const CallOptions& call, bool keeps_context) const;
   // The communicator of a call that others take part in, or nullptr.
   [[nodiscard]] Communicator* others(const CallOptions& call) const;
   // Finds what is wrong with a call before anything of it runs. For a shared call (shared.cpp) on all members
-  // together, and the seed of `call` becomes that of all.
-  void start(Context::Impl& ctx, std::span<const Input> inputs,
-             std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports, Keeps keeps);
+  // together, and the seed of `call` becomes that of all. Returns the context of the call: the given one, or, when
+  // that is nullptr, `own`, which becomes one of the layer's.
+  Context::Impl& start(Context* given, std::unique_ptr<Context>& own, std::span<const Input> inputs,
+                       std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports);
+  // A whole call in a context of the layer's, which give_back() takes when its results were read.
+  [[nodiscard]] std::unique_ptr<Context> run_in_own(std::span<const Input> inputs, CallOptions call,
+                                                    bool shapes_only);
   [[nodiscard]] bool is_shared(const CallOptions& call) const;
   void start_shared(Context::Impl& ctx, std::span<const Input> inputs,
                     std::span<const OutputMemory> outputs, CallOptions& call, Ports& ports,
-                    Keeps keeps);
+                    bool keeps_context);
   // Masks of which no member alone can say what they mean.
   void refuse_shared_masks(Context::Impl& ctx, const Ports& ports);
   void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,

@@ -59,7 +59,7 @@ bool PluginLayer::is_shared(const CallOptions& call) const {
 
 void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs,
                                std::span<const OutputMemory> outputs, CallOptions& call,
-                               Ports& ports, Keeps keeps) {
+                               Ports& ports, bool keeps_context) {
   const attn_type& t = type();
   Notice notice;
   notice.attempt([&] {
@@ -72,7 +72,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
                             "with a communicator, the same on every member");
     if (call.state)
       throw InvalidArgument(name_ + ": a call has a state or a communicator, not both");
-    check_recording(call, keeps);
+    check_recording(call, keeps_context);
     assign_inputs(inputs, ports);
     check_memory(outputs);
     const attn_view& x = ports.views[0];

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <set>
 
+#include "core/schema/value_kind.hpp"
+
 namespace attn::loader {
 namespace {
 
@@ -26,34 +28,12 @@ Domain domain(uint32_t kind) {
 }
 
 bool kind_fits(uint32_t kind, const attn_value& v) {
-  const bool text = v.kind == ATTN_VALUE_STR;
-  switch (kind) {
-    case ATTN_PARAM_BOOL:
-      return v.kind == ATTN_VALUE_BOOL && (v.u.i == 0 || v.u.i == 1);
-    case ATTN_PARAM_INT:
-    case ATTN_PARAM_SEED:
-      return v.kind == ATTN_VALUE_I64;
-    case ATTN_PARAM_REAL:
-      return v.kind == ATTN_VALUE_F64;
-    case ATTN_PARAM_INTS:
-      return v.kind == ATTN_VALUE_I64S;
-    case ATTN_PARAM_REALS:
-      return v.kind == ATTN_VALUE_F64S;
-    case ATTN_PARAM_INT_OR_PAIR:
-      return v.kind == ATTN_VALUE_I64 || (v.kind == ATTN_VALUE_I64S && v.count == 2);
-    case ATTN_PARAM_TEXT:
-    case ATTN_PARAM_PROBABILITY:
-    case ATTN_PARAM_NORM:
-    case ATTN_PARAM_ACTIVATION:
-      return text;
-    case ATTN_PARAM_INITIALIZER:
-    case ATTN_PARAM_REGULARIZER:
-      return text || v.kind == ATTN_VALUE_OBJECT;
-    case ATTN_PARAM_OPTIONS:
-      return v.kind == ATTN_VALUE_OBJECT;
-    default:
-      return false;
-  }
+  const bool pair = kind == ATTN_PARAM_INT_OR_PAIR;
+  if (v.kind == schema::value_kind(kind))
+    return kind == ATTN_PARAM_BOOL ? v.u.i == 0 || v.u.i == 1 : !pair || v.count == 2;
+  return (v.kind == ATTN_VALUE_I64 && pair) ||
+         (v.kind == ATTN_VALUE_OBJECT &&
+          (kind == ATTN_PARAM_INITIALIZER || kind == ATTN_PARAM_REGULARIZER));
 }
 
 // Null means something by itself for these kinds, whatever the flag says.

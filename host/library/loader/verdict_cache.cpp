@@ -31,20 +31,9 @@ std::string key_of(const PluginNote& note) {
          std::to_string(id.ctime_ns) + " " + (note.build_id.empty() ? "-" : note.build_id);
 }
 
+// What the probe found in the file itself; neighbours in the enumeration.
 bool lasting(RefusalKind kind) {
-  switch (kind) {
-    case RefusalKind::crashed:
-    case RefusalKind::exited:
-    case RefusalKind::hung:
-    case RefusalKind::threw:
-    case RefusalKind::printed:
-    case RefusalKind::changes_arithmetic:
-    case RefusalKind::bad_table:
-    case RefusalKind::metadata_mismatch:
-      return true;
-    default:
-      return false;
-  }
+  return kind >= RefusalKind::crashed && kind <= RefusalKind::metadata_mismatch;
 }
 
 // The content, or nothing unless it is a file of this user that nobody else may write.
@@ -90,17 +79,12 @@ VerdictCache::VerdictCache(std::string path, int64_t now) : path_(std::move(path
   if (text.compare(0, head.size(), head) != 0) return;
   for (const std::string& line : split(text.substr(head.size()), '\n')) {
     const auto parts = split(line, '\t');
-    if (parts.size() != 3 && parts.size() != 7) continue;
-    Entry entry;
-    entry.key = parts[1];
-    entry.time = std::strtoll(parts[2].c_str(), nullptr, 10);
-    if (parts.size() == 7) {
-      RefusalKind kind{};
-      if (!kind_from_name(parts[3], &kind) || !lasting(kind)) continue;
-      entry.refusal =
-          Refusal{kind, unescape_line(parts[4]), unescape_line(parts[5]), unescape_line(parts[6])};
-      if (entry.time > now_ || now_ - entry.time > lifetime(kind)) continue;
-    }
+    if (parts.size() != 4) continue;
+    Entry entry{parts[1], std::strtoll(parts[2].c_str(), nullptr, 10), std::nullopt};
+    if (!read_record(kProbeGreeting + unescape_line(parts[3]), &entry.refusal)) continue;
+    if (entry.refusal && (!lasting(entry.refusal->kind) || entry.time > now_ ||
+                          now_ - entry.time > lifetime(entry.refusal->kind)))
+      continue;
     entries_[unescape_line(parts[0])] = std::move(entry);
   }
 }
@@ -135,13 +119,8 @@ void VerdictCache::save() {
   std::string text = first_line();
   for (const auto& [file, entry] : entries_) {
     if (!std::filesystem::exists(file, error)) continue;
-    text += escape_line(file) + "\t" + entry.key + "\t" + std::to_string(entry.time);
-    if (entry.refusal) {
-      text += std::string("\t") + name(entry.refusal->kind) + "\t" +
-              escape_line(entry.refusal->problem) + "\t" + escape_line(entry.refusal->expected) +
-              "\t" + escape_line(entry.refusal->hint);
-    }
-    text += '\n';
+    text += escape_line(file) + "\t" + entry.key + "\t" + std::to_string(entry.time) + "\t" +
+            escape_line(write_record(entry.refusal)) + "\n";
   }
   const std::string temporary = path_ + "." + std::to_string(::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

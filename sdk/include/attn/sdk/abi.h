@@ -513,10 +513,10 @@ typedef struct attn_call {
 } attn_call;
 
 enum {
-  /* forward() can have a part of the sequence, the other members having the rest: input 0 and all outputs are
-     (batch, seq, ...), each member gives the outputs of its own tokens, and neither statistics nor losses come
-     of such a call. The others are met in operators with ATTN_OP_COMMUNICATES only. */
-  ATTN_TYPE_SEQUENCE_PARALLEL = 1u << 0
+  /* forward() can have a part of the sequence: input 0 and all outputs are (batch, seq, ...), each member gives the
+     outputs of its own tokens, without statistics and losses, and meets the others in ATTN_OP_COMMUNICATES only. */
+  ATTN_TYPE_SEQUENCE_PARALLEL = 1u << 0,
+  ATTN_TYPE_STATEFUL = 1u << 1 /* build() declares states; with a CAUSAL parameter only while that is true */
 };
 
 typedef struct attn_type {
