@@ -6,7 +6,9 @@ using namespace attn::ops;
 using namespace attn::ops::testing;
 
 TEST_CASE("elementwise: two tensors, all ways of broadcasting") {
-  const attn_op& op = *GENERATE(&op_add(), &op_sub(), &op_mul(), &op_div(), &op_maximum());
+  const attn_op& op =
+      *GENERATE(&op_add(), &op_sub(), &op_mul(), &op_div(), &op_maximum(), &op_minimum(), &op_pow(),
+                &op_less(), &op_less_equal(), &op_equal(), &op_not_equal());
   const auto shapes = GENERATE(
       std::pair<Shape, Shape>{{2, 3, 5}, {2, 3, 5}}, std::pair<Shape, Shape>{{2, 3, 5}, {5}},
       std::pair<Shape, Shape>{{5}, {4, 3, 5}}, std::pair<Shape, Shape>{{2, 1, 5}, {2, 3, 1}},
@@ -32,12 +34,14 @@ TEST_CASE("elementwise: a product of three") {
   CHECK((k.a.empty() || !t.refusal().empty()));
 }
 
-TEST_CASE("elementwise: values, ties and NaN of maximum") {
-  Trial t{op_maximum()};
-  t.in = {Values{{4}, {1, 2, NAN, 3}}, Values{{4}, {1, 5, 1, NAN}}};
+TEST_CASE("elementwise: values, ties and NaN of maximum and minimum") {
+  const bool least = GENERATE(false, true);
+  Trial t{least ? op_minimum() : op_maximum()};
+  t.in = {Values{{4}, {1, 2, NAN, 3}}, Values{{4}, {1, least ? -5. : 5., 1, NAN}}};
   const std::vector<double> dout{1, 1, 1, 1};
   const Outcome o = t.run({}, &dout);
-  CHECK(o.out[0].x[1] == 5);
+  CHECK(o.out[0].x[0] == 1);
+  CHECK(o.out[0].x[1] == t.in[1]->x[1]);
   CHECK(std::isnan(o.out[0].x[2]));
   CHECK(std::isnan(o.out[0].x[3]));
   CHECK(o.din[0] == std::vector<double>{1, 0, 1, 0});
@@ -57,9 +61,63 @@ TEST_CASE("elementwise: shapes that do not broadcast, and wrong kinds, are refus
 }
 
 TEST_CASE("elementwise: one tensor") {
-  const attn_op& op = *GENERATE(&op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_scale());
+  const attn_op& op =
+      *GENERATE(&op_abs(), &op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_scale());
   Trial t{op};
   if (op.n_attrs) t.attrs = {2.5, -0.75};
   t.in = {uniform(GENERATE(Shape{2, 3, 5}, Shape{}, Shape{0, 4}, Shape{20000}), 0.3, 3)};
   t.examine();
+}
+
+TEST_CASE("elementwise: comparisons as IEEE 754 has them") {
+  const double inf = INFINITY;
+  const Values a{{7}, {1, 2, 3, NAN, 1, inf, -0.0}}, b{{7}, {2, 2, 2, 1, NAN, inf, 0}};
+  using Bools = std::vector<double>;
+  for (const auto& [op, expected] : {std::pair{&op_less(), Bools{1, 0, 0, 0, 0, 0, 0}},
+                                     {&op_less_equal(), Bools{1, 1, 0, 0, 0, 1, 1}},
+                                     {&op_equal(), Bools{0, 1, 0, 0, 0, 1, 1}},
+                                     {&op_not_equal(), Bools{1, 0, 1, 1, 1, 0, 0}}}) {
+    Trial t{*op};
+    t.in = {a, b};
+    for (const int32_t dtype : {ATTN_F32, ATTN_F64}) {
+      const Outcome o = t.run({dtype});
+      INFO(op->name);
+      CHECK(o.out[0].x == expected);
+      CHECK(o.out[0].dtype == ATTN_BOOL);
+    }
+    CHECK_FALSE(t.has_vjp());
+  }
+}
+
+TEST_CASE("elementwise: absolute values and powers at their edges") {
+  const double inf = INFINITY;
+  const auto gradient = [](Trial& t) {
+    const std::vector<double> ones(t.in[0]->x.size(), 1);
+    return t.run({}, &ones);
+  };
+  Trial abs{op_abs()};
+  abs.in = {Values{{5}, {-2, -0.0, 3, -inf, NAN}}};
+  Outcome o = gradient(abs);
+  CHECK(std::vector<double>(o.out[0].x.begin(), o.out[0].x.end() - 1) ==
+        std::vector<double>{2, 0, 3, inf});
+  CHECK_FALSE(std::signbit(o.out[0].x[1]));
+  CHECK(std::vector<double>(o.din[0].begin(), o.din[0].end() - 1) ==
+        std::vector<double>{-1, 0, 1, -1});
+  CHECK((std::isnan(o.out[0].x[4]) && std::isnan(o.din[0][4])));
+
+  Trial pow{op_pow()};
+  pow.in = {Values{{8}, {-2, 0, 0, 0, -8, NAN, 1, 2}},
+            Values{{8}, {3, 2, 0, -1, 0.5, 0, NAN, inf}}};
+  o = gradient(pow);
+  const std::vector<double>& y = o.out[0].x;
+  CHECK(std::vector<double>(y.begin(), y.begin() + 4) == std::vector<double>{-8, 0, 1, inf});
+  CHECK(std::isnan(y[4]));
+  CHECK(std::vector<double>(y.begin() + 5, y.end()) == std::vector<double>{1, 1, inf});
+  // A slope by the base of 0 where the exponent is 0; by the exponent where the base is.
+  CHECK(std::vector<double>(o.din[0].begin(), o.din[0].begin() + 4) ==
+        std::vector<double>{12, 0, 0, -inf});
+  CHECK(o.din[0][5] == 0);
+  CHECK(std::vector<double>(o.din[1].begin() + 1, o.din[1].begin() + 3) ==
+        std::vector<double>{0, 0});
+  CHECK(std::isnan(o.din[1][0]));
 }

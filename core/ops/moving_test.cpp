@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operators that move, choose and convert elements: copy, concat, select, convert, dropout.
+// Operators that move, choose and convert elements: copy, concat, select, take, convert, dropout.
 #include "core/ops/op_test.hpp"
 
 using namespace attn;
@@ -51,6 +51,56 @@ TEST_CASE("select: 16-bit conditions") {
   // 0, smallest, infinity, NaN, -0, negative, as bits
   t.in = {Values{{6}, {0, 1, inf, inf + 1, 0x8000, 0xb000}, kind}, filled({}, 1), filled({}, 2)};
   CHECK(t.run({}).out[0].x == std::vector<double>{2, 1, 1, 2, 2, 2});
+}
+
+TEST_CASE("take: rows of any shape by index of any shape and kind") {
+  Trial t{op_take()};
+  const Shape table = GENERATE(Shape{5}, Shape{5, 3}, Shape{5, 2, 70}, Shape{5, 0});
+  const int32_t kind = GENERATE(ATTN_I32, ATTN_I64, ATTN_U32, ATTN_U8);
+  t.in = {uniform(table), Values{{2, 3}, {4, 0, 4, 4, 1, 0}, kind}};
+  t.examine();
+  t.in[1] = Values{{}, {3}, kind};
+  t.examine();
+  t.in[1] = Values{{2, 0}, {}, kind};
+  t.examine();
+}
+
+TEST_CASE("take: each row of the gradient is the sum over its places") {
+  Trial t{op_take()};
+  constexpr int64_t kPlaces = 3000, kRows = 40, kWidth = 17;
+  Values index{{kPlaces}, {}, ATTN_I32};
+  for (int64_t i = 0; i < kPlaces; ++i)
+    index.x.push_back(static_cast<double>(i * i % (kRows - 1)));  // the last row is not taken
+  t.in = {uniform({kRows, kWidth}), index};
+  t.examine();
+  const std::vector<double> dout = uniform({kPlaces, kWidth}, -1, 1, 5).x;
+  const Outcome o = t.run({}, &dout);
+  std::vector<double> y, sums(kRows * kWidth, 0.0);
+  for (size_t i = 0; i < kPlaces; ++i)
+    for (size_t k = 0; k < kWidth; ++k) {
+      const size_t from = static_cast<size_t>(index.x[i]) * kWidth + k;
+      y.push_back(t.in[0]->x[from]);
+      sums[from] += dout[i * kWidth + k];
+    }
+  CHECK(o.out[0].x == y);
+  CHECK(Trial::distance(sums, o.din[0], 0.5) < 1e-14);
+}
+
+TEST_CASE("take: what is no row is refused by its place") {
+  Trial t{op_take()};
+  t.in = {uniform({5, 3}), Values{{2, 3}, {4, 0, 4, 4, 1, 5}, ATTN_I64}};
+  CHECK(t.refusal() ==
+        "index[1, 2] is 5; expected 0 or more and less than 5, the rows of the table");
+  t.in[1] = Values{{3}, {0, -1, 7}, ATTN_I32};
+  CHECK(t.refusal().find("index[1] is -1; expected 0 or more") == 0);
+  t.in = {uniform({0, 3}), Values{{}, {0}, ATTN_U8}};
+  CHECK(t.refusal().find("index[] is 0; expected 0 or more and less than 0") == 0);
+  t.in[1] = Values{{2}, {0, 1}, ATTN_BOOL};
+  CHECK(t.refusal() == "index has element kind bool; expected int32, int64, uint32 or uint8");
+  t.in = {uniform({}), Values{{}, {0}, ATTN_I32}};
+  CHECK(t.refusal() == "table is a single number; expected rows");
+  t.in = {uniform({1, 1, 1, 1, 1}), Values{{1, 1, 1, 1, 1}, {0}, ATTN_I32}};
+  CHECK(t.refusal().find("make 9 axes; expected at most 8") != std::string::npos);
 }
 
 TEST_CASE("convert: between floating kinds, from integers") {

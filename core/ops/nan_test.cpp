@@ -104,18 +104,21 @@ std::vector<Subject> subjects() {
     all.push_back({op.name, with(op, std::move(attrs), std::move(in))});
   };
   const Values x = uniform({3, 19}, 0.2, 3), y = uniform({3, 19}, 0.3, 2, 2);
-  for (const attn_op* op : {&op_add(), &op_sub(), &op_mul(), &op_div(), &op_maximum()}) {
+  for (const attn_op* op :
+       {&op_add(), &op_sub(), &op_mul(), &op_div(), &op_maximum(), &op_minimum(), &op_pow()}) {
     put(*op, {}, {x, y});
     put(*op, {}, {x, uniform({1, 1}, 0.5, 2)});
   }
   put(op_mul(), {}, {x, y, uniform({19}, 1, 2, 3)});
-  for (const attn_op* op : {&op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_copy()})
+  for (const attn_op* op : {&op_abs(), &op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_copy()})
     put(*op, {}, {x});
   put(op_scale(), {2.5, -0.75}, {x});
   put(op_dropout(), {0.3}, {x});
   put(op_convert(), {int64_t{ATTN_F32}}, {x});
   put(op_concat(), {int64_t{1}}, {x, y});
   put(op_select(), {}, {Values{{3, 1}, {1, 0, 1}, ATTN_BOOL}, x, y});
+  put(op_take(), {}, {x, Values{{2, 2}, {2, 0, 2, 1}, ATTN_I32}});
+  for (const int64_t axis : {0, 1}) put(op_cumsum(), {axis}, {x});
   for (const Axes& axes : {Axes{0}, Axes{1}, Axes{}}) {
     for (const attn_op* op : {&op_max(), &op_mean(), &op_sum(), &op_mean_max()})
       put(*op, {axes}, {uniform({5, 70}, -3, 3)});
@@ -137,11 +140,13 @@ std::vector<Subject> subjects() {
 }
 
 // Attention and probabilities have tests of their own: rows of scores, where -infinity masks. linear is a product of
-// matrices whose packed weights the engine keeps: tests/properties/ranges_test.cpp.
-const std::set<std::string> kElsewhere{"attention", "attention_parts", "probability", "linear"};
+// matrices whose packed weights the engine keeps: tests/properties/ranges_test.cpp. Comparisons give bools:
+// elementwise_test.cpp.
+const std::set<std::string> kElsewhere{"attention", "attention_parts", "probability", "linear",
+                                       "less",      "less_equal",      "equal",       "not_equal"};
 // Its vector code multiplies padding too, so that more is NaN than the formula says, never less.
 const std::set<std::string> kMultipliesPadding{"conv2d"};
-const std::set<std::string> kGradientToTheLargest{"max", "maximum", "mean_max"};
+const std::set<std::string> kGradientToTheLargest{"max", "maximum", "minimum", "mean_max"};
 
 char sort_of(double x) { return std::isnan(x) ? 'n' : std::isinf(x) ? (x > 0 ? '+' : '-') : '.'; }
 

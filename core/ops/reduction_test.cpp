@@ -125,3 +125,33 @@ TEST_CASE("reduction: mean_max sees a NaN wherever it stands, and infinities") {
   }
   attn::cpu::set_level(before);
 }
+
+TEST_CASE("reduction: running sums along every axis") {
+  const int64_t axis = GENERATE(0, 1, 2, -1);
+  Trial t{op_cumsum()};
+  t.attrs = {axis};
+  t.in = {uniform(GENERATE(Shape{4, 3, 17}, Shape{90, 2, 211}, Shape{1, 400, 3}, Shape{0, 3, 5},
+                           Shape{2, 3, 0}))};
+  t.examine();
+}
+
+TEST_CASE("reduction: values of running sums, NaN and infinities") {
+  Trial t{op_cumsum()};
+  t.in = {Values{{3, 4}, {1, 2, 3, 4, 1, NAN, 1, 1, INFINITY, 1, -INFINITY, 1}}};
+  const std::vector<double> ones(12, 1);
+  const Outcome o = t.run({}, &ones);
+  const std::vector<double>& y = o.out[0].x;
+  CHECK(std::vector<double>(y.begin(), y.begin() + 5) == std::vector<double>{1, 3, 6, 10, 1});
+  for (const size_t i : {5, 6, 7, 10, 11}) CHECK(std::isnan(y[i]));
+  for (const size_t i : {8, 9}) CHECK(y[i] == INFINITY);
+  CHECK(o.din[0] == std::vector<double>{4, 3, 2, 1, 4, 3, 2, 1, 4, 3, 2, 1});
+  t.attrs = {int64_t{2}};
+  CHECK(t.refusal() == "axis 2 is out of range for rank 2; expected -2..1");
+  t.in = {uniform({})};
+  CHECK_FALSE(t.refusal().empty());
+  // Added up in double: what float would lose stays.
+  t.attrs = {int64_t{0}};
+  t.in = {filled({1000}, 1)};
+  t.in[0]->x[0] = 1e8;
+  CHECK(t.run({ATTN_F32}).out[0].x[999] == static_cast<double>(static_cast<float>(1e8 + 999)));
+}

@@ -190,7 +190,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         if (count == settled.size()) break;
       }
       Tensor next = walked.update(q, t);
-      q = count == 0 ? std::move(next) : select(settled, q, next);
+      q = count == 0 ? std::move(next) : where(settled, q, next);
     }
     return q;
   }
@@ -276,7 +276,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     // More queries can only add to the sums: nothing that is not settled will be.
     [[nodiscard]] bool all_moved(const Tensor& sum) const {
       const Tensor open = below_eps(sum);
-      return count_positive(settled_ ? select(settled_, scale(open, 0), open) : open) == 0;
+      return count_positive(settled_ ? where(settled_, scale(open, 0), open) : open) == 0;
     }
     static Tensor glance(const Tensor& x) { return call<hopfield::glance>({x}); }
     static Tensor squares(const Tensor& now, const Tensor& before, const Tensor& sum) {

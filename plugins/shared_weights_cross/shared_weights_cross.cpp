@@ -163,7 +163,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
       const double zero = 0.0;  // all bits are zero in every kind of number
       const std::array<int64_t, 1> one{1};
       const Tensor nothing = c.constant(queries.dtype(), one, &zero);
-      return merge_heads(select(nothing, queries, nothing));
+      return merge_heads(where(nothing, queries, nothing));
     }
     c.label(label);
     const Attended o = attention(

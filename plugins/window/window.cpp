@@ -163,7 +163,7 @@ struct WindowAttention : Layer<Params> {
     const float values[] = {0, 1};
     const std::array<int64_t, 1> two{2};
     const Tensor numbers = c.constant(ATTN_F32, two, values);
-    const Tensor keep = select(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
+    const Tensor keep = where(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
     const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
     return pieces.reshape({pieces.dim(0), cells});
   }

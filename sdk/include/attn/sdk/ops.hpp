@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The host's operators, as functions. Each records itself for differentiation; an absent tensor is
-// Tensor{}. Shapes: B batch, H query heads, G key/value heads (divides H), Q queries, K keys, D
-// head size. Only operators that are really called become requirements of the plugin: the functions
-// are templates, so that what nobody calls is never instantiated.
+// The host's operators for layers, as functions; functions.hpp has the plain ones. Each records itself for
+// differentiation; an absent tensor is Tensor{}. Shapes: B batch, H query heads, G key/value heads (divides H), Q
+// queries, K keys, D head size. Why all are templates: functions.hpp.
 #pragma once
 
 #include <attn/sdk/call.hpp>
+#include <attn/sdk/functions.hpp>
 #include <attn/sdk/layer.hpp>
-#include <attn/sdk/operator.hpp>
-#include <attn/sdk/tensor.hpp>
 
 #include <array>
 #include <cmath>
@@ -20,50 +18,7 @@
 
 namespace attn::sdk {
 
-// One tag an operator: name, version, and the least that a host's version must offer.
-#define ATTN_SDK_OPERATOR(tag, name_, attrs_, in_)                           \
-  struct tag {                                                               \
-    static constexpr const char* name = name_;                               \
-    static constexpr uint32_t version = 1, min_attrs = attrs_, min_in = in_; \
-  }
 namespace detail {
-ATTN_SDK_OPERATOR(LinearTag, "linear", 0, 3);
-ATTN_SDK_OPERATOR(AttentionTag, "attention", 15, 7);
-ATTN_SDK_OPERATOR(AttentionPartsTag, "attention_parts", 5, 4);
-ATTN_SDK_OPERATOR(NormTag, "norm", 4, 5);
-ATTN_SDK_OPERATOR(ActivationTag, "activation", 3, 3);
-ATTN_SDK_OPERATOR(ProbabilityTag, "probability", 8, 3);
-ATTN_SDK_OPERATOR(PenaltyTag, "penalty", 5, 1);
-ATTN_SDK_OPERATOR(RopeTag, "rope", 3, 1);
-ATTN_SDK_OPERATOR(DropoutTag, "dropout", 1, 1);
-ATTN_SDK_OPERATOR(AddTag, "add", 0, 2);
-ATTN_SDK_OPERATOR(SubTag, "sub", 0, 2);
-ATTN_SDK_OPERATOR(MulTag, "mul", 0, 2);
-ATTN_SDK_OPERATOR(MulThreeTag, "mul", 0, 3);
-ATTN_SDK_OPERATOR(DivTag, "div", 0, 2);
-ATTN_SDK_OPERATOR(MaximumTag, "maximum", 0, 2);
-ATTN_SDK_OPERATOR(ScaleTag, "scale", 2, 1);
-ATTN_SDK_OPERATOR(ExpTag, "exp", 0, 1);
-ATTN_SDK_OPERATOR(LogTag, "log", 0, 1);
-ATTN_SDK_OPERATOR(SqrtTag, "sqrt", 0, 1);
-ATTN_SDK_OPERATOR(SquareTag, "square", 0, 1);
-ATTN_SDK_OPERATOR(SelectTag, "select", 0, 3);
-ATTN_SDK_OPERATOR(SumTag, "sum", 2, 1);
-ATTN_SDK_OPERATOR(MeanTag, "mean", 2, 1);
-ATTN_SDK_OPERATOR(MaxTag, "max", 2, 1);
-ATTN_SDK_OPERATOR(MeanMaxTag, "mean_max", 1, 2);
-ATTN_SDK_OPERATOR(ConcatTag, "concat", 1, 8);
-ATTN_SDK_OPERATOR(ConvertTag, "convert", 1, 1);
-ATTN_SDK_OPERATOR(MatmulTag, "matmul", 4, 2);
-ATTN_SDK_OPERATOR(Conv2dTag, "conv2d", 1, 3);
-ATTN_SDK_OPERATOR(DepthwiseTag, "depthwise_conv2d", 1, 3);
-
-template <class Tag>
-Tensor run_one(const Tensor& from, std::span<const attn_value> attrs,
-               std::span<const Tensor* const> inputs) {
-  return std::move(run<Tag, 1>(from, attrs, inputs)[0]);
-}
-inline constexpr std::array<attn_value, 0> kNoAttributes{};
 inline const Tensor* given(const Tensor& t) { return t ? &t : nullptr; }
 // The attributes of a component, NULL (the default) where it has none, and then some more.
 template <size_t N, class... More>
@@ -75,13 +30,11 @@ std::array<attn_value, N + sizeof...(More)> attributes(const Component& c, More.
   return a;
 }
 }  // namespace detail
-#undef ATTN_SDK_OPERATOR
 
 // x (..., in) -> (..., out): x W + b, W (in, out), b (out).
 template <class = void>
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
-  return detail::run_one<detail::LinearTag>(x, detail::kNoAttributes,
-                                            std::array{&x, &w, detail::given(bias)});
+  return detail::apply<"linear">({&x, &w, detail::given(bias)});
 }
 
 template <class = void>
@@ -97,11 +50,10 @@ struct MatmulOptions {
 };
 template <class = void>
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions o = {}) {
-  return detail::run_one<detail::MatmulTag>(
-      a,
+  return detail::apply<"matmul">(
       std::array{detail::bool_value(o.transpose_a), detail::bool_value(o.transpose_b),
                  detail::real_value(o.alpha), detail::bool_value(o.skip_zeros)},
-      std::array{&a, &b});
+      {&a, &b});
 }
 
 struct AttentionOptions {
@@ -136,8 +88,8 @@ Tensor norm(Call& c, const Norm& n, const Tensor& x) {
   const Tensor w0 = c.weight(n, 0), w1 = c.weight(n, 1), s0 = c.weight(n, 2), s1 = c.weight(n, 3);
   const bool update = c.training() && n.has(ATTN_COMPONENT_STATISTICS);
   const uint32_t wanted = 1u | (update && s0 ? 2u : 0u) | (update && s1 ? 4u : 0u);
-  auto out = run<NormTag, 3>(x, attributes<kNormAttributes>(n),
-                             std::array{&x, given(w0), given(w1), given(s0), given(s1)}, wanted);
+  auto out = apply_all<"norm", 3>(attributes<kNormAttributes>(n),
+                                  {&x, given(w0), given(w1), given(s0), given(s1)}, wanted);
   if (out[1]) c.assign(Weight{n.c->weights[2]}, out[1]);
   if (out[2]) c.assign(Weight{n.c->weights[3]}, out[2]);
   return std::move(out[0]);
@@ -149,8 +101,7 @@ Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
   using namespace detail;
   if (!a) return x;
   const Tensor w0 = c.weight(a, 0), w1 = c.weight(a, 1);
-  return run_one<ActivationTag>(x, attributes<kActivationAttributes>(a),
-                                std::array{&x, given(w0), given(w1)});
+  return apply<"activation">(attributes<kActivationAttributes>(a), {&x, given(w0), given(w1)});
 }
 
 // Scores (B, H, Q, K) to weights, for types that need the weights themselves.
@@ -159,9 +110,9 @@ Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
                    const Tensor& keep = {}, bool zero_empty_rows = false) {
   using namespace detail;
   const Tensor slope = c.weight(p, 0);
-  return run_one<ProbabilityTag>(
-      scores, attributes<kProbabilityAttributes>(p, int_value(zero_empty_rows ? 1 : 0)),
-      std::array{&scores, given(slope), given(keep)});
+  return apply<"probability">(
+      attributes<kProbabilityAttributes>(p, int_value(zero_empty_rows ? 1 : 0)),
+      {&scores, given(slope), given(keep)});
 }
 
 // Adds regularizer(x) / extent of x's first axis to the losses of the call.
@@ -170,81 +121,23 @@ void penalize(Call& c, const Regularizer& r, const char* name, const Tensor& x) 
   using namespace detail;
   if (!r) return;
   const double batch = x.rank() > 0 ? static_cast<double>(x.dim(0)) : 1.0;
-  c.loss(name, run_one<PenaltyTag>(x, attributes<kRegularizerAttributes>(r, real_value(batch)),
-                                   std::array{&x}));
+  c.loss(name, apply<"penalty">(attributes<kRegularizerAttributes>(r, real_value(batch)), {&x}));
 }
 
 // Rotary position embedding of x (B, H, S, D): the first rope_dim (even) components of each head,
 // positions offset.. (Su et al. 2021, interleaved pairs).
 template <class = void>
 Tensor rope(const Tensor& x, double theta, int64_t rope_dim, int64_t offset) {
-  return detail::run_one<detail::RopeTag>(
-      x,
+  return detail::apply<"rope">(
       std::array{detail::real_value(theta), detail::int_value(rope_dim), detail::int_value(offset)},
-      std::array{&x});
+      {&x});
 }
 
 // Zero with probability rate, else x / (1 - rate); x itself outside training.
 template <class = void>
 Tensor dropout(const Call& c, const Tensor& x, double rate) {
   if (!c.training() || rate <= 0) return x;
-  return detail::run_one<detail::DropoutTag>(x, std::array{detail::real_value(rate)},
-                                             std::array{&x});
-}
-
-// Elementwise, shapes broadcast from the last axis on.
-template <class = void>
-Tensor add(const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::AddTag>(a, detail::kNoAttributes, std::array{&a, &b});
-}
-template <class = void>
-Tensor sub(const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::SubTag>(a, detail::kNoAttributes, std::array{&a, &b});
-}
-template <class = void>
-Tensor mul(const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::MulTag>(a, detail::kNoAttributes, std::array{&a, &b});
-}
-// a b c in one pass.
-template <class = void>
-Tensor mul(const Tensor& a, const Tensor& b, const Tensor& c) {
-  return detail::run_one<detail::MulThreeTag>(a, detail::kNoAttributes, std::array{&a, &b, &c});
-}
-template <class = void>
-Tensor div(const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::DivTag>(a, detail::kNoAttributes, std::array{&a, &b});
-}
-template <class = void>
-Tensor maximum(const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::MaximumTag>(a, detail::kNoAttributes, std::array{&a, &b});
-}
-// condition > 0 ? a : b
-template <class = void>
-Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  return detail::run_one<detail::SelectTag>(a, detail::kNoAttributes,
-                                            std::array{&condition, &a, &b});
-}
-// x * factor + shift
-template <class = void>
-Tensor scale(const Tensor& x, double factor, double shift = 0) {
-  return detail::run_one<detail::ScaleTag>(
-      x, std::array{detail::real_value(factor), detail::real_value(shift)}, std::array{&x});
-}
-template <class = void>
-Tensor exp(const Tensor& x) {
-  return detail::run_one<detail::ExpTag>(x, detail::kNoAttributes, std::array{&x});
-}
-template <class = void>
-Tensor log(const Tensor& x) {
-  return detail::run_one<detail::LogTag>(x, detail::kNoAttributes, std::array{&x});
-}
-template <class = void>
-Tensor sqrt(const Tensor& x) {
-  return detail::run_one<detail::SqrtTag>(x, detail::kNoAttributes, std::array{&x});
-}
-template <class = void>
-Tensor square(const Tensor& x) {
-  return detail::run_one<detail::SquareTag>(x, detail::kNoAttributes, std::array{&x});
+  return detail::apply<"dropout">(std::array{detail::real_value(rate)}, {&x});
 }
 
 namespace detail {
@@ -252,21 +145,18 @@ namespace detail {
 // A bias for a probability over other axes than the keys: a slice along them of nothing but -infinity counts as
 // zeros, as a row does over the keys.
 template <class = void>
-Tensor living_bias(const Call& c, const Probability& p, const Tensor& bias) {
+Tensor living_bias(const Probability& p, const Tensor& bias) {
   std::array<int64_t, 4> shape{1, 1, 1, 1};
   for (int i = 0; i < bias.rank(); ++i)
     shape[static_cast<size_t>(4 - bias.rank() + i)] = bias.dim(i);
   const Tensor b = bias.reshape(shape);
-  const Tensor largest =
-      run_one<MaxTag>(b, std::array{p.c->attrs[1], bool_value(true)}, std::array{&b});
+  const Tensor largest = apply<"max">(std::array{p.c->attrs[1], bool_value(true)}, {&b});
   // Above 0 for -infinity alone: no finite number gets there, and neither does NaN.
   const double most = b.dtype() == ATTN_F64
                           ? std::numeric_limits<double>::max()
                           : static_cast<double>(std::numeric_limits<float>::max());
   const Tensor dead = scale(largest, -0.5, -0.75 * most);
-  const double zero = 0;  // all bits are zero in either kind
-  const std::array<int64_t, 1> one{1};
-  return select(dead, c.constant(b.dtype(), one, &zero), b);
+  return where(dead, number(b, 0), b);
 }
 
 }  // namespace detail
@@ -286,7 +176,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   const Tensor v5 = v.reshape({b, g, 1, v.dim(2), v.dim(3)});
   Tensor scores = matmul(q5, k5, {.transpose_b = true, .alpha = detail::scale_of(o, q)})
                       .reshape({b, h, q.dim(2), k.dim(2)});
-  if (bias) scores = add(scores, detail::living_bias(c, p, bias));
+  if (bias) scores = add(scores, detail::living_bias(p, bias));
   Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
   weights = dropout(c, weights, o.dropout);
   const Tensor out =
@@ -310,15 +200,13 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
     return attention_other_axis(c, q, k, v, probability, o, keep, bias);
   }
   const Tensor slope = c.weight(probability, 0);
-  auto out = run<AttentionTag, 2>(
-      q,
+  auto out = apply_all<"attention", 2>(
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
           int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
           int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0), real_value(dropout_of(c, o)),
           int_value(o.tile)),
-      std::array{&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)},
-      want_weights ? 3u : 1u);
+      {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)}, want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
 }
 
@@ -330,75 +218,19 @@ template <class = void>
 Tensor attention_parts(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                        const attn_part& part, const AttentionOptions& o, const Tensor& keep = {}) {
   using namespace detail;
-  return run_one<AttentionPartsTag>(
-      q,
+  return apply<"attention_parts">(
       std::array{real_value(scale_of(o, q)), real_value(dropout_of(c, o)), int_value(o.tile),
                  bool_value((part.flags & ATTN_PART_ORDERED) != 0),
                  ints_value(part.bounds, static_cast<size_t>(part.size) + 1)},
-      std::array{&q, &k, &v, given(keep)});
-}
-
-// Over the listed axes, all of them when the list is empty.
-template <class = void>
-Tensor sum(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
-  return detail::run_one<detail::SumTag>(
-      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
-      std::array{&x});
-}
-template <class = void>
-Tensor mean(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
-  return detail::run_one<detail::MeanTag>(
-      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
-      std::array{&x});
-}
-template <class = void>
-Tensor max(const Tensor& x, std::initializer_list<int64_t> axes = {}, bool keep_dims = false) {
-  return detail::run_one<detail::MaxTag>(
-      x, std::array{detail::ints_value(axes.begin(), axes.size()), detail::bool_value(keep_dims)},
-      std::array{&x});
-}
-
-// Mean and maximum in one pass, side by side along a new last axis of extent 2; of x times factors, which
-// broadcast to x, when there are some. Equal largest elements share the gradient (that of max() goes to
-// the first of them).
-template <class = void>
-Tensor mean_max(const Tensor& x, std::initializer_list<int64_t> axes = {},
-                const Tensor& factors = {}) {
-  return detail::run_one<detail::MeanMaxTag>(
-      x, std::array{detail::ints_value(axes.begin(), axes.size())},
-      std::array{&x, detail::given(factors)});
-}
-
-// Joins up to 8 tensors along an axis.
-template <class = void>
-Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
-  std::array<const Tensor*, 8> in{};
-  size_t n = 0;
-  const Tensor* first = nullptr;
-  for (const Tensor* t : parts) {
-    if (!t || !*t) continue;
-    if (n == in.size()) fail("concat: more than 8 tensors");
-    if (!first) first = t;
-    in[n++] = t;
-  }
-  if (!first) fail("concat: no tensor");
-  return detail::run_one<detail::ConcatTag>(*first, std::array{detail::int_value(axis)}, in);
-}
-
-// Another kind of number.
-template <class = void>
-Tensor convert(const Tensor& x, int32_t dtype) {
-  return detail::run_one<detail::ConvertTag>(x, std::array{detail::int_value(dtype)},
-                                             std::array{&x});
+      {&q, &k, &v, given(keep)});
 }
 
 // x (B, H, W, C), kernel (kh, kw, C, O), bias (O): cross-correlation, 'same' padding.
 template <class = void>
 Tensor conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {}, int64_t stride = 1) {
   const std::array<int64_t, 2> strides{stride, stride};
-  return detail::run_one<detail::Conv2dTag>(
-      x, std::array{detail::ints_value(strides.data(), strides.size())},
-      std::array{&x, &kernel, detail::given(bias)});
+  return detail::apply<"conv2d">(std::array{detail::ints_value(strides.data(), strides.size())},
+                                 {&x, &kernel, detail::given(bias)});
 }
 
 // x (B, H, W, C), kernel (kh, kw, C, 1), bias (C): one filter a channel, 'same' padding.
@@ -406,9 +238,9 @@ template <class = void>
 Tensor depthwise_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& bias = {},
                         int64_t stride = 1) {
   const std::array<int64_t, 2> strides{stride, stride};
-  return detail::run_one<detail::DepthwiseTag>(
-      x, std::array{detail::ints_value(strides.data(), strides.size())},
-      std::array{&x, &kernel, detail::given(bias)});
+  return detail::apply<"depthwise_conv2d">(
+      std::array{detail::ints_value(strides.data(), strides.size())},
+      {&x, &kernel, detail::given(bias)});
 }
 
 // A complex tensor: real and imaginary part, of one shape. Without im it is real.

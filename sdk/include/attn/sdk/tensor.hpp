@@ -20,6 +20,12 @@
 
 namespace attn::sdk {
 
+inline std::string shape_text(std::span<const int64_t> shape) {
+  std::string s;
+  for (const int64_t n : shape) s += (s.empty() ? "" : ", ") + std::to_string(n);
+  return "(" + s + ")";
+}
+
 namespace detail {
 
 // The operators that this library calls, gathered before main() without touching the host.
@@ -241,11 +247,8 @@ inline Tensor Tensor::reshape(std::span<const int64_t> shape) const {
   if (open >= 0) to[static_cast<size_t>(open)] = known > 0 ? size() / known : 0;
   int64_t total = 1;
   for (size_t i = 0; i < shape.size(); ++i) total *= to[i];
-  if (total != size() || known < 0) {
-    std::string text;
-    for (const int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-    fail("shape %s cannot become (%s)", shape_text().c_str(), text.c_str());
-  }
+  if (total != size() || known < 0)
+    fail("shape %s cannot become %s", shape_text().c_str(), sdk::shape_text(shape).c_str());
   const std::span<const int64_t> target(to.data(), shape.size());
   if (total == 0) {
     for (size_t i = 0; i < shape.size(); ++i) stride[i] = 0;
