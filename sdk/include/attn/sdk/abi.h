@@ -335,6 +335,12 @@ typedef struct attn_kernels {
     const float* b, int64_t b_row, int64_t b_col, float* c, int64_t c_row, int32_t accumulate);
   void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_col,
     const double* b, int64_t b_row, int64_t b_col, double* c, int64_t c_row, int32_t accumulate);
+  /* Rows of n >= 1 scores z to weights w, and dz (written) of one row from dw, as operators over a probability do: attrs
+     are the seven that these begin with, slope is threshmax's. scratch: 3 n. Returns the gradient of slope. */
+  void (*probability_rows)(const attn_value* attrs, double slope, int32_t dtype, int64_t rows, int64_t n,
+    const void* z, int64_t z_row, void* w, int64_t w_row);
+  double (*probability_row_vjp)(const attn_value* attrs, double slope, int32_t dtype, int64_t n,
+    const void* z, const void* dw, void* dz, void* scratch);
 } attn_kernels;
 
 typedef enum attn_log_level {
@@ -582,13 +588,7 @@ typedef struct attn_note {
 #define ATTN_NOTE(name_, version_, types_)                                                \
   __attribute__((section(ATTN_NOTE_SECTION), used)) const attn_note attn_note_of_plugin = { \
       {'A', 'T', 'T', 'N', 'O', 'T', 'E', '1'},                                            \
-      ATTN_ABI_MAJOR,                                                                      \
-      ATTN_ABI_MINOR,                                                                      \
-      0,                                                                                   \
-      (uint16_t)(8 * sizeof(void*)),                                                       \
-      name_,                                                                               \
-      version_,                                                                            \
-      types_}
+      ATTN_ABI_MAJOR, ATTN_ABI_MINOR, 0, (uint16_t)(8 * sizeof(void*)), name_, version_, types_}
 
 #ifdef __cplusplus
 } /* extern "C" */
