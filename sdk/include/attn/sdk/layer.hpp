@@ -75,8 +75,6 @@ struct Norm : detail::Component {
   }
 };
 struct Probability : detail::Component {
-  using Kind = ProbabilityKind;
-  [[nodiscard]] static constexpr bool is_adaptive(Kind kind) { return sdk::is_adaptive(kind); }
   // Of the operators' attribute `kind`.
   [[nodiscard]] ProbabilityKind kind() const {
     return static_cast<ProbabilityKind>(c->attrs[0].u.i);
