@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine/host_kernels.hpp"
 
+#include <attn/sdk/operator.hpp>
+
 #include <algorithm>
 #include <cmath>
 
 #include "core/kernels/gemm.hpp"
+#include "core/kernels/probability_rows.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/kernels/table.hpp"
 #include "core/threads/ctx.hpp"
@@ -123,11 +126,45 @@ void matmul_serial(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, i
   }
 }
 
+// f(number type, rows of it).
+template <class F>
+auto with_rows(const attn_value* attrs, double slope, int32_t dtype, F&& f) {
+  const ProbabilityOptions options = sdk::probability_options(attrs, slope);
+  return dtype == ATTN_F64 ? f(double{}, kernels::ProbabilityRows<double>(options))
+                           : f(float{}, kernels::ProbabilityRows<float>(options));
+}
+
+void probability_rows(const attn_value* attrs, double slope, int32_t dtype, int64_t rows, int64_t n,
+                      const void* z, int64_t z_row, void* w, int64_t w_row) {
+  with_rows(attrs, slope, dtype, [&](auto zero, const auto& of) {
+    using T = decltype(zero);
+    of.forward(rows, n, static_cast<const T*>(z), z_row, static_cast<T*>(w), w_row);
+  });
+}
+
+double probability_row_vjp(const attn_value* attrs, double slope, int32_t dtype, int64_t n,
+                           const void* z, const void* dw, void* dz, void* scratch) {
+  return with_rows(attrs, slope, dtype, [&](auto zero, const auto& of) {
+    using T = decltype(zero);
+    return of.backward(n, static_cast<const T*>(z), static_cast<const T*>(dw), static_cast<T*>(dz),
+                       static_cast<T*>(scratch));
+  });
+}
+
 }  // namespace
 
-const attn_kernels kHostKernels = {
-    sizeof(attn_kernels), 0,      matmul, exp_of, softmax,
-    log_sum_exp,          sum_of, dot,    sort,   matmul_serial<float>,
-    matmul_serial<double>};
+const attn_kernels kHostKernels = {sizeof(attn_kernels),
+                                   0,
+                                   matmul,
+                                   exp_of,
+                                   softmax,
+                                   log_sum_exp,
+                                   sum_of,
+                                   dot,
+                                   sort,
+                                   matmul_serial<float>,
+                                   matmul_serial<double>,
+                                   probability_rows,
+                                   probability_row_vjp};
 
 }  // namespace attn::engine

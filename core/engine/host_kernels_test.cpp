@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine/host_kernels.hpp"
 
+#include <attn/sdk/operator.hpp>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "core/cpu/level.hpp"
@@ -104,6 +106,56 @@ TEST_CASE("host kernels: a row with NaN or +infinity is NaN, whatever else it ho
           }
   }
   attn::cpu::set_level(before);
+}
+
+TEST_CASE("host kernels: rows of a probability, of every kind and in both number types") {
+  using namespace attn::sdk;
+  constexpr int64_t kRows = 3, n = 9, row = 11;
+  const std::vector<float> x = line(kRows * row, 5), y = line(n, 6);
+  for (int64_t kind = 0; kind < kProbabilityKinds; ++kind) {
+    INFO("kind " << kind);
+    // The temperature of both forms moves with the entropy of these rows.
+    const bool paper = kind == static_cast<int64_t>(ProbabilityKind::adaptive_paper);
+    const std::array<double, 2> polynomial = {0.25, paper ? 1.0 : 0.1};
+    const attn_value attrs[] = {detail::int_value(kind),
+                                detail::ints_value(nullptr, 0),
+                                detail::real_value(0),
+                                detail::real_value(0.1),
+                                detail::real_value(1),
+                                detail::real_value(0.25),
+                                detail::reals_value(polynomial.data(), 2)};
+    double slope = 6;
+    std::vector<double> z(x.begin(), x.end()), w(kRows * n), g(y.begin(), y.end()), dz(n),
+        scratch(3 * n);
+    for (double& v : z) v *= 0.125;
+    const std::vector<float> single(z.begin(), z.end());
+    std::vector<float> weights(kRows * n);
+    const auto weigh = [&] {
+      kHostKernels.probability_rows(attrs, slope, ATTN_F64, kRows, n, z.data(), row, w.data(), n);
+      return std::inner_product(g.begin(), g.end(), w.begin() + n, 0.0);  // of row 1
+    };
+    weigh();
+    kHostKernels.probability_rows(attrs, slope, ATTN_F32, kRows, n, single.data(), row,
+                                  weights.data(), n);
+    for (size_t i = 0; i < w.size(); ++i)
+      CHECK(std::abs(static_cast<double>(weights[i]) - w[i]) < 1e-6);
+    for (int64_t r = 0; r < kRows; ++r)
+      CHECK(std::accumulate(w.begin() + r * n, w.begin() + (r + 1) * n, 0.0) == Approx(1));
+    const double dslope = kHostKernels.probability_row_vjp(
+        attrs, slope, ATTN_F64, n, z.data() + row, g.data(), dz.data(), scratch.data());
+    const auto difference = [&](double& at) {
+      constexpr double kStep = 1e-6;
+      const double here = at;
+      at = here + kStep;
+      const double up = weigh();
+      at = here - kStep;
+      const double down = weigh();
+      at = here;
+      return (up - down) / (2 * kStep);
+    };
+    for (size_t j = 0; j < n; ++j) CHECK(std::abs(difference(z[row + j]) - dz[j]) < 1e-7);
+    CHECK(std::abs(difference(slope) - dslope) < 1e-7);
+  }
 }
 
 TEST_CASE("host kernels: sums and products are added in double, sorting goes both ways") {

@@ -237,7 +237,7 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
          false};
   c.rows = c.group * a.queries;
   c.copy_values = copy_pays(a.v.row, a.value_dim, c.rows);
-  c.whole = a.kind != Probability::softmax || a.map.data != nullptr;
+  c.whole = a.probability.kind != Probability::softmax || a.map.data != nullptr;
   const int64_t threads = parallel.concurrency();
   const bool few = c.rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows);
   if (few && !c.whole) return run_split(c, parallel);

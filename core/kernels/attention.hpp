@@ -29,12 +29,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/kinds/kinds.hpp"
+#include "core/kernels/probability.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn::kernels {
 
-using Probability = ProbabilityKind;
 enum class DeadRows { rescue = 0, zero = 1 };
 
 // A view of four axes (batch, head, row, element); strides in elements, the last is 1.
@@ -57,8 +56,6 @@ struct Scores4 {
   }
 };
 
-inline constexpr int kMaxPolynomial = 16;
-
 template <class T>
 struct AttentionArgs {
   int64_t batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
@@ -79,12 +76,7 @@ struct AttentionArgs {
   Scores4<const T> bias{};           // added to the scaled scores
   DeadRows dead = DeadRows::rescue;
 
-  Probability kind = Probability::softmax;
-  T slope = T(kThreshmaxSlope), epsilon = T(kThreshmaxEpsilon);  // threshmax
-  T min_temp = T(kMinTemperature), max_temp = T(kMaxTemperature), eps = T(kProbabilityFloor);
-  T threshold = T(kEntropyThreshold);  // both forms of adaptive, and the polynomial
-  int polynomial_size = 0;             // highest degree first
-  T polynomial[kMaxPolynomial] = {};
+  ProbabilityArgs<T> probability{};
 
   double dropout =
       0;  // rate in [0, 1]; element ((b H + h) Q + i) K + j of the Philox sequence decides
@@ -102,15 +94,6 @@ struct AttentionArgs {
 // Softmax, at the vector levels: scores are kept times log2 e / kSoftmaxUnit, so that 2^(kSoftmaxUnit x) serves for the
 // exponential. Halved, because the lowest number times log2 e is none; and a half changes no bit of a difference.
 inline constexpr float kSoftmaxUnit = 2;
-
-// What the forward pass keeps of each row. softmax: maximum (of score * log2 e / kSoftmaxUnit), sum. sparsemax: maximum, tau.
-// threshmax: maximum, sum, sum of gated weights + epsilon. Both forms of adaptive: maximum, sum, temperature, entropy,
-// sum of the second softmax. Private to the level that wrote it; the reference recomputes and writes nothing but, of a part, the
-// maximum (of score) and the sum.
-[[nodiscard]] constexpr int saved_per_row(Probability kind) {
-  constexpr int kCount[kProbabilityKinds] = {2, 2, 3, 5, 5};
-  return kCount[static_cast<int>(kind)];
-}
 
 // Number of weight (row, key 0) in the Philox sequence.
 template <class T>

@@ -98,7 +98,7 @@ ATTN_INLINE void write_dead_row(const AttentionTile& t, const AttentionRow& row)
   fill(row.o, 0, t.value_dim, 0.0f);
   if (t.rule->has_map) fill(row.map, 0, t.keys, 0.0f);
   if (row.saved != nullptr) {
-    fill(row.saved, 0, saved_per_row(t.rule->kind), 0.0f);
+    fill(row.saved, 0, saved_per_row(t.rule->probability.kind), 0.0f);
   }
 }
 

@@ -81,7 +81,7 @@ Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads
   p.rule.has_dmap = grads.dmap.data != nullptr;
   p.rows = p.group * a.queries;
   p.units = a.batch * a.kv_heads;
-  const bool by_blocks = a.kind == Probability::softmax && !p.rule.has_dmap;
+  const bool by_blocks = a.probability.kind == Probability::softmax && !p.rule.has_dmap;
   int64_t most = kTileRowsMax;
   if (by_blocks) {
     p.step = std::min(block_keys_backward(a), round_up(a.keys, p.panel));

@@ -259,7 +259,7 @@ __attribute__((noinline)) double back_group(const AttentionBackTile& t, const Ba
 template <class Arch>
 void attention_back(const AttentionBackTile& t) {
   const BackScratch s = back_layout<Arch>(t);
-  const bool by_blocks = t.rule->kind == Probability::softmax && !t.rule->has_dmap;
+  const bool by_blocks = t.rule->probability.kind == Probability::softmax && !t.rule->has_dmap;
   back_begin<Arch>(t, s, by_blocks);
   const Groups cut = groups<Arch>(t.rows);
   double dslope = 0;

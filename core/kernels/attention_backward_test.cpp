@@ -54,7 +54,7 @@ void check(const Problem& p, bool reference = true) {
 TEST_CASE("attention backward: every shape with every option and every probability") {
   for (const Problem& shape : shapes()) {
     for (Problem option : options()) {
-      for (int kind = 0; kind < 5; ++kind) {
+      for (int kind = 0; kind < kProbabilityKinds; ++kind) {
         option.dmap = option.map;
         check<threads::PoolParallel>(combine(shape, option, static_cast<Probability>(kind)));
       }
@@ -104,7 +104,8 @@ TEST_CASE("attention backward: what is not wanted is left alone") {
 TEST_CASE("attention backward: bits do not depend on the number of threads") {
   at_each_level([&] {
     for (Problem option : options()) {
-      for (int kind = 0; kind < 5; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
+      for (int kind = 0; kind < kProbabilityKinds;
+           kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
         Problem shape;
         shape.batch = 2, shape.heads = 4, shape.kv_heads = 2, shape.queries = 100, shape.keys = 160;
         shape.head_dim = 24, shape.value_dim = 16;
@@ -139,7 +140,7 @@ TEST_CASE("attention backward: the reference agrees with central differences in 
     return sum;
   };
   for (Problem option : options()) {
-    for (int kind = 0; kind < 5; ++kind) {
+    for (int kind = 0; kind < kProbabilityKinds; ++kind) {
       Problem shape;
       shape.batch = 2, shape.heads = 2, shape.kv_heads = 1, shape.queries = 3, shape.keys = 7;
       shape.head_dim = 3, shape.value_dim = 2;
@@ -174,7 +175,7 @@ TEST_CASE("attention backward: the reference agrees with central differences in 
       check_all(d.k, d.dk);
       check_all(d.v, d.dv);
       if (p.bias != Bias::none) check_all(d.bias, d.dbias);
-      if (p.kind == Probability::threshmax) differentiate(d.a.slope, d.dslope);
+      if (p.kind == Probability::threshmax) differentiate(d.a.probability.slope, d.dslope);
       parallel.release();
     }
   }

@@ -16,7 +16,6 @@ namespace attn::kernels::driver {
 [[nodiscard]] inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 [[nodiscard]] inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
-// args.polynomial must outlive the rule.
 [[nodiscard]] AttentionRule make_rule(const AttentionArgs<float>& args);
 
 // Arguments whose masks and biases have contiguous keys: copies into scratch those that have not. The bias is dropped

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scores of one whole row to weights, and back: common-probability.md sections 4 and 5 in vectors. `s` spans
-// [span.first, span.last), relative to key 0; keys of the span outside [row.begin, row.end) end up with weight 0.
+// Scores of one whole row to weights, and back: common-probability.md sections 4 and 5 in vectors, a VectorRow for each
+// kind of attn/sdk/probability.hpp. `s` spans [span.first, span.last), relative to key 0; keys of the span outside
+// [row.begin, row.end) end up with weight 0.
 #pragma once
 
 #include "core/kernels/attention_scores.inl.hpp"
@@ -18,6 +19,42 @@ ATTN_INLINE void scale_span(const Span& span, float* s, float factor) {
   const Vec<Arch> x(factor);
   for_span<Arch>(span, [&](int64_t j) { store<Arch>(s + j, load<Arch>(s + j) * x); });
 }
+
+// What the functions of a kind get: how scores become weights, the row, its keys.
+struct RowJob {
+  const AttentionRule& rule;
+  const AttentionRow& row;
+  const Span& span;
+};
+
+// forward: s, scores in, weights out; kept[0] is their maximum, the kind fills the others. backward: w, scores in,
+// weights (without dropout) out; dw, gradient of the weights in, of the scores out; returns the gradient of the slope.
+template <class Arch, Probability kind>
+struct VectorRow;
+
+template <class Arch>
+struct VectorRow<Arch, Probability::softmax> {
+  using V = Vec<Arch>;
+  ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
+    kept[1] = exp_and_sum<Arch>(job.span, s, kept[0], job.rule.unit);
+    scale_span<Arch>(job.span, s, 1.0f / kept[1]);
+  }
+  // w = p = 2^((s - max) unit) / sum: ds = w (dw - w . dw).
+  ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
+    const V m(kept[0]), u(job.rule.unit), inverse(1.0f / kept[1]);
+    V dot(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = exp_of_score<Arch>(w + j, m, u) * inverse;
+      store<Arch>(w + j, p);
+      dot = fma<Arch>(p, load<Arch>(dw + j), dot);
+    });
+    const V mean(sum_lanes<Arch>(dot));
+    for_span<Arch>(job.span, [&](int64_t j) {
+      store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - mean));
+    });
+    return 0;
+  }
+};
 
 // Sparsemax: tau with sum of max(s - max - tau, 0) = 1. The set of entries above tau shrinks until it is stable
 // (Michelot 1986; the same set as Martins, Astudillo 2016, algorithm 1). It starts at those above -1: tau is not
@@ -42,6 +79,35 @@ ATTN_INLINE float sparsemax_tau(const Span& span, const float* s, float max) {
   }
 }
 
+template <class Arch>
+struct VectorRow<Arch, Probability::sparsemax> {
+  using V = Vec<Arch>;
+  ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
+    kept[1] = sparsemax_tau<Arch>(job.span, s, kept[0]);
+    const V m(kept[0]), tau(kept[1]), zero(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
+    });
+  }
+  // w = max(s - max - tau, 0): ds = dw - the mean of dw, both over the support.
+  ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
+    const V m(kept[0]), tau(kept[1]), zero(0.0f), one(1.0f);
+    V sum(0.0f), count(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
+      store<Arch>(w + j, x);
+      const auto in = x > zero;
+      sum += xsimd::select(in, load<Arch>(dw + j), zero);
+      count += xsimd::select(in, one, zero);
+    });
+    const V mean(sum_lanes<Arch>(sum) / sum_lanes<Arch>(count));
+    for_span<Arch>(job.span, [&](int64_t j) {
+      store<Arch>(dw + j, xsimd::select(load<Arch>(w + j) > zero, load<Arch>(dw + j) - mean, zero));
+    });
+    return 0;
+  }
+};
+
 // 1 / (1 + e^(-2 slope d)) = (tanh(slope d) + 1) / 2, the gate of threshmax.
 template <class Arch>
 ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
@@ -50,126 +116,199 @@ ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
   return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(xsimd::min(V(126.0f), x)));
 }
 
-// Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
-// threshold. Where the polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
-struct Temperature {
-  float value, slope;
+template <class Arch>
+struct VectorRow<Arch, Probability::threshmax> {
+  using V = Vec<Arch>;
+  ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
+    const ProbabilityArgs<float>& a = job.rule.probability;
+    kept[1] = exp_and_sum<Arch>(job.span, s, kept[0], job.rule.unit);
+    const V inverse(1.0f / kept[1]), uniform(1.0f / static_cast<float>(job.row.visible));
+    V total(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = load<Arch>(s + j) * inverse;
+      const V y = p * gate<Arch>(p - uniform, a.slope);
+      store<Arch>(s + j, y);
+      total += y;
+    });
+    kept[2] = sum_lanes<Arch>(total) + a.epsilon;
+    scale_span<Arch>(job.span, s, 1.0f / kept[2]);
+  }
+  // p = softmax(s), y = p gate(p - 1/N), w = y / (sum y + epsilon). From w to y, through gate and p, then as softmax.
+  ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
+    const float slope = job.rule.probability.slope;
+    const V m(kept[0]), u(job.rule.unit), inverse(1.0f / kept[1]), gated(1.0f / kept[2]), one(1.0f);
+    const V uniform(1.0f / static_cast<float>(job.row.visible)), twice(2.0f * slope);
+    const auto softmax = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, u) * inverse; };
+    V dot(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = softmax(j);
+      dot = fma<Arch>(p * gate<Arch>(p - uniform, slope) * gated, load<Arch>(dw + j), dot);
+    });
+    const V mean(sum_lanes<Arch>(dot));
+    V dslope(0.0f), sum(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = softmax(j), d = p - uniform, g = gate<Arch>(d, slope);
+      const V dy = (load<Arch>(dw + j) - mean) * gated;
+      const V side = g * (one - g);  // (1 - tanh^2) / 4
+      const V dp = dy * fma<Arch>(p * twice, side, g);
+      dslope = fma<Arch>(dy * p * V(2.0f), d * side, dslope);
+      sum = fma<Arch>(p, dp, sum);
+      store<Arch>(dw + j, dp);
+    });
+    const V shift(sum_lanes<Arch>(sum));
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = softmax(j);
+      store<Arch>(dw + j, p * (load<Arch>(dw + j) - shift));
+      store<Arch>(w + j, p * gate<Arch>(p - uniform, slope) * gated);
+    });
+    return static_cast<double>(sum_lanes<Arch>(dslope));
+  }
+};
+
+// Both forms: the entropy is of probabilities clipped to [epsilon, 1 - epsilon] unless in the paper's form.
+template <class Arch, bool kClips>
+struct AdaptiveRow {
+  using V = Vec<Arch>;
+  ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
+    const float unit = job.rule.unit;
+    kept[1] = sum_of_exp(job, s, kept[0]);
+    kept[3] = entropy(job, s, kept[0], kept[1]);
+    kept[2] = temperature(job.rule.probability, kept[3]).value;
+    kept[4] = exp_and_sum<Arch>(job.span, s, kept[0], unit / kept[2]);
+    scale_span<Arch>(job.span, s, 1.0f / kept[4]);
+  }
+  // p = softmax(s), H = -sum p ln p, w = softmax(s / temperature(H)). The gradient of s / temperature is that of
+  // softmax; that of the temperature goes on through H.
+  ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
+    const float t = kept[2];
+    const V m(kept[0]), hot(job.rule.unit / t), inverse(1.0f / kept[4]), zero(0.0f);
+    const auto weight = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, hot) * inverse; };
+    V dot(0.0f);
+    for_span<Arch>(job.span,
+                   [&](int64_t j) { dot = fma<Arch>(weight(j), load<Arch>(dw + j), dot); });
+    const V mean(sum_lanes<Arch>(dot)), cold(1.0f / t);
+    V dt(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V x = weight(j), du = x * (load<Arch>(dw + j) - mean);
+      // A weight of 0 may come from a score of -infinity.
+      dt += xsimd::select(x > zero, du * (load<Arch>(w + j) - m), zero);
+      store<Arch>(dw + j, du * cold);
+    });
+    const float slope = temperature(job.rule.probability, kept[3]).slope;
+    if (slope != 0) through_entropy(job, kept, sum_lanes<Arch>(dt) / (t * t) * slope, w, dw);
+    for_span<Arch>(job.span, [&](int64_t j) { store<Arch>(w + j, weight(j)); });
+    return 0;
+  }
+
+ private:
+  // Adds the gradient that comes through H; minus_dh is that of -H.
+  ATTN_INLINE static void through_entropy(const RowJob& job, const float* kept, float minus_dh,
+                                          const float* s, float* ds) {
+    const float eps = job.rule.probability.epsilon;
+    const V m(kept[0]), u(job.rule.unit), inverse(1.0f / kept[1]), zero(0.0f);
+    const V dh(minus_dh), log_sum(__builtin_logf(kept[1])), low(kClips ? eps : 0.0f),
+        high(kClips ? 1.0f - eps : -kNever);
+    const auto softmax = [&](int64_t j) { return exp_of_score<Arch>(s + j, m, u) * inverse; };
+    const auto dp = [&](int64_t j, V p) {
+      const V l = (load<Arch>(s + j) - m) * u * V(kLn2) - log_sum;
+      const auto counts = p > zero && p >= low && p <= high;
+      return xsimd::select(counts, dh * (l + V(1.0f)), zero);
+    };
+    V sum(0.0f);
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = softmax(j);
+      sum = fma<Arch>(p, dp(j, p), sum);
+    });
+    const V shift(sum_lanes<Arch>(sum));
+    for_span<Arch>(job.span, [&](int64_t j) {
+      const V p = softmax(j);
+      store<Arch>(ds + j, fma<Arch>(p, dp(j, p) - shift, load<Arch>(ds + j)));
+    });
+  }
+
+  // Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
+  // threshold. Where the polynomial is 0 or 1 it moves, but not at the 1 of the paper's form.
+  struct Temperature {
+    float value, slope;
+  };
+  ATTN_INLINE static Temperature temperature(const ProbabilityArgs<float>& a, float entropy) {
+    float value = 0, slope = 0;  // of the polynomial
+    for (int i = 0; i < a.polynomial_size; ++i) {
+      slope = slope * entropy + value;
+      value = value * entropy + a.polynomial[i];
+    }
+    const bool above = entropy > a.threshold;
+    if constexpr (!kClips) {
+      if (!above || value <= 1) return {1, 0};
+      return {1 / value, -slope / (value * value)};
+    } else {
+      const float range = a.max_temp - a.min_temp;
+      Temperature t{1, 0};
+      if (above) {
+        t.value = a.min_temp + range * (value < 0 ? 0.0f : value > 1 ? 1.0f : value);
+        if (value >= 0 && value <= 1 && t.value >= a.epsilon) t.slope = range * slope;
+      }
+      if (t.value < a.epsilon) t.value = a.epsilon;
+      return t;
+    }
+  }
+
+  // Clipped, visible keys outside the span count as epsilon; else what has no weight counts for nothing.
+  ATTN_INLINE static float entropy(const RowJob& job, const float* s, float max, float sum) {
+    const V m(max), u(job.rule.unit);
+    V total(0.0f);
+    if constexpr (!kClips) {
+      const V low(-127.0f);  // 2^low is 0 in exp2_softmax
+      for_span<Arch>(job.span, [&](int64_t j) {
+        const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
+        total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
+      });
+      return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
+    } else {
+      const float eps = job.rule.probability.epsilon;
+      const float low = __builtin_logf(eps), high = __builtin_logf(1.0f - eps);
+      const V ln2(kLn2), inverse(1.0f / sum), log_sum(__builtin_logf(sum));
+      for_span<Arch>(job.span, [&](int64_t j) {
+        const V t = (load<Arch>(s + j) - m) * u;
+        const V p = xsimd::min(xsimd::max(exp2_softmax<Arch>(t) * inverse, V(eps)), V(1.0f - eps));
+        const V l = xsimd::min(xsimd::max(t * ln2 - log_sum, V(low)), V(high));
+        total = fma<Arch>(p, l, total);
+      });
+      const auto unseen = static_cast<float>(job.row.visible - (job.span.last - job.span.first));
+      return -(sum_lanes<Arch>(total) + unseen * eps * low);
+    }
+  }
+
+  ATTN_INLINE static float sum_of_exp(const RowJob& job, const float* s, float max) {
+    V total(0.0f);
+    const V m(max), u(job.rule.unit);
+    for_span<Arch>(job.span, [&](int64_t j) { total += exp_of_score<Arch>(s + j, m, u); });
+    return sum_lanes<Arch>(total);
+  }
 };
 template <class Arch>
-ATTN_INLINE Temperature adaptive_temperature(const AttentionRule& rule, float entropy) {
-  float value = 0, slope = 0;  // of the polynomial
-  for (int i = 0; i < rule.polynomial_size; ++i) {
-    slope = slope * entropy + value;
-    value = value * entropy + rule.polynomial[i];
-  }
-  const bool above = entropy > rule.threshold;
-  if (rule.kind == Probability::adaptive_paper) {
-    if (!above || value <= 1) return {1, 0};
-    return {1 / value, -slope / (value * value)};
-  }
-  const float range = rule.max_temp - rule.min_temp;
-  Temperature t{1, 0};
-  if (above) {
-    t.value = rule.min_temp + range * (value < 0 ? 0.0f : value > 1 ? 1.0f : value);
-    if (value >= 0 && value <= 1 && t.value >= rule.eps) t.slope = range * slope;
-  }
-  if (t.value < rule.eps) t.value = rule.eps;
-  return t;
-}
-
-// -sum p ln p; what has no weight counts for nothing.
+struct VectorRow<Arch, Probability::adaptive> : AdaptiveRow<Arch, true> {};
 template <class Arch>
-ATTN_INLINE float plain_entropy(const AttentionRule& rule, const Span& span, const float* s,
-                                float max, float sum) {
-  using V = Vec<Arch>;
-  const V m(max), u(rule.unit), low(-127.0f);  // 2^low is 0 in exp2_softmax
-  V total(0.0f);
-  for_span<Arch>(span, [&](int64_t j) {
-    const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
-    total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
-  });
-  return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
-}
-
-// The same with every probability clipped to [eps, 1 - eps]. Visible keys outside the span count as eps.
-template <class Arch>
-ATTN_INLINE float entropy(const AttentionRule& rule, const AttentionRow& row, const Span& span,
-                          const float* s, float max, float sum) {
-  using V = Vec<Arch>;
-  if (rule.kind == Probability::adaptive_paper) return plain_entropy<Arch>(rule, span, s, max, sum);
-  const float low = __builtin_logf(rule.eps), high = __builtin_logf(1.0f - rule.eps);
-  const V m(max), u(rule.unit), ln2(kLn2), inverse(1.0f / sum), log_sum(__builtin_logf(sum));
-  V total(0.0f);
-  for_span<Arch>(span, [&](int64_t j) {
-    const V t = (load<Arch>(s + j) - m) * u;
-    const V p =
-        xsimd::min(xsimd::max(exp2_softmax<Arch>(t) * inverse, V(rule.eps)), V(1.0f - rule.eps));
-    const V l = xsimd::min(xsimd::max(t * ln2 - log_sum, V(low)), V(high));
-    total = fma<Arch>(p, l, total);
-  });
-  const auto unseen = static_cast<float>(row.visible - (span.last - span.first));
-  return -(sum_lanes<Arch>(total) + unseen * rule.eps * low);
-}
-
-template <class Arch>
-ATTN_INLINE float sum_of_exp(const Span& span, const float* s, float max, float unit) {
-  using V = Vec<Arch>;
-  V total(0.0f);
-  const V m(max), u(unit);
-  for_span<Arch>(span, [&](int64_t j) { total += exp_of_score<Arch>(s + j, m, u); });
-  return sum_lanes<Arch>(total);
-}
+struct VectorRow<Arch, Probability::adaptive_paper> : AdaptiveRow<Arch, false> {};
 
 // s: scores in, weights out. Fills row.saved when there is one.
 template <class Arch>
 __attribute__((noinline)) void row_forward(const AttentionRule& rule, const AttentionRow& row,
                                            const Span& span, float* s) {
-  using V = Vec<Arch>;
-  float kept[5] = {};
+  float kept[kMostSaved] = {};
   apply_masks<Arch>(rule, row, 0, span, s);
   kept[0] = span_max<Arch>(span, s, kNever);  // a row of -infinity alone is NaN
   kept[0] = raise_to_lowest<Arch>(rule, row, 0, span, kept[0], s);
-  const float max = kept[0];
-  switch (rule.kind) {
-    case Probability::softmax: {
-      kept[1] = exp_and_sum<Arch>(span, s, max, rule.unit);
-      scale_span<Arch>(span, s, 1.0f / kept[1]);
-      break;
-    }
-    case Probability::sparsemax: {
-      kept[1] = sparsemax_tau<Arch>(span, s, max);
-      const V m(max), tau(kept[1]), zero(0.0f);
-      for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
-      });
-      break;
-    }
-    case Probability::threshmax: {
-      kept[1] = exp_and_sum<Arch>(span, s, max, rule.unit);
-      const V inverse(1.0f / kept[1]), uniform(1.0f / static_cast<float>(row.visible));
-      V total(0.0f);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V p = load<Arch>(s + j) * inverse;
-        const V y = p * gate<Arch>(p - uniform, rule.slope);
-        store<Arch>(s + j, y);
-        total += y;
-      });
-      kept[2] = sum_lanes<Arch>(total) + rule.epsilon;
-      scale_span<Arch>(span, s, 1.0f / kept[2]);
-      break;
-    }
-    case Probability::adaptive:
-    case Probability::adaptive_paper: {
-      kept[1] = sum_of_exp<Arch>(span, s, max, rule.unit);
-      kept[3] = entropy<Arch>(rule, row, span, s, max, kept[1]);
-      kept[2] = adaptive_temperature<Arch>(rule, kept[3]).value;
-      kept[4] = exp_and_sum<Arch>(span, s, max, rule.unit / kept[2]);
-      scale_span<Arch>(span, s, 1.0f / kept[4]);
-      break;
-    }
+  switch (rule.probability.kind) {
+#define ATTN_ROW(kind, ...)                                                  \
+  case Probability::kind:                                                    \
+    VectorRow<Arch, Probability::kind>::forward({rule, row, span}, s, kept); \
+    break;
+    ATTN_PROBABILITIES(ATTN_ROW)
+#undef ATTN_ROW
   }
   if (row.saved != nullptr) {
-    for (int i = 0; i < saved_per_row(rule.kind); ++i) row.saved[i] = kept[i];
+    for (int i = 0; i < saved_per_row(rule.probability.kind); ++i) row.saved[i] = kept[i];
   }
 }
 
@@ -178,111 +317,14 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
 template <class Arch>
 __attribute__((noinline)) double row_backward(const AttentionRule& rule, const AttentionRow& row,
                                               const Span& span, float* w, float* dw) {
-  using V = Vec<Arch>;
-  const float* kept = row.saved;
-  const V m(kept[0]), u(rule.unit), zero(0.0f);
   apply_masks<Arch>(rule, row, 0, span, w);
-  raise_to_lowest<Arch>(rule, row, 0, span, kept[0], w);
-  const auto probability = [&](int64_t j, V inverse) {
-    return exp_of_score<Arch>(w + j, m, u) * inverse;
-  };
-  V dot(0.0f);
-  switch (rule.kind) {
-    case Probability::softmax: {
-      const V inverse(1.0f / kept[1]);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V p = probability(j, inverse);
-        store<Arch>(w + j, p);
-        dot = fma<Arch>(p, load<Arch>(dw + j), dot);
-      });
-      const V mean(sum_lanes<Arch>(dot));
-      for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - mean));
-      });
-      return 0;
-    }
-    case Probability::sparsemax: {
-      const V tau(kept[1]), one(1.0f);
-      V count(0.0f);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
-        store<Arch>(w + j, x);
-        const auto in = x > zero;
-        dot += xsimd::select(in, load<Arch>(dw + j), zero);
-        count += xsimd::select(in, one, zero);
-      });
-      const V mean(sum_lanes<Arch>(dot) / sum_lanes<Arch>(count));
-      for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(dw + j,
-                    xsimd::select(load<Arch>(w + j) > zero, load<Arch>(dw + j) - mean, zero));
-      });
-      return 0;
-    }
-    case Probability::threshmax: {
-      const V inverse(1.0f / kept[1]), gated(1.0f / kept[2]), one(1.0f);
-      const V uniform(1.0f / static_cast<float>(row.visible)), twice(2.0f * rule.slope);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V p = probability(j, inverse);
-        dot = fma<Arch>(p * gate<Arch>(p - uniform, rule.slope) * gated, load<Arch>(dw + j), dot);
-      });
-      const V mean(sum_lanes<Arch>(dot));
-      V dslope(0.0f), sum(0.0f);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V p = probability(j, inverse), d = p - uniform, g = gate<Arch>(d, rule.slope);
-        const V dy = (load<Arch>(dw + j) - mean) * gated;
-        const V side = g * (one - g);  // (1 - tanh^2) / 4
-        const V dp = dy * fma<Arch>(p * twice, side, g);
-        dslope = fma<Arch>(dy * p * V(2.0f), d * side, dslope);
-        sum = fma<Arch>(p, dp, sum);
-        store<Arch>(dw + j, dp);
-      });
-      const V shift(sum_lanes<Arch>(sum));
-      for_span<Arch>(span, [&](int64_t j) {
-        const V p = probability(j, inverse);
-        store<Arch>(dw + j, p * (load<Arch>(dw + j) - shift));
-        store<Arch>(w + j, p * gate<Arch>(p - uniform, rule.slope) * gated);
-      });
-      return static_cast<double>(sum_lanes<Arch>(dslope));
-    }
-    case Probability::adaptive:
-    case Probability::adaptive_paper: {
-      const float temperature = kept[2];
-      const V hot(rule.unit / temperature), inverse(1.0f / kept[1]), second(1.0f / kept[4]);
-      const auto weight = [&](int64_t j) { return exp_of_score<Arch>(w + j, m, hot) * second; };
-      for_span<Arch>(span, [&](int64_t j) { dot = fma<Arch>(weight(j), load<Arch>(dw + j), dot); });
-      const V mean(sum_lanes<Arch>(dot)), cold(1.0f / temperature);
-      V dt(0.0f);
-      for_span<Arch>(span, [&](int64_t j) {
-        const V x = weight(j), du = x * (load<Arch>(dw + j) - mean);
-        // A weight of 0 may come from a score of -infinity.
-        dt += xsimd::select(x > zero, du * (load<Arch>(w + j) - m), zero);
-        store<Arch>(dw + j, du * cold);
-      });
-      const float slope = adaptive_temperature<Arch>(rule, kept[3]).slope;
-      if (slope != 0) {
-        const float dh = -sum_lanes<Arch>(dt) / (temperature * temperature) * slope;
-        const bool clips = rule.kind == Probability::adaptive;
-        const V minus_dh(-dh), log_sum(__builtin_logf(kept[1])), low(clips ? rule.eps : 0.0f),
-            high(clips ? 1.0f - rule.eps : -kNever);
-        const auto dp = [&](int64_t j, V p) {
-          const V l = (load<Arch>(w + j) - m) * u * V(kLn2) - log_sum;
-          const auto counts = p > zero && p >= low && p <= high;
-          return xsimd::select(counts, minus_dh * (l + V(1.0f)), zero);
-        };
-        V sum(0.0f);
-        for_span<Arch>(span, [&](int64_t j) {
-          const V p = probability(j, inverse);
-          sum = fma<Arch>(p, dp(j, p), sum);
-        });
-        const V shift(sum_lanes<Arch>(sum));
-        for_span<Arch>(span, [&](int64_t j) {
-          const V p = probability(j, inverse);
-          store<Arch>(dw + j, fma<Arch>(p, dp(j, p) - shift, load<Arch>(dw + j)));
-        });
-      }
-      for_span<Arch>(span, [&](int64_t j) { store<Arch>(w + j, weight(j)); });
-      return 0;
-    }
+  raise_to_lowest<Arch>(rule, row, 0, span, row.saved[0], w);
+  switch (rule.probability.kind) {
+#define ATTN_ROW(kind, ...) \
+  case Probability::kind:   \
+    return VectorRow<Arch, Probability::kind>::backward({rule, row, span}, row.saved, w, dw);
+    ATTN_PROBABILITIES(ATTN_ROW)
+#undef ATTN_ROW
   }
   return 0;
 }

@@ -140,20 +140,12 @@ AttentionArgs<float> with_finite_values(const AttentionArgs<float>& args, Parall
 
 AttentionRule make_rule(const AttentionArgs<float>& a) {
   constexpr float kLog2e = 1.4426950408889634f;
-  const bool softmax = a.kind == Probability::softmax;
+  const bool softmax = a.probability.kind == Probability::softmax;
   AttentionRule rule{};
-  rule.kind = a.kind;
+  rule.probability = a.probability;
   rule.unit = softmax ? kSoftmaxUnit : kLog2e;
   rule.scale = softmax ? a.scale * (kLog2e / kSoftmaxUnit) : a.scale;
   rule.bias_scale = softmax ? kLog2e / kSoftmaxUnit : 1.0f;
-  rule.slope = a.slope;
-  rule.epsilon = a.epsilon;
-  rule.min_temp = a.min_temp;
-  rule.max_temp = a.max_temp;
-  rule.threshold = a.threshold;
-  rule.eps = a.eps;
-  rule.polynomial_size = a.polynomial_size;
-  rule.polynomial = a.polynomial;
   rule.has_bias = a.bias.data != nullptr;
   rule.has_map = a.map.data != nullptr;
   rule.drop = a.dropout > 0;
@@ -194,7 +186,7 @@ KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
 
 void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads, int64_t b,
                int64_t g, int64_t begin, int64_t end, AttentionRow* row) {
-  const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.kind);
+  const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.probability.kind);
   int64_t h = g * group + begin / a.queries, i = begin % a.queries;
   const bool same =
       a.bias.data == nullptr && a.mask.q == 0 && !a.causal && a.window == 0 && a.block == 0;

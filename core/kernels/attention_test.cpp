@@ -42,7 +42,7 @@ void check(const Problem& p, bool reference = true) {
 TEST_CASE("attention: every shape with every option and every probability") {
   for (const Problem& shape : shapes()) {
     for (const Problem& option : options()) {
-      for (int kind = 0; kind < 5; ++kind) {
+      for (int kind = 0; kind < kProbabilityKinds; ++kind) {
         check<threads::PoolParallel>(combine(shape, option, static_cast<Probability>(kind)));
       }
     }
@@ -106,7 +106,8 @@ TEST_CASE("attention: nothing to do, and no keys") {
 TEST_CASE("attention: bits do not depend on the number of threads") {
   at_each_level([&] {
     for (const Problem& option : options()) {
-      for (int kind = 0; kind < 5; kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
+      for (int kind = 0; kind < kProbabilityKinds;
+           kind += cpu::level() == cpu::Level::avx2 ? 1 : 3) {
         for (const int64_t queries : {2, 90}) {
           Problem shape;
           shape.batch = 2, shape.heads = 4, shape.kv_heads = 2, shape.queries = queries,

@@ -88,7 +88,7 @@ Data<T> make(const Problem& p) {
   d.dq = random(B * H * Q * D, 1), d.dk = random(B * G * K * D, 1), d.dv = random(B * G * K * V, 1);
   AttentionArgs<T>& a = d.a;
   a.batch = B, a.heads = H, a.kv_heads = G, a.queries = Q, a.keys = K;
-  a.head_dim = p.head_dim, a.value_dim = p.value_dim, a.kind = p.kind;
+  a.head_dim = p.head_dim, a.value_dim = p.value_dim;
   a.q = rows_of<const T>(d.q.data(), H, Q, p.head_dim),
   a.k = rows_of<const T>(d.k.data(), G, K, p.head_dim);
   a.v = rows_of<const T>(d.v.data(), G, K, p.value_dim),
@@ -97,12 +97,15 @@ Data<T> make(const Problem& p) {
   a.causal = p.causal, a.offset = p.offset, a.window = p.window, a.block = p.block;
   a.dead = p.zero ? DeadRows::zero : DeadRows::rescue;
   a.dropout = p.dropout, a.seed = 99, a.stream = 3;
-  a.slope = T(7.5), a.threshold = T(0.25f);
-  const float coefficients[5] = {-0.25f, 1.25f, -1.5f, 0.25f, 0.75f};
-  a.polynomial_size = 5;
-  for (int i = 0; i < 5; ++i) a.polynomial[i] = static_cast<T>(coefficients[i]);
-  a.eps = static_cast<T>(1e-7f), a.epsilon = static_cast<T>(1e-12f),
-  a.min_temp = static_cast<T>(0.1f);
+  // Numbers that float has, so that double gets the same.
+  const auto rounded = [](double x) { return static_cast<double>(static_cast<float>(x)); };
+  const double coefficients[5] = {-0.25, 1.25, -1.5, 0.25, 0.75};
+  a.probability = ProbabilityArgs<T>({.kind = p.kind,
+                                      .slope = 7.5,
+                                      .epsilon = rounded(default_epsilon(p.kind)),
+                                      .min_temp = rounded(0.1),
+                                      .entropy_threshold = 0.25,
+                                      .coefficients = coefficients});
   if (p.mask != Mask::none) {
     const int64_t mh = p.mask == Mask::head ? H : 1, mq = p.mask == Mask::key ? 1 : Q;
     d.mask.resize(static_cast<size_t>(std::max<int64_t>(B * mh * mq * K, 1)));

@@ -35,14 +35,10 @@ struct AttentionRow {
 
 // How scores become weights; the same for every tile of a call.
 struct AttentionRule {
-  Probability kind;
+  ProbabilityArgs<float> probability{};
   float scale;  // of q; for softmax times log2 e / kSoftmaxUnit
   float bias_scale;
   float unit;  // what turns a difference of scores into a power of two: kSoftmaxUnit, or log2 e
-  float slope, epsilon;
-  float min_temp, max_temp, threshold, eps;
-  int polynomial_size;
-  const float* polynomial;
   bool has_bias, has_map, has_dmap;
   bool drop;
   uint32_t drop_threshold;  // words below it drop

@@ -14,53 +14,10 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+
+#include "core/kinds/probability.hpp"
 
 namespace attn {
-
-// ---- probability: scores to weights -----------------------------------------------------------
-//
-//   0 kind               I64    ProbabilityKind
-//   1 axes               I64S   those normalised, of a rank 4 score tensor; several only for softmax
-//   2 epsilon            F64    threshmax: added to the last divisor; adaptive: floor of probability
-//                               and of temperature. 0: that of the kind, below
-//   3 min_temp           F64    adaptive
-//   4 max_temp           F64    adaptive
-//   5 entropy_threshold  F64    adaptive
-//   6 coefficients       F64S   adaptive, both forms: polynomial of the entropy, highest degree
-//                               first. Empty: that of the kind, below
-//   slot 0: slope, shape () - threshmax only
-enum class ProbabilityKind : std::int32_t {
-  softmax = 0,
-  sparsemax = 1,  // Euclidean projection on the simplex
-  threshmax = 2,  // softmax gated by a smooth step at 1/N, renormalised
-  adaptive = 3,   // softmax with a temperature that follows the row's entropy
-  // The same as Velickovic et al. 2024 define it (arXiv 2410.01104, figure 5): scores times
-  // max(1, polynomial(H)) where H = -sum p ln p of the row is above entropy_threshold. Of the
-  // attributes threshold and coefficients count.
-  adaptive_paper = 4,
-};
-inline constexpr std::int64_t kProbabilityKinds = 5;
-inline constexpr int kProbabilityAttributes = 7;
-inline constexpr int kProbabilitySlots = 1;
-
-[[nodiscard]] constexpr bool is_adaptive(ProbabilityKind kind) noexcept {
-  return kind == ProbabilityKind::adaptive || kind == ProbabilityKind::adaptive_paper;
-}
-
-// What holds where a config or a caller says nothing.
-inline constexpr double kThreshmaxSlope = 10, kThreshmaxEpsilon = 1e-12, kProbabilityFloor = 1e-7,
-                        kMinTemperature = 0.1, kMaxTemperature = 1, kEntropyThreshold = 0.5;
-inline constexpr double kAdaptivePolynomial[] = {-1.791, 4.917, -2.3, 0.481, -0.037};
-inline constexpr double kPaperPolynomial[] = {-0.037, 0.481, -2.3, 4.917, -1.791};
-
-[[nodiscard]] constexpr double default_epsilon(ProbabilityKind kind) noexcept {
-  return is_adaptive(kind) ? kProbabilityFloor : kThreshmaxEpsilon;
-}
-[[nodiscard]] constexpr std::span<const double> default_polynomial(ProbabilityKind kind) noexcept {
-  if (kind == ProbabilityKind::adaptive_paper) return kPaperPolynomial;
-  return kAdaptivePolynomial;
-}
 
 // ---- norm -------------------------------------------------------------------------------------
 //

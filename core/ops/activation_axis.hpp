@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations over an axis, row by row: softmax, log_softmax, sparsemax, adaptive, threshmax (as probability_row.hpp)
+// Activations over an axis, row by row: softmax, log_softmax, sparsemax, adaptive, threshmax (by probability_rows.hpp)
 // and squash: with n = sum x^2, y = n / (1 + n) x / sqrt(n + eps) (Sabour et al. 2017, arXiv 1710.09829, eq. 1).
 #pragma once
 
-#include "core/ops/probability_row.hpp"
+#include "core/kernels/probability_rows.hpp"
+#include "core/ops/op.hpp"
 #include "core/ops/rows.hpp"
 
 namespace attn::ops {
 
 // Constants of the kind: epsilon of threshmax and squash; the four of adaptive and its polynomial.
-inline ProbabilityRule axis_rule(ActivationKind kind, std::span<const double> p, double slope) {
-  ProbabilityRule r;
+inline ProbabilityOptions axis_probability(ActivationKind kind, std::span<const double> p,
+                                           double slope) {
+  ProbabilityOptions r;
   r.slope = slope;
   switch (kind) {
     case ActivationKind::sparsemax:
@@ -25,8 +27,8 @@ inline ProbabilityRule axis_rule(ActivationKind kind, std::span<const double> p,
     case ActivationKind::adaptive_paper:
       r.kind = kind == ActivationKind::adaptive ? ProbabilityKind::adaptive
                                                 : ProbabilityKind::adaptive_paper;
-      r.min_temp = p[0], r.max_temp = p[1], r.threshold = p[2], r.epsilon = p[3];
-      r.polynomial = p.subspan(4);
+      r.min_temp = p[0], r.max_temp = p[1], r.entropy_threshold = p[2], r.epsilon = p[3];
+      r.coefficients = p.subspan(4);
       break;
     default:
       break;
@@ -38,7 +40,7 @@ template <class T>
 class AxisRow {
  public:
   AxisRow(ActivationKind kind, std::span<const double> p, double slope)
-      : kind_(kind), epsilon_(p.empty() ? 1e-7 : p[0]), rule_(axis_rule(kind, p, slope)) {}
+      : kind_(kind), epsilon_(p.empty() ? 1e-7 : p[0]), rows_(axis_probability(kind, p, slope)) {}
 
   void forward(int64_t n, const T* x, T* y) const {
     if (kind_ == ActivationKind::squash) {
@@ -48,7 +50,7 @@ class AxisRow {
       const auto [max, log_sum] = log_sum_exp(n, x);
       for (int64_t i = 0; i < n; ++i) y[i] = x[i] - max - log_sum;
     } else {
-      rule_.forward(n, x, y);
+      rows_.forward(1, n, x, 0, y, 0);
     }
   }
   // dx is written; returns the gradient of the slope. scratch: 3 n elements
@@ -71,7 +73,7 @@ class AxisRow {
         dx[i] = dy[i] - std::exp(x[i] - max - log_sum) * static_cast<T>(sum);
       return 0;
     }
-    return rule_.backward(n, x, dy, dx, scratch);
+    return rows_.backward(n, x, dy, dx, scratch);
   }
 
  private:
@@ -93,7 +95,7 @@ class AxisRow {
 
   ActivationKind kind_;
   double epsilon_;
-  ProbabilityRow<T> rule_;
+  kernels::ProbabilityRows<T> rows_;
 };
 
 }  // namespace attn::ops

@@ -6,16 +6,13 @@
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
-#include "core/ops/probability_row.hpp"
 
 namespace attn::ops {
 namespace {
 
 enum Attribute {
-  kKind,
-  kAxes,
-  kCoefficients = 6,
-  kScale,
+  kAxes = 1,
+  kScale = kProbabilityAttributes,
   kCausal,
   kOffset,
   kWindow,
@@ -82,7 +79,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(bias_axes(*b));
   a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
-  set_rule(a, probability_rule<T>(c, c.in(kSlope)));
+  a.probability = kernels::ProbabilityArgs<T>(probability_options(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
   a.stream = c.stream();
@@ -134,8 +131,7 @@ struct attention {
     check_attributes(c);
     c.out_shape(0, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
     c.out_shape(1, q.dtype, {e.b, e.h, e.q, e.k});
-    const auto kind = static_cast<kernels::Probability>(c.integer(kKind));
-    c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(kind)});
+    c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(probability_options(c).kind)});
   }
 
   template <class T>
@@ -191,8 +187,8 @@ struct attention {
     return {memory, e.q * e.h * e.dv, e.dv, e.h * e.dv};
   }
   static void check_attributes(const OpCall& c) {
-    const int64_t kind = c.integer(kKind);
-    check_kind(kind);
+    const ProbabilityOptions options = probability_options(c);
+    check_probability(options);
     const auto axes = c.integers(kAxes);
     if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
       fail("this operator normalises the key axis only");
@@ -202,8 +198,7 @@ struct attention {
     if (c.integer(kOffset) > kFarthest || c.integer(kOffset) < -kFarthest)
       fail("offset %lld is out of range", static_cast<long long>(c.integer(kOffset)));
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
-    check_polynomial(c.reals(kCoefficients));
-    if (kind == static_cast<int64_t>(ProbabilityKind::threshmax) && !c.in(kSlope))
+    if (options.kind == ProbabilityKind::threshmax && !c.in(kSlope))
       fail("threshmax needs its slope");
   }
 };

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "core/kernels/probability.hpp"
 #include "core/ops/op.hpp"
 #include "core/tensor/dtype.hpp"
 
@@ -24,6 +25,20 @@ inline void check_number(const OpCall& c, int n, const char* name) {
   if (d != c.dtype())
     fail("%s is %s but other inputs are %s; expected one kind (convert one of them)", name,
          dtype_name(d), dtype_name(c.dtype()));
+}
+
+// Throws unless the polynomial has a size that rows can hold.
+inline void check_polynomial(std::span<const double> polynomial) {
+  if (polynomial.size() > kernels::kMaxPolynomial)
+    fail("the polynomial has %zu coefficients; expected at most %d", polynomial.size(),
+         kernels::kMaxPolynomial);
+}
+// The attributes that an operator over a probability begins with: a known kind, a polynomial that rows can hold.
+inline void check_probability(const ProbabilityOptions& p) {
+  const auto kind = static_cast<int64_t>(p.kind);
+  if (kind < 0 || kind >= kProbabilityKinds)
+    fail("probability number %lld is not known", static_cast<long long>(kind));
+  check_polynomial(p.coefficients);
 }
 
 // An axis counted from the end when negative, as a number in [0, rank).

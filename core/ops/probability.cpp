@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scores to weights along axes. Attributes 0..6 as core/kinds/kinds.hpp, then empty_rows: what a row gives
+// Scores to weights along axes. Attributes 0..6 as core/kinds/probability.hpp, then empty_rows: what a row gives
 // whose mask keeps nothing: 0 as if it had no mask, 1 zeros. Masked entries get weight 0; they still
 // count in N of threshmax and in the entropy of adaptive.
-#include "core/ops/probability_row.hpp"
-
+#include "core/kernels/probability_rows.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/keep.hpp"
 #include "core/ops/ops.hpp"
@@ -52,13 +51,12 @@ struct probability {
   static void shape(OpCall c) {
     check_number(c, kScores, "scores");
     const attn_view& z = *c.in(kScores);
-    const int64_t kind = c.integer(0);
-    check_kind(kind);
+    const ProbabilityOptions options = probability_options(c);
+    check_probability(options);
     const uint32_t mask = axes(c);
-    if (kind != 0 && (mask & (mask - 1)) != 0)
+    if (options.kind != ProbabilityKind::softmax && (mask & (mask - 1)) != 0)
       fail("%zu axes are given; only softmax takes several", c.integers(1).size());
-    check_polynomial(c.reals(6));
-    if (kind == static_cast<int64_t>(ProbabilityKind::threshmax)) {
+    if (options.kind == ProbabilityKind::threshmax) {
       if (!c.in(kSlope)) fail("slope is missing; threshmax needs it");
       check_number(c, kSlope, "slope");
       if (size_of(*c.in(kSlope)) != 1)
@@ -73,7 +71,7 @@ struct probability {
   template <class T>
   static void forward(OpCall c) {
     const attn_view &z = *c.in(kScores), &w = *c.out(0);
-    const ProbabilityRow<T> row(probability_rule<T>(c, c.in(kSlope)));
+    const kernels::ProbabilityRows<T> row(probability_options(c, c.in(kSlope)));
     const Masked<T> in(c);
     const Rows<3> rows({&z, &w, in.keep()}, axes(c));
     if (rows.length() == 0) return;
@@ -81,20 +79,15 @@ struct probability {
     const Buffers<uint8_t> flags(parallel(c), rows.length());
     const RowAxes& to = rows.inner(1);
     rows.run(parallel(c), [&](auto o, int64_t count, auto s, int64_t, int worker) {
-      if constexpr (sizeof(T) == sizeof(float)) {
-        if (row.vectors() && !in.masked() && to.side_by_side() && rows.inner(0).side_by_side()) {
-          kernels::table().softmax_rows(count, rows.length(), data<T>(z) + o[0], s[0],
-                                        data<T>(w) + o[1], s[1]);
-          return;
-        }
-      }
+      if (row.vectors() && !in.masked() && to.side_by_side() && rows.inner(0).side_by_side())
+        return row.forward(count, rows.length(), data<T>(z) + o[0], s[0], data<T>(w) + o[1], s[1]);
       for (int64_t i = 0; i < count; ++i) {
         T* target = data<T>(w) + o[1] + i * s[1];
         T* out = to.target(target, buffers.get(worker, 1));
         const T* scores = in.read(rows, 0, 2, o[0] + i * s[0], o[2] + i * s[2], buffers.get(worker),
                                   flags.get(worker));
         if (scores)
-          row.forward(rows.length(), scores, out);
+          row.forward(1, rows.length(), scores, 0, out, 0);
         else
           std::fill_n(out, rows.length(), T(0));
         to.write(target, out);
@@ -105,7 +98,7 @@ struct probability {
   static void vjp(OpCall c) {
     if (!c.dout(0) || (!c.din(kScores) && !c.din(kSlope))) return;
     const attn_view &z = *c.in(kScores), &dw = *c.dout(0);
-    const ProbabilityRow<T> row(probability_rule<T>(c, c.in(kSlope)));
+    const kernels::ProbabilityRows<T> row(probability_options(c, c.in(kSlope)));
     const Masked<T> in(c);
     const Rows<4> rows({&z, &dw, in.keep(), c.din(kScores)}, axes(c));
     const int64_t n = rows.length();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is left out means the same everywhere: in a config, in each operator that begins with the attributes of a
-// probability, and in the numbers of core/kinds/kinds.hpp.
+// probability, and in the numbers of core/kinds/probability.hpp.
 #include <attn/sdk/plugin.hpp>
 
 #include "core/ops/score_rows_test.hpp"
@@ -66,6 +66,8 @@ TEST_CASE("probability defaults: attributes left out are those of a config that 
     }
 }
 
+constexpr ProbabilityOptions kOptions;
+
 TEST_CASE("probability defaults: the options' table says what the numbers are") {
   const auto def = [](const schema::Family& family, const char* member, const char* option) {
     const schema::Options options(family, *family.find(member), member, nullptr);
@@ -74,26 +76,19 @@ TEST_CASE("probability defaults: the options' table says what the numbers are") 
   for (const char* name : {"adaptive", "adaptive_softmax"}) {
     const bool activation = std::string(name) == "adaptive_softmax";
     const schema::Family& family = activation ? schema::activations() : schema::probabilities();
-    CHECK(def(family, name, "min_temp").to_double() == kMinTemperature);
-    CHECK(def(family, name, "max_temp").to_double() == kMaxTemperature);
-    CHECK(def(family, name, "entropy_threshold").to_double() == kEntropyThreshold);
-    CHECK(def(family, name, "eps").is_null());                  // kProbabilityFloor
+    CHECK(def(family, name, "min_temp").to_double() == kOptions.min_temp);
+    CHECK(def(family, name, "max_temp").to_double() == kOptions.max_temp);
+    CHECK(def(family, name, "entropy_threshold").to_double() == kOptions.entropy_threshold);
+    CHECK(def(family, name, "eps").is_null());                  // that of the kind
     CHECK(def(family, name, "polynomial_coeffs").size() == 0);  // those of the form
     CHECK(def(family, name, "form").as_string() == "keras");
   }
   for (const char* name : {"threshmax", "thresh_max"}) {
     const bool activation = std::string(name) == "thresh_max";
     const schema::Family& family = activation ? schema::activations() : schema::probabilities();
-    CHECK(def(family, name, "slope").to_double() == kThreshmaxSlope);
-    CHECK(def(family, name, "epsilon").to_double() == kThreshmaxEpsilon);
+    CHECK(def(family, name, "slope").to_double() == kOptions.slope);
+    CHECK(def(family, name, "epsilon").to_double() == default_epsilon(ProbabilityKind::threshmax));
   }
-  const schema::ResolvedProbability none;
-  CHECK(none.epsilon == kThreshmaxEpsilon);
-  CHECK(none.slope.value == kThreshmaxSlope);
-  CHECK(none.adaptive.min_temp == kMinTemperature);
-  CHECK(none.adaptive.max_temp == kMaxTemperature);
-  CHECK(none.adaptive.entropy_threshold == kEntropyThreshold);
-  CHECK(none.adaptive.epsilon == kProbabilityFloor);
 }
 
 TEST_CASE("operator defaults: those of the structs of options of the SDK are the operators'") {

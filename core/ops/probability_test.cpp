@@ -32,8 +32,8 @@ void add_slope(Trial& t) {
 }
 
 ProbabilityKind every_kind() {
-  return GENERATE(ProbabilityKind::softmax, ProbabilityKind::sparsemax, ProbabilityKind::threshmax,
-                  ProbabilityKind::adaptive, ProbabilityKind::adaptive_paper);
+  return static_cast<ProbabilityKind>(
+      GENERATE(Catch::Generators::range(int64_t{0}, kProbabilityKinds)));
 }
 
 }  // namespace

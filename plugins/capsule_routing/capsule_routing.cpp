@@ -124,6 +124,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       o = attend(c, routed, keys, values, {}, mask, 0, rows);
     } else {
       check_rows(mask, queries);
+      const Tensor scaled = scale(queries, alpha());
       const Tensor sums = p.use_vertical_routing ? sum(c[aggregation], {0}) : Tensor{};
       const int64_t elements = queries.dim(0) * queries.dim(1) * rows * rows;
       const int64_t chunks =
@@ -133,7 +134,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
         return joined(
             end, step,
             [&](int64_t from, int64_t to) {
-              const Tensor bias = route_heads(c, queries.slice(2, from, to), keys, sums);
+              const Tensor bias = route_heads(c, scaled.slice(2, from, to), keys, sums);
               return attend(c, routed.slice(2, from, to), keys, values, bias, mask, from, to);
             },
             begin);
@@ -161,9 +162,9 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
   // Queries q' with alpha q' K^T = A + X: X[l,:] is the capsule of A[0..l,:], alpha g a_l K^T. The agreements of all
   // rounds add up to b[l,i] = u_l . q_i, u = sum of g a M, so that a round is causal attention of u over the queries.
   Tensor route_tokens(Call& c, const Tensor& queries, const Tensor& keys) const {
-    const bool constant = Probability::is_adaptive(routing_prob.kind());
+    const bool constant = is_adaptive(routing_prob.kind());
     // Equal scores: threshmax still divides by its sum plus epsilon.
-    const bool gated = routing_prob.kind() == Probability::Kind::threshmax;
+    const bool gated = routing_prob.kind() == ProbabilityKind::threshmax;
     const double factor = gated ? 0.5 / (0.5 + routing_prob.epsilon()) : 1.0;
     const Tensor m =
         matmul(keys, keys, {.transpose_a = true, .alpha = capsule::kPart * alpha() * alpha()});
@@ -182,13 +183,14 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     return squashed(a, queries, true);
   }
 
-  // What routing between heads adds to the scores of these queries. sums: of the aggregation's columns, or empty.
+  // What routing between heads adds to the scores of these queries, times alpha. sums: of the aggregation's columns,
+  // or empty.
   Tensor route_heads(const Call& c, const Tensor& queries, const Tensor& keys,
                      const Tensor& sums) const {
     return call<capsule::head_capsules>(
         {queries, keys, sums, c[aggregation_bias], c.weight(routing_prob, 0),
          c.weight(aggregation_prob, 0)},
-        {routing_prob, alpha(), p.routing_iterations, p.epsilon, between_heads()});
+        {routing_prob, p.routing_iterations, p.epsilon, between_heads()});
   }
 
   Tensor attend(Call& c, const Tensor& queries, const Tensor& keys, const Tensor& values,

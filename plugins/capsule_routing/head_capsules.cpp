@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "head_capsules.hpp"
 
-#include <algorithm>
+#include <attn/sdk/dispatch.hpp>
+#include <attn/sdk/matmul.hpp>
 
-#include "head_rows.hpp"
+#include <algorithm>
+#include <cmath>
+
+#include "agreement.hpp"
+#include "kernels/rows.hpp"
+
+ATTN_SDK_DISPATCH(capsule, Kernels, kernels)
 
 namespace capsule {
 namespace {
 
 enum Port { kQuery, kKey, kSums, kBias, kRoutingSlope, kSharingSlope };
-enum Attribute { kScale = kRuleAttributes, kIterations, kSquashEpsilon, kAddCapsule };
+enum Attribute { kIterations = kProbabilityAttributes, kSquashEpsilon, kAddCapsule };
 
 struct Extents {
   int64_t b, h, q, k, d;
@@ -19,105 +26,158 @@ Extents extents(const OpCall& c) {
   return {q.shape[0], q.shape[1], q.shape[2], k.shape[2], q.shape[3]};
 }
 
-// c (heads, m, n; dense) (+)= alpha times the products of a (m, k) and b (k, n), one for each head, added to c.
 template <class T>
-struct Product {
-  int64_t heads, m, n, k;
-  double alpha;
-  const T* a;
-  int64_t a_head, a_row, a_col;
-  const T* b;
-  int64_t b_head, b_row, b_col;
-  T* c;
-  int64_t c_head, c_row, c_col;
-  bool add;
+const RowKernels<T>& kernels_of(const char* level) {
+  if constexpr (sizeof(T) == sizeof(float))
+    return kernels(level).f32;
+  else
+    return kernels(level).f64;
+}
 
-  void run(const OpCall& call) const {
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (c_col == 1 || n == 1) {
-        call.kernels().matmul(call.raw().ctx, heads, m, n, k, static_cast<float>(alpha), a, a_head,
-                              a_row, a_col, b, b_head, b_row, b_col, c, c_head, c_row, add);
-        return;
-      }
-    }
-    call.loop(heads * m, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n * k)),
-              [&](int64_t begin, int64_t end, int) {
-                for (int64_t r = begin; r < end; ++r) row(r / m, r % m);
-              });
-  }
-
- private:
-  void row(int64_t h, int64_t i) const {
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = 0;
-      for (int64_t p = 0; p < k; ++p)
-        sum += static_cast<double>(a[h * a_head + i * a_row + p * a_col]) *
-               static_cast<double>(b[h * b_head + p * b_row + j * b_col]);
-      T& to = c[h * c_head + i * c_row + j * c_col];
-      to = (add ? to : T(0)) + static_cast<T>(alpha * sum);
-    }
-  }
+// One matrix for each head.
+template <class T>
+struct Heads {
+  T* data;
+  int64_t head, row, column;
 };
+template <class T>
+Heads<T> heads_of(const attn_view& v, int64_t b) {
+  return {element<T>(v, b), v.stride[1], v.stride[2], v.stride[3]};
+}
+template <class T>
+Heads<T> transposed(const Heads<T>& x) {
+  return {x.data, x.head, x.column, x.row};
+}
 
-// Scores of all heads into `to` (B, H, Q, K), dense.
+// y = a b for each of `heads` heads: (m, k) (k, n). y: column 1.
+template <class T>
+void product(const OpCall& c, int64_t heads, int64_t m, int64_t n, int64_t k,
+             const Heads<const T>& a, const Heads<const T>& b, const Heads<T>& y) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    c.kernels().matmul(c.raw().ctx, heads, m, n, k, 1.0F, a.data, a.head, a.row, a.column, b.data,
+                       b.head, b.row, b.column, y.data, y.head, y.row, 0);
+  } else {
+    constexpr int64_t kRows = 64;  // of a task
+    const int64_t tasks = (m + kRows - 1) / kRows;
+    c.loop(heads * tasks, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t h = task / tasks, i = task % tasks * kRows;
+        matmul_serial<T>(c.kernels(), std::min(kRows, m - i), n, k,
+                         {a.data + h * a.head + i * a.row, a.row, a.column},
+                         {b.data + h * b.head, b.row, b.column},
+                         {y.data + h * y.head + i * y.row, y.row});
+      }
+    });
+  }
+}
+
+// Dense scores (B, H, Q, K) of all heads.
 template <class T>
 void scores(const OpCall& c, T* to) {
   const Extents e = extents(c);
-  const attn_view &q = *c.in(kQuery), &k = *c.in(kKey);
   for (int64_t b = 0; b < e.b; ++b)
-    Product<T>{e.h,
-               e.q,
-               e.k,
-               e.d,
-               c.real(kScale),
-               data<T>(q) + b * q.stride[0],
-               q.stride[1],
-               q.stride[2],
-               q.stride[3],
-               data<T>(k) + b * k.stride[0],
-               k.stride[1],
-               k.stride[3],
-               k.stride[2],
-               to + b * e.h * e.q * e.k,
-               e.q * e.k,
-               e.k,
-               1,
-               false}
-        .run(c);
+    product<T>(c, e.h, e.q, e.k, e.d, heads_of<const T>(*c.in(kQuery), b),
+               transposed(heads_of<const T>(*c.in(kKey), b)),
+               {to + b * e.h * e.q * e.k, e.q * e.k, e.k, 1});
+}
+
+// to += the products of the gradients ds of the scores, or of their transposes, with `other`.
+template <class T>
+void add_products(const OpCall& c, const attn_view* to, const T* ds, const attn_view& other,
+                  bool transpose) {
+  if (!to) return;
+  const Extents e = extents(c);
+  attn_view sum = *to;
+  sum.data = c.scratch_array<T>(static_cast<size_t>(size_of(sum)) + 1);
+  set_dense_strides(sum);
+  for (int64_t b = 0; b < e.b; ++b) {
+    const Heads<const T> s{ds + b * e.h * e.q * e.k, e.q * e.k, e.k, 1};
+    product<T>(c, e.h, sum.shape[2], e.d, other.shape[2], transpose ? transposed(s) : s,
+               heads_of<const T>(other, b), heads_of<T>(sum, b));
+  }
+  StridedRows<2>({to, &sum}).template each<T>(c, [](T& y, T x) { y += x; });
+}
+
+// A view of the same numbers with contiguous columns.
+template <class T>
+attn_view contiguous(const OpCall& c, const attn_view& v) {
+  if (v.stride[3] == 1 || v.shape[3] == 1) return v;
+  attn_view out = v;
+  out.data = c.scratch_array<T>(static_cast<size_t>(size_of(v)) + 1);
+  set_dense_strides(out);
+  StridedRows<2>({&out, &v}).template each<T>(c, [](T& y, T x) { y = x; });
+  return out;
 }
 
 // Memory of one worker.
 template <class T>
 struct Desk {
-  double *gram, *rounds, *gamma, *dgamma, *dgram, *columns;
+  double *gram, *dgram, *gamma, *dgamma, *column;
+  Agreement::Memory rounds;
   T *gamma_t, *mix, *cap, *dcap, *lanes;
 
-  static size_t doubles(const Extents& e, int64_t iterations) {
-    return Agreement::room(e.h, iterations) + static_cast<size_t>(2 * e.h * e.h + 2 * e.h) +
-           ColumnShare<T>::room(e.h);
-  }
-  static size_t numbers(const Extents& e) {
-    return static_cast<size_t>(e.h + e.h * e.h + 2 * e.k + 48 * e.h);
-  }
-  Desk(const Extents& e, int64_t iterations, double* d, T* t) {
-    gram = d, dgram = gram + e.h * e.h, gamma = dgram + e.h * e.h, dgamma = gamma + e.h;
-    columns = dgamma + e.h, rounds = columns + ColumnShare<T>::room(e.h);
-    (void)iterations;
-    gamma_t = t, mix = gamma_t + e.h, cap = mix + e.h * e.h, dcap = cap + e.k, lanes = dcap + e.k;
-  }
+  Desk(Arena& a, const Extents& e, const Agreement& agreement)
+      : gram(a.take<double>(e.h * e.h)),
+        dgram(a.take<double>(e.h * e.h)),
+        gamma(a.take<double>(e.h)),
+        dgamma(a.take<double>(e.h)),
+        column(a.take<double>(7 * e.h)),
+        rounds(agreement.memory(a)),
+        gamma_t(a.take<T>(e.h)),
+        mix(a.take<T>(e.h * e.h)),
+        cap(a.take<T>(e.k)),
+        dcap(a.take<T>(e.k)),
+        lanes(a.take<T>(3 * kLanes * e.h)) {}
 };
 
-// sums and bias of the aggregation, dense; zeros where there is none.
+// share() and share_back() of the kernels for probabilities other than softmax: column by column, in double.
 template <class T>
-struct Aggregation {
-  T *sums, *bias;
-  Aggregation(const OpCall& c, int64_t heads)
-      : sums(c.scratch_array<T>(static_cast<size_t>(2 * heads))), bias(sums + heads) {
-    for (int64_t g = 0; g < heads; ++g) {
-      sums[g] = c.in(kSums) ? data<T>(*c.in(kSums))[g * c.in(kSums)->stride[0]] : T(0);
-      bias[g] = c.in(kBias) ? data<T>(*c.in(kBias))[g * c.in(kBias)->stride[0]] : T(0);
+class ColumnShare {
+ public:
+  ColumnShare(const ProbabilityRows<double>& weigh, int64_t heads, const Sharing<T>& s,
+              double* memory)
+      : weigh_(weigh), n_(heads), s_(s), z_(memory), w_(z_ + n_), dz_(w_ + n_), rest_(dz_ + n_) {}
+
+  void share(const HeadRows<T>& r) {
+    for (int64_t j = 0; j < r.n; ++j) {
+      weigh_column(j);
+      for (int64_t g = 0; g < n_; ++g)
+        r.rows[g * r.stride + j] = static_cast<T>(w_[g]) * s_.cap[j] + (s_.add ? s_.cap[j] : T(0));
     }
   }
+  // Returns the gradient of the slope.
+  double share_back(const HeadRows<const T>& dout, T* dcap, double* totals) {
+    double dslope = 0;
+    for (int64_t j = 0; j < dout.n; ++j) {
+      weigh_column(j);
+      const auto c = static_cast<double>(s_.cap[j]);
+      double total = 0;
+      for (int64_t g = 0; g < n_; ++g) {
+        const auto d = static_cast<double>(dout.rows[g * dout.stride + j]);
+        total += d * (w_[g] + (s_.add ? 1 : 0));
+        w_[g] = d * c;  // of the weight
+      }
+      dslope += weigh_.backward(n_, z_, w_, dz_, rest_);
+      for (int64_t g = 0; g < n_; ++g) {
+        total += dz_[g] * static_cast<double>(s_.sums[g]);
+        totals[g] += dz_[g] * c;
+        totals[n_ + g] += dz_[g];
+      }
+      dcap[j] = static_cast<T>(total);
+    }
+    return dslope;
+  }
+
+ private:
+  void weigh_column(int64_t j) {
+    for (int64_t g = 0; g < n_; ++g)
+      z_[g] = static_cast<double>(s_.cap[j] * s_.sums[g] + s_.bias[g]);
+    weigh_.forward(1, n_, z_, 0, w_, 0);
+  }
+  const ProbabilityRows<double>& weigh_;
+  int64_t n_;
+  const Sharing<T>& s_;
+  double *z_, *w_, *dz_, *rest_;
 };
 
 // What forward and gradient have in common.
@@ -125,46 +185,83 @@ template <class T>
 struct Job {
   Extents e;
   bool shares, add, softmax;
-  Rule routing, sharing;
   Agreement agreement;
-  RowMath<T> math;
-  Aggregation<T> aggregation;
-  T* numbers;
-  double* doubles;
-  int64_t iterations, rows_of_task;
+  ProbabilityRows<double> sharing;
+  const RowKernels<T>& kernels;
+  T *sums, *bias;  // of the aggregation, dense; zeros where there is none
+  WorkerMemory memory;
+  int64_t rows_of_task;
 
   explicit Job(const OpCall& c)
       : e(extents(c)),
         shares(c.in(kSums) != nullptr),
         add(c.flag(kAddCapsule)),
-        softmax(c.integer(kKind) == static_cast<int64_t>(Probability::Kind::softmax)),
-        routing(rule_of(c, c.in(kRoutingSlope))),
-        sharing(rule_of(c, c.in(kSharingSlope))),
-        agreement(routing, e.h, c.integer(kIterations), c.real(kSquashEpsilon)),
-        math(*c.raw().engine),
-        aggregation(c, e.h),
-        iterations(c.integer(kIterations)),
-        rows_of_task(std::max<int64_t>(1, 2 * kGrain / std::max<int64_t>(1, e.h * e.k))) {
-    const auto workers = static_cast<size_t>(c.concurrency());
-    numbers = c.scratch_array<T>(workers * Desk<T>::numbers(e));
-    doubles = c.scratch_array<double>(workers * Desk<T>::doubles(e, iterations));
+        softmax(probability_options(c).kind == ProbabilityKind::softmax),
+        agreement(c, c.in(kRoutingSlope), e.h, c.integer(kIterations), c.real(kSquashEpsilon)),
+        sharing(c, c.in(kSharingSlope)),
+        kernels(kernels_of<T>(c.raw().engine->cpu_level())),
+        sums(c.scratch_array<T>(static_cast<size_t>(2 * e.h))),
+        bias(sums + e.h),
+        memory(c, [&](Arena& a) { Desk<T>(a, e, agreement); }),
+        rows_of_task(std::max<int64_t>(1, 8192 / std::max<int64_t>(1, e.h * e.k))) {
+    for (int64_t g = 0; g < e.h; ++g) {
+      sums[g] = c.in(kSums) ? *element<T>(*c.in(kSums), g) : T(0);
+      bias[g] = c.in(kBias) ? *element<T>(*c.in(kBias), g) : T(0);
+    }
   }
-  [[nodiscard]] Desk<T> desk(int worker) const {
-    const auto w = static_cast<size_t>(worker);
-    return Desk<T>(e, iterations, doubles + w * Desk<T>::doubles(e, iterations),
-                   numbers + w * Desk<T>::numbers(e));
+  // f(desk, row) for the queries of all examples.
+  template <class F>
+  void each_row(const OpCall& c, F&& f) const {
+    c.loop(e.b * e.q, rows_of_task, [&](int64_t begin, int64_t end, int worker) {
+      Arena arena = memory[worker];
+      const Desk<T> desk(arena, e, agreement);
+      for (int64_t row = begin; row < end; ++row) f(desk, row);
+    });
   }
-  // The rows of query i of example b.
-  [[nodiscard]] HeadRowsOf<T> rows(T* scores, int64_t row) const {
+  // The scores of one query.
+  [[nodiscard]] HeadRows<T> rows(T* scores, int64_t row) const {
     const int64_t b = row / e.q, i = row % e.q;
     return {e.h, e.k, e.q * e.k, scores + b * e.h * e.q * e.k + i * e.k};
   }
+  [[nodiscard]] Sharing<T> sharing_of(const Desk<T>& d) const { return {d.cap, sums, bias, add}; }
+
   // cap of these rows, and gamma.
-  void capsule(const HeadRowsOf<T>& r, const Desk<T>& d) const {
-    math.gram(r, d.gram);
+  void capsule(const HeadRows<T>& r, const Desk<T>& d) const {
+    kernels.gram(r, d.gram);
+    double squares = 0;
+    for (int64_t h = 0; h < e.h; ++h) squares += d.gram[h * e.h + h];
+    // Squares of scores beyond 1e19 leave the range of float; `reference` sums up in double.
+    if (!std::isfinite(squares)) kernels_of<T>("reference").gram(r, d.gram);
     agreement.forward(d.gram, d.rounds, d.gamma);
     for (int64_t h = 0; h < e.h; ++h) d.gamma_t[h] = static_cast<T>(d.gamma[h]);
-    math.combine(r, d.gamma_t, d.cap);
+    kernels.combine(r, d.gamma_t, d.cap);
+  }
+  // The rows of one query become what every head is given.
+  void share(const HeadRows<T>& r, const Desk<T>& d) const {
+    const Sharing<T> s = sharing_of(d);
+    if (softmax)
+      kernels.share(r, s);
+    else
+      ColumnShare<T>(sharing, e.h, s, d.column).share(r);
+  }
+  // The scores of one query become their gradient; dout: that of the output. total: sums, bias, both slopes.
+  void gradient(const HeadRows<T>& r, const Desk<T>& d, const HeadRows<const T>& dout,
+                double* total) const {
+    const Sharing<T> s = sharing_of(d);
+    capsule(r, d);
+    if (!shares)
+      std::copy_n(dout.rows, e.k, d.dcap);
+    else if (softmax)
+      kernels.share_back(dout, s, d.dcap, total, d.lanes);
+    else
+      total[2 * e.h + 1] =
+          ColumnShare<T>(sharing, e.h, s, d.column).share_back(dout, d.dcap, total);
+    kernels.dots(r, d.dcap, d.dgamma);
+    total[2 * e.h] = agreement.backward(d.gram, d.rounds, d.dgamma, d.dgram);
+    for (int64_t i = 0; i < e.h; ++i)
+      for (int64_t j = 0; j < e.h; ++j)
+        d.mix[i * e.h + j] = static_cast<T>(d.dgram[i * e.h + j] + d.dgram[j * e.h + i]);
+    kernels.mix(r, d.gamma_t, d.dcap, d.mix, d.lanes);
   }
 };
 
@@ -174,23 +271,9 @@ T* scores_memory(const OpCall& c) {
   return c.scratch_array<T>(static_cast<size_t>(e.b * e.h * e.q * e.k) + 1);
 }
 
-// The outputs' gradient with contiguous columns.
-template <class T>
-attn_view contiguous(const OpCall& c, const attn_view& v) {
-  if (v.stride[3] == 1 || v.shape[3] == 1) return v;
-  attn_view out = v;
-  out.data = c.scratch_array<T>(static_cast<size_t>(size_of(v)) + 1);
-  set_dense_strides(out);
-  for (int64_t r = 0; r < Rows{v}.count(); ++r)
-    for (int64_t j = 0; j < v.shape[3]; ++j)
-      Rows{out}.at<T>(r)[j] = Rows{v}.at<T>(r)[j * v.stride[3]];
-  return out;
-}
-
 template <class T>
 void add_vector(const attn_view* to, const double* from, int64_t n) {
-  if (!to) return;
-  for (int64_t i = 0; i < n; ++i)
+  for (int64_t i = 0; to && i < n; ++i)
     data<T>(*to)[to->rank ? i * to->stride[0] : 0] += static_cast<T>(from[i]);
 }
 
@@ -214,9 +297,8 @@ void head_capsules::shape(OpCall c) {
   check_vector(c, kBias, "bias", e.h);
   check_vector(c, kRoutingSlope, "the slope of routing", 1);
   check_vector(c, kSharingSlope, "the slope of sharing", 1);
-  if (c.integer(kKind) < 0 ||
-      c.integer(kKind) > static_cast<int64_t>(Probability::Kind::adaptive_paper))
-    fail("probability kind %lld is unknown", static_cast<long long>(c.integer(kKind)));
+  if (c.integer(0) < 0 || c.integer(0) >= kProbabilityKinds)
+    fail("probability kind %lld is unknown", static_cast<long long>(c.integer(0)));
   if (c.integer(kIterations) < 1) fail("iterations must be positive");
   c.out_shape(0, q.dtype, {e.b, c.in(kSums) ? e.h : 1, e.q, e.k});
 }
@@ -224,23 +306,16 @@ void head_capsules::shape(OpCall c) {
 template <class T>
 void head_capsules::forward(OpCall c) {
   const Job<T> job(c);
-  const Extents& e = job.e;
   T* out = data<T>(*c.out(0));
   T* memory = job.shares ? out : scores_memory<T>(c);
   scores<T>(c, memory);
-  c.loop(e.b * e.q, job.rows_of_task, [&](int64_t begin, int64_t end, int worker) {
-    const Desk<T> d = job.desk(worker);
-    for (int64_t row = begin; row < end; ++row) {
-      const HeadRowsOf<T> r = job.rows(memory, row);
-      job.capsule(r, d);
-      const T *sums = job.aggregation.sums, *bias = job.aggregation.bias;
-      if (!job.shares)
-        std::copy_n(d.cap, e.k, out + row * e.k);
-      else if (job.softmax)
-        job.math.share(r, d.cap, sums, bias, job.add);
-      else
-        ColumnShare<T>(job.sharing, e.h, d.columns).share(r, d.cap, sums, bias, job.add);
-    }
+  job.each_row(c, [&](const Desk<T>& d, int64_t row) {
+    const HeadRows<T> r = job.rows(memory, row);
+    job.capsule(r, d);
+    if (job.shares)
+      job.share(r, d);
+    else
+      std::copy_n(d.cap, r.n, out + row * r.n);
   });
 }
 
@@ -252,34 +327,13 @@ void head_capsules::vjp(OpCall c) {
   const attn_view dout = contiguous<T>(c, *c.dout(0));
   T* memory = scores_memory<T>(c);
   scores<T>(c, memory);
-  // One line of totals a query, added up in their order: sums, bias, slopes.
+  // One line of totals a query, added up in their order.
   const int64_t line = 2 * e.h + 2, lines = e.b * e.q;
   double* totals = c.scratch_array<double>(static_cast<size_t>(line * lines) + 1);
-  c.loop(lines, job.rows_of_task, [&](int64_t begin, int64_t end, int worker) {
-    const Desk<T> d = job.desk(worker);
-    for (int64_t row = begin; row < end; ++row) {
-      const HeadRowsOf<T> r = job.rows(memory, row);
-      double* total = totals + row * line;
-      std::fill_n(total, line, 0.0);
-      job.capsule(r, d);
-      const T* dy = data<T>(dout) + row / e.q * dout.stride[0] + row % e.q * dout.stride[2];
-      const T *sums = job.aggregation.sums, *bias = job.aggregation.bias;
-      if (!job.shares)
-        std::copy_n(dy, e.k, d.dcap);
-      else if (job.softmax)
-        job.math.share_back(r, d.cap, sums, bias, job.add, dy, dout.stride[1], d.dcap, total,
-                            d.lanes);
-      else
-        total[2 * e.h + 1] =
-            ColumnShare<T>(job.sharing, e.h, d.columns)
-                .share_back(r, d.cap, sums, bias, job.add, dy, dout.stride[1], d.dcap, total);
-      job.math.dots(r, d.dcap, d.dgamma);
-      total[2 * e.h] = job.agreement.backward(d.gram, d.rounds, d.dgamma, d.dgram);
-      for (int64_t i = 0; i < e.h; ++i)
-        for (int64_t j = 0; j < e.h; ++j)
-          d.mix[i * e.h + j] = static_cast<T>(d.dgram[i * e.h + j] + d.dgram[j * e.h + i]);
-      job.math.mix(r, d.gamma_t, d.dcap, d.mix, d.lanes);
-    }
+  std::fill_n(totals, line * lines + 1, 0.0);
+  job.each_row(c, [&](const Desk<T>& d, int64_t row) {
+    const T* dy = data<T>(dout) + row / e.q * dout.stride[0] + row % e.q * dout.stride[2];
+    job.gradient(job.rows(memory, row), d, {e.h, e.k, dout.stride[1], dy}, totals + row * line);
   });
   for (int64_t row = 1; row < lines; ++row)
     for (int64_t i = 0; i < line; ++i) totals[i] += totals[row * line + i];
@@ -289,42 +343,8 @@ void head_capsules::vjp(OpCall c) {
     add_vector<T>(c.din(kRoutingSlope), totals + 2 * e.h, 1);
     add_vector<T>(c.din(kSharingSlope), totals + 2 * e.h + 1, 1);
   }
-  const attn_view &q = *c.in(kQuery), &k = *c.in(kKey);
-  const double alpha = c.real(kScale);
-  for (int64_t b = 0; b < e.b; ++b) {
-    const T* ds = memory + b * e.h * e.q * e.k;
-    if (const attn_view* dq = c.din(kQuery))
-      Product<T>{e.h,
-                 e.q,
-                 e.d,
-                 e.k,
-                 alpha,
-                 ds,
-                 e.q * e.k,
-                 e.k,
-                 1,
-                 data<T>(k) + b * k.stride[0],
-                 k.stride[1],
-                 k.stride[2],
-                 k.stride[3],
-                 data<T>(*dq) + b * dq->stride[0],
-                 dq->stride[1],
-                 dq->stride[2],
-                 dq->stride[3],
-                 true}
-          .run(c);
-    if (const attn_view* dk = c.din(kKey))
-      Product<T>{e.h,           e.k,
-                 e.d,           e.q,
-                 alpha,         ds,
-                 e.q * e.k,     1,
-                 e.k,           data<T>(q) + b * q.stride[0],
-                 q.stride[1],   q.stride[2],
-                 q.stride[3],   data<T>(*dk) + b * dk->stride[0],
-                 dk->stride[1], dk->stride[2],
-                 dk->stride[3], true}
-          .run(c);
-  }
+  add_products<T>(c, c.din(kQuery), memory, *c.in(kKey), false);
+  add_products<T>(c, c.din(kKey), memory, *c.in(kQuery), true);
 }
 
 attn_cost head_capsules::cost(OpCall c) {

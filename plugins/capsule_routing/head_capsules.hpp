@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Routing between heads. For query i the votes are the score rows A[h,i,:] of all heads; their capsule is
+// Routing between heads. For query i the votes are the score rows A[h,i,:] = q_hi K_h^T of all heads; their capsule is
 // cap[i,:] = sum_h gamma_h A[h,i,:], gamma from the Gram matrix of the H rows. With an aggregation, head g is given
 // P_g(cap sums_g + bias_g) cap, a probability over the heads at every (i, j); without one all heads are given cap.
 //
@@ -12,18 +12,18 @@
 
 #include <attn/sdk/plugin.hpp>
 
-#include "agreement.hpp"
-
 namespace capsule {
+
+using namespace attn::sdk;
 
 struct head_capsules {
   static constexpr const char* name = "capsule_routing.head_capsules";
   static constexpr const char* doc =
       "what routing between heads adds to the scores of q (B, H, Q, D) and k (B, H, K, D)";
   static constexpr uint32_t version = 1, inputs = 6, outputs = 1, required = 0b11;
-  static constexpr auto attributes = probability_attributes(
-      real_attribute("scale", 1.0), int_attribute("iterations", 3),
-      real_attribute("squash_epsilon", 1e-8), bool_attribute("add_capsule", false));
+  static constexpr auto attributes =
+      probability_attributes(int_attribute("iterations", 3), real_attribute("squash_epsilon", 1e-8),
+                             bool_attribute("add_capsule", false));
 
   static void shape(OpCall c);
   template <class T>

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
+#include <attn/sdk/strided.hpp>
+#include <attn/sdk/worker_memory.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -17,8 +19,8 @@ namespace capsule {
 
 using namespace attn::sdk;
 
-// Products with M are taken 2^-60 times as large, and counted so: |alpha a K^T|^2 of numbers of 1e15 would leave the range
-// of float, where a power of two changes no digit.
+// Products with M are taken 2^-60 times as large, and counted so: |alpha a K^T|^2 of numbers of 1e15 would leave the
+// range of float, where a power of two changes no digit.
 constexpr double kPart = 0x1p-60;
 
 // squash(s) = factor * s: n2 / ((1 + n2) sqrt(n2 + eps)), n2 = |s|^2 (eq. 1).
@@ -27,24 +29,6 @@ inline double squash_factor(double n2, double eps) { return n2 / ((1 + n2) * std
 inline double squash_slope(double n2, double eps) {
   const double root = std::sqrt(n2 + eps);
   return 1 / ((1 + n2) * (1 + n2) * root) - n2 / (2 * (1 + n2) * (n2 + eps) * root);
-}
-
-// Rows of a tensor of rank 4, counted over its first three axes.
-struct Rows {
-  const attn_view& v;
-  [[nodiscard]] int64_t count() const { return v.shape[0] * v.shape[1] * v.shape[2]; }
-  template <class T>
-  [[nodiscard]] T* at(int64_t r) const {
-    const int64_t i = r % v.shape[2], h = r / v.shape[2] % v.shape[1],
-                  b = r / v.shape[2] / v.shape[1];
-    return data<T>(v) + b * v.stride[0] + h * v.stride[1] + i * v.stride[2];
-  }
-};
-
-constexpr int64_t kGrain = 4096;  // elements of a task
-
-inline int64_t rows_of_task(const attn_view& v) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(v.shape[3], 1));
 }
 
 // y_l = (x_0 + ... + x_l) * factor, divided by l + 1 when averaged: the first round, where all tokens count alike.
@@ -78,29 +62,26 @@ struct prefix {
   // Sums run in double. back: the transposed map, from the last position to the first, added to `to`.
   template <class T>
   static void run(const OpCall& c, const attn_view& from, const attn_view& to, bool back) {
-    const int64_t length = from.shape[2], size = from.shape[3];
+    const int64_t heads = from.shape[1], length = from.shape[2], size = from.shape[3];
     const double factor = c.real(1);
     const bool average = c.flag(0);
-    double* sums = c.scratch_array<double>(static_cast<size_t>(size * c.concurrency()) + 1);
-    c.loop(from.shape[0] * from.shape[1], 1, [&](int64_t begin, int64_t end, int worker) {
-      double* sum = sums + worker * size;
+    const WorkerMemory memory(c, [&](Arena& a) { a.take<double>(size); });
+    c.loop(from.shape[0] * heads, 1, [&](int64_t begin, int64_t end, int worker) {
+      double* sums = memory[worker].take<double>(size);
       for (int64_t n = begin; n < end; ++n) {
-        std::fill_n(sum, size, 0.0);
+        std::fill_n(sums, size, 0.0);
         for (int64_t step = 0; step < length; ++step) {
           const int64_t l = back ? length - 1 - step : step;
-          const T* x = Rows{from}.at<T>(n * length + l);
-          T* y = Rows{to}.at<T>(n * length + l);
           const double w = average ? factor / static_cast<double>(l + 1) : factor;
-          const int64_t sx = from.stride[3], sy = to.stride[3];
-          for (int64_t j = 0; j < size; ++j) {
-            if (back) {
-              sum[j] += w * static_cast<double>(x[j * sx]);
-              y[j * sy] += static_cast<T>(sum[j]);
-            } else {
-              sum[j] += static_cast<double>(x[j * sx]);
-              y[j * sy] = static_cast<T>(w * sum[j]);
-            }
-          }
+          for_line(
+              size,
+              [&](double& sum, T x, T& y) {
+                const auto value = static_cast<double>(x);
+                sum += back ? w * value : value;
+                y = back ? y + static_cast<T>(sum) : static_cast<T>(w * sum);
+              },
+              Line<double>{sums, 1}, line<T>(from, n / heads, n % heads, l),
+              line<T>(to, n / heads, n % heads, l));
         }
       }
     });
@@ -108,7 +89,7 @@ struct prefix {
 };
 
 // base + g x with the squash factor g of n2 = a . a M; am = kPart a M. x is a M (what the next round's agreements add
-// up), or a in the last round, where row 0 becomes 2 base: the first position keeps its own scores, which so count twice.
+// up), or a in the last round, where row 0 becomes 2 base: the first position keeps its own scores, which count twice.
 struct squash {
   static constexpr const char* name = "capsule_routing.squash";
   static constexpr const char* doc = "base plus squashed a, or squashed am: one round of routing";
@@ -128,48 +109,42 @@ struct squash {
   }
   template <class T>
   static void forward(OpCall c) {
-    const attn_view &a = *c.in(0), &am = *c.in(1), &y = *c.out(0);
-    const attn_view* base = c.in(2);
-    const attn_view& x = c.flag(1) ? a : am;
+    const bool last = c.flag(1);
     const double eps = c.real(0);
-    const int64_t size = a.shape[3];
-    c.loop(Rows{a}.count(), rows_of_task(a), [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) {
-        const T* pb = base ? Rows{*base}.at<T>(r) : nullptr;
-        const T* px = Rows{x}.at<T>(r);
-        T* py = Rows{y}.at<T>(r);
-        const bool raw = c.flag(1) && r % a.shape[2] == 0;
-        const double n2 = dot<T>(a, am, r) / kPart;
-        const T g =
-            raw ? T(0) : static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c));
-        for (int64_t j = 0; j < size; ++j) {
-          const T b = pb ? pb[j * base->stride[3]] : T(0);
-          py[j * y.stride[3]] = raw ? 2 * b : b + g * px[j * x.stride[3]];
-        }
+    const StridedRows<4> rows({c.out(0), c.in(0), c.in(1), c.in(2)});
+    rows.run(c, [&](const auto& at, int64_t r) {
+      const Line<T> y = rows.line<T>(0, at), a = rows.line<T>(1, at), am = rows.line<T>(2, at),
+                    base = rows.line<T>(3, at);
+      const bool raw = last && r % c.in(0)->shape[2] == 0;
+      const double n2 = dot(rows.length(), a, am) / kPart;
+      const T g = raw ? T(0) : static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c));
+      const Line<T> x = last ? a : am;
+      for (int64_t j = 0; j < rows.length(); ++j) {
+        const T b = base.data ? base[j] : T(0);
+        y[j] = raw ? 2 * b : b + g * x[j];
       }
     });
   }
   template <class T>
   static void vjp(OpCall c) {
     if (!c.dout(0)) return;
-    const attn_view &a = *c.in(0), &am = *c.in(1), &dy = *c.dout(0);
-    const attn_view *da = c.din(0), *dam = c.din(1), *dbase = c.din(2);
     const bool last = c.flag(1);
-    const attn_view& x = last ? a : am;
-    const attn_view* dx = last ? da : dam;
     const double eps = c.real(0);
-    c.loop(Rows{a}.count(), rows_of_task(a), [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) {
-        const bool raw = last && r % a.shape[2] == 0;
-        if (dbase) add(*dbase, dy, r, raw ? T(2) : T(1));
-        if (raw) continue;
-        const double n2 = dot<T>(a, am, r) / kPart;
-        if (dx) add(*dx, dy, r, static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c)));
-        if (n2 < 0) continue;
-        const T dn2 = static_cast<T>(dot<T>(dy, x, r) / unit(c) * squash_slope(n2, eps) / kPart);
-        if (da) add(*da, am, r, dn2);
-        if (dam) add(*dam, a, r, dn2);
-      }
+    const StridedRows<6> rows({c.dout(0), c.in(0), c.in(1), c.din(0), c.din(1), c.din(2)});
+    rows.run(c, [&](const auto& at, int64_t r) {
+      const Line<T> dy = rows.line<T>(0, at), a = rows.line<T>(1, at), am = rows.line<T>(2, at),
+                    da = rows.line<T>(3, at), dam = rows.line<T>(4, at);
+      const int64_t n = rows.length();
+      const bool raw = last && r % c.in(0)->shape[2] == 0;
+      add(n, rows.line<T>(5, at), raw ? T(2) : T(1), dy);
+      if (raw) return;
+      const double n2 = dot(n, a, am) / kPart;
+      add(n, last ? da : dam, static_cast<T>(squash_factor(n2 < 0 ? 0 : n2, eps) / unit(c)), dy);
+      if (n2 < 0) return;
+      const T dn2 =
+          static_cast<T>(dot(n, dy, last ? a : am) / unit(c) * squash_slope(n2, eps) / kPart);
+      add(n, da, dn2, am);
+      add(n, dam, dn2, a);
     });
   }
   static attn_cost cost(OpCall c) {
@@ -181,18 +156,18 @@ struct squash {
   // How large x is taken.
   static double unit(const OpCall& c) { return c.flag(1) ? 1 : kPart; }
   template <class T>
-  static double dot(const attn_view& x, const attn_view& y, int64_t r) {
-    const T *px = Rows{x}.at<T>(r), *py = Rows{y}.at<T>(r);
+  static double dot(int64_t n, Line<T> x, Line<T> y) {
     double sum = 0;
-    for (int64_t j = 0; j < x.shape[3]; ++j)
-      sum += static_cast<double>(px[j * x.stride[3]]) * static_cast<double>(py[j * y.stride[3]]);
+    for_line(
+        n, [&](T a, T b) { sum += static_cast<double>(a) * static_cast<double>(b); }, x, y);
     return sum;
   }
+  // y += factor x; y may be absent.
   template <class T>
-  static void add(const attn_view& to, const attn_view& from, int64_t r, T factor) {
-    T* y = Rows{to}.at<T>(r);
-    const T* x = Rows{from}.at<T>(r);
-    for (int64_t j = 0; j < to.shape[3]; ++j) y[j * to.stride[3]] += factor * x[j * from.stride[3]];
+  static void add(int64_t n, Line<T> y, T factor, Line<T> x) {
+    if (y.data)
+      for_line(
+          n, [&](T& to, T from) { to += factor * from; }, y, x);
   }
 };
 

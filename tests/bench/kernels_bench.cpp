@@ -204,11 +204,8 @@ struct AttentionData {
     a.v.data = v.data();
     a.scale = 0.125f;
     a.causal = s.causal;
-    a.kind = s.kind;
+    a.probability = kernels::ProbabilityArgs<float>({.kind = s.kind});
     a.dropout = s.dropout;
-    const float c[5] = {-1.791f, 4.917f, -2.3f, 0.481f, -0.037f};
-    a.polynomial_size = 5;
-    std::copy(c, c + 5, a.polynomial);
   }
   Floats q, k, v, o, saved;
   kernels::AttentionArgs<float> a{};

@@ -71,7 +71,7 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
     z[j] += bias;
     if (z[j] < floor) z[j] = floor;
   }
-  s.row = probability(a, end - begin, z + begin, w + begin);
+  s.row = probability(a.probability, end - begin, z + begin, w + begin);
   return s;
 }
 
@@ -170,8 +170,9 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         }
         if (grads.rest_sum != nullptr) grads.rest_sum[row] += rest;
       } else {
-        const T dslope = probability_backward(a, s.row, end - begin, z + begin, w + begin,
-                                              dw + begin, dz + begin, scratch + 4 * a.keys);
+        const T dslope =
+            probability_backward(a.probability, s.row, end - begin, z + begin, w + begin,
+                                 dw + begin, dz + begin, scratch + 4 * a.keys);
         if (grads.dslope != nullptr) *grads.dslope += dslope;
       }
       for (int64_t j = begin; j < end; ++j) {

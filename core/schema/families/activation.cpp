@@ -102,8 +102,9 @@ std::vector<double> constants_of(std::string_view name, K kind, const Options& o
     case K::squash:
       return {options.real("epsilon")};
     case K::adaptive: {
-      const Adaptive a = resolve_adaptive(options);
-      std::vector<double> constants = {a.min_temp, a.max_temp, a.entropy_threshold, a.epsilon};
+      const ResolvedProbability a = resolve_adaptive(options);
+      const ProbabilityOptions& o = a.options;
+      std::vector<double> constants = {o.min_temp, o.max_temp, o.entropy_threshold, o.epsilon};
       constants.insert(constants.end(), a.coefficients.begin(), a.coefficients.end());
       return constants;
     }
@@ -172,7 +173,7 @@ ResolvedActivation resolve_activation(const Json& given_name, const Json& given)
   resolved.kind = static_cast<K>(member.kind);
   resolved.constants = constants_of(member.name, resolved.kind, options);
   if (resolved.kind == K::adaptive &&
-      resolve_adaptive(options).kind == ProbabilityKind::adaptive_paper)
+      resolve_adaptive(options).options.kind == ProbabilityKind::adaptive_paper)
     resolved.kind = K::adaptive_paper;
   if (options.has("axis")) {
     resolved.axis.reset();

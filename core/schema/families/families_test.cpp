@@ -57,9 +57,9 @@ Component activation(const Json& name, const Json& options = nullptr,
 }  // namespace
 
 TEST_CASE("families: probability types") {
-  CHECK(resolve_probability("SoftMax", nullptr).kind == ProbabilityKind::softmax);
-  CHECK(resolve_probability("Thresh_Max", nullptr).kind == ProbabilityKind::threshmax);
-  CHECK(resolve_probability("adaptive_softmax", nullptr).kind == ProbabilityKind::adaptive);
+  CHECK(resolve_probability("SoftMax", nullptr).options.kind == ProbabilityKind::softmax);
+  CHECK(resolve_probability("Thresh_Max", nullptr).options.kind == ProbabilityKind::threshmax);
+  CHECK(resolve_probability("adaptive_softmax", nullptr).options.kind == ProbabilityKind::adaptive);
   CHECK_THROWS_WITH(resolve_probability("Routing", nullptr),
                     "Probability type 'Routing' is not supported by attention layers");
   CHECK_THROWS_WITH(resolve_probability("soft", nullptr), "Unknown probability type 'soft'");
@@ -144,7 +144,7 @@ TEST_CASE("families: adaptive") {
   CHECK(c.attributes[6].u.fs[1] == 2.5);
   CHECK(
       resolve_probability("adaptive", Json{{"polynomial_coeffs", Json::list({})}, {"eps", nullptr}})
-          .adaptive.coefficients.size() == 5);
+          .coefficients.size() == 5);
   for (const Json& options :
        {Json{{"min_temp", 2.0}}, Json{{"max_temp", 0.05}}, Json{{"eps", 0}}, Json{{"eps", "x"}},
         Json{{"entropy_threshold", -1}}, Json{{"polynomial_coeffs", 3}},

@@ -51,7 +51,7 @@ struct Option {
   const char* name;
   OptionKind kind;
   Range range = Range::any;
-  const char* def = "null";  // JSON text; what holds when the option is absent
+  std::string def = "null";  // JSON text; what holds when the option is absent
   bool nullable = false;
   std::vector<const char*> choices{};
   bool required = false;

@@ -17,6 +17,21 @@ using K = ProbabilityKind;
 constexpr int kScoreRank = 4;
 constexpr double kSlopePenalty = -1e-4;
 constexpr std::pair<double, double> kSlopeInterval{1.0, 50.0};
+constexpr ProbabilityOptions kDefaults;
+
+std::string text(double x) { return Json(x).dump(); }
+
+// Options of a config; a kind that is not named here has its axis.
+std::vector<Option> options_of(K kind) {
+  switch (kind) {
+    case K::threshmax:
+      return threshmax_options();
+    case K::adaptive:
+      return adaptive_options();
+    default:
+      return {{"axis", kind == K::softmax ? OptionKind::axes : OptionKind::axis, Range::any, "-1"}};
+  }
+}
 
 const Names& refused() {
   static const Names names = {"routing", "deterministic_routing", "hierarchical",
@@ -48,8 +63,8 @@ std::vector<std::int64_t> score_axes(const Options& options, std::string_view na
 
 std::vector<Option> threshmax_options() {
   return {{"axis", OptionKind::axis, Range::any, "-1"},
-          {"slope", OptionKind::real, Range::positive, "10.0"},
-          {"epsilon", OptionKind::real, Range::positive, "1e-12"},
+          {"slope", OptionKind::real, Range::positive, text(kDefaults.slope)},
+          {"epsilon", OptionKind::real, Range::positive, text(default_epsilon(K::threshmax))},
           {"trainable_slope", OptionKind::boolean, Range::any, "false"},
           {"slope_initializer", OptionKind::initializer, Range::any, "\"ones\""},
           {"slope_regularizer", OptionKind::regularizer, Range::any, "null", true},
@@ -58,29 +73,29 @@ std::vector<Option> threshmax_options() {
 
 std::vector<Option> adaptive_options() {
   return {{"form", OptionKind::text, Range::any, "\"keras\"", false, {"keras", "paper"}},
-          {"min_temp", OptionKind::real, Range::positive, "0.1"},
-          {"max_temp", OptionKind::real, Range::positive, "1.0"},
-          {"entropy_threshold", OptionKind::real, Range::not_negative, "0.5"},
+          {"min_temp", OptionKind::real, Range::positive, text(kDefaults.min_temp)},
+          {"max_temp", OptionKind::real, Range::positive, text(kDefaults.max_temp)},
+          {"entropy_threshold", OptionKind::real, Range::not_negative,
+           text(kDefaults.entropy_threshold)},
           {"eps", OptionKind::real, Range::positive, "null", true},
           // Empty: those of the form.
           {"polynomial_coeffs", OptionKind::reals, Range::any, "[]"}};
 }
 
 const Family& probabilities() {
-  static const Family family{
-      "Probability type",
-      "probability type",
-      true,
-      {{"softmax",
-        {},
-        static_cast<int>(K::softmax),
-        {{"axis", OptionKind::axes, Range::any, "-1"}}},
-       {"sparsemax",
-        {},
-        static_cast<int>(K::sparsemax),
-        {{"axis", OptionKind::axis, Range::any, "-1"}}},
-       {"threshmax", {"thresh_max"}, static_cast<int>(K::threshmax), threshmax_options()},
-       {"adaptive", {"adaptive_softmax"}, static_cast<int>(K::adaptive), adaptive_options()}}};
+  static const Family family = [] {
+    Family f{"Probability type", "probability type", true};
+    const auto add = [&](K kind, const char* name, const char* alias) {
+      if (name == nullptr) return;
+      FamilyMember& m = f.members.emplace_back(
+          FamilyMember{.name = name, .kind = static_cast<int>(kind), .options = options_of(kind)});
+      if (alias != nullptr) m.aliases.push_back(alias);
+    };
+#define ATTN_ADD(kind, number, name, alias) add(K::kind, name, alias);
+    ATTN_PROBABILITIES(ATTN_ADD)
+#undef ATTN_ADD
+    return f;
+  }();
   return family;
 }
 
@@ -126,65 +141,63 @@ WeightDeclaration declare_slope(const Slope& slope, std::string name) {
   return weight;
 }
 
-Adaptive resolve_adaptive(const Options& options) {
-  Adaptive adaptive;
-  adaptive.kind = options.value("form").as_string() == "paper" ? K::adaptive_paper : K::adaptive;
+ResolvedProbability resolve_adaptive(const Options& options) {
+  ResolvedProbability resolved;
+  ProbabilityOptions& o = resolved.options;
+  o.kind = options.value("form").as_string() == "paper" ? K::adaptive_paper : K::adaptive;
   for (const char* option : {"min_temp", "max_temp", "eps"}) {
-    if (adaptive.kind == K::adaptive || !options.given(option) || options.value(option).is_null())
+    if (o.kind == K::adaptive || !options.given(option) || options.value(option).is_null())
       continue;
     options.fail(option, "must be left out where form is 'paper', which does not use it");
   }
-  adaptive.min_temp = options.real("min_temp");
-  adaptive.max_temp = options.real("max_temp");
-  if (adaptive.max_temp < adaptive.min_temp) {
+  o.min_temp = options.real("min_temp");
+  o.max_temp = options.real("max_temp");
+  if (o.max_temp < o.min_temp) {
     options.fail(options.given("max_temp") ? "max_temp" : "min_temp",
                  "must keep min_temp <= max_temp");
   }
-  adaptive.entropy_threshold = options.real("entropy_threshold");
+  o.entropy_threshold = options.real("entropy_threshold");
   const Json eps = options.value("eps");
-  if (!eps.is_null()) adaptive.epsilon = eps.to_double();
+  o.epsilon = eps.is_null() ? default_epsilon(o.kind) : eps.to_double();
   const Json coefficients = options.value("polynomial_coeffs");
-  for (const Json& c : coefficients.as_list()) adaptive.coefficients.push_back(c.to_double());
-  if (adaptive.coefficients.empty()) {
-    const auto own = default_polynomial(adaptive.kind);
-    adaptive.coefficients.assign(own.begin(), own.end());
+  for (const Json& c : coefficients.as_list()) resolved.coefficients.push_back(c.to_double());
+  if (resolved.coefficients.empty()) {
+    const auto own = default_polynomial(o.kind);
+    resolved.coefficients.assign(own.begin(), own.end());
   }
-  return adaptive;
+  return resolved;
 }
 
 ResolvedProbability resolve_probability(std::string_view name, const Json& given,
                                         bool axis_forced) {
   const FamilyMember& member = find_probability(name);
   const Options options(probabilities(), member, name, given);
+  const auto kind = static_cast<K>(member.kind);
+  if (kind == K::adaptive) return resolve_adaptive(options);
   ResolvedProbability resolved;
-  resolved.kind = static_cast<K>(member.kind);
-  if (options.has("axis") && !axis_forced) resolved.axes = score_axes(options, name);
-  if (resolved.kind == K::threshmax) {
-    resolved.epsilon = options.real("epsilon");
+  resolved.options.kind = kind;
+  if (!axis_forced) resolved.axes = score_axes(options, name);
+  if (kind == K::threshmax) {
+    resolved.options.epsilon = options.real("epsilon");
     resolved.slope = resolve_slope(options);
-  }
-  if (resolved.kind == K::adaptive) {
-    resolved.adaptive = resolve_adaptive(options);
-    resolved.kind = resolved.adaptive.kind;
   }
   return resolved;
 }
 
 Component probability_component(const ResolvedProbability& resolved) {
+  const ProbabilityOptions& o = resolved.options;
   Component component;
   component.slots = kProbabilitySlots;
   if (resolved.axes != std::vector<std::int64_t>{-1}) component.flags = ATTN_COMPONENT_OTHER_AXIS;
-  const bool adaptive = is_adaptive(resolved.kind);
-  component.add(static_cast<std::int64_t>(resolved.kind));
+  component.add(static_cast<std::int64_t>(o.kind));
   component.add(resolved.axes);
-  component.add(adaptive ? resolved.adaptive.epsilon : resolved.epsilon);
-  component.add(resolved.adaptive.min_temp);
-  component.add(resolved.adaptive.max_temp);
-  component.add(resolved.adaptive.entropy_threshold);
-  component.add(resolved.adaptive.coefficients);
-  if (resolved.kind == K::threshmax) {
+  component.add(o.epsilon);
+  component.add(o.min_temp);
+  component.add(o.max_temp);
+  component.add(o.entropy_threshold);
+  component.add(resolved.coefficients);
+  if (o.kind == K::threshmax)
     component.weights.push_back(declare_slope(resolved.slope, "threshmax/slope"));
-  }
   return component;
 }
 

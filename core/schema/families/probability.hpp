@@ -4,7 +4,7 @@
 // 4, (batch, head, query, key); the batch axis is refused. [any-thread]
 #pragma once
 
-#include "core/kinds/kinds.hpp"
+#include "core/kinds/probability.hpp"
 #include "core/schema/families/family.hpp"
 
 namespace attn::schema {
@@ -17,7 +17,7 @@ namespace attn::schema {
 
 // The weight of threshmax, wherever it is used.
 struct Slope {
-  double value = kThreshmaxSlope;
+  double value = ProbabilityOptions{}.slope;
   bool trainable = false;
   std::optional<InitializerSpec> initializer{};  // none: start at value
   RegularizerSpec regularizer{};
@@ -27,23 +27,16 @@ struct Slope {
 [[nodiscard]] Slope resolve_slope(const Options& options);
 [[nodiscard]] WeightDeclaration declare_slope(const Slope& slope, std::string name);
 
-// The constants of adaptive, wherever it is used.
-struct Adaptive {
-  ProbabilityKind kind = ProbabilityKind::adaptive;  // which form
-  double min_temp = kMinTemperature, max_temp = kMaxTemperature,
-         entropy_threshold = kEntropyThreshold, epsilon = kProbabilityFloor;
-  std::vector<double> coefficients{};
-};
-[[nodiscard]] std::vector<Option> adaptive_options();
-[[nodiscard]] Adaptive resolve_adaptive(const Options& options);
-
 struct ResolvedProbability {
-  ProbabilityKind kind = ProbabilityKind::softmax;
+  ProbabilityOptions options{};        // but for the slope and the coefficients
+  std::vector<double> coefficients{};  // both forms of adaptive
   std::vector<std::int64_t> axes{-1};  // negative, ascending
-  double epsilon = kThreshmaxEpsilon;  // threshmax: of the divisor
   Slope slope{};                       // threshmax
-  Adaptive adaptive{};                 // adaptive
 };
+
+// The options of adaptive, wherever it is used.
+[[nodiscard]] std::vector<Option> adaptive_options();
+[[nodiscard]] ResolvedProbability resolve_adaptive(const Options& options);
 
 // axis_forced: the layer sets the axis itself; what the options say about it is accepted and ignored.
 [[nodiscard]] ResolvedProbability resolve_probability(std::string_view name, const Json& options,

@@ -1,121 +1,173 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// kernels/rows.hpp in the vectors of one instruction set. No header of the standard library: a function compiled here
+// kernels/rows.hpp, compiled once for each instruction set. No header of the standard library: a function compiled here
 // must not stand in for one of the baseline.
 #include "rows.hpp"
 
-namespace capsule::ATTN_KERNEL_LEVEL {
-#include "../rows.inl.hpp"
+#include <attn/sdk/simd.hpp>
 
+namespace capsule::ATTN_KERNEL_LEVEL {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
+using namespace attn::sdk::simd;
 
-#define ATTN_LANES inline __attribute__((always_inline)) static
-
-struct Lanes {
-  using T = float;
-  typedef float V __attribute__((vector_size(kBytes)));
-  typedef int32_t I __attribute__((vector_size(kBytes)));
-  typedef float Loose __attribute__((vector_size(kBytes), aligned(4), may_alias));
-  static constexpr int64_t kWidth = kBytes / 4;
-
-  ATTN_LANES V load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
-  ATTN_LANES void store(float* p, V v) { *reinterpret_cast<Loose*>(p) = v; }
-  ATTN_LANES V set(float x) { return x - V{}; }
-  ATTN_LANES V max(V a, V b) { return a > b ? a : b; }
-  // Relative error below 2e-7 for -87 <= x <= 0; e^-87, about 1e-38, below.
-  ATTN_LANES V exp(V x) {
-    x = max(set(-87.0F), x);  // NaN stays
-    const V shift =
-        set(12582912.0F);  // 1.5 * 2^23: the sum holds the nearest integer in its lowest bits
-    const V t = x * set(1.44269504F) + shift;
-    const V n = t - shift;
-    V r = x - n * set(0.693359375F);
-    r = r + n * set(2.12194440e-4F);
-    V y = set(1.98412698e-4F);
-    y = y * r + set(1.38888889e-3F);
-    y = y * r + set(8.33333333e-3F);
-    y = y * r + set(4.16666667e-2F);
-    y = y * r + set(0.166666667F);
-    y = y * r + set(0.5F);
-    y = y * r * r + r + set(1.0F);
-    // 2^n by adding n to the exponent of y, which lies in (0.5, 2).
-    const I bits = (__builtin_bit_cast(I, t) << 23) + __builtin_bit_cast(I, y);
-    return __builtin_bit_cast(V, bits);
-  }
+// The columns of a row from j on that one vector takes: all lanes, or the first n of them, the others 0.
+template <class T>
+struct Whole {
+  int64_t j;
+  ATTN_SIMD_INLINE Vec<T> get(const T* row) const { return load(row + j); }
+  ATTN_SIMD_INLINE void put(T* row, Vec<T> x) const { store(row + j, x); }
 };
-
-// The last columns of a row, one by one.
-struct One {
-  using T = float;
-  using V = float;
-  static constexpr int64_t kWidth = 1;
-  ATTN_LANES float load(const float* p) { return *p; }
-  ATTN_LANES void store(float* p, float v) { *p = v; }
-  ATTN_LANES float set(float x) { return x; }
-  ATTN_LANES float max(float a, float b) { return a > b ? a : b; }
-  ATTN_LANES float exp(float x) {
-    float lanes[Lanes::kWidth];
-    Lanes::store(lanes, Lanes::exp(Lanes::set(x)));
-    return lanes[0];
-  }
+template <class T>
+struct First {
+  int64_t j, n;
+  ATTN_SIMD_INLINE Vec<T> get(const T* row) const { return load_first(row + j, n); }
+  ATTN_SIMD_INLINE void put(T* row, Vec<T> x) const { store_first(row + j, x, n); }
 };
+template <class T, class F>
+ATTN_SIMD_INLINE void over_columns(int64_t n, F&& f) {
+  int64_t j = 0;
+  for (; j + kWidth<T> <= n; j += kWidth<T>) f(Whole<T>{j});
+  if (j < n) f(First<T>{j, n - j});
+}
 
-int64_t whole(const HeadRows& r) { return r.n / Lanes::kWidth * Lanes::kWidth; }
+// What sums run in: single numbers are summed up in double.
+template <class T, int64_t kNumbers>
+struct SumOf {
+  typedef Vec<T> type;
+};
+template <class T>
+struct SumOf<T, 1> {
+  typedef double type __attribute__((vector_size(sizeof(double))));
+};
+template <class T>
+using Sum = typename SumOf<T, kWidth<T>>::type;
+template <class T>
+ATTN_SIMD_INLINE Sum<T> wide(Vec<T> x) {
+  return __builtin_convertvector(x, Sum<T>);
+}
 
-void gram(const HeadRows& r, double* g) {
-  const int64_t heads = r.heads, m = whole(r);
-  for (int64_t i = 0; i < heads * heads; ++i) g[i] = 0;
-  for (int64_t h = 0; h < heads; ++h) {
-    const float* row = r.rows + h * r.stride;
-    Rows<Lanes>::products(heads - h, 0, m, row, row, r.stride, g + h * heads + h);
-    Rows<One>::products(heads - h, m, r.n, row, row, r.stride, g + h * heads + h);
-    for (int64_t k = 0; k < h; ++k) g[h * heads + k] = g[k * heads + h];
+// out[k] = x . row k of y, for kCount rows.
+template <int kCount, class T>
+void products(int64_t n, const T* x, const T* y, int64_t stride, double* out) {
+  Sum<T> acc[kCount];
+  for (int k = 0; k < kCount; ++k) acc[k] = Sum<T>{};
+  over_columns<T>(n, [&](auto at) {
+    const Sum<T> v = wide<T>(at.get(x));
+    for (int k = 0; k < kCount; ++k) acc[k] += v * wide<T>(at.get(y + k * stride));
+  });
+  for (int k = 0; k < kCount; ++k) out[k] = static_cast<double>(sum(acc[k]));
+}
+template <class T>
+void products(int64_t rows, int64_t n, const T* x, const T* y, int64_t stride, double* out) {
+  for (; rows >= 4; rows -= 4, y += 4 * stride, out += 4) products<4>(n, x, y, stride, out);
+  for (; rows > 0; --rows, y += stride, ++out) products<1>(n, x, y, stride, out);
+}
+
+template <class T>
+void gram(const HeadRows<T>& r, double* g) {
+  for (int64_t h = 0; h < r.heads; ++h) {
+    const T* row = r.rows + h * r.stride;
+    products(r.heads - h, r.n, row, row, r.stride, g + h * r.heads + h);
+    for (int64_t k = 0; k < h; ++k) g[h * r.heads + k] = g[k * r.heads + h];
   }
 }
 
-void combine(const HeadRows& r, const float* gamma, float* cap) {
-  Rows<Lanes>::combine(r.heads, 0, whole(r), r.rows, r.stride, gamma, cap);
-  Rows<One>::combine(r.heads, whole(r), r.n, r.rows, r.stride, gamma, cap);
+template <class T>
+void dots(const HeadRows<T>& r, const T* x, double* out) {
+  products(r.heads, r.n, x, r.rows, r.stride, out);
 }
 
-void share(const HeadRows& r, const float* cap, const float* sums, const float* bias, bool add) {
-  Rows<Lanes>::share(r.heads, 0, whole(r), r.rows, r.stride, cap, sums, bias, add);
-  Rows<One>::share(r.heads, whole(r), r.n, r.rows, r.stride, cap, sums, bias, add);
+template <class T>
+void combine(const HeadRows<T>& r, const T* gamma, T* cap) {
+  over_columns<T>(r.n, [&](auto at) {
+    Vec<T> v{};
+    for (int64_t h = 0; h < r.heads; ++h) v += gamma[h] * at.get(r.rows + h * r.stride);
+    at.put(cap, v);
+  });
 }
 
-void share_back(const HeadRows& r, const float* cap, const float* sums, const float* bias, bool add,
-                const float* dout, int64_t dout_stride, float* dcap, double* totals,
-                float* scratch) {
-  Rows<Lanes>::share_back(r.heads, 0, whole(r), cap, sums, bias, add, dout, dout_stride, dcap,
-                          totals, scratch);
-  Rows<One>::share_back(r.heads, whole(r), r.n, cap, sums, bias, add, dout, dout_stride, dcap,
-                        totals, scratch);
+// put(g, e^(z_g - the largest z)) for all heads, z_g = cap sums_g + bias_g; their sum.
+template <class T, class F>
+ATTN_SIMD_INLINE Vec<T> exponentials(int64_t heads, Vec<T> cap, const Sharing<T>& s, F&& put) {
+  constexpr T kLog2e = static_cast<T>(1.44269504088896340736);
+  Vec<T> top = cap * s.sums[0] + s.bias[0], total{};
+  for (int64_t g = 1; g < heads; ++g) top = max(top, cap * s.sums[g] + s.bias[g]);
+  for (int64_t g = 0; g < heads; ++g) {
+    const Vec<T> e = exp2((cap * s.sums[g] + s.bias[g] - top) * kLog2e);
+    put(g, e);
+    total += e;
+  }
+  return total;
 }
 
-void dots(const HeadRows& r, const float* x, double* out) {
-  for (int64_t h = 0; h < r.heads; ++h) out[h] = 0;
-  Rows<Lanes>::products(r.heads, 0, whole(r), x, r.rows, r.stride, out);
-  Rows<One>::products(r.heads, whole(r), r.n, x, r.rows, r.stride, out);
+template <class T>
+void share(const HeadRows<T>& r, const Sharing<T>& s) {
+  over_columns<T>(r.n, [&](auto at) {
+    const Vec<T> cap = at.get(s.cap);
+    const Vec<T> total = exponentials(
+        r.heads, cap, s, [&](int64_t g, Vec<T> e) { at.put(r.rows + g * r.stride, e); });
+    const Vec<T> factor = cap / total, rest = s.add ? cap : Vec<T>{};
+    for (int64_t g = 0; g < r.heads; ++g) {
+      T* row = r.rows + g * r.stride;
+      at.put(row, at.get(row) * factor + rest);
+    }
+  });
 }
 
-void mix(const HeadRows& r, const float* gamma, const float* dcap, const float* mix,
-         float* scratch) {
-  Rows<Lanes>::mix(r.heads, 0, whole(r), r.rows, r.stride, gamma, dcap, mix, scratch);
-  Rows<One>::mix(r.heads, whole(r), r.n, r.rows, r.stride, gamma, dcap, mix, scratch);
+template <class T>
+void share_back(const HeadRows<const T>& dout, const Sharing<T>& s, T* dcap, double* totals,
+                T* scratch) {
+  constexpr int64_t W = kWidth<T>;
+  const int64_t heads = dout.heads;
+  T *w = scratch, *dsums = w + heads * W, *dbias = dsums + heads * W;
+  for (int64_t i = 0; i < 2 * heads * W; ++i) dsums[i] = 0;
+  over_columns<T>(dout.n, [&](auto at) {
+    const Vec<T> cap = at.get(s.cap);
+    const Vec<T> inverse =
+        T(1) / exponentials(heads, cap, s, [&](int64_t g, Vec<T> e) { store(w + g * W, e); });
+    // Every head gets w_g cap: direct = sum_g dout_g w_g, and through z_g the rest.
+    Vec<T> direct{}, all{};
+    for (int64_t g = 0; g < heads; ++g) {
+      const Vec<T> p = load(w + g * W) * inverse, d = at.get(dout.rows + g * dout.stride);
+      store(w + g * W, p);
+      direct += d * p;
+      all += d;
+    }
+    Vec<T> total = s.add ? direct + all : direct;
+    for (int64_t g = 0; g < heads; ++g) {
+      const Vec<T> d = at.get(dout.rows + g * dout.stride);
+      const Vec<T> dz = load(w + g * W) * (d - direct) * cap;
+      total += dz * s.sums[g];
+      store(dsums + g * W, load(dsums + g * W) + dz * cap);
+      store(dbias + g * W, load(dbias + g * W) + dz);
+    }
+    at.put(dcap, total);
+  });
+  for (int64_t g = 0; g < heads; ++g) {
+    totals[g] += static_cast<double>(sum(load(dsums + g * W)));
+    totals[heads + g] += static_cast<double>(sum(load(dbias + g * W)));
+  }
 }
 
-constexpr RowKernels kTable = {gram, combine, share, share_back, dots, mix};
+template <class T>
+void mix(const HeadRows<T>& r, const T* gamma, const T* dcap, const T* mix, T* scratch) {
+  constexpr int64_t W = kWidth<T>;
+  over_columns<T>(r.n, [&](auto at) {
+    for (int64_t h = 0; h < r.heads; ++h) store(scratch + h * W, at.get(r.rows + h * r.stride));
+    const Vec<T> d = at.get(dcap);
+    for (int64_t h = 0; h < r.heads; ++h) {
+      Vec<T> v = gamma[h] * d;
+      for (int64_t k = 0; k < r.heads; ++k) v += mix[h * r.heads + k] * load(scratch + k * W);
+      at.put(r.rows + h * r.stride, v);
+    }
+  });
+}
+
+template <class T>
+constexpr RowKernels<T> kRows = {gram<T>, combine<T>, share<T>, share_back<T>, dots<T>, mix<T>};
 
 }  // namespace
-
-const RowKernels& row_kernels() { return kTable; }
-
 }  // namespace capsule::ATTN_KERNEL_LEVEL
+
+ATTN_SDK_EXPORT(capsule, Kernels, kernels, {kRows<float>, kRows<double>})

@@ -337,6 +337,12 @@ typedef struct attn_kernels {
   void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row,
                             int64_t a_col, const double* b, int64_t b_row, int64_t b_col, double* c,
                             int64_t c_row, int32_t accumulate);
+  /* Rows of n >= 1 scores z to weights w, and dz (written) of one row from dw, as operators over a probability do: attrs
+     are the seven that these begin with, slope is threshmax's. scratch: 3 n. Returns the gradient of slope. */
+  void (*probability_rows)(const attn_value* attrs, double slope, int32_t dtype, int64_t rows,
+                           int64_t n, const void* z, int64_t z_row, void* w, int64_t w_row);
+  double (*probability_row_vjp)(const attn_value* attrs, double slope, int32_t dtype, int64_t n,
+                                const void* z, const void* dw, void* dz, void* scratch);
 } attn_kernels;
 
 typedef enum attn_log_level {
@@ -516,7 +522,8 @@ enum {
   /* forward() can have a part of the sequence: input 0 and all outputs are (batch, seq, ...), each member gives the
      outputs of its own tokens, without statistics and losses, and meets the others in ATTN_OP_COMMUNICATES only. */
   ATTN_TYPE_SEQUENCE_PARALLEL = 1u << 0,
-  ATTN_TYPE_STATEFUL = 1u << 1 /* build() declares states; with a CAUSAL parameter only while that is true */
+  ATTN_TYPE_STATEFUL =
+      1u << 1 /* build() declares states; with a CAUSAL parameter only while that is true */
 };
 
 typedef struct attn_type {

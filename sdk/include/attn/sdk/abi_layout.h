@@ -32,6 +32,7 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_use, slot) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56 &&
                    offsetof(attn_kernels, matmul_serial_f64) == 72);
+ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, probability_rows) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
 ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && offsetof(attn_weight, table) == 136);
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);

@@ -34,8 +34,8 @@ struct OwnTag {
 };
 
 // How many attributes the operators of a family begin with.
-inline constexpr uint32_t kProbabilityAttributes = 7, kNormAttributes = 4,
-                          kActivationAttributes = 3, kRegularizerAttributes = 4;
+inline constexpr uint32_t kNormAttributes = 4, kActivationAttributes = 3,
+                          kRegularizerAttributes = 4;  // a probability's: probability.hpp
 
 }  // namespace detail
 
@@ -56,9 +56,8 @@ class CallAttribute {
   CallAttribute(std::span<const int64_t> x)
       : value_(detail::ints_value(x.data(), x.size())) {}  // NOLINT
   CallAttribute(std::span<const double> x)
-      : value_(detail::reals_value(x.data(), x.size())) {}  // NOLINT
-  CallAttribute(const Probability& p)
-      : CallAttribute(p, detail::kProbabilityAttributes) {}                                // NOLINT
+      : value_(detail::reals_value(x.data(), x.size())) {}                                 // NOLINT
+  CallAttribute(const Probability& p) : CallAttribute(p, kProbabilityAttributes) {}        // NOLINT
   CallAttribute(const Norm& n) : CallAttribute(n, detail::kNormAttributes) {}              // NOLINT
   CallAttribute(const Activation& a) : CallAttribute(a, detail::kActivationAttributes) {}  // NOLINT
   CallAttribute(const Regularizer& r)

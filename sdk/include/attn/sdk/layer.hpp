@@ -76,12 +76,9 @@ struct Norm : detail::Component {
 };
 struct Probability : detail::Component {
   // Of the operators' attribute `kind`.
-  enum class Kind { softmax = 0, sparsemax = 1, threshmax = 2, adaptive = 3, adaptive_paper = 4 };
-  // `adaptive` of a config, in either of its forms.
-  [[nodiscard]] static constexpr bool is_adaptive(Kind kind) {
-    return kind == Kind::adaptive || kind == Kind::adaptive_paper;
+  [[nodiscard]] ProbabilityKind kind() const {
+    return static_cast<ProbabilityKind>(c->attrs[0].u.i);
   }
-  [[nodiscard]] Kind kind() const { return static_cast<Kind>(c->attrs[0].u.i); }
   // The axes of the scores that it normalises; none: the keys.
   [[nodiscard]] std::span<const int64_t> axes() const {
     return {c->attrs[1].u.is, c->attrs[1].count};

@@ -23,6 +23,7 @@
 
 #include <attn/sdk/abi.h>
 #include <attn/sdk/error.hpp>
+#include <attn/sdk/probability.hpp>
 
 #include <array>
 #include <concepts>
@@ -93,11 +94,17 @@ constexpr attn_param reals_attribute(const char* name) {
 // What an operator over a probability begins with, so that the attributes of one that a config chose can be handed on
 // to it; then its own. epsilon 0, no coefficients: those of the kind.
 template <std::same_as<attn_param>... More>
-constexpr std::array<attn_param, 7 + sizeof...(More)> probability_attributes(More... more) {
-  return {int_attribute("kind", 0),        ints_attribute("axes"),
-          real_attribute("epsilon", 0.0),  real_attribute("min_temp", 0.1),
-          real_attribute("max_temp", 1.0), real_attribute("entropy_threshold", 0.5),
-          reals_attribute("coefficients"), more...};
+constexpr std::array<attn_param, kProbabilityAttributes + sizeof...(More)> probability_attributes(
+    More... more) {
+  constexpr ProbabilityOptions def;
+  return {int_attribute("kind", static_cast<int64_t>(def.kind)),
+          ints_attribute("axes"),
+          real_attribute("epsilon", def.epsilon),
+          real_attribute("min_temp", def.min_temp),
+          real_attribute("max_temp", def.max_temp),
+          real_attribute("entropy_threshold", def.entropy_threshold),
+          reals_attribute("coefficients"),
+          more...};
 }
 
 // ---- shapes ------------------------------------------------------------------------------------
@@ -268,6 +275,48 @@ class OpCall {
   }
 
   const attn_op_call* c_;
+};
+
+// ---- over a probability ------------------------------------------------------------------------
+
+// What the attributes of an operator say that begins with probability_attributes(); slope: the weight of threshmax.
+inline ProbabilityOptions probability_options(const attn_value* attrs, double slope) {
+  return {.kind = static_cast<ProbabilityKind>(attrs[0].u.i),
+          .slope = slope,
+          .epsilon = attrs[2].u.f,
+          .min_temp = attrs[3].u.f,
+          .max_temp = attrs[4].u.f,
+          .entropy_threshold = attrs[5].u.f,
+          .coefficients = {attrs[6].u.fs, attrs[6].count}};
+}
+inline ProbabilityOptions probability_options(const OpCall& c, const attn_view* slope = nullptr) {
+  ProbabilityOptions o = probability_options(c.raw().attrs, ProbabilityOptions{}.slope);
+  if (slope)
+    o.slope = slope->dtype == ATTN_F64 ? *data<double>(*slope)
+                                       : static_cast<double>(*data<float>(*slope));
+  return o;
+}
+
+// Rows of scores to weights and back, by the attributes that an operator begins with; inside loop() as well.
+template <class T>
+class ProbabilityRows {
+ public:
+  explicit ProbabilityRows(const OpCall& c, const attn_view* slope = nullptr)
+      : k_(c.kernels()), attrs_(c.raw().attrs), slope_(probability_options(c, slope).slope) {}
+  // w (rows, n) from z (rows, n), n >= 1, rows z_row and w_row apart; z may hold -infinity.
+  void forward(int64_t rows, int64_t n, const T* z, int64_t z_row, T* w, int64_t w_row) const {
+    k_.probability_rows(attrs_, slope_, kType, rows, n, z, z_row, w, w_row);
+  }
+  // dz (n, written) from dw (n) of one row; returns the gradient of the slope. scratch: 3 n numbers.
+  double backward(int64_t n, const T* z, const T* dw, T* dz, T* scratch) const {
+    return k_.probability_row_vjp(attrs_, slope_, kType, n, z, dw, dz, scratch);
+  }
+
+ private:
+  static constexpr int32_t kType = sizeof(T) == sizeof(float) ? ATTN_F32 : ATTN_F64;
+  const attn_kernels& k_;
+  const attn_value* attrs_;
+  double slope_;
 };
 
 // ---- from the struct to the table --------------------------------------------------------------
