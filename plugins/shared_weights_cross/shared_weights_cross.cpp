@@ -4,6 +4,7 @@
 // projections: co-attention (Lu et al. 2019) with tied weights. With four split sizes only the
 // anchor tokens of a modality can be attended to.
 #include <attn/sdk/plugin.hpp>
+#include <attn/sdk/read_mask.hpp>
 
 #include <array>
 #include <limits>
@@ -174,28 +175,13 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   // The mask over the whole sequence as rank 4, its extents checked; an absent one stays absent.
   [[nodiscard]] Tensor whole_mask(const Tensor& mask, const Tensor& x) const {
     if (!mask) return {};
-    const int64_t length = x.dim(1);
-    const std::array<int64_t, 4> full{x.dim(0), p.num_heads, length, length};
-    std::array<int64_t, 4> shape{1, 1, 1, 1};
-    const int rank = mask.rank();
-    bool fits = rank >= 1 && rank <= 4;
-    if (fits) {
-      shape[3] = mask.dim(-1);
-      if (rank >= 2) shape[0] = mask.dim(0);
-      if (rank >= 3) shape[2] = mask.dim(-2);
-      if (rank == 4) shape[1] = mask.dim(1);
-    }
-    for (size_t i = 0; i < 4; ++i) fits = fits && (shape[i] == 1 || shape[i] == full[i]);
-    // Constant over the keys, it could not mask any.
-    if (!attn_prob.other_axis()) fits = fits && shape[3] == length;
-    if (!fits)
-      fail(
-          "attention_mask has shape %s; expected a keep mask of rank 1 to 4 over (B, H, Q, K) = "
-          "(%lld, %lld, %lld, %lld), the whole sequence",
-          mask.shape_text().c_str(), static_cast<long long>(full[0]),
-          static_cast<long long>(full[1]), static_cast<long long>(full[2]),
-          static_cast<long long>(full[3]));
-    return mask.reshape(shape);
+    const ScoresShape scores{x.dim(0), p.num_heads, x.dim(1), x.dim(1)};
+    check_mask(mask.handle()->view, scores);
+    const attn_view v = mask_axes(mask.handle()->view);
+    if (v.shape[3] != x.dim(1) && !attn_prob.other_axis())
+      fail("mask of shape %s has extent 1 along the keys: it cannot mask any of %s",
+           mask.shape_text().c_str(), scores_text(scores).c_str());
+    return mask.reshape(std::span<const int64_t>(v.shape, 4));
   }
 
   // The part of the mask that a direction uses; axes of extent 1 stay.
