@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keep masks in an operator: elements of any kind become bytes, 1 where an element is > 0 and 0 elsewhere, NaN included.
+// Keep masks in an operator: elements of any kind become bytes, 1 where an element is > 0, else 0, also for NaN.
 //
 //   check_mask(*c.in(1), {B, H, Q, K});                            // in shape(): refuses what does not broadcast
 //   const uint8_t* keep = read_mask(c, *c.in(1), {B, H, Q, K});    // in forward(): the bytes, dense

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tensors as they lie in memory, for the loops of an operator: elements, lines along an axis, and rows of several
-// tensors of one shape. Any strides; where elements lie side by side, loops are such that compilers make vectors of them.
+// tensors of one shape. Any strides; loops over elements that lie side by side are such that compilers make vectors.
 //
 //   Line<T> q = line<T>(*c.in(0), b, h, i);                        // the last axis of q at (b, h, i)
 //   for_line(n, [](T& y, T x) { y += x; }, to, from);              // along several lines
