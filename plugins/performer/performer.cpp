@@ -57,9 +57,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.rule(
         "nb_features ({nb_features}) must be at least 2 for feature_map "
         "'clamped_trig'",
-        [](const Params& p) {
-          return p.nb_features >= 2 || p.feature_map != "clamped_trig";
-        });
+        [](const Params& p) { return p.nb_features >= 2 || p.feature_map != "clamped_trig"; });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
@@ -109,8 +107,8 @@ struct PerformerAttention : Layer<Params, Arguments> {
                  v = split_heads(a, p.num_heads, 2, 3), w = c[projection];
     const Tensor before = p.causal ? c.get(sums) : Tensor{};
     const bool keep = p.causal && c.stateful();
-    const auto out = call<attn::performer::attend>({q, k, v, w, before}, {p.causal, trig, p.nb_features},
-                                                    keep ? 3u : 1u);
+    const auto out = call<attn::performer::attend>({q, k, v, w, before},
+                                                   {p.causal, trig, p.nb_features}, keep ? 3u : 1u);
     if (keep) {
       c.set(sums, out[1]);
       c.advance(x.dim(1));

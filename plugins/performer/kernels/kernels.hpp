@@ -21,15 +21,12 @@ template <class T>
 inline constexpr T kLowest = -__FLT_MAX__;
 template <>
 inline constexpr double kLowest<double> = -__DBL_MAX__;
-// The exponent of what does not exist; those of tokens are above.
+// The exponent of padding; those of tokens are above.
 template <class T>
 inline constexpr T kNever = kLowest<T>* T(0.875);
 
 template <class T>
 struct Functions {
-  // c (m, n) = a (m, k) b (k, n), added to c when `add`. a: any strides.
-  void (*product)(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col,
-                  const T* b, int64_t b_row, T* c, int64_t c_row, bool add);
   // peak[f] = the largest number of row f, rounded, at least kNever; NaN is left out.
   void (*row_peaks)(int64_t m, int64_t n, const T* x, int64_t ld, T* peak);
   // peak[j] = the largest of (x rounded) + shift[f] in column j.
