@@ -69,7 +69,7 @@ static int32_t op_nothing(const attn_op_call* call, attn_error* error) {
   return ATTN_OK;
 }
 static const attn_op absurd_op = {.struct_size = sizeof(attn_op),
-                                  .name = "fixture.absurd_op",
+                                  .name = FIXTURE_ID "_op",
                                   .doc = "gives shapes that cannot be",
                                   .version = 1,
                                   .n_in = 1,
@@ -84,7 +84,7 @@ static const attn_op absurd_op = {.struct_size = sizeof(attn_op),
                                   .vjp = op_nothing};
 static const attn_op* const ops[] = {&absurd_op};
 #define FIXTURE_OPS ops
-static const attn_op_use use = {sizeof(attn_op_use), 1, 1, 1, "fixture.absurd_op", &op_ref};
+static const attn_op_use use = {sizeof(attn_op_use), 1, 1, 1, FIXTURE_ID "_op", &op_ref};
 static const attn_op_use* const uses[] = {&use};
 #define FIXTURE_USES uses
 
