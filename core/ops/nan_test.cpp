@@ -142,8 +142,9 @@ std::vector<Subject> subjects() {
 // Attention and probabilities have tests of their own: rows of scores, where -infinity masks. linear is a product of
 // matrices whose packed weights the engine keeps: tests/properties/ranges_test.cpp. Comparisons give bools:
 // elementwise_test.cpp.
-const std::set<std::string> kElsewhere{"attention", "attention_parts", "probability", "linear",
-                                       "less",      "less_equal",      "equal",       "not_equal"};
+const std::set<std::string> kElsewhere{
+    "attention", "attention_parts", "probability", "linear",   "fft",
+    "less",      "less_equal",      "equal",       "not_equal"};
 // Its vector code multiplies padding too, so that more is NaN than the formula says, never less.
 const std::set<std::string> kMultipliesPadding{"conv2d"};
 const std::set<std::string> kGradientToTheLargest{"max", "maximum", "minimum", "mean_max"};

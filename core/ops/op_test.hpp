@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "core/cpu/level.hpp"
+#include "core/engine/op_ref.hpp"
 #include "core/ops/op.hpp"
 #include "core/ops/ops.hpp"
 #include "core/random/philox.hpp"
@@ -268,7 +269,7 @@ class Trial {
     c.out = out_p.data();
     c.saved = dout ? saved_p.data() : nullptr;
     c.seed = seed, c.stream = 3;
-    c.engine = nullptr;
+    c.engine = engine::engine_table();
     c.ctx = &ctx;
     check(op_->shape, c);
     Outcome result;

@@ -69,11 +69,7 @@ struct RingAttention : Layer<Params, Arguments> {
     const Tensor x = c.input(0), mask = c.input(1);
     const attn_part* part = c.part();
     check_sequence(x, p.dim, "Input", part != nullptr);
-    if (mask.rank() == 1)
-      fail(
-          "attention_mask must be (batch, key), (batch, query, key) or (batch, head, query, key), "
-          "got shape %s",
-          mask.shape_text().c_str());
+    check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
     if (part) check_part(*part);
     const auto heads = [&](const Dense& w) { return split_heads(dense(c, w, x), p.num_heads); };
     const Tensor q = norm(c, q_norm, heads(query));
@@ -86,6 +82,33 @@ struct RingAttention : Layer<Params, Arguments> {
   }
 
  private:
+  // seq: own tokens; total: those of all members.
+  void check_mask(const Tensor& mask, int64_t batch, int64_t seq, int64_t total) const {
+    if (!mask) return;
+    if (mask.rank() < 2 || mask.rank() > 4)
+      fail(
+          "attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
+          "query, key), got shape %s",
+          mask.shape_text().c_str());
+    const auto fits = [&](int axis, int64_t n) {
+      return mask.dim(axis) == n || mask.dim(axis) == 1;
+    };
+    bool good = fits(0, batch) && mask.dim(-1) == (mask.rank() == 2 ? seq : total);
+    if (mask.rank() > 2) good = good && fits(-2, seq);
+    if (mask.rank() > 3) good = good && fits(1, p.num_heads);
+    if (good) return;
+    const auto number = [](int64_t n) { return static_cast<long long>(n); };
+    if (seq == total)
+      fail(
+          "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld tokens; every "
+          "extent but the last may be 1",
+          mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq));
+    fail(
+        "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld of %lld tokens: "
+        "(batch, own tokens), or the rows of the own tokens over the keys of all",
+        mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq), number(total));
+  }
+
   void check_part(const attn_part& part) const {
     if (!(part.flags & ATTN_PART_ORDERED)) return;
     for (int32_t i = 1; i < part.size; ++i)
