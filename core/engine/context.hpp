@@ -86,6 +86,7 @@ class Context final : public attn_ctx {
   [[nodiscard]] Tensor* keep_mask(const attn_view& v);
   [[nodiscard]] Tensor* weight(Weight& w, bool wants_grad);
   void set_weights(attn_tensor** list, uint32_t n) { weights_ = list, n_weights_ = n; }
+  [[nodiscard]] attn_tensor** weights() const { return weights_; }  // as the plugin sees them
   template <class T>
   [[nodiscard]] T** handle_list(uint32_t n) {
     return header<T*>(n);

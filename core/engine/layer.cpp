@@ -107,7 +107,7 @@ void Layer::draw(attn_dtype dtype, uint64_t seed) {
   }
 }
 
-void Layer::forward(Context& ctx, const Call& call) {
+void Layer::check_call(const Context& ctx, const Call& call) const {
   if (ctx.dtype() != dtype_)
     throw InvalidArgument(name_ + ": the layer computes in " + std::string(dtype_name(dtype_)) +
                           ", the context in " + std::string(dtype_name(ctx.dtype())));
@@ -120,15 +120,26 @@ void Layer::forward(Context& ctx, const Call& call) {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
-  const cpu::FloatGuard arithmetic;
   refuse_mixing(call);
   if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
+}
+
+void Layer::forward(Context& ctx, const Call& call) {
+  const cpu::FloatGuard arithmetic;
+  check_call(ctx, call);
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
              .seed = call.seed,
              .state = call.state,
              .communicator = call.communicator});
+  take_handles(ctx, call);
+  call_plugin(ctx, call);
+  ctx.handles.layer = id_;
+}
+
+// Inputs and weights of the call.
+void Layer::take_handles(Context& ctx, const Call& call) {
   Context::Handles& h = ctx.handles;
   h.n_inputs = type_.n_inputs;
   h.n_outputs = type_.n_outputs;
@@ -137,16 +148,18 @@ void Layer::forward(Context& ctx, const Call& call) {
     if (call.inputs[i]) h.inputs[i] = take_input(ctx, i, *call.inputs[i]);
   auto** current = ctx.handle_list<attn_tensor>(h.n_weights);
   h.weights = ctx.handle_list<Tensor>(h.n_weights);
-  {
-    const std::shared_lock lock(mutex_);
-    for (uint32_t i = 0; i < h.n_weights; ++i) {
-      h.weights[i] =
-          weights_[i].flags & ATTN_WEIGHT_DERIVED ? nullptr : ctx.weight(weights_[i], true);
-      current[i] = h.weights[i];
-    }
+  const std::shared_lock lock(mutex_);
+  for (uint32_t i = 0; i < h.n_weights; ++i) {
+    h.weights[i] =
+        weights_[i].flags & ATTN_WEIGHT_DERIVED ? nullptr : ctx.weight(weights_[i], true);
+    current[i] = h.weights[i];
   }
   ctx.set_weights(current, h.n_weights);
+}
 
+// The type's own forward, and its outputs.
+void Layer::call_plugin(Context& ctx, const Call& call) {
+  Context::Handles& h = ctx.handles;
   attn_tensor* inputs[kMaxPorts] = {};
   attn_tensor* outputs[kMaxPorts] = {};
   for (uint32_t i = 0; i < type_.n_inputs; ++i) inputs[i] = h.inputs[i];
@@ -161,7 +174,7 @@ void Layer::forward(Context& ctx, const Call& call) {
   c.n_args = type_.n_args;
   c.n_outputs = type_.n_outputs;
   c.inputs = inputs;
-  c.weights = current;
+  c.weights = ctx.weights();
   c.args = call.args;
   c.outputs = outputs;
   c.outputs_wanted = call.outputs_wanted;
@@ -184,7 +197,6 @@ void Layer::forward(Context& ctx, const Call& call) {
                     {.where = name_, .type = type_.id});
     }
   }
-  h.layer = id_;
 }
 
 void Layer::keep_state(Context& ctx) {

@@ -112,6 +112,9 @@ class Layer {
   friend struct BuilderHost;
   void declare(const std::vector<attn_shape>& inputs);
   void draw(attn_dtype dtype, uint64_t seed);
+  void check_call(const Context& ctx, const Call& call) const;
+  void take_handles(Context& ctx, const Call& call);
+  void call_plugin(Context& ctx, const Call& call);
   // positions.cpp
   [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
                            const BuiltComponent& c, const char* how, const char* expected) const;

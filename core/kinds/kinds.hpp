@@ -129,8 +129,8 @@ inline constexpr int kActivationSlots = 2;
   return kind < ActivationKind::softmax;
 }
 
-// ---- regularizer: a penalty of a tensor, as operators get it (the schema keeps it: regularizer_spec.hpp) --
-// (as the schema keeps it: regularizer_spec.hpp)
+// ---- regularizer -------------------------------------------------------------------------------
+// A penalty of a tensor, as operators get it; core/schema/regularizer_spec.hpp is how the schema keeps it.
 //
 //   0 kind     I64   RegularizerKind
 //   1 l1       F64   l1_l2: factor of sum |x|

@@ -6,9 +6,8 @@
 // Shape   up to ATTN_MAX_RANK extents; rank 0 is a scalar with one element.
 // View    pointer, element kind, extents and strides counted in elements; owns nothing and must not
 //         outlive what it looks at. A ConstView may repeat elements (stride 0) and run backwards.
-// Array   dense, row-major (last extent fastest), aligned to 64 bytes. Moving is cheap and leaves
-// an
-//         empty array; copying is spelled clone(). A bool is one byte, 0 or 1.
+// Array   dense, row-major (last extent fastest), aligned to 64 bytes. Moving is cheap and leaves an empty array;
+//         copying is spelled clone(). A bool is one byte, 0 or 1.
 // Errors: wrong ranks, extents, indices or kinds throw InvalidArgument; no memory throws Failure.
 // Threads: distinct objects are independent; reading one object from many threads is fine.
 // A public header: it names its neighbours relative to itself, so that it also works where it is

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "core/tensor/convert.hpp"
 #include "core/weights/atomic_file.hpp"
@@ -71,7 +72,16 @@ void widen(const Kind& kind, const unsigned char* in, int32_t* out, size_t n) {
   }
 }
 
-Array read(const InputFile& file) {
+// What the header says of the elements.
+struct Header {
+  Kind kind;
+  Shape shape{};
+  bool fortran_order = false, big_endian = false;
+  uint64_t data_begin = 0;
+};
+
+// The text of the header, and where the elements begin.
+std::string read_header_text(const InputFile& file, uint64_t* data_begin) {
   const std::string& name = file.name();
   std::array<unsigned char, 12> start{};
   if (file.size() < 10) {
@@ -101,6 +111,14 @@ Array read(const InputFile& file) {
   }
   std::string text(static_cast<size_t>(length), '\0');
   file.read(header_begin, text.data(), text.size(), "the header");
+  *data_begin = header_begin + length;
+  return text;
+}
+
+Header read_header(const InputFile& file) {
+  const std::string& name = file.name();
+  uint64_t data_begin = 0;
+  const std::string text = read_header_text(file, &data_begin);
   const NpyDictionary dictionary = parse_npy_dictionary(text, name);
   const Kind kind = find_kind(dictionary.descr, name);
   if (dictionary.shape.size() > ATTN_MAX_RANK) {
@@ -117,34 +135,40 @@ Array read(const InputFile& file) {
     product *= n > 0 ? n : 1;
   }
   const auto n = static_cast<size_t>(shape.elements());
-  const uint64_t data_begin = header_begin + length;
   if (file.size() - data_begin != n * kind.size) {
     refuse_file(
         name, std::to_string(file.size() - data_begin) + " bytes of data",
         std::to_string(n * kind.size) + " for " + dictionary.descr + " " + shape.to_string());
   }
-  Shape stored = shape;
-  if (dictionary.fortran_order) {
-    for (size_t i = 0; i < shape.size(); ++i) stored[i] = shape[shape.size() - 1 - i];
-  }
+  return {kind, shape, dictionary.fortran_order, dictionary.descr[0] == '>', data_begin};
+}
+
+Shape reversed(const Shape& shape) {
+  std::vector<int64_t> extents = shape.to_vector();
+  std::reverse(extents.begin(), extents.end());
+  return Shape(extents);
+}
+
+Array read(const InputFile& file) {
+  const auto [kind, shape, fortran_order, big_endian, data_begin] = read_header(file);
+  const auto n = static_cast<size_t>(shape.elements());
+  const Shape stored = fortran_order ? reversed(shape) : shape;
   Array array = Array::uninitialized(kind.dtype, stored);
   if (kind.size == dtype_size(kind.dtype)) {
     file.read(data_begin, array.raw(), array.bytes(), "the data");
-    if (dictionary.descr[0] == '>' && kind.size > 1) swap_bytes(array.raw(), n, kind.size);
+    if (big_endian && kind.size > 1) swap_bytes(array.raw(), n, kind.size);
     if (kind.dtype == ATTN_BOOL && !bools_are_sound(array.raw(), n)) {
-      refuse_file(name, "a bool byte that is neither 0 nor 1", "0 or 1");
+      refuse_file(file.name(), "a bool byte that is neither 0 nor 1", "0 or 1");
     }
   } else {
     Array narrow = Array::uninitialized(ATTN_U8, {static_cast<int64_t>(n * kind.size)});
     file.read(data_begin, narrow.raw(), narrow.bytes(), "the data");
-    if (dictionary.descr[0] == '>' && kind.size > 1) swap_bytes(narrow.raw(), n, kind.size);
+    if (big_endian && kind.size > 1) swap_bytes(narrow.raw(), n, kind.size);
     widen(kind, narrow.data<uint8_t>(), array.data<int32_t>(), n);
   }
-  if (!dictionary.fortran_order) return array;
-  const Shape steps = stored.dense_strides();
-  Shape turned = steps;
-  for (size_t i = 0; i < steps.size(); ++i) turned[i] = steps[steps.size() - 1 - i];
-  return Array::copy_of(ConstView(array.raw(), kind.dtype, shape, turned));
+  if (!fortran_order) return array;
+  return Array::copy_of(
+      ConstView(array.raw(), kind.dtype, shape, reversed(stored.dense_strides())));
 }
 
 }  // namespace

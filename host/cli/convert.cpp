@@ -42,6 +42,43 @@ std::map<std::string, std::string> variables(const ConvertOptions& options, cons
   return out;
 }
 
+[[noreturn]] void refuse(const ConvertOptions& options, const std::string& weight,
+                         const std::string& text, const std::string& hint) {
+  throw InvalidArgument(options.map + ": " + text,
+                        {.where = options.map, .parameter = weight, .hint = hint});
+}
+
+using Weights = std::map<std::string, Shape>;
+
+// A recipe for every weight of the layer, and for nothing else.
+void check_targets(const ConvertOptions& options, const Mapping& mapping, const Weights& wanted) {
+  schema::Names names;
+  for (const auto& [name, shape] : wanted) names.push_back(name);
+  for (const std::string& target : mapping.targets()) {
+    if (wanted.contains(target)) continue;
+    const std::string similar = schema::did_you_mean(target, names);
+    refuse(options, target, "the layer has no weight '" + target + "'",
+           similar.empty() ? "its weights are " + schema::name_list(names) : similar);
+  }
+  for (const auto& [name, shape] : wanted)
+    if (std::find(mapping.targets().begin(), mapping.targets().end(), name) ==
+        mapping.targets().end())
+      refuse(options, name, "weight '" + name + "' " + shape.to_string() + " has no recipe",
+             "every weight of the layer needs one");
+}
+
+void set_weight(const ConvertOptions& options, Attention& layer, const std::string& name,
+                const Shape& shape, const Array& value) {
+  if (value.shape() != shape && !(shape.rank() == 0 && value.shape() == Shape{1}))
+    refuse(options, name,
+           "the recipe of '" + name + "' gives " + value.shape().to_string() + ", the layer has " +
+               shape.to_string(),
+           value.shape().rank() == 2 && value.shape() == Shape{shape[1], shape[0]}
+               ? "add \"transpose\": true"
+               : "check the recipe and the configuration");
+  layer.set_weight(name, value.view());
+}
+
 int run_convert(const Globals& globals, const ConvertOptions& options) {
   const ConfigFile config(options.config, options.section);
   config.validate();
@@ -52,41 +89,16 @@ int run_convert(const Globals& globals, const ConvertOptions& options) {
                   variables(options, layer->config()));
   layer->build(input_shapes(layer->type(), layer->config(), shapes), {.seed = 0});
 
-  std::map<std::string, Shape> wanted;
+  Weights wanted;
   for (const WeightInfo& w : layer->weights())
     if (!w.derived) wanted.emplace(w.name, w.shape);
-  schema::Names names;
-  for (const auto& [name, shape] : wanted) names.push_back(name);
-  const auto refuse = [&](const std::string& weight, const std::string& text,
-                          const std::string& hint) {
-    throw InvalidArgument(options.map + ": " + text,
-                          {.where = options.map, .parameter = weight, .hint = hint});
-  };
-  for (const std::string& target : mapping.targets())
-    if (!wanted.contains(target))
-      refuse(target, "the layer has no weight '" + target + "'",
-             schema::did_you_mean(target, names).empty()
-                 ? "its weights are " + schema::name_list(names)
-                 : schema::did_you_mean(target, names));
-  for (const auto& [name, shape] : wanted)
-    if (std::find(mapping.targets().begin(), mapping.targets().end(), name) ==
-        mapping.targets().end())
-      refuse(name, "weight '" + name + "' " + shape.to_string() + " has no recipe",
-             "every weight of the layer needs one");
+  check_targets(options, mapping, wanted);
   Progress progress(!globals.json && globals.quiet == 0);
   Json done = Json::list({});
   Table table({"WEIGHT", "SHAPE"});
   for (const auto& [name, shape] : wanted) {
     progress.say("converting " + name);
-    const Array value = mapping.make(name, source);
-    if (value.shape() != shape && !(shape.rank() == 0 && value.shape() == Shape{1}))
-      refuse(name,
-             "the recipe of '" + name + "' gives " + value.shape().to_string() +
-                 ", the layer has " + shape.to_string(),
-             value.shape().rank() == 2 && value.shape() == Shape{shape[1], shape[0]}
-                 ? "add \"transpose\": true"
-                 : "check the recipe and the configuration");
-    layer->set_weight(name, value.view());
+    set_weight(options, *layer, name, shape, mapping.make(name, source));
     done.push_back({{"weight", name}, {"shape", shape.to_vector()}});
     table.add({name, shape.to_string()});
   }

@@ -125,75 +125,84 @@ Array Mapping::cook(const Json& recipe, const SafetensorsFile& source) {
   return concatenated(parts, at);
 }
 
+Array Mapping::slice(const Json& recipe, const Json& range, const Array& a) const {
+  const Json zero = 0;
+  const Json* along = recipe.find("axis");
+  const size_t at = axis(along ? *along : zero, a.shape());
+  const std::vector<int64_t> ends = integers(range, "slice");
+  if (ends.size() != 2 || ends[0] < 0 || ends[0] >= ends[1] || ends[1] > a.shape()[at])
+    refuse("'slice' " + range.brief() + " does not lie in axis " + std::to_string(at) + " of " +
+           a.shape().to_string());
+  return sliced(a, at, ends[0], ends[1]);
+}
+
+Array Mapping::reshape(const Json& shape, const Array& a) const {
+  std::vector<int64_t> extents = integers(shape, "reshape");
+  int64_t known = 1, open = 0;
+  bool sound = !extents.empty() && extents.size() <= ATTN_MAX_RANK;
+  for (const int64_t n : extents) {
+    if (n == -1)
+      ++open;
+    else if (n < 1 || n > a.size())
+      sound = false;
+    else if (sound && known <= a.size())
+      known *= n;
+  }
+  sound = sound && open <= 1 && known > 0 && a.size() % known == 0;
+  if (sound)
+    for (int64_t& n : extents)
+      if (n == -1) n = a.size() / known;
+  if (!sound || Shape(extents).elements() != a.size())
+    refuse("'reshape' " + shape.brief() + " does not fit " + a.shape().to_string());
+  return reshaped(a, Shape(extents));
+}
+
+Array Mapping::permute(const Json& axes, const Array& a) const {
+  const std::vector<int64_t> order = integers(axes, "permute");
+  std::vector<int64_t> sorted = order, all(a.shape().size());
+  std::sort(sorted.begin(), sorted.end());
+  std::iota(all.begin(), all.end(), int64_t{0});
+  if (sorted != all)
+    refuse("'permute' " + axes.brief() + " is no order of the axes of " + a.shape().to_string());
+  return permuted(a, order);
+}
+
+Array Mapping::transpose(const Array& a) const {
+  if (a.shape().rank() < 2)
+    refuse("'transpose' needs two axes, the tensor is " + a.shape().to_string());
+  std::vector<int64_t> order(a.shape().size());
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::swap(order[order.size() - 1], order[order.size() - 2]);
+  return permuted(a, order);
+}
+
+Array Mapping::pair(const Json& options, const Array& a) const {
+  const Json* heads = options.is_object() ? options.find("heads") : nullptr;
+  if (!heads) refuse("'rope_pairs' must be {\"heads\": H} or {\"heads\": H, \"dims\": R}");
+  for (const auto& [key, value] : options.as_object())
+    if (key != "heads" && key != "dims") refuse("'rope_pairs' has no key '" + key + "'");
+  if (a.shape().rank() < 1) refuse("'rope_pairs' needs an axis");
+  const int64_t width = a.shape()[a.shape().size() - 1], h = integer(*heads, "heads");
+  if (h < 1 || width % h != 0)
+    refuse("'rope_pairs': " + std::to_string(width) + " columns are not " + std::to_string(h) +
+           " heads");
+  const Json* dims = options.find("dims");
+  const int64_t r = dims ? integer(*dims, "dims") : width / h;
+  if (r < 0 || r > width / h || r % 2 != 0)
+    refuse("'rope_pairs': dims must be even and at most " + std::to_string(width / h));
+  return interleaved_pairs(a, h, r);
+}
+
+// In this order, whatever that of the keys.
 Array Mapping::apply(const Json& recipe, Array a) const {
-  if (const Json* slice = recipe.find("slice")) {
-    const Json zero = 0;
-    const Json* along = recipe.find("axis");
-    const size_t at = axis(along ? *along : zero, a.shape());
-    const std::vector<int64_t> range = integers(*slice, "slice");
-    if (range.size() != 2 || range[0] < 0 || range[0] >= range[1] || range[1] > a.shape()[at])
-      refuse("'slice' " + slice->brief() + " does not lie in axis " + std::to_string(at) + " of " +
-             a.shape().to_string());
-    a = sliced(a, at, range[0], range[1]);
+  if (const Json* range = recipe.find("slice")) a = slice(recipe, *range, a);
+  if (const Json* shape = recipe.find("reshape")) a = reshape(*shape, a);
+  if (const Json* order = recipe.find("permute")) a = permute(*order, a);
+  if (const Json* wanted = recipe.find("transpose")) {
+    if (!wanted->is_bool()) refuse("'transpose' must be true or false");
+    if (wanted->as_bool()) a = transpose(a);
   }
-  if (const Json* reshape = recipe.find("reshape")) {
-    std::vector<int64_t> extents = integers(*reshape, "reshape");
-    int64_t known = 1, open = 0;
-    bool sound = !extents.empty() && extents.size() <= ATTN_MAX_RANK;
-    for (const int64_t n : extents) {
-      if (n == -1)
-        ++open;
-      else if (n < 1 || n > a.size())
-        sound = false;
-      else if (sound && known <= a.size())
-        known *= n;
-    }
-    sound = sound && open <= 1 && known > 0 && a.size() % known == 0;
-    if (sound)
-      for (int64_t& n : extents)
-        if (n == -1) n = a.size() / known;
-    if (!sound || Shape(extents).elements() != a.size())
-      refuse("'reshape' " + reshape->brief() + " does not fit " + a.shape().to_string());
-    a = reshaped(a, Shape(extents));
-  }
-  std::vector<int64_t> order;
-  if (const Json* permute = recipe.find("permute")) {
-    order = integers(*permute, "permute");
-    std::vector<int64_t> sorted = order, all(a.shape().size());
-    std::sort(sorted.begin(), sorted.end());
-    std::iota(all.begin(), all.end(), int64_t{0});
-    if (sorted != all)
-      refuse("'permute' " + permute->brief() + " is no order of the axes of " +
-             a.shape().to_string());
-    a = permuted(a, order);
-  }
-  if (const Json* transpose = recipe.find("transpose")) {
-    if (!transpose->is_bool()) refuse("'transpose' must be true or false");
-    if (transpose->as_bool()) {
-      if (a.shape().rank() < 2)
-        refuse("'transpose' needs two axes, the tensor is " + a.shape().to_string());
-      order.resize(a.shape().size());
-      std::iota(order.begin(), order.end(), int64_t{0});
-      std::swap(order[order.size() - 1], order[order.size() - 2]);
-      a = permuted(a, order);
-    }
-  }
-  if (const Json* pairs = recipe.find("rope_pairs")) {
-    const Json* heads = pairs->is_object() ? pairs->find("heads") : nullptr;
-    if (!heads) refuse("'rope_pairs' must be {\"heads\": H} or {\"heads\": H, \"dims\": R}");
-    for (const auto& [key, value] : pairs->as_object())
-      if (key != "heads" && key != "dims") refuse("'rope_pairs' has no key '" + key + "'");
-    if (a.shape().rank() < 1) refuse("'rope_pairs' needs an axis");
-    const int64_t width = a.shape()[a.shape().size() - 1], h = integer(*heads, "heads");
-    if (h < 1 || width % h != 0)
-      refuse("'rope_pairs': " + std::to_string(width) + " columns are not " + std::to_string(h) +
-             " heads");
-    const Json* dims = pairs->find("dims");
-    const int64_t r = dims ? integer(*dims, "dims") : width / h;
-    if (r < 0 || r > width / h || r % 2 != 0)
-      refuse("'rope_pairs': dims must be even and at most " + std::to_string(width / h));
-    a = interleaved_pairs(a, h, r);
-  }
+  if (const Json* options = recipe.find("rope_pairs")) a = pair(*options, a);
   return a;
 }
 

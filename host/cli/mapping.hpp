@@ -42,6 +42,12 @@ class Mapping {
   [[nodiscard]] Array load(const std::string& name, const SafetensorsFile& source);
   [[nodiscard]] Array cook(const Json& recipe, const SafetensorsFile& source);
   [[nodiscard]] Array apply(const Json& recipe, Array a) const;
+  // The steps of a recipe, each with the value of its key.
+  [[nodiscard]] Array slice(const Json& recipe, const Json& range, const Array& a) const;
+  [[nodiscard]] Array reshape(const Json& shape, const Array& a) const;
+  [[nodiscard]] Array permute(const Json& order, const Array& a) const;
+  [[nodiscard]] Array transpose(const Array& a) const;
+  [[nodiscard]] Array pair(const Json& options, const Array& a) const;
 
   Json content_;
   std::string path_;
