@@ -26,12 +26,6 @@ Array holes(const Shape& shape, uint64_t seed) {
     }
   return mask;
 }
-Array causal(int64_t seq) {
-  Array mask = filled({1, seq, seq}, 0);
-  for (int64_t q = 0; q < seq; ++q)
-    for (int64_t k = 0; k <= q; ++k) mask.at<float>({0, q, k}) = 1;
-  return mask;
-}
 
 }  // namespace
 
@@ -75,7 +69,7 @@ TEST_CASE("ring, members: any length and share, masks of every rank") {
       Problem p;
       p.x = random({2, seq, kDim}, 1, 2.0F);
       p.cotangent = random({2, seq, kDim}, 2);
-      if (rank == 1) p.mask = causal(seq);
+      if (rank == 1) p.mask = causal_mask(seq);
       if (rank == 2) p.mask = holes({2, seq}, 3);
       if (rank == 3) p.mask = holes({2, seq, seq}, 4);
       if (rank == 4) p.mask = holes({2, kHeads, seq, seq}, 5);
@@ -124,7 +118,7 @@ TEST_CASE("ring, members: dropout draws what one process draws") {
     Problem p;
     p.x = random({2, 37, kDim}, 11).astype(dtype);
     p.cotangent = random({2, 37, kDim}, 12).astype(dtype);
-    p.mask = causal(37);
+    p.mask = causal_mask(37);
     p.options = {.training = true, .seed = 5};
     const Result one = alone(*layer, p);
     for (const int size : {2, 3, 5})

@@ -13,12 +13,6 @@ Layer small(std::initializer_list<Json::Member> more = {}) {
   for (const Json::Member& m : more) parameters.set(m.first, m.second);
   return make("ring", parameters, {{2, 9, kDim}});
 }
-Array causal_mask(int64_t seq) {
-  Array mask = filled({1, seq, seq}, 0);
-  for (int64_t q = 0; q < seq; ++q)
-    for (int64_t k = 0; k <= q; ++k) mask.at<float>({0, q, k}) = 1;
-  return mask;
-}
 Array row(const Array& x, int64_t token) { return cut(x, 1, token, token + 1); }
 
 }  // namespace
