@@ -244,14 +244,14 @@ struct activation {
     check_number(c, kX, "x");
     const attn_view& x = *c.in(kX);
     if (c.integer(0) < 0 || c.integer(0) > static_cast<int64_t>(ActivationKind::adaptive_paper))
-      fail("activation number %lld is not known", static_cast<long long>(c.integer(0)));
+      fail("activation number {} is not known", c.integer(0));
     const ActivationKind k = kind(c);
     if (c.reals(1).size() < constants_of(k))
-      fail("%zu constants are given; this activation has %zu", c.reals(1).size(), constants_of(k));
+      fail("{} constants are given; this activation has {}", c.reals(1).size(), constants_of(k));
     if (k == ActivationKind::adaptive || k == ActivationKind::adaptive_paper)
       check_polynomial(c.reals(1).subspan(4));
     if (k == ActivationKind::relu_k && !(c.reals(1)[0] >= 1 && c.reals(1)[0] <= 1e6))
-      fail("k is %g; expected 1 to 1e6", c.reals(1)[0]);
+      fail("k is {}; expected 1 to 1e6", c.reals(1)[0]);
     if (!is_elementwise(k)) {
       if (x.rank < 1) fail("x is a scalar; this activation runs along an axis");
       (void)axis(c);
@@ -289,9 +289,9 @@ struct activation {
   static void check_weight(const OpCall& c, int n, bool wanted, bool scalar) {
     const int number = n - kW0;
     const attn_view* w = c.in(n);
-    if (!w && wanted) fail("weight %d is missing; this activation needs it", number);
+    if (!w && wanted) fail("weight {} is missing; this activation needs it", number);
     if (!w) return;
-    if (!wanted) fail("weight %d is given; this activation has none", number);
+    if (!wanted) fail("weight {} is given; this activation has none", number);
     check_number(c, n, n == kW0 ? "weight 0" : "weight 1");
     if (size_of(*w) == 1) return;
     const attn_view& x = *c.in(kX);
@@ -301,8 +301,7 @@ struct activation {
       fits = w->shape[a] == 1 || w->shape[a] == extent;
     }
     if (!fits)
-      fail("weight %d has shape %s; expected %s for x %s", number, shape_text(*w).c_str(),
-           scalar ? "one element" : "a shape that broadcasts", shape_text(x).c_str());
+      fail("weight {} has shape {}; expected {} for x {}", number, shape_text(*w), scalar ? "one element" : "a shape that broadcasts", shape_text(x));
   }
 };
 

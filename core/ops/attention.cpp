@@ -35,8 +35,7 @@ Extents extents(const OpCall& c) {
 void check_keep(const attn_view& v, const ScoresShape& scores) {
   check_mask(v, scores);
   if (v.shape[v.rank - 1] == 1 && scores[3] > 1)
-    fail("mask of shape %s has extent 1 along the keys; expected %lld: it cannot mask any of %s",
-         shape_text(v).c_str(), static_cast<long long>(scores[3]), scores_text(scores).c_str());
+    fail("mask of shape {} has extent 1 along the keys; expected {}: it cannot mask any of {}", shape_text(v), scores[3], scores_text(scores));
 }
 
 void check_bias(const attn_view& v, const ScoresShape& scores) {
@@ -44,8 +43,7 @@ void check_bias(const attn_view& v, const ScoresShape& scores) {
   for (int i = 0; i < v.rank && fits; ++i)
     fits = v.shape[i] == 1 || v.shape[i] == scores[static_cast<size_t>(4 - v.rank + i)];
   if (!fits)
-    fail("bias of shape %s does not broadcast to (batch, head, query, key) = %s",
-         shape_text(v).c_str(), scores_text(scores).c_str());
+    fail("bias of shape {} does not broadcast to (batch, head, query, key) = {}", shape_text(v), scores_text(scores));
 }
 
 const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
@@ -73,7 +71,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.block = c.integer(kBlock);
   a.tile = c.integer(kTile);
   if (const attn_view* m = c.in(kKeep)) {
-    if (signs_of(*m).additive()) fail("mask of shape %s %s", shape_text(*m).c_str(), kAdditiveMask);
+    if (signs_of(*m).additive()) fail("mask of shape {} {}", shape_text(*m), kAdditiveMask);
     a.mask = keep_bytes(c, *m).scores();
   }
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
@@ -109,11 +107,9 @@ struct attention {
     const Extents e = extents(c);
     if (k.shape[0] != e.b || v.shape[0] != e.b || v.shape[1] != e.g || v.shape[2] != e.k ||
         k.shape[3] != e.d)
-      fail("q %s, k %s and v %s do not belong together", shape_text(q).c_str(),
-           shape_text(k).c_str(), shape_text(v).c_str());
+      fail("q {}, k {} and v {} do not belong together", shape_text(q), shape_text(k), shape_text(v));
     if (e.g < 1 || e.h % e.g != 0)
-      fail("%lld query heads are no multiple of %lld key heads", static_cast<long long>(e.h),
-           static_cast<long long>(e.g));
+      fail("{} query heads are no multiple of {} key heads", e.h, e.g);
     const ScoresShape scores{e.b, e.h, e.q, e.k};
     if (const attn_view* m = c.in(kKeep)) check_keep(*m, scores);
     if (const attn_view* b = c.in(kBias)) {
@@ -122,12 +118,11 @@ struct attention {
     }
     if (const attn_view* s = c.in(kSlope)) {
       check_number(c, kSlope, "slope");
-      if (size_of(*s) != 1) fail("slope has shape %s; expected one number", shape_text(*s).c_str());
+      if (size_of(*s) != 1) fail("slope has shape {}; expected one number", shape_text(*s));
     }
     if (const attn_view* n = c.in(kLengths))
       if (n->rank != 1 || n->shape[0] != e.b || (n->dtype != ATTN_I32 && n->dtype != ATTN_I64))
-        fail("lengths must be (%lld) int32 or int64, got shape %s", static_cast<long long>(e.b),
-             shape_text(*n).c_str());
+        fail("lengths must be ({}) int32 or int64, got shape {}", e.b, shape_text(*n));
     check_attributes(c);
     c.out_shape(0, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
     c.out_shape(1, q.dtype, {e.b, e.h, e.q, e.k});
@@ -196,7 +191,7 @@ struct attention {
       fail("neither window nor block nor tile may be negative");
     constexpr int64_t kFarthest = int64_t{1} << 48;
     if (c.integer(kOffset) > kFarthest || c.integer(kOffset) < -kFarthest)
-      fail("offset %lld is out of range", static_cast<long long>(c.integer(kOffset)));
+      fail("offset {} is out of range", c.integer(kOffset));
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     if (options.kind == ProbabilityKind::threshmax && !c.in(kSlope))
       fail("threshmax needs its slope");

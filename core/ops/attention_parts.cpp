@@ -78,9 +78,7 @@ struct attention_parts {
     const int64_t n = s.own();
     if (q.shape[2] != n || k.shape[2] != n || v.shape[2] != n || k.shape[0] != s.b ||
         v.shape[0] != s.b || v.shape[1] != s.g || k.shape[3] != s.d || s.g < 1 || s.h % s.g != 0)
-      fail("q %s, k %s and v %s do not belong together, or not to %lld own tokens",
-           shape_text(q).c_str(), shape_text(k).c_str(), shape_text(v).c_str(),
-           static_cast<long long>(n));
+      fail("q {}, k {} and v {} do not belong together, or not to {} own tokens", shape_text(q), shape_text(k), shape_text(v), n);
     if (const attn_view* m = c.in(kKeep)) check_mask(*m, s);
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     c.out_shape(0, q.dtype, {s.b, s.h, n, s.dv}, {0, 2, 1, 3});
@@ -216,14 +214,12 @@ struct attention_parts {
     const auto& bounds = s.bounds;
     bool good = bounds.size() == static_cast<size_t>(s.size) + 1 && bounds[0] == 0;
     for (size_t i = 1; good && i < bounds.size(); ++i) good = bounds[i] >= bounds[i - 1];
-    if (!good) fail("bounds must be %d numbers that begin at 0 and never fall", s.size + 1);
+    if (!good) fail("bounds must be {} numbers that begin at 0 and never fall", s.size + 1);
     if (c.integer(kTile) < (c.flag(kOrdered) ? 1 : 0))
       fail("tile must not be negative, and positive for an ordered part");
     for (size_t i = 1; c.flag(kOrdered) && i < bounds.size(); ++i)
       if (bounds[i] != bounds.back() && bounds[i] % c.integer(kTile) != 0)
-        fail("part %lld begins at token %lld; ordered parts begin at multiples of the tile, %lld",
-             static_cast<long long>(i), static_cast<long long>(bounds[i]),
-             static_cast<long long>(c.integer(kTile)));
+        fail("part {} begins at token {}; ordered parts begin at multiples of the tile, {}", i, bounds[i], c.integer(kTile));
   }
   static void check_mask(const attn_view& m, const Shared& s) {
     const attn_view f = m.rank >= 2 && m.rank <= 4 ? mask_axes(m) : attn_view{};
@@ -231,8 +227,7 @@ struct attention_parts {
     bool good = f.rank == 4 && f.shape[3] == wanted[3];
     for (int i = 0; good && i < 3; ++i) good = f.shape[i] == 1 || f.shape[i] == wanted[i];
     if (!good)
-      fail("mask of shape %s does not suit %lld own tokens of %lld", shape_text(m).c_str(),
-           static_cast<long long>(s.own()), static_cast<long long>(s.total()));
+      fail("mask of shape {} does not suit {} own tokens of {}", shape_text(m), s.own(), s.total());
   }
 };
 

@@ -20,32 +20,28 @@ inline const char* dtype_name(int32_t d) {
 inline void check_number(const OpCall& c, int n, const char* name) {
   const int32_t d = c.in(n)->dtype;
   if (d != ATTN_F32 && d != ATTN_F64)
-    fail("%s has element kind %s; expected float32 or float64 (convert it first)", name,
-         dtype_name(d));
+    fail("{} has element kind {}; expected float32 or float64 (convert it first)", name, dtype_name(d));
   if (d != c.dtype())
-    fail("%s is %s but other inputs are %s; expected one kind (convert one of them)", name,
-         dtype_name(d), dtype_name(c.dtype()));
+    fail("{} is {} but other inputs are {}; expected one kind (convert one of them)", name, dtype_name(d), dtype_name(c.dtype()));
 }
 
 // Throws unless the polynomial has a size that rows can hold.
 inline void check_polynomial(std::span<const double> polynomial) {
   if (polynomial.size() > kernels::kMaxPolynomial)
-    fail("the polynomial has %zu coefficients; expected at most %d", polynomial.size(),
-         kernels::kMaxPolynomial);
+    fail("the polynomial has {} coefficients; expected at most {}", polynomial.size(), kernels::kMaxPolynomial);
 }
 // The attributes that an operator over a probability begins with: a known kind, a polynomial that rows can hold.
 inline void check_probability(const ProbabilityOptions& p) {
   const auto kind = static_cast<int64_t>(p.kind);
   if (kind < 0 || kind >= kProbabilityKinds)
-    fail("probability number %lld is not known", static_cast<long long>(kind));
+    fail("probability number {} is not known", kind);
   check_polynomial(p.coefficients);
 }
 
 // An axis counted from the end when negative, as a number in [0, rank).
 inline int check_axis(int64_t axis, int rank) {
   if (axis < -rank || axis >= rank)
-    fail("axis %lld is out of range for rank %d; expected %d..%d", static_cast<long long>(axis),
-         rank, -rank, rank - 1);
+    fail("axis {} is out of range for rank {}; expected {}..{}", axis, rank, -rank, rank - 1);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -56,7 +52,7 @@ inline uint32_t check_axes(std::span<const int64_t> axes, int rank, bool empty_i
   uint32_t mask = 0;
   for (const int64_t a : axes) {
     const uint32_t bit = 1u << check_axis(a, rank);
-    if (mask & bit) fail("axis %lld is listed twice", static_cast<long long>(a));
+    if (mask & bit) fail("axis {} is listed twice", a);
     mask |= bit;
   }
   return mask;
@@ -69,9 +65,7 @@ inline int broadcast_shape(const attn_view& a, const attn_view& b, int64_t* shap
     const int i = axis - (rank - a.rank), j = axis - (rank - b.rank);
     const int64_t x = i < 0 ? 1 : a.shape[i], y = j < 0 ? 1 : b.shape[j];
     if (x != y && x != 1 && y != 1)
-      fail("shapes %s and %s do not broadcast: extents %lld and %lld; expected equal ones or 1",
-           shape_text(a).c_str(), shape_text(b).c_str(), static_cast<long long>(x),
-           static_cast<long long>(y));
+      fail("shapes {} and {} do not broadcast: extents {} and {}; expected equal ones or 1", shape_text(a), shape_text(b), x, y);
     shape[axis] = x == 1 ? y : x;
   }
   return rank;

@@ -92,10 +92,8 @@ struct convert {
   static void shape(OpCall c) {
     const int64_t to = c.integer(0);
     if (to < ATTN_F32 || to > ATTN_BF16)
-      fail(
-          "dtype %lld is no floating kind; expected float32 (1), float64 (2), float16 (3) or "
-          "bfloat16 (4)",
-          static_cast<long long>(to));
+      fail("dtype {} is no floating kind; expected float32 (1), float64 (2), float16 (3) or "
+          "bfloat16 (4)", to);
     const attn_view& x = *c.in(0);
     c.out_shape(0, static_cast<int32_t>(to), {x.shape, static_cast<size_t>(x.rank)});
   }

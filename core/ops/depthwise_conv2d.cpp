@@ -62,21 +62,19 @@ struct depthwise_conv2d {
     check_number(c, 1, "K");
     const attn_view &x = *c.in(0), &k = *c.in(1);
     if (x.rank != 4)
-      fail("x has shape %s; expected (batch, H, W, channels)", shape_text(x).c_str());
+      fail("x has shape {}; expected (batch, H, W, channels)", shape_text(x));
     if (k.rank != 4 || k.shape[2] != x.shape[3] || k.shape[3] != 1 || k.shape[0] < 1 ||
         k.shape[1] < 1)
-      fail("K has shape %s; expected (kh, kw, %lld, 1)", shape_text(k).c_str(),
-           static_cast<long long>(x.shape[3]));
+      fail("K has shape {}; expected (kh, kw, {}, 1)", shape_text(k), x.shape[3]);
     if (const attn_view* b = c.in(2)) {
       check_number(c, 2, "b");
       if (b->rank != 1 || b->shape[0] != x.shape[3])
-        fail("b has shape %s; expected (%lld)", shape_text(*b).c_str(),
-             static_cast<long long>(x.shape[3]));
+        fail("b has shape {}; expected ({})", shape_text(*b), x.shape[3]);
     }
     const auto strides = c.integers(0);
-    if (strides.size() > 2) fail("%zu strides given; expected one or two", strides.size());
+    if (strides.size() > 2) fail("{} strides given; expected one or two", strides.size());
     for (const int64_t s : strides)
-      if (s < 1) fail("stride %lld; expected at least 1", static_cast<long long>(s));
+      if (s < 1) fail("stride {}; expected at least 1", s);
     const Geometry g = geometry(c);
     c.out_shape(0, x.dtype, {g.batch, g.h.out, g.w.out, g.channels});
   }

@@ -18,7 +18,7 @@ struct dropout {
 
   static void shape(OpCall c) {
     check_number(c, 0, "x");
-    if (!(c.real(0) >= 0 && c.real(0) <= 1)) fail("rate is %g; expected 0 to 1", c.real(0));
+    if (!(c.real(0) >= 0 && c.real(0) <= 1)) fail("rate is {}; expected 0 to 1", c.real(0));
     c.out_like(0, *c.in(0));
   }
   template <class T>

@@ -29,8 +29,7 @@ struct fft {
     if (const attn_view* im = c.in(1)) {
       check_number(c, 1, "im");
       if (!std::equal(re.shape, re.shape + re.rank, im->shape, im->shape + im->rank))
-        fail("im has shape %s, re %s; expected equal ones", shape_text(*im).c_str(),
-             shape_text(re).c_str());
+        fail("im has shape {}, re {}; expected equal ones", shape_text(*im), shape_text(re));
     }
     for (const int n : {0, 1})
       if (c.out(n)) c.out_like(n, re);

@@ -54,15 +54,13 @@ struct linear {
     check_number(c, 0, "x");
     check_number(c, 1, "W");
     if (x.rank < 1) fail("x is a scalar; expected at least one axis");
-    if (w.rank != 2) fail("W has shape %s; expected (in, out)", shape_text(w).c_str());
+    if (w.rank != 2) fail("W has shape {}; expected (in, out)", shape_text(w));
     if (x.shape[x.rank - 1] != w.shape[0])
-      fail("last extent %lld of x does not match the %lld rows of W",
-           static_cast<long long>(x.shape[x.rank - 1]), static_cast<long long>(w.shape[0]));
+      fail("last extent {} of x does not match the {} rows of W", x.shape[x.rank - 1], w.shape[0]);
     if (const attn_view* b = c.in(2)) {
       check_number(c, 2, "b");
       if (b->rank != 1 || b->shape[0] != w.shape[1])
-        fail("b has shape %s; expected (%lld)", shape_text(*b).c_str(),
-             static_cast<long long>(w.shape[1]));
+        fail("b has shape {}; expected ({})", shape_text(*b), w.shape[1]);
     }
     int64_t out[ATTN_MAX_RANK];
     for (int i = 0; i < x.rank; ++i) out[i] = x.shape[i];

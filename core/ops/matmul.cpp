@@ -152,12 +152,10 @@ struct matmul {
     check_number(c, 1, "b");
     for (const int i : {0, 1})
       if (c.in(i)->rank < 2)
-        fail("%s has shape %s; expected at least two axes", i ? "b" : "a",
-             shape_text(*c.in(i)).c_str());
+        fail("{} has shape {}; expected at least two axes", i ? "b" : "a", shape_text(*c.in(i)));
     const Stack a(*c.in(0), c.flag(0)), b(*c.in(1), c.flag(1));
     if (a.columns() != b.rows())
-      fail("a sums over %lld elements, b over %lld; expected as many",
-           static_cast<long long>(a.columns()), static_cast<long long>(b.rows()));
+      fail("a sums over {} elements, b over {}; expected as many", a.columns(), b.rows());
     attn_view p = a.view, q = b.view;
     p.rank -= 2, q.rank -= 2;
     int64_t extents[ATTN_MAX_RANK];

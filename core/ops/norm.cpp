@@ -71,20 +71,19 @@ struct norm {
     check_number(c, kX, "x");
     const attn_view& x = *c.in(kX);
     if (c.integer(0) < 1 || c.integer(0) > static_cast<int64_t>(NormKind::bias_free_batch))
-      fail("norm number %lld is not known", static_cast<long long>(c.integer(0)));
+      fail("norm number {} is not known", c.integer(0));
     if (x.rank < 1) fail("x is a scalar; expected at least one axis");
     check_kind(c, x);
     static constexpr const char* kNames[] = {"weight 0", "weight 1", "weight 2", "weight 3"};
     const Slots slots = slots_of(c);
     for (int i = 0; i < 4; ++i) {
       const attn_view* w = c.in(i + 1);
-      if (!w && slots.required >> i & 1u) fail("%s is missing; this norm needs it", kNames[i]);
+      if (!w && slots.required >> i & 1u) fail("{} is missing; this norm needs it", kNames[i]);
       if (!w) continue;
-      if (slots.size[i] == Slots::kNone) fail("%s is given; this norm has none", kNames[i]);
+      if (slots.size[i] == Slots::kNone) fail("{} is given; this norm has none", kNames[i]);
       check_number(c, i + 1, kNames[i]);
       if (size_of(*w) != slots.size[i])
-        fail("%s has shape %s; expected %lld elements for x %s", kNames[i], shape_text(*w).c_str(),
-             static_cast<long long>(slots.size[i]), shape_text(x).c_str());
+        fail("{} has shape {}; expected {} elements for x {}", kNames[i], shape_text(*w), slots.size[i], shape_text(x));
     }
     c.out_like(0, x);
     for (const int i : {1, 2}) {
@@ -162,11 +161,11 @@ struct norm {
       case NormKind::max_logit:
       case NormKind::batch:
       case NormKind::bias_free_batch:
-        if (several) fail("%zu axes are given; this norm takes one", c.integers(1).size());
+        if (several) fail("{} axes are given; this norm takes one", c.integers(1).size());
         break;
       case NormKind::global_response:
         if (x.rank < 2 || x.rank > 4)
-          fail("x has shape %s; expected 2 to 4 axes", shape_text(x).c_str());
+          fail("x has shape {}; expected 2 to 4 axes", shape_text(x));
         [[fallthrough]];
       case NormKind::energy_layer:
         if (mask != 1u << (x.rank - 1)) fail("this norm takes the last axis only");
@@ -176,9 +175,9 @@ struct norm {
     }
     const bool has_epsilon = kind(c) != NormKind::dynamic_tanh;
     if (has_epsilon && !(epsilon(c) > 0))
-      fail("epsilon is %g; expected a positive number", epsilon(c));
+      fail("epsilon is {}; expected a positive number", epsilon(c));
     if (kind(c) == NormKind::logit && !(constant(c) > 0))
-      fail("temperature is %g; expected a positive number", constant(c));
+      fail("temperature is {}; expected a positive number", constant(c));
   }
 };
 

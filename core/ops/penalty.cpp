@@ -63,10 +63,9 @@ struct penalty {
     check_number(c, 0, "x");
     const int64_t kind = c.integer(0);
     if (kind < 0 || kind > static_cast<int64_t>(RegularizerKind::orthogonal_columns))
-      fail("regularizer number %lld is not known", static_cast<long long>(kind));
+      fail("regularizer number {} is not known", kind);
     if (orthogonal(c) && c.in(0)->rank != 2)
-      fail("x has shape %s; the orthogonal regularizer expects a matrix",
-           shape_text(*c.in(0)).c_str());
+      fail("x has shape {}; the orthogonal regularizer expects a matrix", shape_text(*c.in(0)));
     if (c.real(4) == 0) fail("divide is 0; expected another number");
     c.out_shape(0, c.dtype(), {});
   }

@@ -35,9 +35,7 @@ attn_view ranked_keep(const OpCall& c) {
     fits = keep.shape[i] == 1 || keep.shape[i] == z.shape[place[i]];
   }
   if (!fits)
-    fail("mask %s does not broadcast to the scores %s%s", shape_text(keep).c_str(),
-         shape_text(z).c_str(),
-         z.rank == 4 ? "; expected (K), (B, K), (B, Q, K) or (B, H, Q, K)" : "");
+    fail("mask {} does not broadcast to the scores {}{}", shape_text(keep), shape_text(z), z.rank == 4 ? "; expected (K), (B, K), (B, Q, K) or (B, H, Q, K)" : "");
   return v;
 }
 
@@ -55,16 +53,15 @@ struct probability {
     check_probability(options);
     const uint32_t mask = axes(c);
     if (options.kind != ProbabilityKind::softmax && (mask & (mask - 1)) != 0)
-      fail("%zu axes are given; only softmax takes several", c.integers(1).size());
+      fail("{} axes are given; only softmax takes several", c.integers(1).size());
     if (options.kind == ProbabilityKind::threshmax) {
       if (!c.in(kSlope)) fail("slope is missing; threshmax needs it");
       check_number(c, kSlope, "slope");
       if (size_of(*c.in(kSlope)) != 1)
-        fail("slope has shape %s; expected one element", shape_text(*c.in(kSlope)).c_str());
+        fail("slope has shape {}; expected one element", shape_text(*c.in(kSlope)));
     }
     if (c.integer(7) != 0 && c.integer(7) != 1)
-      fail("empty_rows is %lld; expected 0 (as without a mask) or 1 (zeros)",
-           static_cast<long long>(c.integer(7)));
+      fail("empty_rows is {}; expected 0 (as without a mask) or 1 (zeros)", c.integer(7));
     if (c.in(kKeep)) check_useful(c, ranked_keep(c), mask);
     c.out_like(0, z);
   }
@@ -135,10 +132,8 @@ struct probability {
       longer = longer || z.shape[a] > 1;
     }
     if (longer)
-      fail(
-          "mask %s has extent 1 along the normalised axis of the scores %s: it cannot mask "
-          "anything; expected the extent of that axis",
-          shape_text(*c.in(kKeep)).c_str(), shape_text(z).c_str());
+      fail("mask {} has extent 1 along the normalised axis of the scores {}: it cannot mask "
+          "anything; expected the extent of that axis", shape_text(*c.in(kKeep)), shape_text(z));
   }
 
   // Scores of a row with -infinity where the mask does not keep.
@@ -148,7 +143,7 @@ struct probability {
     explicit Masked(const OpCall& c) : z_(c.in(kScores)), zero_(c.integer(7) == 1) {
       if (c.in(kKeep)) {
         if (signs_of(*c.in(kKeep)).additive())
-          fail("mask of shape %s %s", shape_text(*c.in(kKeep)).c_str(), kAdditiveMask);
+          fail("mask of shape {} {}", shape_text(*c.in(kKeep)), kAdditiveMask);
         keep_ = broadcast_to(ranked_keep(c), *z_);
         masked_ = true;
       }

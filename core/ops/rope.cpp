@@ -22,13 +22,12 @@ struct rope {
     check_number(c, 0, "x");
     const attn_view& x = *c.in(0);
     const int64_t r = c.integer(1);
-    if (x.rank != 4) fail("x has shape %s; expected (B, H, S, D)", shape_text(x).c_str());
+    if (x.rank != 4) fail("x has shape {}; expected (B, H, S, D)", shape_text(x));
     if (r < 0 || r % 2 != 0 || r > x.shape[3])
-      fail("rope_dim is %lld; expected an even number from 0 to the head size %lld",
-           static_cast<long long>(r), static_cast<long long>(x.shape[3]));
-    if (r > 0 && !(c.real(0) > 0)) fail("theta is %g; expected a positive number", c.real(0));
+      fail("rope_dim is {}; expected an even number from 0 to the head size {}", r, x.shape[3]);
+    if (r > 0 && !(c.real(0) > 0)) fail("theta is {}; expected a positive number", c.real(0));
     if (c.integer(2) < 0 || c.integer(2) > (int64_t{1} << 52))
-      fail("offset is %lld; expected 0 to 2^52", static_cast<long long>(c.integer(2)));
+      fail("offset is {}; expected 0 to 2^52", c.integer(2));
     c.out_like(0, x);
   }
   template <class T>

@@ -66,8 +66,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     check_sequence(x, p.dim);
     const int64_t tokens = x.dim(1), anchors = a.num_anchor_tokens.value_or(tokens);
     if (anchors <= 0)
-      fail("num_anchor_tokens must be positive, got %lld; leave it out to use every token",
-           static_cast<long long>(anchors));
+      fail("num_anchor_tokens must be positive, got {}; leave it out to use every token", anchors);
     // Keys and values come from the anchors alone, and so do queries by query_proj.
     const Tensor head = anchors < tokens ? x.slice(1, 0, anchors) : x;
     Tensor q = dense(c, query, head);

@@ -89,8 +89,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     check_at_most("routing_iterations", p.routing_iterations, kMostIterations);
     const int64_t h = p.num_heads;
     if (!p.key_dim && width % h != 0)
-      fail("embed_dim (%lld) must be divisible by num_heads (%lld) when key_dim is None",
-           static_cast<long long>(width), static_cast<long long>(h));
+      fail("embed_dim ({}) must be divisible by num_heads ({}) when key_dim is None", width, h);
     key = p.key_dim.value_or(width / h);
     value = p.value_dim.value_or(key);
     const int64_t keys = product("num_heads * key_dim", h, key),
@@ -210,12 +209,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     if (mask.rank() < 3 || mask.rank() > 4) return;
     const int64_t rows = mask.dim(mask.rank() - 2);
     if (rows != 1 && rows != q.dim(2))
-      fail(
-          "mask of shape %s does not broadcast to (batch, head, query, key) = (%lld, %lld, %lld, "
-          "%lld)",
-          mask.shape_text().c_str(), static_cast<long long>(q.dim(0)),
-          static_cast<long long>(q.dim(1)), static_cast<long long>(q.dim(2)),
-          static_cast<long long>(q.dim(2)));
+      fail("mask of shape {} does not broadcast to (batch, head, query, key) = ({}, {}, {}, "
+          "{})", mask.shape(), q.dim(0), q.dim(1), q.dim(2), q.dim(2));
   }
 
   // f(begin, end) for up to 8 steps of the rows from..end, joined along the positions.

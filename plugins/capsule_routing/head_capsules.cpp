@@ -280,8 +280,7 @@ void add_vector(const attn_view* to, const double* from, int64_t n) {
 void check_vector(const OpCall& c, int port, const char* what, int64_t extent) {
   const attn_view* v = c.in(port);
   if (v && size_of(*v) != extent)
-    fail("%s has shape %s; expected %lld numbers", what, shape_text(*v).c_str(),
-         static_cast<long long>(extent));
+    fail("{} has shape {}; expected {} numbers", what, shape_text(*v), extent);
 }
 
 }  // namespace
@@ -290,15 +289,14 @@ void head_capsules::shape(OpCall c) {
   const attn_view &q = *c.in(kQuery), &k = *c.in(kKey);
   if (q.rank != 4 || k.rank != 4 || q.shape[0] != k.shape[0] || q.shape[1] != k.shape[1] ||
       q.shape[3] != k.shape[3])
-    fail("q %s and k %s do not belong together; expected (batch, head, position, size)",
-         shape_text(q).c_str(), shape_text(k).c_str());
+    fail("q {} and k {} do not belong together; expected (batch, head, position, size)", shape_text(q), shape_text(k));
   const Extents e = extents(c);
   check_vector(c, kSums, "sums", e.h);
   check_vector(c, kBias, "bias", e.h);
   check_vector(c, kRoutingSlope, "the slope of routing", 1);
   check_vector(c, kSharingSlope, "the slope of sharing", 1);
   if (c.integer(0) < 0 || c.integer(0) >= kProbabilityKinds)
-    fail("probability kind %lld is unknown", static_cast<long long>(c.integer(0)));
+    fail("probability kind {} is unknown", c.integer(0));
   if (c.integer(kIterations) < 1) fail("iterations must be positive");
   c.out_shape(0, q.dtype, {e.b, c.in(kSums) ? e.h : 1, e.q, e.k});
 }

@@ -41,7 +41,7 @@ struct prefix {
 
   static void shape(OpCall c) {
     if (c.in(0)->rank != 4)
-      fail("x has shape %s; expected (batch, head, position, size)", shape_text(*c.in(0)).c_str());
+      fail("x has shape {}; expected (batch, head, position, size)", shape_text(*c.in(0)));
     const attn_view& x = *c.in(0);
     c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], x.shape[2], x.shape[3]}, {0, 2, 1, 3});
   }
@@ -102,8 +102,7 @@ struct squash {
     for (int i = 0; i < 3; ++i) {
       const attn_view* v = c.in(i);
       if (v && (v->rank != 4 || !std::equal(v->shape, v->shape + 4, a.shape)))
-        fail("a and %s have shapes %s and %s; expected (batch, head, position, size) for both",
-             i == 1 ? "am" : "base", shape_text(a).c_str(), shape_text(*v).c_str());
+        fail("a and {} have shapes {} and {}; expected (batch, head, position, size) for both", i == 1 ? "am" : "base", shape_text(a), shape_text(*v));
     }
     c.out_shape(0, a.dtype, {a.shape[0], a.shape[1], a.shape[2], a.shape[3]}, {0, 2, 1, 3});
   }

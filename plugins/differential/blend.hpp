@@ -29,9 +29,9 @@ struct blend {
     bool same = a.rank == b.rank;
     for (int i = 0; same && i < a.rank; ++i) same = a.shape[i] == b.shape[i];
     if (!same)
-      fail("a %s and b %s must have one shape", shape_text(a).c_str(), shape_text(b).c_str());
+      fail("a {} and b {} must have one shape", shape_text(a), shape_text(b));
     if (size_of(parameter) != 1)
-      fail("parameter has shape %s; expected one element", shape_text(parameter).c_str());
+      fail("parameter has shape {}; expected one element", shape_text(parameter));
     c.out_like(0, a);
   }
 

@@ -144,10 +144,9 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
   // A sequence of length 0 has an empty result.
   void check_input(const Tensor& x) const {
     if (x.rank() != 3)
-      fail("expected 3D input (batch, seq, dim), got shape %s", x.shape_text().c_str());
+      fail("expected 3D input (batch, seq, dim), got shape {}", x.shape());
     if (x.dim(2) != p.dim)
-      fail("Input last dimension (%lld) must match dim (%lld), got shape %s",
-           static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
+      fail("Input last dimension ({}) must match dim ({}), got shape {}", x.dim(2), p.dim, x.shape());
   }
 };
 

@@ -48,7 +48,7 @@ struct FNetFourierTransform : Layer<Params> {
 
   void build(Builder& b) {
     const attn_shape& in = b.input(0);
-    if (in.rank != 3) fail("Input must be 3D (batch, sequence, hidden), got rank %d", in.rank);
+    if (in.rank != 3) fail("Input must be 3D (batch, sequence, hidden), got rank {}", in.rank);
     if (in.dim[1] < 0 || in.dim[2] < 0)
       fail("the layer needs an input of known sequence and hidden size");
     // Other libraries keep these in their files; here they follow from the shape of each call.
@@ -61,7 +61,7 @@ struct FNetFourierTransform : Layer<Params> {
   void forward(Call& c) const {
     const Tensor x = c.input(0);
     if (x.rank() != 3)
-      fail("Input must be 3D (batch, sequence, hidden), got shape %s", x.shape_text().c_str());
+      fail("Input must be 3D (batch, sequence, hidden), got shape {}", x.shape());
     check_not_empty(x);
     const double size = static_cast<double>(x.dim(1)) * static_cast<double>(x.dim(2));
     const Tensor y = fft_real({x}, {1, 2}, p.normalize_dft ? 1 / std::sqrt(size) : 1);
@@ -85,9 +85,7 @@ struct FNetFourierTransform : Layer<Params> {
   static Tensor row_factors(const Call& c, const Tensor& mask, const Tensor& x) {
     if (mask.rank() != 2 || (mask.dim(0) != x.dim(0) && mask.dim(0) != 1) ||
         mask.dim(1) != x.dim(1))
-      fail("attention_mask multiplies rows and must be (batch, seq) = (%lld, %lld), got shape %s",
-           static_cast<long long>(x.dim(0)), static_cast<long long>(x.dim(1)),
-           mask.shape_text().c_str());
+      fail("attention_mask multiplies rows and must be (batch, seq) = ({}, {}), got shape {}", x.dim(0), x.dim(1), mask.shape());
     const Tensor rows = convert(mask, x.dtype());
     const std::array shape{mask.dim(0), mask.dim(1), int64_t{1}};
     return c.constant(x.dtype(), shape, rows.read().data);

@@ -7,7 +7,6 @@
 #include "settling.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 using namespace attn::sdk;
 
@@ -136,7 +135,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
 
   static int64_t width(const attn_shape& s, const char* what) {
     if (s.rank != 3 || s.dim[2] <= 0)
-      fail("%s must be 3D (batch, seq, dim) with a known last dimension to build the layer", what);
+      fail("{} must be 3D (batch, seq, dim) with a known last dimension to build the layer", what);
     return s.dim[2];
   }
 
@@ -153,20 +152,17 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     check_pattern(c, x.key, key_dense, "key");
     check_pattern(c, x.value, value_dense, "value");
     if (x.key.dim(0) != x.query.dim(0) || x.value.dim(0) != x.query.dim(0))
-      fail("query, key and value must have one batch size, got shapes %s, %s and %s",
-           x.query.shape_text().c_str(), x.key.shape_text().c_str(), x.value.shape_text().c_str());
+      fail("query, key and value must have one batch size, got shapes {}, {} and {}", x.query.shape(), x.key.shape(), x.value.shape());
     if (x.value.dim(1) != x.key.dim(1))
-      fail("key and value must have one length, got shapes %s and %s", x.key.shape_text().c_str(),
-           x.value.shape_text().c_str());
+      fail("key and value must have one length, got shapes {} and {}", x.key.shape(), x.value.shape());
     return x;
   }
   static void check_pattern(const Call& c, const Tensor& x, const Dense& w, const char* what) {
     const int64_t width = c[w.kernel].dim(0);
     if (x.rank() != 3)
-      fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
+      fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
     if (x.dim(2) != width)
-      fail("%s has last dimension %lld, but the layer was built for %lld, got shape %s", what,
-           static_cast<long long>(x.dim(2)), static_cast<long long>(width), x.shape_text().c_str());
+      fail("{} has last dimension {}, but the layer was built for {}, got shape {}", what, x.dim(2), width, x.shape());
     check_not_empty(x, what);
   }
 
@@ -265,9 +261,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     };
 
     Attended step(const Tensor& q, int64_t t, bool want_weights) const {
-      std::array<char, 32> label{};
-      std::snprintf(label.data(), label.size(), "step_%lld", static_cast<long long>(t));
-      c_.label(label.data());
+      c_.label(("step_" + std::to_string(t)).c_str());
       return layer_.attend(c_, q, k_, k_, mask_, layer_.p.dropout_rate, want_weights);
     }
     [[nodiscard]] Tensor below_eps(const Tensor& sum) const {

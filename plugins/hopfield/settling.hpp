@@ -24,13 +24,11 @@ struct change {
     bool same = now.rank == 4 && before.rank == 4 && floating && before.dtype == now.dtype;
     for (int i = 0; same && i < 4; ++i) same = now.shape[i] == before.shape[i];
     if (!same)
-      fail("now %s and before %s must be (batch, head, query, key), of one shape and kind",
-           shape_text(now).c_str(), shape_text(before).c_str());
+      fail("now {} and before {} must be (batch, head, query, key), of one shape and kind", shape_text(now), shape_text(before));
     if (const attn_view* sum = c.in(2);
         sum && (sum->rank != 4 || sum->dtype != now.dtype || sum->shape[0] != now.shape[0] ||
                 sum->shape[1] != now.shape[1] || sum->shape[2] != 1 || sum->shape[3] != 1))
-      fail("sum %s does not belong to maps of shape %s", shape_text(*sum).c_str(),
-           shape_text(now).c_str());
+      fail("sum {} does not belong to maps of shape {}", shape_text(*sum), shape_text(now));
     c.out_shape(0, now.dtype, {now.shape[0], now.shape[1], 1, 1});
   }
 
@@ -83,7 +81,7 @@ struct glance {
   static void shape(OpCall c) {
     const attn_view& x = *c.in(0);
     if (x.rank != 4 || (x.dtype != ATTN_F32 && x.dtype != ATTN_F64))
-      fail("x %s must be floating, (batch, head, position, size)", shape_text(x).c_str());
+      fail("x {} must be floating, (batch, head, position, size)", shape_text(x));
     c.out_like(0, x);
   }
   template <class T>

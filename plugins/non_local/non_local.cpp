@@ -214,11 +214,8 @@ struct NonLocalAttention : Layer<Params> {
       fits = shape[at] == 1 || shape[at] == full[at];
     }
     if (!fits)
-      fail(
-          "a floating attention_mask is added to the scores (batch, query, key) = (%lld, %lld, "
-          "%lld) and must broadcast to them, got shape %s",
-          static_cast<long long>(batch), static_cast<long long>(pixels),
-          static_cast<long long>(pixels), mask.shape_text().c_str());
+      fail("a floating attention_mask is added to the scores (batch, query, key) = ({}, {}, "
+          "{}) and must broadcast to them, got shape {}", batch, pixels, pixels, mask.shape());
     const Tensor same = mask.dtype() == dtype ? mask : convert(mask, dtype);
     bias = same.reshape({shape[0], 1, shape[1], shape[2]});
   }

@@ -77,11 +77,8 @@ struct PerformerAttention : Layer<Params, Arguments> {
     head = d / p.num_heads;
     trig = p.feature_map == "clamped_trig";
     if (p.nb_features > kMostNumbers / d)
-      fail(
-          "nb_features (%lld) times dim (%lld) is more than %lld random "
-          "numbers",
-          static_cast<long long>(p.nb_features), static_cast<long long>(d),
-          static_cast<long long>(kMostNumbers));
+      fail("nb_features ({}) times dim ({}) is more than {} random "
+          "numbers", p.nb_features, d, kMostNumbers);
     qkv = b.dense("qkv_projection", d, columns, p);
     output = b.dense("output_projection", d, d, p);
     // The host has drawn a seed where none was given.
@@ -100,8 +97,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
   void forward(Call& c, const Arguments&) const {
     const Tensor x = c.input(0);
     if (x.rank() == 3 && x.dim(2) != p.dim)
-      fail("Last dimension of input (%lld) must match dim (%lld), got shape %s",
-           static_cast<long long>(x.dim(2)), static_cast<long long>(p.dim), x.shape_text().c_str());
+      fail("Last dimension of input ({}) must match dim ({}), got shape {}", x.dim(2), p.dim, x.shape());
     check_sequence(x, p.dim);
     const Tensor a = dense(c, qkv, x);
     const Tensor q = split_heads(a, p.num_heads, 0, 3), k = split_heads(a, p.num_heads, 1, 3),

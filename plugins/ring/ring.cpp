@@ -86,10 +86,8 @@ struct RingAttention : Layer<Params, Arguments> {
   void check_mask(const Tensor& mask, int64_t batch, int64_t seq, int64_t total) const {
     if (!mask) return;
     if (mask.rank() < 2 || mask.rank() > 4)
-      fail(
-          "attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
-          "query, key), got shape %s",
-          mask.shape_text().c_str());
+      fail("attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
+          "query, key), got shape {}", mask.shape());
     const auto fits = [&](int axis, int64_t n) {
       return mask.dim(axis) == n || mask.dim(axis) == 1;
     };
@@ -97,26 +95,19 @@ struct RingAttention : Layer<Params, Arguments> {
     if (mask.rank() > 2) good = good && fits(-2, seq);
     if (mask.rank() > 3) good = good && fits(1, p.num_heads);
     if (good) return;
-    const auto number = [](int64_t n) { return static_cast<long long>(n); };
     if (seq == total)
-      fail(
-          "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld tokens; every "
-          "extent but the last may be 1",
-          mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq));
-    fail(
-        "attention_mask of shape %s does not suit batch %lld, %lld heads and %lld of %lld tokens: "
-        "(batch, own tokens), or the rows of the own tokens over the keys of all",
-        mask.shape_text().c_str(), number(batch), number(p.num_heads), number(seq), number(total));
+      fail("attention_mask of shape {} does not suit batch {}, {} heads and {} tokens; every "
+          "extent but the last may be 1", mask.shape(), batch, p.num_heads, seq);
+    fail("attention_mask of shape {} does not suit batch {}, {} heads and {} of {} tokens: "
+        "(batch, own tokens), or the rows of the own tokens over the keys of all", mask.shape(), batch, p.num_heads, seq, total);
   }
 
   void check_part(const attn_part& part) const {
     if (!(part.flags & ATTN_PART_ORDERED)) return;
     for (int32_t i = 1; i < part.size; ++i)
       if (part.bounds[i] != part.total && part.bounds[i] % p.block_size != 0)
-        fail(
-            "deterministic: member %d begins at token %lld; every member must begin at a multiple "
-            "of block_size, %lld",
-            i, static_cast<long long>(part.bounds[i]), static_cast<long long>(p.block_size));
+        fail("deterministic: member {} begins at token {}; every member must begin at a multiple "
+            "of block_size, {}", i, part.bounds[i], p.block_size);
   }
 };
 

@@ -123,7 +123,7 @@ class Job {
 void pursuit::shape(OpCall c) {
   const attn_view& z = *c.in(0);
   if (z.rank != 4 || z.shape[2] != z.shape[3])
-    fail("z has shape %s; expected (batch, head, n, n)", shape_text(z).c_str());
+    fail("z has shape {}; expected (batch, head, n, n)", shape_text(z));
   if (c.in(1)) Masks::check(*c.in(1), z.shape[0], z.shape[1], z.shape[2], c.integers(kAxes));
   if (!(c.real(kLambda) > 0) || !(c.real(kTau) > 0)) fail("lambda and tau must be positive");
   if (c.integer(kSweeps) < 1) fail("sweeps must be positive");

@@ -35,19 +35,16 @@ struct Split {
 
 Split split_of(std::span<const int64_t> sizes, int64_t length) {
   if (sizes.size() != 2 && sizes.size() != 4)
-    fail(
-        "split_sizes must have length 2 or 4, got %zu; give [a, b] or [a anchors, a queries, b "
-        "anchors, b queries]",
-        sizes.size());
+    fail("split_sizes must have length 2 or 4, got {}; give [a, b] or [a anchors, a queries, b "
+        "anchors, b queries]", sizes.size());
   int64_t sum = 0;
   for (const int64_t n : sizes) {
-    if (n < 0) fail("split_sizes must not be negative, got %lld", static_cast<long long>(n));
+    if (n < 0) fail("split_sizes must not be negative, got {}", n);
     sum = n > std::numeric_limits<int64_t>::max() - sum ? std::numeric_limits<int64_t>::max()
                                                         : sum + n;
   }
   if (sum != length)
-    fail("Sum of split_sizes (%lld) must equal total sequence length (%lld)",
-         static_cast<long long>(sum), static_cast<long long>(length));
+    fail("Sum of split_sizes ({}) must equal total sequence length ({})", sum, length);
   const bool anchors = sizes.size() == 4;
   const int64_t a = anchors ? sizes[0] + sizes[1] : sizes[0];
   const int64_t keys_a = sizes[0], keys_b = anchors ? sizes[2] : sizes[1];
@@ -179,8 +176,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     check_mask(mask.handle()->view, scores);
     const attn_view v = mask_axes(mask.handle()->view);
     if (v.shape[3] != x.dim(1) && !attn_prob.other_axis())
-      fail("mask of shape %s has extent 1 along the keys: it cannot mask any of %s",
-           mask.shape_text().c_str(), scores_text(scores).c_str());
+      fail("mask of shape {} has extent 1 along the keys: it cannot mask any of {}", mask.shape(), scores_text(scores));
     return mask.reshape(std::span<const int64_t>(v.shape, 4));
   }
 

@@ -103,16 +103,14 @@ struct partition {
 
   static void shape(OpCall c) {
     const attn_view& x = *c.in(0);
-    if (x.rank != 3) fail("x must be (batch, seq, c), got shape %s", shape_text(x).c_str());
+    if (x.rank != 3) fail("x must be (batch, seq, c), got shape {}", shape_text(x));
     if (c.integer(0) < 1) fail("window must be positive");
     const int64_t batch = c.integer(1) ? c.integer(1) : x.shape[0];
     if (batch != x.shape[0] && x.shape[0] != 1)
-      fail("x of shape %s has another batch than %lld", shape_text(x).c_str(),
-           static_cast<long long>(batch));
+      fail("x of shape {} has another batch than {}", shape_text(x), batch);
     if (const attn_view* fill = c.in(1))
       if (fill->rank != 1 || fill->shape[0] != x.shape[2] || fill->dtype != x.dtype)
-        fail("fill of shape %s does not suit x of shape %s", shape_text(*fill).c_str(),
-             shape_text(x).c_str());
+        fail("fill of shape {} does not suit x of shape {}", shape_text(*fill), shape_text(x));
     const Grid g(x.shape[1], c.integer(0));
     c.out_shape(0, x.dtype, {batch * g.windows(), g.cells(), x.shape[2]});
   }
@@ -165,8 +163,7 @@ struct reverse {
     const Grid g(c.integer(1), c.integer(0));
     if (x.rank != 3 || (x.shape[1] != g.cells() && x.shape[1] != g.rows() * g.columns()) ||
         x.shape[0] % g.windows() != 0)
-      fail("x of shape %s does not hold the windows of %lld tokens", shape_text(x).c_str(),
-           static_cast<long long>(g.tokens));
+      fail("x of shape {} does not hold the windows of {} tokens", shape_text(x), g.tokens);
     c.out_shape(0, x.dtype, {x.shape[0] / g.windows(), g.tokens, x.shape[2]});
   }
   template <class T>
@@ -207,9 +204,7 @@ struct corner {
     const attn_view& x = *c.in(0);
     const Corner k(c);
     if (x.rank != 4 || !k.fits() || x.shape[2] != k.window * k.window)
-      fail("x of shape %s has no %lld x %lld cells of windows of %lld", shape_text(x).c_str(),
-           static_cast<long long>(k.rows), static_cast<long long>(k.columns),
-           static_cast<long long>(k.window));
+      fail("x of shape {} has no {} x {} cells of windows of {}", shape_text(x), k.rows, k.columns, k.window);
     c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], k.size(), x.shape[3]}, {0, 2, 1, 3});
   }
   template <class T>
@@ -251,8 +246,7 @@ struct position_bias {
     const Corner k(c);
     const int64_t w = k.window;
     if (!k.fits() || t.rank != 2 || t.shape[0] != (2 * w - 1) * (2 * w - 1))
-      fail("table of shape %s does not suit windows of %lld", shape_text(t).c_str(),
-           static_cast<long long>(w));
+      fail("table of shape {} does not suit windows of {}", shape_text(t), w);
     c.out_shape(0, t.dtype, {t.shape[1], k.size(), w * w});
   }
   template <class T>

@@ -145,15 +145,11 @@ struct WindowAttention : Layer<Params> {
   // Pairs of one window are checked where attention uses them.
   void check_mask(const Tensor& mask, int64_t batch, int64_t tokens) const {
     if (!mask || (mask.rank() == 3 && is_one_window(tokens))) return;
-    const auto number = [](int64_t n) { return static_cast<long long>(n); };
     if (mask.rank() != 2)
-      fail(
-          "attention_mask of shape %s: expected (batch, key); or (batch, query, key) where the "
-          "sequence is one window, of window_size^2 = %lld tokens, got %lld",
-          mask.shape_text().c_str(), number(p.window_size * p.window_size), number(tokens));
+      fail("attention_mask of shape {}: expected (batch, key); or (batch, query, key) where the "
+          "sequence is one window, of window_size^2 = {} tokens, got {}", mask.shape(), p.window_size * p.window_size, tokens);
     if ((mask.dim(0) != batch && mask.dim(0) != 1) || mask.dim(1) != tokens)
-      fail("attention_mask of shape %s must be (%lld, %lld)", mask.shape_text().c_str(),
-           number(batch), number(tokens));
+      fail("attention_mask of shape {} must be ({}, {})", mask.shape(), batch, tokens);
   }
 
   // Padding cells are masked as soon as there is a mask.

@@ -99,15 +99,15 @@ auto call(std::initializer_list<CallInput> inputs,
   std::array<attn_value, detail::kMostAttributes> attrs;
   size_t n_in = 0, n_attrs = 0;
   const Tensor* any = nullptr;
-  if (inputs.size() > in.size()) fail("%s: more than %zu inputs", Tag::name, in.size());
+  if (inputs.size() > in.size()) fail("{}: more than {} inputs", Tag::name, in.size());
   for (const CallInput& x : inputs) {
     in[n_in++] = x.get();
     if (!any) any = x.get();
   }
-  if (!any) fail("%s: all inputs are absent", Tag::name);
+  if (!any) fail("{}: all inputs are absent", Tag::name);
   for (const CallAttribute& a : attributes) {
     if (n_attrs + a.size() > attrs.size())
-      fail("%s: more than %zu attributes", Tag::name, attrs.size());
+      fail("{}: more than {} attributes", Tag::name, attrs.size());
     for (uint32_t i = 0; i < a.size(); ++i) attrs[n_attrs++] = a[i];
   }
   auto out = detail::run<Tag, Op::outputs>(*any, std::span(attrs.data(), n_attrs),

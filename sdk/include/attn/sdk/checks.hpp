@@ -16,36 +16,32 @@ namespace attn::sdk {
 inline int64_t product(const char* of, int64_t a, int64_t b) {
   int64_t n = 0;
   if (__builtin_mul_overflow(a, b, &n))
-    fail("%s (%lld * %lld) is too large; expected a product below 2^63", of,
-         static_cast<long long>(a), static_cast<long long>(b));
+    fail("{} ({} * {}) is too large; expected a product below 2^63", of, a, b);
   return n;
 }
 
 // Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
 inline void check_at_most(const char* name, int64_t value, int64_t most) {
   if (value > most)
-    fail("%s (%lld) must be at most %lld", name, static_cast<long long>(value),
-         static_cast<long long>(most));
+    fail("{} ({}) must be at most {}", name, value, most);
 }
 
 // The last axis of an input must have the extent of the parameter `name`.
 inline void check_width(const Tensor& x, int64_t width, const char* name,
                         const char* what = "Input") {
   if (x.dim(-1) != width)
-    fail("%s last dimension (%lld) must match %s (%lld), got shape %s", what,
-         static_cast<long long>(x.dim(-1)), name, static_cast<long long>(width),
-         x.shape_text().c_str());
+    fail("{} last dimension ({}) must match {} ({}), got shape {}", what, x.dim(-1), name, width, x.shape());
 }
 
 inline void check_not_empty(const Tensor& x, const char* what = "Input") {
-  if (x.size() == 0) fail("%s must not be empty, got shape %s", what, x.shape_text().c_str());
+  if (x.size() == 0) fail("{} must not be empty, got shape {}", what, x.shape());
 }
 
 // (batch, seq, dim) with something in it. A part of a sequence that several members share may have no tokens.
 inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input",
                            bool is_part = false) {
   if (x.rank() != 3)
-    fail("%s must be 3D (batch, seq, dim), got shape %s", what, x.shape_text().c_str());
+    fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
   check_width(x, dim, "dim", what);
   if (x.dim(0) == 0 || (x.dim(1) == 0 && !is_part)) check_not_empty(x, what);
 }
@@ -54,7 +50,7 @@ inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Inp
 // many.
 inline void check_feature_map(const Tensor& x, int64_t channels, const char* name = "channels") {
   if (x.rank() != 4)
-    fail("Input must be 4D (batch, height, width, %s), got shape %s", name, x.shape_text().c_str());
+    fail("Input must be 4D (batch, height, width, {}), got shape {}", name, x.shape());
   if (channels >= 0) check_width(x, channels, name);
   check_not_empty(x);
 }

@@ -33,9 +33,7 @@ struct CrossKeysValues {
     if (!kv_input) return;
     check_sequence(kv_input, dim, "KV");
     if (kv_input.dim(0) != x.dim(0))
-      fail("KV batch (%lld) must equal the query batch (%lld), got shapes %s and %s",
-           static_cast<long long>(kv_input.dim(0)), static_cast<long long>(x.dim(0)),
-           kv_input.shape_text().c_str(), x.shape_text().c_str());
+      fail("KV batch ({}) must equal the query batch ({}), got shapes {} and {}", kv_input.dim(0), x.dim(0), kv_input.shape(), x.shape());
   }
 
   template <class = void>
@@ -53,9 +51,7 @@ struct CrossKeysValues {
       c.set(kept.values, pair.values);
     }
     if (pair.keys.dim(0) != x.dim(0))
-      fail("Query batch (%lld) must equal the batch of the state (%lld), got shape %s",
-           static_cast<long long>(x.dim(0)), static_cast<long long>(pair.keys.dim(0)),
-           x.shape_text().c_str());
+      fail("Query batch ({}) must equal the batch of the state ({}), got shape {}", x.dim(0), pair.keys.dim(0), x.shape());
     return pair;
   }
 

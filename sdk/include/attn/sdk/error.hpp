@@ -7,13 +7,19 @@
 
 #include <attn/sdk/abi.h>
 
-#include <cstdarg>
+#include <concepts>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
 
 namespace attn::sdk {
 
@@ -33,15 +39,50 @@ class Error : public std::runtime_error {
   std::string where_;
 };
 
-// Throws Error(ATTN_INVALID_ARGUMENT) with a printf-style message: say what was wrong and what was
-// expected.
-[[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char* format, ...) {
-  char text[sizeof(attn_error::message)];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  throw Error(ATTN_INVALID_ARGUMENT, text);
+namespace detail {
+
+// An argument of a message as text: a number, a string, or a shape as "(2, 3, 4)".
+inline std::string message_text(std::string_view x) { return std::string(x); }
+inline std::string message_text(std::integral auto x) { return std::to_string(x); }
+inline std::string message_text(std::floating_point auto x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", static_cast<double>(x));
+  return text;
+}
+inline std::string message_text(std::span<const int64_t> shape) {
+  std::string s = "(";
+  for (size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + ")";
+}
+
+// A message with one {} for each argument; another number of them does not compile.
+template <class... Args>
+struct Message {
+  consteval Message(const char* literal) : text(literal) {  // NOLINT: a literal is a message
+    size_t n = 0;
+    for (const char* c = literal; *c; ++c) n += c[0] == '{' && c[1] == '}';
+    if (n != sizeof...(Args)) throw "one {} for each argument";
+  }
+  const char* text;
+};
+
+[[noreturn]] inline void fail_with(std::string_view text, std::initializer_list<std::string> args) {
+  std::string message;
+  for (const std::string& x : args) {
+    const size_t at = text.find("{}");
+    message.append(text, 0, at).append(x);
+    text.remove_prefix(at + 2);
+  }
+  throw Error(ATTN_INVALID_ARGUMENT, message.append(text));
+}
+
+}  // namespace detail
+
+// Throws Error(ATTN_INVALID_ARGUMENT): say what was wrong and what was expected. {} stands for the next argument:
+//   fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
+template <class... Args>
+[[noreturn]] void fail(detail::Message<std::type_identity_t<Args>...> message, const Args&... args) {
+  detail::fail_with(message.text, {detail::message_text(args)...});
 }
 
 // Throws what a host function reported.

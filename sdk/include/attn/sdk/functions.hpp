@@ -16,12 +16,10 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace attn::sdk {
 
@@ -88,8 +86,7 @@ Tensor activate(const Tensor& x, ActivationKind kind, std::initializer_list<doub
 // A number of the kind of x, seen as a tensor of a shape; no gradient.
 inline Tensor number(const Tensor& x, double value, std::span<const int64_t> shape = {}) {
   if (x.dtype() != ATTN_F32 && x.dtype() != ATTN_F64)
-    fail("a tensor of shape %s is no float32 or float64 (convert it first)",
-         x.shape_text().c_str());
+    fail("a tensor of shape {} is no float32 or float64 (convert it first)", x.shape());
   const float single = static_cast<float>(value);
   const void* dense = x.dtype() == ATTN_F64 ? static_cast<const void*>(&value) : &single;
   const std::array<int64_t, ATTN_MAX_RANK> strides{};
@@ -110,19 +107,8 @@ Tensor binary(const Tensor& a, const TensorOrNumber& b) {
 inline size_t axis_of(const char* function, const Tensor& x, int axis, int more = 0) {
   const int rank = x.rank() + more;
   if (axis < -rank || axis >= rank)
-    fail("%s: axis %d is out of range for shape %s; expected %d to %d", function, axis,
-         x.shape_text().c_str(), -rank, rank - 1);
+    fail("{}: axis {} is out of range for shape {}; expected {} to {}", function, axis, x.shape(), -rank, rank - 1);
   return static_cast<size_t>(axis < 0 ? axis + rank : axis);
-}
-
-// Up to 8 tensors, the first of which is there.
-template <class = void>
-Tensor join(std::span<const Tensor* const> parts, int64_t axis) {
-  const Tensor* in[8]{};
-  if (parts.size() > std::size(in))
-    fail("concat: %zu tensors are given; expected at most 8", parts.size());
-  std::copy(parts.begin(), parts.end(), in);
-  return apply<"concat">(std::array{int_value(axis)}, in);
 }
 
 }  // namespace detail
@@ -314,39 +300,50 @@ Tensor convert(const Tensor& x, int32_t dtype) {
 // Joins up to 8 tensors along an axis; absent ones are left out.
 template <class = void>
 Tensor concat(std::initializer_list<const Tensor*> parts, int axis) {
-  std::vector<const Tensor*> given;
-  std::copy_if(parts.begin(), parts.end(), std::back_inserter(given),
-               [](const Tensor* t) { return t && *t; });
-  if (given.empty()) fail("concat: no tensor");
-  return detail::join(given, axis);
+  const Tensor* in[8]{};
+  size_t n = 0;
+  for (const Tensor* t : parts) {
+    if (!t || !*t) continue;
+    if (n == std::size(in)) fail("concat: more than 8 tensors are given");
+    in[n++] = t;
+  }
+  if (n == 0) fail("concat: no tensor");
+  return detail::apply<"concat">(std::array{detail::int_value(axis)}, in);
 }
 // Joins up to 8 tensors of one shape along a new axis.
 template <class = void>
 Tensor stack(std::initializer_list<const Tensor*> parts, int axis) {
-  if (parts.size() == 0) fail("stack: no tensor");
-  const size_t at = detail::axis_of("stack", **parts.begin(), axis, 1);
-  std::vector<Tensor> wide;
+  if (parts.size() == 0 || parts.size() > 8)
+    fail("stack: {} tensors are given; expected 1 to 8", parts.size());
+  const Tensor& first = **parts.begin();
+  const size_t at = detail::axis_of("stack", first, axis, 1),
+               rank = static_cast<size_t>(first.rank());
+  if (rank == ATTN_MAX_RANK)
+    fail("stack: shape {} has no room for another axis", first.shape());
+  std::array<int64_t, ATTN_MAX_RANK> shape{};
+  for (size_t i = 0; i <= rank; ++i)
+    shape[i] = i == at ? 1 : first.dim(static_cast<int>(i < at ? i : i - 1));
+  std::array<Tensor, 8> wide;
+  size_t n = 0;
   for (const Tensor* t : parts) {
-    if (!std::ranges::equal(t->shape(), (*parts.begin())->shape()))
-      fail("stack: a tensor has shape %s, the first one %s; expected one shape",
-           t->shape_text().c_str(), (*parts.begin())->shape_text().c_str());
-    std::vector<int64_t> shape(t->shape().begin(), t->shape().end());
-    shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(at), 1);
-    wide.push_back(t->reshape(shape));
+    if (!std::ranges::equal(t->shape(), first.shape()))
+      fail("stack: a tensor has shape {}, the first one {}; expected one shape", t->shape_text().c_str(), first.shape());
+    wide[n++] = t->reshape(std::span<const int64_t>(shape.data(), rank + 1));
   }
-  std::vector<const Tensor*> pointers;
-  for (const Tensor& t : wide) pointers.push_back(&t);
-  return detail::join(pointers, static_cast<int64_t>(at));
+  return concat({&wide[0], &wide[1], &wide[2], &wide[3], &wide[4], &wide[5], &wide[6], &wide[7]},
+                static_cast<int>(at));
 }
-// Equal parts along an axis, as views.
-inline std::vector<Tensor> split(const Tensor& x, int64_t parts, int axis) {
+// Equal parts along an axis, as views: const auto [q, k, v] = split<3>(x, -1);
+template <size_t parts>
+std::array<Tensor, parts> split(const Tensor& x, int axis) {
   const auto at = static_cast<int>(detail::axis_of("split", x, axis));
-  if (parts < 1 || x.dim(at) % parts != 0)
-    fail("split: axis %d of shape %s does not divide into %lld parts", axis, x.shape_text().c_str(),
-         static_cast<long long>(parts));
-  const int64_t n = x.dim(at) / parts;
-  std::vector<Tensor> result;
-  for (int64_t i = 0; i < parts; ++i) result.push_back(x.slice(at, i * n, (i + 1) * n));
+  const auto n = static_cast<int64_t>(parts);
+  if (x.dim(at) % n != 0)
+    fail("split: axis {} of shape {} does not divide into {} parts", axis, x.shape(), parts);
+  const int64_t step = x.dim(at) / n;
+  std::array<Tensor, parts> result;
+  for (int64_t i = 0; i < n; ++i)
+    result[static_cast<size_t>(i)] = x.slice(at, i * step, (i + 1) * step);
   return result;
 }
 // Two axes exchanged: a view.
@@ -366,8 +363,7 @@ Tensor broadcast_to(const Tensor& x, std::span<const int64_t> shape) {
   for (int i = 0; fits && i < x.rank(); ++i)
     fits = x.dim(i) == 1 || x.dim(i) == shape[static_cast<size_t>(more + i)];
   if (!fits)
-    fail("broadcast_to: shape %s does not broadcast to %s", x.shape_text().c_str(),
-         shape_text(shape).c_str());
+    fail("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape_text(shape));
   return add(x, detail::number(x, -0.0, shape));  // -0 changes no x, not even -0
 }
 template <class = void>
@@ -379,18 +375,16 @@ template <class = void>
 Tensor pad(const Tensor& x, std::initializer_list<std::pair<int64_t, int64_t>> widths,
            double value = 0) {
   if (widths.size() != static_cast<size_t>(x.rank()))
-    fail("pad: %zu pairs of widths are given for shape %s; expected one for each axis",
-         widths.size(), x.shape_text().c_str());
+    fail("pad: {} pairs of widths are given for shape {}; expected one for each axis", widths.size(), x.shape());
   Tensor y = x;
   int axis = 0;
   for (const auto& [before, after] : widths) {
     if (before < 0 || after < 0)
-      fail("pad: widths %lld and %lld of axis %d; expected none below 0",
-           static_cast<long long>(before), static_cast<long long>(after), axis);
-    std::vector<int64_t> shape(y.shape().begin(), y.shape().end());
+      fail("pad: widths {} and {} of axis {}; expected none below 0", before, after, axis);
     const auto edge = [&](int64_t width) {
-      shape[static_cast<size_t>(axis)] = width;
-      return detail::number(y, value, shape);
+      attn_view v = y.handle()->view;
+      v.shape[axis] = width;
+      return detail::number(y, value, {v.shape, static_cast<size_t>(v.rank)});
     };
     if (before > 0 || after > 0) {
       const Tensor first = edge(before), last = edge(after);

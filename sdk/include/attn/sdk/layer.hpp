@@ -284,7 +284,7 @@ class Builder {
     return {out};
   }
   static void fill(std::span<const int64_t> from, int32_t& rank, int64_t* to) {
-    if (from.size() > ATTN_MAX_RANK) fail("more than %d axes", ATTN_MAX_RANK);
+    if (from.size() > ATTN_MAX_RANK) fail("more than {} axes", ATTN_MAX_RANK);
     rank = static_cast<int32_t>(from.size());
     for (const int64_t n : from) *to++ = n;
   }

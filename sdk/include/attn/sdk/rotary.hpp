@@ -29,14 +29,10 @@ struct Rotary {
   int64_t first(const Call& c, std::optional<int64_t> offset, int64_t tokens) const {
     const int64_t position = offset.value_or(c.position());
     if (dim > 0 && position > max_seq_len - tokens)
-      fail(
-          "%lld positions from %lld on do not fit in max_seq_len (%lld); build the layer with a "
-          "larger max_seq_len",
-          static_cast<long long>(tokens), static_cast<long long>(position),
-          static_cast<long long>(max_seq_len));
+      fail("{} positions from {} on do not fit in max_seq_len ({}); build the layer with a "
+          "larger max_seq_len", tokens, position, max_seq_len);
     if (c.stateful() && position != c.position())
-      fail("position_offset (%lld) must equal the length of the state (%lld); leave it out",
-           static_cast<long long>(position), static_cast<long long>(c.position()));
+      fail("position_offset ({}) must equal the length of the state ({}); leave it out", position, c.position());
     return position;
   }
 

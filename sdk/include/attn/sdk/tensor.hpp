@@ -124,8 +124,7 @@ class Tensor {
     if (axis < 0) axis += rank();
     attn_view v = t_->view;
     if (axis < 0 || axis >= v.rank || begin < 0 || end < begin || end > v.shape[axis])
-      fail("slice %lld..%lld of axis %d does not lie in shape %s", static_cast<long long>(begin),
-           static_cast<long long>(end), axis, shape_text().c_str());
+      fail("slice {}..{} of axis {} does not lie in shape {}", begin, end, axis, this->shape());
     v.shape[axis] = end - begin;
     return view({v.shape, static_cast<size_t>(v.rank)}, {v.stride, static_cast<size_t>(v.rank)},
                 end > begin ? begin * v.stride[axis] : 0);
@@ -136,12 +135,12 @@ class Tensor {
     size_t n = 0;
     for (const int axis : order) {
       if (axis < 0 || axis >= rank())
-        fail("permute: no axis %d in shape %s", axis, shape_text().c_str());
+        fail("permute: no axis {} in shape {}", axis, this->shape());
       shape[n] = t_->view.shape[axis];
       stride[n++] = t_->view.stride[axis];
     }
     if (n != static_cast<size_t>(rank()))
-      fail("permute: shape %s has another rank", shape_text().c_str());
+      fail("permute: shape {} has another rank", this->shape());
     return view({shape.data(), n}, {stride.data(), n});
   }
   // The same elements in row-major order in another shape; one extent may be -1. Copies where it
@@ -234,7 +233,7 @@ inline Tensor Tensor::copy() const {
 
 inline Tensor Tensor::reshape(std::span<const int64_t> shape) const {
   std::array<int64_t, ATTN_MAX_RANK> to{}, stride{};
-  if (shape.size() > ATTN_MAX_RANK) fail("reshape: more than %d axes", ATTN_MAX_RANK);
+  if (shape.size() > ATTN_MAX_RANK) fail("reshape: more than {} axes", ATTN_MAX_RANK);
   int64_t known = 1;
   int open = -1;
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -248,7 +247,7 @@ inline Tensor Tensor::reshape(std::span<const int64_t> shape) const {
   int64_t total = 1;
   for (size_t i = 0; i < shape.size(); ++i) total *= to[i];
   if (total != size() || known < 0)
-    fail("shape %s cannot become %s", shape_text().c_str(), sdk::shape_text(shape).c_str());
+    fail("shape {} cannot become {}", this->shape(), sdk::shape_text(shape));
   const std::span<const int64_t> target(to.data(), shape.size());
   if (total == 0) {
     for (size_t i = 0; i < shape.size(); ++i) stride[i] = 0;
@@ -263,8 +262,7 @@ inline Tensor Tensor::reshape(std::span<const int64_t> shape) const {
 // view.
 inline Tensor split_heads(const Tensor& x, int64_t heads, int part = 0, int parts = 1) {
   if (x.rank() != 3 || heads <= 0 || x.dim(2) % (heads * parts) != 0)
-    fail("split_heads: shape %s does not hold %d parts of %lld heads", x.shape_text().c_str(),
-         parts, static_cast<long long>(heads));
+    fail("split_heads: shape {} does not hold {} parts of {} heads", x.shape(), parts, heads);
   const attn_view& v = x.handle()->view;
   const int64_t d = v.shape[2] / (heads * parts);
   const std::array<int64_t, 4> shape{v.shape[0], heads, v.shape[1], d};
@@ -274,7 +272,7 @@ inline Tensor split_heads(const Tensor& x, int64_t heads, int part = 0, int part
 // (batch, heads, seq, d) -> (batch, seq, heads * d): a view of what attention() gives.
 inline Tensor merge_heads(const Tensor& x) {
   if (x.rank() != 4)
-    fail("merge_heads: shape %s is not (batch, heads, seq, d)", x.shape_text().c_str());
+    fail("merge_heads: shape {} is not (batch, heads, seq, d)", x.shape());
   return x.permute({0, 2, 1, 3}).reshape({x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
 

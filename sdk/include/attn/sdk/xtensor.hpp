@@ -42,9 +42,8 @@ inline constexpr int32_t kind_of_number = [] {
 template <class T>
 [[nodiscard]] auto as_xtensor(const attn_view& v) {
   if (v.dtype != kind_of_number<T>)
-    fail("as_xtensor: the tensor holds kind %d, expected %d", static_cast<int>(v.dtype),
-         static_cast<int>(kind_of_number<T>));
-  if (!v.data) fail("as_xtensor: the tensor %s has no memory yet", shape_text(v).c_str());
+    fail("as_xtensor: the tensor holds kind {}, expected {}", static_cast<int>(v.dtype), static_cast<int>(kind_of_number<T>));
+  if (!v.data) fail("as_xtensor: the tensor {} has no memory yet", shape_text(v));
   std::vector<std::size_t> shape;
   std::vector<std::ptrdiff_t> stride;
   std::size_t span = size_of(v) == 0 ? 0 : 1;
