@@ -104,23 +104,23 @@ uint32_t BuilderHost::add_weight(const attn_weight& d) {
   else
     w.initializer = schema::resolve_initializer(json_of(d.initializer));
   w.regularizer = schema::resolve_regularizer(json_of(d.regularizer));
-  if (ATTN_HAS(&d, attn_weight, contents_dtype) && d.contents) take_contents(w, d);
-  if (ATTN_HAS(&d, attn_weight, tolerance) && d.flags & ATTN_WEIGHT_DERIVED) {
+  if (ATTN_HAS(&d, attn_weight, initial_dtype) && d.initial_value) take_initial_value(w, d);
+  if (ATTN_HAS(&d, attn_weight, tolerance) && d.flags & ATTN_WEIGHT_NOT_STORED) {
     w.table = d.table;
     w.tolerance = d.tolerance;
   }
   return static_cast<uint32_t>(layer.weights_.size() - 1);
 }
 
-void BuilderHost::take_contents(Weight& w, const attn_weight& d) {
-  const auto dtype = static_cast<attn_dtype>(d.contents_dtype);
-  if (d.contents_dtype < ATTN_F32 || d.contents_dtype > ATTN_BOOL ||
-      (w.flags & (ATTN_WEIGHT_TRAINABLE | ATTN_WEIGHT_STATISTIC | ATTN_WEIGHT_DERIVED)))
+void BuilderHost::take_initial_value(Weight& w, const attn_weight& d) {
+  const auto dtype = static_cast<attn_dtype>(d.initial_dtype);
+  if (d.initial_dtype < ATTN_F32 || d.initial_dtype > ATTN_BOOL ||
+      (w.flags & (ATTN_WEIGHT_TRAINABLE | ATTN_WEIGHT_STATISTIC | ATTN_WEIGHT_NOT_STORED)))
     throw Failure("weight '" + w.name +
-                  "' is declared wrongly: contents have a kind of number and are not trained");
-  w.contents = Array::uninitialized(dtype, w.shape);
-  std::memcpy(w.contents.raw(), d.contents, w.contents.bytes());
-  w.has_contents = true;
+                  "' is declared wrongly: contents have a dtype and are not trained");
+  w.initial_value = Array::uninitialized(dtype, w.shape);
+  std::memcpy(w.initial_value.raw(), d.initial_value, w.initial_value.bytes());
+  w.has_initial_value = true;
 }
 
 uint32_t BuilderHost::add_state(const attn_state& d) {

@@ -22,7 +22,7 @@ struct BuilderHost {
   attn_builder table{};
 
  private:
-  static void take_contents(Weight& w, const attn_weight& d);
+  static void take_initial_value(Weight& w, const attn_weight& d);
   Weight& new_weight(std::string name, const Shape& shape, uint32_t flags);
 };
 

@@ -96,14 +96,14 @@ void Layer::declare(const std::vector<attn_shape>& inputs) {
 
 void Layer::draw(attn_dtype dtype, uint64_t seed) {
   for (Weight& w : weights_) {
-    if (w.flags & ATTN_WEIGHT_DERIVED) continue;
-    if (!w.has_contents)
+    if (w.flags & ATTN_WEIGHT_NOT_STORED) continue;
+    if (!w.has_initial_value)
       w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, w.name);
-    else if (dtype_is_floating(w.contents.dtype()))
-      w.value = w.contents.astype(dtype);
+    else if (dtype_is_floating(w.initial_value.dtype()))
+      w.value = w.initial_value.astype(dtype);
     else
-      w.value = std::move(w.contents);
-    w.contents = Array();
+      w.value = std::move(w.initial_value);
+    w.initial_value = Array();
   }
 }
 
@@ -151,7 +151,7 @@ void Layer::take_handles(Context& ctx, const Call& call) {
   const std::shared_lock lock(mutex_);
   for (uint32_t i = 0; i < h.n_weights; ++i) {
     h.weights[i] =
-        weights_[i].flags & ATTN_WEIGHT_DERIVED ? nullptr : ctx.weight(weights_[i], true);
+        weights_[i].flags & ATTN_WEIGHT_NOT_STORED ? nullptr : ctx.weight(weights_[i], true);
     current[i] = h.weights[i];
   }
   ctx.set_weights(current, h.n_weights);

@@ -56,14 +56,14 @@ class Layer {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
   // Replaces the nulls among the values the layer was made with by what it put in their place.
-  void settled(attn_value* values) const {
-    if (ATTN_HAS(&type_, attn_type, settled) && type_.settled) type_.settled(handle_, values);
+  void resolved(attn_value* values) const {
+    if (ATTN_HAS(&type_, attn_type, resolved) && type_.resolved) type_.resolved(handle_, values);
   }
 
   [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
   [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }
   [[nodiscard]] Weight* find_weight(std::string_view name);
-  // Element of a derived weight that has a table.
+  // Element of a not stored weight that has a table.
   [[nodiscard]] double table_value(const Weight& w, int64_t index) const {
     return w.table(handle_, w.shape.begin(), index);
   }
@@ -78,7 +78,7 @@ class Layer {
     State* state = nullptr;
     // A call that several members share: both, or neither. They outlive the call and its backward pass.
     const attn_communicator* communicator = nullptr;
-    const attn_part* part = nullptr;
+    const attn_shard* part = nullptr;
   };
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().

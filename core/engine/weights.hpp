@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The weights of one layer: declared at build, owned here, in the layer's kind of number (float or double).
+// The weights of one layer: declared at build, owned here, in the layer's dtype (float or double).
 //
 // version counts changes; packed copies remember the version they were made of, so they follow. Reading from many
 // threads is fine; changing a weight needs exclusive use of the layer. Statistics are the exception: they are read
@@ -39,11 +39,11 @@ struct Weight {
   schema::InitializerSpec initializer{};
   schema::RegularizerSpec regularizer{};
   Array
-      contents{};  // first values in place of the initializer, when has_contents; empty once built
-  bool has_contents = false;
+      initial_value{};  // first values in place of the initializer, when has_initial_value; empty once built
+  bool has_initial_value = false;
   double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr;  // as in attn_weight
   double tolerance = 0;                                                   // of a file's table
-  Array value{};  // of the layer's kind of number, or of whole numbers
+  Array value{};  // of the layer's dtype, or of whole numbers
   std::atomic<uint64_t> version{1};
 
   // The current value packed as a (k, n) matrix; data: that matrix in row-major order, the weight seen

@@ -8,7 +8,7 @@
 // Order   score -> structure and masks -> probability -> dropout -> values. common-masks.md and
 //         common-probability.md are normative.
 // Rows    A key is VISIBLE to a query when causal, window and block allow it; invisible keys do not exist. A
-//         visible key is KEPT when the mask and the length of its example keep it. A row that keeps no key: `rescue`
+//         visible key is KEPT when the mask and the length of its example keep it. A row that keeps no key: `unmask`
 //         keeps all visible ones, `zero` gives an output of 0. A row that sees no key gives 0. A row whose bias is
 //         -infinity on every key it keeps behaves as if its bias were 0.
 // Counts  Masked keys still count in N of threshmax and in the entropy of adaptive; invisible keys do not: N is the
@@ -34,7 +34,7 @@
 
 namespace attn::kernels {
 
-enum class DeadRows { rescue = 0, zero = 1 };
+enum class FullyMaskedRows { unmask = 0, zero = 1 };
 
 // A view of four axes (batch, head, row, element); strides in elements, the last is 1.
 template <class T>
@@ -74,7 +74,7 @@ struct AttentionArgs {
   Scores4<const uint8_t> mask{};     // 1 keeps, 0 masks; nothing else
   const int64_t* lengths = nullptr;  // (B): keys j < lengths[b] are kept
   Scores4<const T> bias{};           // added to the scaled scores
-  DeadRows dead = DeadRows::rescue;
+  FullyMaskedRows dead = FullyMaskedRows::unmask;
 
   ProbabilityArgs<T> probability{};
 

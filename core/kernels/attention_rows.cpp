@@ -34,7 +34,7 @@ Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const ui
     f.end = end;
     f.mask = mask != nullptr &&
              std::memchr(mask + begin, 0, static_cast<size_t>(end - begin)) != nullptr;
-  } else if (a.dead == DeadRows::zero) {
+  } else if (a.dead == FullyMaskedRows::zero) {
     return {};
   }
   if (bias == nullptr) return f;
@@ -177,7 +177,7 @@ KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
   const bool structure = a.causal || a.window > 0 || a.block > 0;
   if (a.lengths != nullptr && a.mask.data == nullptr && !structure) {
     const int64_t length = a.lengths[b];
-    if (length > 0 || a.dead == DeadRows::zero)
+    if (length > 0 || a.dead == FullyMaskedRows::zero)
       range.end = std::clamp<int64_t>(length, 0, range.end);
   }
   range.end = std::max(range.begin, range.end);

@@ -95,7 +95,7 @@ Data<T> make(const Problem& p) {
   a.o = rows_of<T>(d.o.data(), H, Q, p.value_dim);
   a.scale = static_cast<T>(static_cast<float>(1 / std::sqrt(static_cast<double>(p.head_dim))));
   a.causal = p.causal, a.offset = p.offset, a.window = p.window, a.block = p.block;
-  a.dead = p.zero ? DeadRows::zero : DeadRows::rescue;
+  a.dead = p.zero ? FullyMaskedRows::zero : FullyMaskedRows::unmask;
   a.dropout = p.dropout, a.seed = 99, a.stream = 3;
   // Numbers that float has, so that double gets the same.
   const auto rounded = [](double x) { return static_cast<double>(static_cast<float>(x)); };

@@ -35,7 +35,8 @@ Extents extents(const OpCall& c) {
 void check_keep(const attn_view& v, const ScoresShape& scores) {
   check_mask(v, scores);
   if (v.shape[v.rank - 1] == 1 && scores[3] > 1)
-    fail("mask of shape {} has extent 1 along the keys; expected {}: it cannot mask any of {}", shape_text(v), scores[3], scores_text(scores));
+    fail("mask of shape {} has extent 1 along the keys; expected {}: it cannot mask any of {}",
+         shape_text(v), scores[3], scores_text(scores));
 }
 
 void check_bias(const attn_view& v, const ScoresShape& scores) {
@@ -43,7 +44,8 @@ void check_bias(const attn_view& v, const ScoresShape& scores) {
   for (int i = 0; i < v.rank && fits; ++i)
     fits = v.shape[i] == 1 || v.shape[i] == scores[static_cast<size_t>(4 - v.rank + i)];
   if (!fits)
-    fail("bias of shape {} does not broadcast to (batch, head, query, key) = {}", shape_text(v), scores_text(scores));
+    fail("bias of shape {} does not broadcast to (batch, head, query, key) = {}", shape_text(v),
+         scores_text(scores));
 }
 
 const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
@@ -76,7 +78,8 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   }
   if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(bias_axes(*b));
-  a.dead = c.integer(kEmptyRows) ? kernels::DeadRows::zero : kernels::DeadRows::rescue;
+  a.dead =
+      c.integer(kEmptyRows) ? kernels::FullyMaskedRows::zero : kernels::FullyMaskedRows::unmask;
   a.probability = kernels::ProbabilityArgs<T>(probability_options(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
@@ -94,7 +97,7 @@ struct attention {
   static constexpr int map_output = 1;
   static constexpr auto attributes = probability_attributes(
       real_attribute("scale", 1.0), bool_attribute("causal", false), int_attribute("offset", 0),
-      int_attribute("span", 0), int_attribute("block", 0), int_attribute("empty_rows", 0),
+      int_attribute("span", 0), int_attribute("block", 0), int_attribute("fully_masked_rows", 0),
       real_attribute("dropout", 0.0), int_attribute("tile", 0));
 
   static void shape(OpCall c) {
@@ -107,9 +110,9 @@ struct attention {
     const Extents e = extents(c);
     if (k.shape[0] != e.b || v.shape[0] != e.b || v.shape[1] != e.g || v.shape[2] != e.k ||
         k.shape[3] != e.d)
-      fail("q {}, k {} and v {} do not belong together", shape_text(q), shape_text(k), shape_text(v));
-    if (e.g < 1 || e.h % e.g != 0)
-      fail("{} query heads are no multiple of {} key heads", e.h, e.g);
+      fail("q {}, k {} and v {} do not belong together", shape_text(q), shape_text(k),
+           shape_text(v));
+    if (e.g < 1 || e.h % e.g != 0) fail("{} query heads are no multiple of {} key heads", e.h, e.g);
     const ScoresShape scores{e.b, e.h, e.q, e.k};
     if (const attn_view* m = c.in(kKeep)) check_keep(*m, scores);
     if (const attn_view* b = c.in(kBias)) {

@@ -16,25 +16,27 @@ inline const char* dtype_name(int32_t d) {
   return attn::dtype_name(static_cast<attn_dtype>(d)).data();
 }
 
-// Input n is there with a kind of number that operators compute in, the same as the first such input.
+// Input n is there with a dtype that operators compute in, the same as the first such input.
 inline void check_number(const OpCall& c, int n, const char* name) {
   const int32_t d = c.in(n)->dtype;
   if (d != ATTN_F32 && d != ATTN_F64)
-    fail("{} has element kind {}; expected float32 or float64 (convert it first)", name, dtype_name(d));
+    fail("{} has element kind {}; expected float32 or float64 (convert it first)", name,
+         dtype_name(d));
   if (d != c.dtype())
-    fail("{} is {} but other inputs are {}; expected one kind (convert one of them)", name, dtype_name(d), dtype_name(c.dtype()));
+    fail("{} is {} but other inputs are {}; expected one dtype (convert one of them)", name,
+         dtype_name(d), dtype_name(c.dtype()));
 }
 
 // Throws unless the polynomial has a size that rows can hold.
 inline void check_polynomial(std::span<const double> polynomial) {
   if (polynomial.size() > kernels::kMaxPolynomial)
-    fail("the polynomial has {} coefficients; expected at most {}", polynomial.size(), kernels::kMaxPolynomial);
+    fail("the polynomial has {} coefficients; expected at most {}", polynomial.size(),
+         kernels::kMaxPolynomial);
 }
 // The attributes that an operator over a probability begins with: a known kind, a polynomial that rows can hold.
 inline void check_probability(const ProbabilityOptions& p) {
   const auto kind = static_cast<int64_t>(p.kind);
-  if (kind < 0 || kind >= kProbabilityKinds)
-    fail("probability number {} is not known", kind);
+  if (kind < 0 || kind >= kProbabilityKinds) fail("probability number {} is not known", kind);
   check_polynomial(p.coefficients);
 }
 
@@ -65,7 +67,8 @@ inline int broadcast_shape(const attn_view& a, const attn_view& b, int64_t* shap
     const int i = axis - (rank - a.rank), j = axis - (rank - b.rank);
     const int64_t x = i < 0 ? 1 : a.shape[i], y = j < 0 ? 1 : b.shape[j];
     if (x != y && x != 1 && y != 1)
-      fail("shapes {} and {} do not broadcast: extents {} and {}; expected equal ones or 1", shape_text(a), shape_text(b), x, y);
+      fail("shapes {} and {} do not broadcast: extents {} and {}; expected equal ones or 1",
+           shape_text(a), shape_text(b), x, y);
     shape[axis] = x == 1 ? y : x;
   }
   return rank;

@@ -25,9 +25,11 @@ struct concat {
       for (int a = 0; fits && a < first.rank; ++a)
         fits = a == axis || v->shape[a] == first.shape[a];
       if (!fits)
-        fail("tensor {} has shape {}, the first one {}; expected equal extents but on axis {}", i, shape_text(*v), shape_text(first), axis);
+        fail("tensor {} has shape {}, the first one {}; expected equal extents but on axis {}", i,
+             shape_text(*v), shape_text(first), axis);
       if (v->dtype != first.dtype)
-        fail("tensor {} is {}, the first one {}; expected one kind", i, dtype_name(v->dtype), dtype_name(first.dtype));
+        fail("tensor {} is {}, the first one {}; expected one dtype", i, dtype_name(v->dtype),
+             dtype_name(first.dtype));
       extents[axis] += v->shape[axis];
     }
     c.out_shape(0, first.dtype, {extents, static_cast<size_t>(first.rank)});

@@ -85,15 +85,17 @@ void convert_elements(Parallel& p, const attn_view& from, const attn_view& to, b
 struct convert {
   static constexpr const char* name = "convert";
   static constexpr const char* doc =
-      "another floating kind of number; a gradient flows between floating kinds only";
+      "another floating dtype; a gradient flows between floating kinds only";
   static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
   static constexpr attn_param attributes[] = {int_attribute("dtype", ATTN_F32)};
 
   static void shape(OpCall c) {
     const int64_t to = c.integer(0);
     if (to < ATTN_F32 || to > ATTN_BF16)
-      fail("dtype {} is no floating kind; expected float32 (1), float64 (2), float16 (3) or "
-          "bfloat16 (4)", to);
+      fail(
+          "dtype {} is no floating kind; expected float32 (1), float64 (2), float16 (3) or "
+          "bfloat16 (4)",
+          to);
     const attn_view& x = *c.in(0);
     c.out_shape(0, static_cast<int32_t>(to), {x.shape, static_cast<size_t>(x.rank)});
   }

@@ -67,8 +67,8 @@ ATTN_BINARY(pow, "a^b", std::pow(a, b), b == 0 ? T(0) : b * std::pow(a, b - 1),
             a == 0 && b >= 0 ? T(0) : std::pow(a, b) * std::log(a))
 
 namespace {
-struct scale : Unary<scale> {
-  static constexpr const char *name = "scale", *doc = "x * factor + shift";
+struct affine : Unary<affine> {
+  static constexpr const char *name = "affine", *doc = "x * factor + shift";
   static constexpr attn_param attributes[] = {real_attribute("factor", 1.0),
                                               real_attribute("shift", 0.0)};
   template <class T>
@@ -81,6 +81,6 @@ struct scale : Unary<scale> {
   }
 };
 }  // namespace
-const attn_op& op_scale() { return operator_table<scale>; }
+const attn_op& op_affine() { return operator_table<affine>; }
 
 }  // namespace attn::ops

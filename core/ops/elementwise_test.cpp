@@ -57,12 +57,12 @@ TEST_CASE("elementwise: shapes that do not broadcast, and wrong kinds, are refus
   CHECK(t.refusal() == "b has element kind int32; expected float32 or float64 (convert it first)");
   t.in = {uniform({3}), Values{{3}, {1, 2, 3}, ATTN_F32}};
   CHECK(t.refusal() ==
-        "b is float32 but other inputs are float64; expected one kind (convert one of them)");
+        "b is float32 but other inputs are float64; expected one dtype (convert one of them)");
 }
 
 TEST_CASE("elementwise: one tensor") {
   const attn_op& op =
-      *GENERATE(&op_abs(), &op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_scale());
+      *GENERATE(&op_abs(), &op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_affine());
   Trial t{op};
   if (op.n_attrs) t.attrs = {2.5, -0.75};
   t.in = {uniform(GENERATE(Shape{2, 3, 5}, Shape{}, Shape{0, 4}, Shape{20000}), 0.3, 3)};

@@ -112,7 +112,7 @@ std::vector<Subject> subjects() {
   put(op_mul(), {}, {x, y, uniform({19}, 1, 2, 3)});
   for (const attn_op* op : {&op_abs(), &op_exp(), &op_log(), &op_sqrt(), &op_square(), &op_copy()})
     put(*op, {}, {x});
-  put(op_scale(), {2.5, -0.75}, {x});
+  put(op_affine(), {2.5, -0.75}, {x});
   put(op_dropout(), {0.3}, {x});
   put(op_convert(), {int64_t{ATTN_F32}}, {x});
   put(op_concat(), {int64_t{1}}, {x, y});
@@ -143,8 +143,8 @@ std::vector<Subject> subjects() {
 // matrices whose packed weights the engine keeps: tests/properties/ranges_test.cpp. Comparisons give bools:
 // elementwise_test.cpp.
 const std::set<std::string> kElsewhere{
-    "attention", "attention_parts", "probability", "linear",   "fft",
-    "less",      "less_equal",      "equal",       "not_equal"};
+    "attention", "sharded_attention", "probability", "linear",   "fft",
+    "less",      "less_equal",        "equal",       "not_equal"};
 // Its vector code multiplies padding too, so that more is NaN than the formula says, never less.
 const std::set<std::string> kMultipliesPadding{"conv2d"};
 const std::set<std::string> kGradientToTheLargest{"max", "maximum", "minimum", "mean_max"};

@@ -35,7 +35,8 @@ attn_view ranked_keep(const OpCall& c) {
     fits = keep.shape[i] == 1 || keep.shape[i] == z.shape[place[i]];
   }
   if (!fits)
-    fail("mask {} does not broadcast to the scores {}{}", shape_text(keep), shape_text(z), z.rank == 4 ? "; expected (K), (B, K), (B, Q, K) or (B, H, Q, K)" : "");
+    fail("mask {} does not broadcast to the scores {}{}", shape_text(keep), shape_text(z),
+         z.rank == 4 ? "; expected (K), (B, K), (B, Q, K) or (B, H, Q, K)" : "");
   return v;
 }
 
@@ -44,7 +45,7 @@ struct probability {
   static constexpr const char* doc = "scores to weights that sum to 1 along axes";
   static constexpr uint32_t version = 1, inputs = 3, outputs = 1, required = 1,
                             constants = 1u << kKeep;
-  static constexpr auto attributes = probability_attributes(int_attribute("empty_rows", 0));
+  static constexpr auto attributes = probability_attributes(int_attribute("fully_masked_rows", 0));
 
   static void shape(OpCall c) {
     check_number(c, kScores, "scores");
@@ -132,8 +133,10 @@ struct probability {
       longer = longer || z.shape[a] > 1;
     }
     if (longer)
-      fail("mask {} has extent 1 along the normalised axis of the scores {}: it cannot mask "
-          "anything; expected the extent of that axis", shape_text(*c.in(kKeep)), shape_text(z));
+      fail(
+          "mask {} has extent 1 along the normalised axis of the scores {}: it cannot mask "
+          "anything; expected the extent of that axis",
+          shape_text(*c.in(kKeep)), shape_text(z));
   }
 
   // Scores of a row with -infinity where the mask does not keep.

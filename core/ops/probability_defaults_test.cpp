@@ -105,12 +105,13 @@ TEST_CASE("operator defaults: those of the structs of options of the SDK are the
   CHECK(real(op, "causal") == static_cast<double>(a.causal));
   CHECK(real(op, "span") == static_cast<double>(a.window));
   CHECK(real(op, "block") == static_cast<double>(a.block));
-  CHECK(real(op, "empty_rows") == static_cast<double>(a.zero_empty_rows));
+  CHECK(real(op, "fully_masked_rows") == static_cast<double>(a.zero_fully_masked_rows));
   CHECK(real(op, "dropout") == a.dropout);
   CHECK(real(op, "tile") == static_cast<double>(a.tile));
-  CHECK(real(op_probability(), "empty_rows") == static_cast<double>(a.zero_empty_rows));
-  CHECK(real(op_attention_parts(), "dropout") == a.dropout);
-  CHECK(real(op_attention_parts(), "tile") == static_cast<double>(a.tile));
+  CHECK(real(op_probability(), "fully_masked_rows") ==
+        static_cast<double>(a.zero_fully_masked_rows));
+  CHECK(real(op_sharded_attention(), "dropout") == a.dropout);
+  CHECK(real(op_sharded_attention(), "tile") == static_cast<double>(a.tile));
   const sdk::MatmulOptions m;
   CHECK(real(op_matmul(), "transpose_a") == static_cast<double>(m.transpose_a));
   CHECK(real(op_matmul(), "transpose_b") == static_cast<double>(m.transpose_b));

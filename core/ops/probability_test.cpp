@@ -117,10 +117,10 @@ TEST_CASE("probability: masks of every rank and kind") {
 
   // A masked key has weight 0, and the others are those of a row without it (kinds that do not count N).
   const Outcome o = t.run({});
-  const bool rescued = !zero_rows;
+  const bool unmasked = !zero_rows;
   double first = 0;
   for (size_t i = 0; i < 6; ++i) first += o.out[0].x[i];
-  CHECK(first == Approx(rescued ? 1 : 0).margin(1e-12));
+  CHECK(first == Approx(unmasked ? 1 : 0).margin(1e-12));
 }
 
 TEST_CASE("probability: a masked key does not exist for softmax and sparsemax") {

@@ -17,9 +17,10 @@ struct select {
   static void shape(OpCall c) {
     const attn_view &a = *c.in(1), &b = *c.in(2);
     if (a.dtype != ATTN_F32 && a.dtype != ATTN_F64)
-      fail("a has element kind {}; expected float32 or float64 (convert it first)", dtype_name(a.dtype));
+      fail("a has element kind {}; expected float32 or float64 (convert it first)",
+           dtype_name(a.dtype));
     if (a.dtype != b.dtype)
-      fail("a is {} and b is {}; expected one kind", dtype_name(a.dtype), dtype_name(b.dtype));
+      fail("a is {} and b is {}; expected one dtype", dtype_name(a.dtype), dtype_name(b.dtype));
     attn_view both = a;
     both.rank = broadcast_shape(a, b, both.shape);
     int64_t extents[ATTN_MAX_RANK];

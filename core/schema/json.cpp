@@ -43,7 +43,7 @@ const char* name_of(Json::Kind kind) {
   ErrorDetails details;
   details.parameter = key;
   details.hint = "give it once";
-  throw InvalidArgument("Key " + json_quoted(key) + " is given twice", std::move(details));
+  throw InvalidArgument("Key " + json_quoted(key) + " is a duplicate", std::move(details));
 }
 
 void refuse_repeated_keys(const Json::Object& members) {

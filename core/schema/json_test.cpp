@@ -39,7 +39,7 @@ TEST_CASE("json: built from C++ values") {
         "{\n \"a\": 1,\n \"b\": [\n  1,\n  2\n ]\n}");
 }
 
-TEST_CASE("json: keys are refused when given twice, kept in order, replaced in place") {
+TEST_CASE("json: keys are refused as duplicates, kept in order, replaced in place") {
   CHECK_THROWS_AS((Json{{"a", 1}, {"b", 2}, {"a", 3}}), InvalidArgument);
   Json object = {{"z", 1}, {"a", 2}};
   object.set("z", 3);

@@ -78,7 +78,7 @@ void check_threads(int threads, const char* where, const std::string& value) {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr uint64_t kOpen = uint64_t{1} << 32;  // of gate: the loop takes workers
-constexpr uint64_t kMembers = kOpen - 1;       // of gate: workers inside
+constexpr uint64_t kRanks = kOpen - 1;         // of gate: workers inside
 
 }  // namespace
 
@@ -180,7 +180,7 @@ struct ThreadPool::State {
     l.work(0);
     uint64_t g = gate.fetch_and(~kOpen, std::memory_order_acq_rel);
     // A body that forked has no workers to wait for in the child.
-    for (int i = 0; (g & kMembers) != 0 && generation == fork_generation(); ++i) {
+    for (int i = 0; (g & kRanks) != 0 && generation == fork_generation(); ++i) {
       if (i < 4096) {
         _mm_pause();
       } else {

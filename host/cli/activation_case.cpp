@@ -15,7 +15,7 @@ namespace {
 
 struct Params {
   std::optional<std::string> activation;
-  sdk::Setting args;
+  sdk::ComponentSpec args;
 };
 
 struct ActivationLayer : sdk::Layer<Params> {

@@ -91,7 +91,7 @@ int run_convert(const Globals& globals, const ConvertOptions& options) {
 
   Weights wanted;
   for (const WeightInfo& w : layer->weights())
-    if (!w.derived) wanted.emplace(w.name, w.shape);
+    if (!w.not_stored) wanted.emplace(w.name, w.shape);
   check_targets(options, mapping, wanted);
   Progress progress(!globals.json && globals.quiet == 0);
   Json done = Json::list({});

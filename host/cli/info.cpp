@@ -96,7 +96,7 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
   Json weights = Json::list({});
   int64_t all = 0, trained = 0;
   for (const WeightInfo& w : layer.weights()) {
-    if (w.derived) continue;
+    if (w.not_stored) continue;
     all += w.shape.elements();
     if (w.trainable) trained += w.shape.elements();
     weights.push_back({{"name", w.name},

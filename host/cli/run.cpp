@@ -111,7 +111,7 @@ int run_layer(const Globals& globals, const RunOptions& options) {
     progress.say("reading weights");
     layer->load(options.weights);
   } else if (!std::all_of(weights.begin(), weights.end(),
-                          [](const WeightInfo& w) { return w.derived; })) {
+                          [](const WeightInfo& w) { return w.not_stored; })) {
     log(LogLevel::warning, fmt::format("{}: weights are random, from seed {}; give trained ones by "
                                        "--weights FILE",
                                        layer->name(), options.seed));

@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kActivations = "activation";  // these cases are functions, not layers
 
 // Tables that every implementation computes for itself.
-bool is_derived(const std::string& weight) {
+bool is_not_stored(const std::string& weight) {
   return weight.starts_with("rope/") || weight.find("/rope/") != std::string::npos ||
          weight.starts_with("dft_matrix_");
 }
@@ -81,7 +81,7 @@ class Run {
     const std::vector<WeightInfo> declared = layer_->weights();
     for (const WeightInfo& w : declared) {
       const std::string tensor = "weight/" + w.name;
-      if (w.derived) continue;
+      if (w.not_stored) continue;
       if (!golden_.has(tensor)) {
         wrong(tensor, "the layer has this weight, the file does not");
         continue;
@@ -93,7 +93,7 @@ class Run {
         layer_->set_weight(w.name, value.astype(ATTN_F64).view());
     }
     for (const std::string& name : golden_.names("weight")) {
-      bool known = is_derived(name);
+      bool known = is_not_stored(name);
       for (const WeightInfo& w : declared) known = known || w.name == name;
       if (!known) wrong("weight/" + name, "the layer has no such weight");
     }
@@ -141,7 +141,7 @@ class Run {
       compare_gradient("grad_input/" + name, view ? &*view : nullptr, least);
     }
     for (const std::string& name : golden_.names("grad_weight")) {
-      if (is_derived(name)) continue;
+      if (is_not_stored(name)) continue;
       const Array* g = gradients.weight(name);
       const ConstView view = g ? g->view() : ConstView{};
       compare_gradient("grad_weight/" + name, g ? &view : nullptr, least);

@@ -44,7 +44,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.output("output", "batch, seq, dim");
   }
 
-  void settle() {
+  void resolve_defaults() {
     if (!p.head_dim) p.head_dim = p.dim / p.num_heads;
   }
 

@@ -20,7 +20,7 @@ struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkN
   std::optional<int64_t> value_dim;
   double dropout_rate = 0.0;
   bool use_bias = true;
-  Setting activity_regularizer;
+  ComponentSpec activity_regularizer;
   bool use_vertical_routing = true, use_horizontal_routing = true, use_positional_routing = true;
   double epsilon = 1e-8;
 };
@@ -123,7 +123,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       o = attend(c, routed, keys, values, {}, mask, 0, rows);
     } else {
       check_rows(mask, queries);
-      const Tensor scaled = scale(queries, alpha());
+      const Tensor scaled = affine(queries, alpha());
       const Tensor sums = p.use_vertical_routing ? sum(c[aggregation], {0}) : Tensor{};
       const int64_t elements = queries.dim(0) * queries.dim(1) * rows * rows;
       const int64_t chunks =
@@ -209,8 +209,10 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     if (mask.rank() < 3 || mask.rank() > 4) return;
     const int64_t rows = mask.dim(mask.rank() - 2);
     if (rows != 1 && rows != q.dim(2))
-      fail("mask of shape {} does not broadcast to (batch, head, query, key) = ({}, {}, {}, "
-          "{})", mask.shape(), q.dim(0), q.dim(1), q.dim(2), q.dim(2));
+      fail(
+          "mask of shape {} does not broadcast to (batch, head, query, key) = ({}, {}, {}, "
+          "{})",
+          mask.shape(), q.dim(0), q.dim(1), q.dim(2), q.dim(2));
   }
 
   // f(begin, end) for up to 8 steps of the rows from..end, joined along the positions.

@@ -11,14 +11,14 @@ namespace {
 struct Params {
   int64_t channels = 0, ratio = 8, kernel_size = 7;
   bool channel_use_bias = false, spatial_use_bias = true;
-  Setting channel_kernel_initializer = "glorot_uniform";
-  Setting spatial_kernel_initializer = "glorot_uniform";
-  Setting channel_kernel_regularizer, spatial_kernel_regularizer;
+  ComponentSpec channel_kernel_initializer = "glorot_uniform";
+  ComponentSpec spatial_kernel_initializer = "glorot_uniform";
+  ComponentSpec channel_kernel_regularizer, spatial_kernel_regularizer;
 };
 
 // What Builder::dense() reads, of one of the two stages.
 struct Stage {
-  Setting kernel_initializer, kernel_regularizer;
+  ComponentSpec kernel_initializer, kernel_regularizer;
   bool use_bias;
 };
 
@@ -92,7 +92,7 @@ struct CBAM : Layer<Params> {
   Tensor channel_gates(const Call& c, const Tensor& x) const {
     const Tensor pooled = mean_max(x, {1, 2}).permute({0, 2, 1});
     const Tensor hidden = activation(c, relu, dense(c, dense_1, pooled));
-    const Tensor twice = p.channel_use_bias ? scale(c[dense_2.bias], 2) : Tensor{};
+    const Tensor twice = p.channel_use_bias ? affine(c[dense_2.bias], 2) : Tensor{};
     const Tensor z = linear(sum(hidden, {1}), c[dense_2.kernel], twice);
     return activation(c, sigmoid, z.reshape({x.dim(0), 1, 1, p.channels}));
   }

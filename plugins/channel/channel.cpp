@@ -12,9 +12,9 @@ struct Params : blocks::Kernels {
   int64_t channels = 0, ratio = 8;
   bool use_bias = false;
   std::optional<std::string> intermediate_activation_type = "relu";
-  Setting intermediate_activation_args;
+  ComponentSpec intermediate_activation_args;
   std::optional<std::string> gate_activation_type = "sigmoid";
-  Setting gate_activation_args;
+  ComponentSpec gate_activation_args;
 };
 
 struct ChannelAttention : Layer<Params> {
@@ -69,7 +69,7 @@ struct ChannelAttention : Layer<Params> {
     // that they are added there, and the second bias counts twice.
     const Tensor pooled = mean_max(x, {1, 2}).permute({0, 2, 1});
     const Tensor hidden = activation(c, intermediate, dense(c, dense_1, pooled));
-    const Tensor twice = p.use_bias ? scale(c[dense_2.bias], 2) : Tensor{};
+    const Tensor twice = p.use_bias ? affine(c[dense_2.bias], 2) : Tensor{};
     const Tensor z = linear(sum(hidden, {1}), c[dense_2.kernel], twice);
     c.output(0, activation(c, gate, z).reshape({x.dim(0), 1, 1, p.channels}));
   }

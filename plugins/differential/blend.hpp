@@ -25,11 +25,10 @@ struct blend {
     const attn_view &a = *c.in(0), &b = *c.in(1), &parameter = *c.in(2);
     const bool floating = a.dtype == ATTN_F32 || a.dtype == ATTN_F64;
     if (!floating || b.dtype != a.dtype || parameter.dtype != a.dtype)
-      fail("a, b and parameter must be of one kind, float32 or float64");
+      fail("a, b and parameter must have one dtype, float32 or float64");
     bool same = a.rank == b.rank;
     for (int i = 0; same && i < a.rank; ++i) same = a.shape[i] == b.shape[i];
-    if (!same)
-      fail("a {} and b {} must have one shape", shape_text(a), shape_text(b));
+    if (!same) fail("a {} and b {} must have one shape", shape_text(a), shape_text(b));
     if (size_of(parameter) != 1)
       fail("parameter has shape {}; expected one element", shape_text(parameter));
     c.out_like(0, a);

@@ -16,7 +16,7 @@ namespace {
 struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 0, head_dim = 0;
   double dropout_rate = 0.0, attention_dropout_rate = 0.0, lambda_init = 0.8;
-  Setting activity_regularizer;
+  ComponentSpec activity_regularizer;
 };
 
 struct Arguments {
@@ -143,10 +143,10 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
 
   // A sequence of length 0 has an empty result.
   void check_input(const Tensor& x) const {
-    if (x.rank() != 3)
-      fail("expected 3D input (batch, seq, dim), got shape {}", x.shape());
+    if (x.rank() != 3) fail("expected 3D input (batch, seq, dim), got shape {}", x.shape());
     if (x.dim(2) != p.dim)
-      fail("Input last dimension ({}) must match dim ({}), got shape {}", x.dim(2), p.dim, x.shape());
+      fail("Input last dimension ({}) must match dim ({}), got shape {}", x.dim(2), p.dim,
+           x.shape());
   }
 };
 

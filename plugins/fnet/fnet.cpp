@@ -54,14 +54,13 @@ struct FNetFourierTransform : Layer<Params> {
     // Other libraries keep these in their files; here they follow from the shape of each call.
     // Their angles may come from float32: the warning is for larger differences.
     const auto tolerance = [&](int64_t n) { return 2e-2 * factor(n); };
-    b.derived("dft_matrix_seq", {in.dim[1], in.dim[1], 2}, table, tolerance(in.dim[1]));
-    b.derived("dft_matrix_hidden", {in.dim[2], in.dim[2], 2}, table, tolerance(in.dim[2]));
+    b.not_stored("dft_matrix_seq", {in.dim[1], in.dim[1], 2}, table, tolerance(in.dim[1]));
+    b.not_stored("dft_matrix_hidden", {in.dim[2], in.dim[2], 2}, table, tolerance(in.dim[2]));
   }
 
   void forward(Call& c) const {
     const Tensor x = c.input(0);
-    if (x.rank() != 3)
-      fail("Input must be 3D (batch, sequence, hidden), got shape {}", x.shape());
+    if (x.rank() != 3) fail("Input must be 3D (batch, sequence, hidden), got shape {}", x.shape());
     check_not_empty(x);
     const double size = static_cast<double>(x.dim(1)) * static_cast<double>(x.dim(2));
     const Tensor y = fft_real({x}, {1, 2}, p.normalize_dft ? 1 / std::sqrt(size) : 1);
@@ -85,7 +84,8 @@ struct FNetFourierTransform : Layer<Params> {
   static Tensor row_factors(const Call& c, const Tensor& mask, const Tensor& x) {
     if (mask.rank() != 2 || (mask.dim(0) != x.dim(0) && mask.dim(0) != 1) ||
         mask.dim(1) != x.dim(1))
-      fail("attention_mask multiplies rows and must be (batch, seq) = ({}, {}), got shape {}", x.dim(0), x.dim(1), mask.shape());
+      fail("attention_mask multiplies rows and must be (batch, seq) = ({}, {}), got shape {}",
+           x.dim(0), x.dim(1), mask.shape());
     const Tensor rows = convert(mask, x.dtype());
     const std::array shape{mask.dim(0), mask.dim(1), int64_t{1}};
     return c.constant(x.dtype(), shape, rows.read().data);

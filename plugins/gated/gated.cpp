@@ -16,7 +16,7 @@ struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   bool use_bias = false;
   std::string qk_norm_type = "zero_centered_rms_norm";
   std::optional<std::string> gate_activation_type = "sigmoid";
-  Setting qk_norm_kwargs, gate_activation_args;
+  ComponentSpec qk_norm_kwargs, gate_activation_args;
 };
 
 struct Arguments {
@@ -82,7 +82,7 @@ struct GatedAttention : Layer<Params, Arguments> {
   Activation gate;
   KeyValueCache cache;
 
-  void settle() {
+  void resolve_defaults() {
     if (!p.head_dim) p.head_dim = p.dim / p.num_heads;
     if (!p.num_kv_heads) p.num_kv_heads = p.num_heads;
   }

@@ -127,7 +127,8 @@ TEST_CASE("group_query: the weights are given on request") {
   // The other name of the argument, which is the same one.
   const Argument other[]{{"return_attention_scores", true}, {"return_attention_weights", true}};
   REQUIRE(layer->forward_all(inputs, {.arguments = {other, 1}}).size() == 2);
-  CHECK_THAT(refusal([&] { return layer->forward(x, {.arguments = other}); }), says("given twice"));
+  CHECK_THAT(refusal([&] { return layer->forward(x, {.arguments = other}); }),
+             says("set more than once"));
 
   // With a state: new queries, all keys so far.
   const auto state = layer->make_state(2);
@@ -156,7 +157,7 @@ TEST_CASE("group_query: tables of positions in a file are ignored, of whatever l
   std::vector<Array> kept;
   kept.reserve(8);
   for (const WeightInfo& w : layer->weights())
-    if (!w.derived)
+    if (!w.not_stored)
       tensors.push_back({w.name, kept.emplace_back(weight(*layer, w.name.c_str())).view()});
   const std::string path =
       (std::filesystem::temp_directory_path() / "attn_group_query_test.safetensors").string();

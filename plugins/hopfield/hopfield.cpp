@@ -4,7 +4,7 @@
 // before the values are read (Ramsauer et al. 2020, eq. 3).
 #include <attn/sdk/plugin.hpp>
 
-#include "settling.hpp"
+#include "convergence.hpp"
 
 #include <algorithm>
 
@@ -19,8 +19,8 @@ struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   double dropout_rate = 0.0;
   bool use_bias = true;
   std::optional<std::string> qk_norm_type = "layer_norm";
-  Setting qk_norm_kwargs;
-  Setting activity_regularizer;
+  ComponentSpec qk_norm_kwargs;
+  ComponentSpec activity_regularizer;
 };
 
 struct Arguments {
@@ -117,9 +117,9 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     const Tensor k =
         norm(c, k_norm, split_heads(project(key_dense, key, "key_dense/activity"), heads));
     const Tensor v = split_heads(project(value_dense, value, "value_dense/activity"), heads);
-    // 3. The queries walk among the keys; 4. the values are read where they stand.
-    const Tensor settled = walk(c, q, k);
-    const Attended o = attend(c, settled, k, v, c.input(kMask), p.dropout_rate, c.wants(1));
+    // 3. The queries iterate among the keys; 4. the values are read where they stand.
+    const Tensor converged = iterate(c, q, k);
+    const Attended o = attend(c, converged, k, v, c.input(kMask), p.dropout_rate, c.wants(1));
     const Tensor y = project(output_dense, merge_heads(o.output), "output_dense/activity");
     penalize(c, activity, "activity", y);
     c.output(0, y);
@@ -127,7 +127,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
   }
 
  private:
-  static constexpr int64_t kMostSteps = 1 << 20;  // heads that never settle come to an end
+  static constexpr int64_t kMostSteps = 1 << 20;  // heads that never converge come to an end
 
   struct Patterns {
     Tensor query, key, value;
@@ -152,17 +152,19 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     check_pattern(c, x.key, key_dense, "key");
     check_pattern(c, x.value, value_dense, "value");
     if (x.key.dim(0) != x.query.dim(0) || x.value.dim(0) != x.query.dim(0))
-      fail("query, key and value must have one batch size, got shapes {}, {} and {}", x.query.shape(), x.key.shape(), x.value.shape());
+      fail("query, key and value must have one batch size, got shapes {}, {} and {}",
+           x.query.shape(), x.key.shape(), x.value.shape());
     if (x.value.dim(1) != x.key.dim(1))
-      fail("key and value must have one length, got shapes {} and {}", x.key.shape(), x.value.shape());
+      fail("key and value must have one length, got shapes {} and {}", x.key.shape(),
+           x.value.shape());
     return x;
   }
   static void check_pattern(const Call& c, const Tensor& x, const Dense& w, const char* what) {
     const int64_t width = c[w.kernel].dim(0);
-    if (x.rank() != 3)
-      fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
+    if (x.rank() != 3) fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
     if (x.dim(2) != width)
-      fail("{} has last dimension {}, but the layer was built for {}, got shape {}", what, x.dim(2), width, x.shape());
+      fail("{} has last dimension {}, but the layer was built for {}, got shape {}", what, x.dim(2),
+           width, x.shape());
     check_not_empty(x, what);
   }
 
@@ -173,25 +175,25 @@ struct HopfieldAttention : Layer<Params, Arguments> {
 
   // The queries after all updates. A head of a batch element whose weights moved by less than eps
   // from one step to the next stays where it is. The last step decides nothing.
-  Tensor walk(Call& c, Tensor q, const Tensor& k) const {
+  Tensor iterate(Call& c, Tensor q, const Tensor& k) const {
     const int64_t steps = p.update_steps_max;
-    Steps walked(*this, c, q, k);
+    Steps iteration(*this, c, q, k);
     for (int64_t t = 0; t < steps; ++t) {
-      walked.look(q, t);
+      iteration.look(q, t);
       int64_t count = 0;
-      Tensor settled;
+      Tensor converged;
       if (t > 0) {
-        settled = walked.settled();
-        count = count_positive(settled);
-        if (count == settled.size()) break;
+        converged = iteration.converged();
+        count = count_positive(converged);
+        if (count == converged.size()) break;
       }
-      Tensor next = walked.update(q, t);
-      q = count == 0 ? std::move(next) : where(settled, q, next);
+      Tensor next = iteration.update(q, t);
+      q = count == 0 ? std::move(next) : where(converged, q, next);
     }
     return q;
   }
 
-  // Updates of the queries, and which heads have settled.
+  // Updates of the queries, and which heads have converged.
   //
   // With few queries the weights of a step are kept for the next one. With many they are computed
   // again, for a block of queries at a time: as a rule the first blocks show that every head has
@@ -232,7 +234,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
 
     // (B, H, 1, 1): above 0 where the weights before dropout changed by less than eps since the last
     // look, or did so earlier.
-    Tensor settled() {
+    Tensor converged() {
       Tensor sum;
       if (whole_) {
         sum = squares(now_.weights, before_.weights, {});
@@ -248,8 +250,8 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         }
       }
       const Tensor now = below_eps(sum);
-      settled_ = settled_ ? maximum(settled_, now) : now;
-      return settled_;
+      converged_ = converged_ ? maximum(converged_, now) : now;
+      return converged_;
     }
 
    private:
@@ -265,12 +267,12 @@ struct HopfieldAttention : Layer<Params, Arguments> {
       return layer_.attend(c_, q, k_, k_, mask_, layer_.p.dropout_rate, want_weights);
     }
     [[nodiscard]] Tensor below_eps(const Tensor& sum) const {
-      return scale(sqrt(sum), -1, layer_.p.update_steps_eps);
+      return affine(sqrt(sum), -1, layer_.p.update_steps_eps);
     }
-    // More queries can only add to the sums: nothing that is not settled will be.
+    // More queries can only add to the sums: nothing that is not converged will be.
     [[nodiscard]] bool all_moved(const Tensor& sum) const {
       const Tensor open = below_eps(sum);
-      return count_positive(settled_ ? where(settled_, scale(open, 0), open) : open) == 0;
+      return count_positive(converged_ ? where(converged_, affine(open, 0), open) : open) == 0;
     }
     static Tensor glance(const Tensor& x) { return call<hopfield::glance>({x}); }
     static Tensor squares(const Tensor& now, const Tensor& before, const Tensor& sum) {
@@ -293,7 +295,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     bool tests_, apart_ = false, whole_ = true;
     int64_t row_ = 0;  // weights of one query, of all heads
     Seen now_, before_;
-    Tensor next_, settled_;
+    Tensor next_, converged_;
   };
 
   static int64_t count_positive(const Tensor& x) {

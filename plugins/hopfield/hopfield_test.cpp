@@ -127,7 +127,7 @@ TEST_CASE("hopfield: without updates and norms it is multi-head attention") {
   REQUIRE(distance(layer->forward(x), cross->forward(x)) < kSameMath);
 }
 
-TEST_CASE("hopfield: the queries walk as the definition says") {
+TEST_CASE("hopfield: the queries iterate as the definition says") {
   const Array x = random({2, 7, 10}, 5);
   for (int steps = 0; steps < 5; ++steps) {
     INFO(steps << " updates");
@@ -161,7 +161,7 @@ TEST_CASE("hopfield: each head of each batch element stops by itself") {
   REQUIRE(distance(Array::copy_of(*ctx.output()), y) < kSameMath);
 }
 
-TEST_CASE("hopfield: the gradient goes as far as each head walked") {
+TEST_CASE("hopfield: the gradient goes as far as each head iteration") {
   const Array x = random({3, 7, 10}, 6).astype(ATTN_F64);
   std::vector<double> changes;
   const Layer free = lively({{"update_steps_max", 4}}, x.shape());
@@ -237,7 +237,7 @@ TEST_CASE("hopfield: many queries are compared by blocks, until all heads have m
     REQUIRE(distance(Array::copy_of(*ctx.output()), y) < kSameMath);
     return distance(y, full);
   };
-  // None settles in the first step, one, some, all; a sum over the first blocks alone would be less
+  // None converges in the first step, one, some, all; a sum over the first blocks alone would be less
   // than the largest eps in each case.
   REQUIRE(run(changes[0] * 0.999) > 0);
   for (const double eps : {changes[0] * 1.001, changes[1] * 1.001, changes[3] * 0.999})
@@ -254,7 +254,7 @@ TEST_CASE("hopfield: a mask of each query goes with its block") {
     const Layer layer = lively({{"update_steps_max", 2}, {"update_steps_eps", eps}}, input.shape());
     return layer->forward({{"inputs", input.view()}, {"attention_mask", mask.view()}});
   };
-  // Nothing settles: the first 100 positions know nothing of the others, and are few.
+  // Nothing converges: the first 100 positions know nothing of the others, and are few.
   const Array some = cut(x, 1, 0, 100);
   REQUIRE(distance(cut(run(1e-30, x, triangle), 1, 0, 100),
                    run(1e-30, some, cut(cut(triangle, 1, 0, 100), 2, 0, 100))) < kSteps);
@@ -264,7 +264,7 @@ TEST_CASE("hopfield: a mask of each query goes with its block") {
              says("(2, 299, 300)"));
 }
 
-TEST_CASE("hopfield: whether a head has settled is seen before dropout") {
+TEST_CASE("hopfield: whether a head has converged is seen before dropout") {
   // Equal keys: the weights are uniform and never change but for dropout.
   const Layer layer = make("hopfield", plain({{"update_steps_max", 5}, {"dropout_rate", 0.5}}),
                            {{2, 4, 10}, {2, 6, 10}});

@@ -12,8 +12,8 @@ namespace {
 struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   bool use_downsampling = false;
-  Setting kernel_initializer = "he_normal", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer;
+  ComponentSpec kernel_initializer = "he_normal", bias_initializer = "zeros";
+  ComponentSpec kernel_regularizer, bias_regularizer;
   bool use_bias = true;
   double dropout_rate = 0.0;
 };

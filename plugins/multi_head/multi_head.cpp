@@ -10,7 +10,7 @@ namespace {
 struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
-  Setting kernel_initializer = "he_normal", kernel_regularizer;
+  ComponentSpec kernel_initializer = "he_normal", kernel_regularizer;
   bool use_bias = false;
 };
 

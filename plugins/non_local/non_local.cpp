@@ -19,15 +19,15 @@ struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
   std::string attention_mode = "gaussian";
   std::array<int64_t, 2> kernel_size{7, 7};
   bool use_bias = false;
-  Setting normalization_kwargs;
+  ComponentSpec normalization_kwargs;
   std::optional<std::string> intermediate_activation = "relu";
-  Setting intermediate_activation_args;
+  ComponentSpec intermediate_activation_args;
   std::optional<std::string> output_activation = "linear";
-  Setting output_activation_args;
+  ComponentSpec output_activation_args;
   int64_t output_channels = -1;
   double dropout_rate = 0.0;
-  Setting kernel_initializer = "glorot_normal", bias_initializer = "zeros";
-  Setting kernel_regularizer, bias_regularizer, activity_regularizer;
+  ComponentSpec kernel_initializer = "glorot_normal", bias_initializer = "zeros";
+  ComponentSpec kernel_regularizer, bias_regularizer, activity_regularizer;
 };
 
 struct NonLocalAttention : Layer<Params> {
@@ -214,8 +214,10 @@ struct NonLocalAttention : Layer<Params> {
       fits = shape[at] == 1 || shape[at] == full[at];
     }
     if (!fits)
-      fail("a floating attention_mask is added to the scores (batch, query, key) = ({}, {}, "
-          "{}) and must broadcast to them, got shape {}", batch, pixels, pixels, mask.shape());
+      fail(
+          "a floating attention_mask is added to the scores (batch, query, key) = ({}, {}, "
+          "{}) and must broadcast to them, got shape {}",
+          batch, pixels, pixels, mask.shape());
     const Tensor same = mask.dtype() == dtype ? mask : convert(mask, dtype);
     bias = same.reshape({shape[0], 1, shape[1], shape[2]});
   }

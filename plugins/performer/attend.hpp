@@ -28,17 +28,16 @@ struct attend {
     for (int i = 0; fits && i < 4; ++i) fits = q.shape[i] == k.shape[i] && q.shape[i] == v.shape[i];
     fits = fits && w.shape[0] == q.shape[1] && w.shape[2] == q.shape[3] && w.shape[1] > 0;
     if (!fits)
-      sdk::fail("q %s, k %s, v %s and projection %s do not belong together",
-                sdk::shape_text(q).c_str(), sdk::shape_text(k).c_str(), sdk::shape_text(v).c_str(),
-                sdk::shape_text(w).c_str());
+      sdk::fail("q {}, k {}, v {} and projection {} do not belong together", sdk::shape_text(q),
+                sdk::shape_text(k), sdk::shape_text(v), sdk::shape_text(w));
     if (c.integer(kFeatures) < 1) sdk::fail("features must be positive");
     const Sizes s(c);
     if (const attn_view* state = c.in(kState)) {
       if (!s.causal) sdk::fail("only causal attention goes on from a state");
       if (state->rank != 4 || state->shape[0] != s.batch || state->shape[1] != s.heads ||
           state->shape[2] != s.features || state->shape[3] != s.width + 2)
-        sdk::fail("state of shape %s does not belong to q of shape %s",
-                  sdk::shape_text(*state).c_str(), sdk::shape_text(q).c_str());
+        sdk::fail("state of shape {} does not belong to q of shape {}", sdk::shape_text(*state),
+                  sdk::shape_text(q));
       if (!sdk::is_dense(*state)) sdk::fail("the state must be dense");
     }
     c.out_shape(0, q.dtype, {s.batch, s.heads, s.tokens, s.width}, {0, 2, 1, 3});

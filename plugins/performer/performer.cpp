@@ -77,8 +77,10 @@ struct PerformerAttention : Layer<Params, Arguments> {
     head = d / p.num_heads;
     trig = p.feature_map == "clamped_trig";
     if (p.nb_features > kMostNumbers / d)
-      fail("nb_features ({}) times dim ({}) is more than {} random "
-          "numbers", p.nb_features, d, kMostNumbers);
+      fail(
+          "nb_features ({}) times dim ({}) is more than {} random "
+          "numbers",
+          p.nb_features, d, kMostNumbers);
     qkv = b.dense("qkv_projection", d, columns, p);
     output = b.dense("output_projection", d, d, p);
     // The host has drawn a seed where none was given.
@@ -87,17 +89,18 @@ struct PerformerAttention : Layer<Params, Arguments> {
     const std::vector<float> numbers =
         trig ? attn::performer::draw_normal(seed, p.num_heads, rows, head, p.ortho_scaling)
              : attn::performer::draw_orthogonal(seed, p.num_heads, rows, head, p.ortho_scaling);
-    projection = b.contents("projection_matrix", {p.num_heads, rows, head}, ATTN_F32,
-                            numbers.data(), ATTN_WEIGHT_KEPT);
+    projection = b.buffer("projection_matrix", {p.num_heads, rows, head}, ATTN_F32, numbers.data(),
+                          ATTN_WEIGHT_OPTIONAL_IN_FILE);
     const uint32_t words[]{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-    b.contents("projection_seed", {2}, ATTN_U32, words, ATTN_WEIGHT_KEPT);
+    b.buffer("projection_seed", {2}, ATTN_U32, words, ATTN_WEIGHT_OPTIONAL_IN_FILE);
     if (p.causal) sums = b.value("sums", {-1, p.num_heads, trig ? 2 * rows : rows, head + 2});
   }
 
   void forward(Call& c, const Arguments&) const {
     const Tensor x = c.input(0);
     if (x.rank() == 3 && x.dim(2) != p.dim)
-      fail("Last dimension of input ({}) must match dim ({}), got shape {}", x.dim(2), p.dim, x.shape());
+      fail("Last dimension of input ({}) must match dim ({}), got shape {}", x.dim(2), p.dim,
+           x.shape());
     check_sequence(x, p.dim);
     const Tensor a = dense(c, qkv, x);
     const Tensor q = split_heads(a, p.num_heads, 0, 3), k = split_heads(a, p.num_heads, 1, 3),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Exact softmax self-attention computed block by block with an online softmax (Liu, Zaharia and Abbeel
-// 2023; Milakov and Gimelshein 2018). In a call that several members share each has some of the tokens: projections
+// 2023; Milakov and Gimelshein 2018). In a call that several ranks share each has some of the tokens: projections
 // and norms see the own ones, attention meets the keys of the others.
 #include <attn/sdk/plugin.hpp>
 
@@ -67,7 +67,7 @@ struct RingAttention : Layer<Params, Arguments> {
 
   void forward(Call& c, const Arguments&) const {
     const Tensor x = c.input(0), mask = c.input(1);
-    const attn_part* part = c.part();
+    const attn_shard* part = c.part();
     check_sequence(x, p.dim, "Input", part != nullptr);
     check_mask(mask, x.dim(0), x.dim(1), part ? part->total : x.dim(1));
     if (part) check_part(*part);
@@ -76,18 +76,20 @@ struct RingAttention : Layer<Params, Arguments> {
     const Tensor k = norm(c, k_norm, heads(key));
     const Tensor v = heads(value);
     const AttentionOptions options{.dropout = p.dropout_rate, .tile = p.block_size};
-    const Tensor o = part ? attention_parts(c, q, k, v, *part, options, mask)
+    const Tensor o = part ? sharded_attention(c, q, k, v, *part, options, mask)
                           : attention(c, q, k, v, softmax, options, mask).output;
     c.output(0, dense(c, output, merge_heads(o)));
   }
 
  private:
-  // seq: own tokens; total: those of all members.
+  // seq: own tokens; total: those of all ranks.
   void check_mask(const Tensor& mask, int64_t batch, int64_t seq, int64_t total) const {
     if (!mask) return;
     if (mask.rank() < 2 || mask.rank() > 4)
-      fail("attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
-          "query, key), got shape {}", mask.shape());
+      fail(
+          "attention_mask must have rank 2 (batch, key), 3 (batch, query, key) or 4 (batch, head, "
+          "query, key), got shape {}",
+          mask.shape());
     const auto fits = [&](int axis, int64_t n) {
       return mask.dim(axis) == n || mask.dim(axis) == 1;
     };
@@ -96,18 +98,24 @@ struct RingAttention : Layer<Params, Arguments> {
     if (mask.rank() > 3) good = good && fits(1, p.num_heads);
     if (good) return;
     if (seq == total)
-      fail("attention_mask of shape {} does not suit batch {}, {} heads and {} tokens; every "
-          "extent but the last may be 1", mask.shape(), batch, p.num_heads, seq);
-    fail("attention_mask of shape {} does not suit batch {}, {} heads and {} of {} tokens: "
-        "(batch, own tokens), or the rows of the own tokens over the keys of all", mask.shape(), batch, p.num_heads, seq, total);
+      fail(
+          "attention_mask of shape {} does not suit batch {}, {} heads and {} tokens; every "
+          "extent but the last may be 1",
+          mask.shape(), batch, p.num_heads, seq);
+    fail(
+        "attention_mask of shape {} does not suit batch {}, {} heads and {} of {} tokens: "
+        "(batch, own tokens), or the rows of the own tokens over the keys of all",
+        mask.shape(), batch, p.num_heads, seq, total);
   }
 
-  void check_part(const attn_part& part) const {
-    if (!(part.flags & ATTN_PART_ORDERED)) return;
+  void check_part(const attn_shard& part) const {
+    if (!(part.flags & ATTN_SHARD_DETERMINISTIC)) return;
     for (int32_t i = 1; i < part.size; ++i)
       if (part.bounds[i] != part.total && part.bounds[i] % p.block_size != 0)
-        fail("deterministic: member {} begins at token {}; every member must begin at a multiple "
-            "of block_size, {}", i, part.bounds[i], p.block_size);
+        fail(
+            "deterministic: rank {} begins at token {}; every rank must begin at a multiple "
+            "of block_size, {}",
+            i, part.bounds[i], p.block_size);
   }
 };
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A sequence that several members share: what they give together is what one process gives.
+// A sequence that several ranks share: what they give together is what one process gives.
 #include <attn/config.hpp>
 #include <attn/safetensors.hpp>
 
 #include <filesystem>
 
-#include "plugins/ring/members_test.hpp"
+#include "plugins/ring/ranks_test.hpp"
 
 using namespace attn;
 using namespace attn::test;
@@ -29,7 +29,7 @@ Array holes(const Shape& shape, uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("ring, members: the golden cases for 1 to 5 of them") {
+TEST_CASE("ring, ranks: the golden cases for 1 to 5 of them") {
   int cases = 0;
   for (const auto& entry :
        std::filesystem::directory_iterator(ATTN_SOURCE_DIR "/tests/goldens/ring")) {
@@ -52,7 +52,7 @@ TEST_CASE("ring, members: the golden cases for 1 to 5 of them") {
       for (const WeightInfo& w : layer->weights())
         expected.weights.emplace_back(w.name, file.read("grad_weight/" + w.name));
       for (int size = 1; size <= 5; ++size) {
-        INFO(entry.path().filename() << ", " << size << " members, kind " << dtype);
+        INFO(entry.path().filename() << ", " << size << " ranks, kind " << dtype);
         check_same(together(*layer, p, size), expected, dtype == ATTN_F64 ? 1e-6 : 1e-5,
                    dtype == ATTN_F64 ? 5e-5 : 5e-4);
       }
@@ -61,7 +61,7 @@ TEST_CASE("ring, members: the golden cases for 1 to 5 of them") {
   CHECK(cases >= 13);
 }
 
-TEST_CASE("ring, members: any length and share, masks of every rank") {
+TEST_CASE("ring, ranks: any length and share, masks of every rank") {
   const Layer layer = small({{"use_bias", true}, {"qk_norm_type", "rms_norm"}, {"block_size", 64}});
   for (const int64_t seq : {1, 9, 17, 33, 129, 300}) {
     const int size = seq == 1 ? 4 : static_cast<int>(2 + seq % 4);
@@ -74,7 +74,7 @@ TEST_CASE("ring, members: any length and share, masks of every rank") {
       if (rank == 3) p.mask = holes({2, seq, seq}, 4);
       if (rank == 4) p.mask = holes({2, kHeads, seq, seq}, 5);
       if (rank == 5) p.mask = holes({1, 1, 1, seq}, 6);
-      INFO(seq << " tokens, " << size << " members, mask " << rank);
+      INFO(seq << " tokens, " << size << " ranks, mask " << rank);
       const Result one = alone(*layer, p);
       check_same(together(*layer, p, size), one, 1e-5, 5e-4);
     }
@@ -92,7 +92,7 @@ TEST_CASE("ring, members: any length and share, masks of every rank") {
   }
 }
 
-TEST_CASE("ring, members: a row that keeps nothing of all parts keeps everything") {
+TEST_CASE("ring, ranks: a row that keeps nothing of all parts keeps everything") {
   const Layer layer = small();
   Problem p;
   p.x = random({1, 40, kDim}, 10);
@@ -110,7 +110,7 @@ TEST_CASE("ring, members: a row that keeps nothing of all parts keeps everything
   CHECK(distance(z.output, alone(*layer, p).output) < kSameMath);
 }
 
-TEST_CASE("ring, members: dropout draws what one process draws") {
+TEST_CASE("ring, ranks: dropout draws what one process draws") {
   for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) {
     const Layer layer = create_attention_layer(
         "ring", {{"dim", kDim}, {"num_heads", kHeads}, {"dropout_rate", 0.4}});
@@ -126,22 +126,22 @@ TEST_CASE("ring, members: dropout draws what one process draws") {
     p.options.seed = 6;
     CHECK(relative(alone(*layer, p).output.view(), one.output.view()) > 0.1);
   }
-  // Without a seed there is one for all, that of member 0.
+  // Without a seed there is one for all, that of rank 0.
   const Layer layer = small({{"dropout_rate", 0.5}});
   std::vector<uint64_t> seeds(3);
-  const auto texts = on_members(3, [&](Communicator& members) {
+  const auto texts = on_ranks(3, [&](Communicator& ranks) {
     Context ctx;
     const Array x = random({1, 4, kDim}, 1);
     const std::vector<Input> inputs{x};
-    layer->forward(ctx, inputs, {.training = true, .communicator = &members});
-    seeds[static_cast<size_t>(members.rank())] = ctx.seed();
+    layer->forward(ctx, inputs, {.training = true, .communicator = &ranks});
+    seeds[static_cast<size_t>(ranks.rank())] = ctx.seed();
   });
   CHECK(texts == std::vector<std::string>(3));
   CHECK(seeds[1] == seeds[0]);
   CHECK(seeds[2] == seeds[0]);
 }
 
-TEST_CASE("ring, members: penalties count once, gradients add up") {
+TEST_CASE("ring, ranks: penalties count once, gradients add up") {
   const Layer layer = small({{"kernel_regularizer", "l2"}});
   Problem p;
   p.x = random({2, 20, kDim}, 13);
@@ -151,17 +151,17 @@ TEST_CASE("ring, members: penalties count once, gradients add up") {
 
   const Result once = together(*layer, p, 2);
   std::vector<Array> twice(2);
-  const auto texts = on_members(2, [&](Communicator& members) {
+  const auto texts = on_ranks(2, [&](Communicator& ranks) {
     Gradients gradients(*layer);
-    const TokenRange own = sequence_part(20, members.rank(), 2);
+    const TokenRange own = sequence_part(20, ranks.rank(), 2);
     for (int i = 0; i < 2; ++i) {
       Context ctx;
       const std::vector<Input> in{part_of(p.x.view(), 1, own.begin, own.end)};
       const std::vector<Input> g{part_of(p.cotangent.view(), 1, own.begin, own.end)};
-      layer->forward(ctx, in, {.record = true, .communicator = &members});
+      layer->forward(ctx, in, {.record = true, .communicator = &ranks});
       layer->backward(ctx, g, gradients, {.penalties = true});
     }
-    twice[static_cast<size_t>(members.rank())] = gradients.weight("w_k/kernel")->clone();
+    twice[static_cast<size_t>(ranks.rank())] = gradients.weight("w_k/kernel")->clone();
   });
   CHECK(texts == std::vector<std::string>(2));
   CHECK(same_bits(twice[0], twice[1]));
@@ -173,7 +173,7 @@ TEST_CASE("ring, members: penalties count once, gradients add up") {
   }
 }
 
-TEST_CASE("ring, members: deterministic outputs have the same bits for any number of members") {
+TEST_CASE("ring, ranks: deterministic outputs have the same bits for any number of ranks") {
   for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) {
     const Layer layer = create_attention_layer("ring", {{"dim", 48},
                                                         {"num_heads", 3},
@@ -189,7 +189,7 @@ TEST_CASE("ring, members: deterministic outputs have the same bits for any numbe
       p.multiple = 16;
       const Result none = alone(*layer, p);
       for (int size = 1; size <= 5; ++size) {
-        INFO(seq << " tokens, " << size << " members");
+        INFO(seq << " tokens, " << size << " ranks");
         const Result some = together(*layer, p, size);
         REQUIRE(some.error.empty());
         CHECK(same_bits(some.output, none.output));
@@ -214,11 +214,11 @@ TEST_CASE("ring, members: deterministic outputs have the same bits for any numbe
   CHECK_THAT(together(*layer, p, 3).error, says("must begin at a multiple of block_size, 8"));
 }
 
-TEST_CASE("ring, members: memory grows with the own tokens, not with those of all") {
+TEST_CASE("ring, ranks: memory grows with the own tokens, not with those of all") {
   const Layer layer = small();
   const auto peak = [&](int size) {
     std::vector<size_t> bytes(static_cast<size_t>(size));
-    const auto texts = on_members(size, [&](Communicator& m) {
+    const auto texts = on_ranks(size, [&](Communicator& m) {
       Context ctx;
       const Array x = random({1, 512, kDim}, 1);
       const std::vector<Input> in{x};
@@ -235,7 +235,7 @@ TEST_CASE("ring, members: memory grows with the own tokens, not with those of al
 }
 
 TEST_CASE(
-    "ring, members: scores of every magnitude give the same weights, and gradients that are "
+    "ring, ranks: scores of every magnitude give the same weights, and gradients that are "
     "numbers") {
   for (const attn_dtype dtype : {ATTN_F32, ATTN_F64})
     for (const float root : {1.0F, 100.0F, 3e4F, 3e7F, 4e15F}) {

@@ -31,7 +31,7 @@ class Masks {
   void fill(int64_t b, const bool normalised[3], uint8_t* any);
 
   int64_t heads_, n_;
-  uint8_t *keep_ = nullptr, *present_ = nullptr;  // (B H, n, n) after the rescue; (B H, n)
+  uint8_t *keep_ = nullptr, *present_ = nullptr;  // (B H, n, n) after the unmask; (B H, n)
 };
 
 }  // namespace rpc

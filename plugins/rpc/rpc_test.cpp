@@ -247,7 +247,7 @@ TEST_CASE("rpc: what a call refuses") {
   CHECK_THAT(refusal([&] {
                return layer->forward({x, filled({2, 9}, 1), Input("mask", filled({2, 9}, 1))});
              }),
-             says("given twice"));
+             says("set more than once"));
   // Along the queries a mask of keys is constant.
   const Layer columns = small({{"probability_config", Json{{"axis", -2}}}});
   CHECK_THAT(refusal([&] { return columns->forward({x, filled({2, 9}, 1)}); }), says("(2, 9)"));

@@ -35,8 +35,10 @@ struct Split {
 
 Split split_of(std::span<const int64_t> sizes, int64_t length) {
   if (sizes.size() != 2 && sizes.size() != 4)
-    fail("split_sizes must have length 2 or 4, got {}; give [a, b] or [a anchors, a queries, b "
-        "anchors, b queries]", sizes.size());
+    fail(
+        "split_sizes must have length 2 or 4, got {}; give [a, b] or [a anchors, a queries, b "
+        "anchors, b queries]",
+        sizes.size());
   int64_t sum = 0;
   for (const int64_t n : sizes) {
     if (n < 0) fail("split_sizes must not be negative, got {}", n);
@@ -157,7 +159,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     const Tensor queries = heads.q.slice(2, rows.begin, rows.end);
     if (keys.size() == 0) {
       // Nobody to ask: zeros of the queries' shape, whatever the queries hold.
-      const double zero = 0.0;  // all bits are zero in every kind of number
+      const double zero = 0.0;  // all bits are zero in every dtype
       const std::array<int64_t, 1> one{1};
       const Tensor nothing = c.constant(queries.dtype(), one, &zero);
       return merge_heads(where(nothing, queries, nothing));
@@ -176,7 +178,8 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     check_mask(mask.handle()->view, scores);
     const attn_view v = mask_axes(mask.handle()->view);
     if (v.shape[3] != x.dim(1) && !attn_prob.other_axis())
-      fail("mask of shape {} has extent 1 along the keys: it cannot mask any of {}", mask.shape(), scores_text(scores));
+      fail("mask of shape {} has extent 1 along the keys: it cannot mask any of {}", mask.shape(),
+           scores_text(scores));
     return mask.reshape(std::span<const int64_t>(v.shape, 4));
   }
 

@@ -12,7 +12,7 @@ struct Params : blocks::Kernels {
   int64_t kernel_size = 7;
   bool use_bias = true;
   std::optional<std::string> gate_activation_type = "sigmoid";
-  Setting gate_activation_args;
+  ComponentSpec gate_activation_args;
 };
 
 struct SpatialAttention : Layer<Params> {

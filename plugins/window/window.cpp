@@ -79,8 +79,8 @@ struct WindowAttention : Layer<Params> {
     const int64_t d = p.dim, head = d / p.num_heads, w = p.window_size,
                   columns = product("3 * dim", 3, d);
     check_at_most("window_size", w, kLargestWindow);
-    Setting narrow;
-    narrow.kind = Setting::Kind::object;
+    ComponentSpec narrow;
+    narrow.kind = ComponentSpec::Kind::object;
     narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
     table = b.weight("single_window_attention/relative_position_bias_table",
                      {(2 * w - 1) * (2 * w - 1), p.num_heads}, narrow, {},
@@ -146,8 +146,10 @@ struct WindowAttention : Layer<Params> {
   void check_mask(const Tensor& mask, int64_t batch, int64_t tokens) const {
     if (!mask || (mask.rank() == 3 && is_one_window(tokens))) return;
     if (mask.rank() != 2)
-      fail("attention_mask of shape {}: expected (batch, key); or (batch, query, key) where the "
-          "sequence is one window, of window_size^2 = {} tokens, got {}", mask.shape(), p.window_size * p.window_size, tokens);
+      fail(
+          "attention_mask of shape {}: expected (batch, key); or (batch, query, key) where the "
+          "sequence is one window, of window_size^2 = {} tokens, got {}",
+          mask.shape(), p.window_size * p.window_size, tokens);
     if ((mask.dim(0) != batch && mask.dim(0) != 1) || mask.dim(1) != tokens)
       fail("attention_mask of shape {} must be ({}, {})", mask.shape(), batch, tokens);
   }

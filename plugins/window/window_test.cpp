@@ -136,7 +136,7 @@ TEST_CASE("window: a key mask") {
     INFO("token " << t);
     CHECK((others > 0) == (t == 8));
   }
-  // One example's mask for all, and other kinds of numbers.
+  // One example's mask for all, and other dtypes.
   CHECK(distance(layer->forward({x, cut(mask, 0, 0, 1)}), y) == 0);
   Array bytes(ATTN_BOOL, {1, 23});
   for (int64_t t = 0; t < 23; ++t) bytes.data<bool>()[t] = mask.at<float>({0, t}) > 0;

@@ -12,7 +12,7 @@ namespace {
 
 struct Params {
   int64_t dim = 0, num_heads = 8;
-  Setting kernel_initializer = "glorot_uniform";
+  ComponentSpec kernel_initializer = "glorot_uniform";
 };
 
 struct TalkingHeads : Layer<Params> {

@@ -81,7 +81,7 @@ TEST_CASE(
         CHECK(parsed(f.out).at("tensors").at(0).at("name") == Json(input.name));
         check_refused(attn_run({"check-gradients", layer, "--input", given, "--input",
                                 std::string(input.name) + "=" + x}),
-                      {input.name, "given twice"});
+                      {input.name, "set more than once"});
         ++aliases;
       }
     }

@@ -224,7 +224,7 @@ TEST_CASE("cli: run speaks of random weights exactly where a type has weights") 
     const auto made = create_attention_from_config(parsed(config));
     made->build({shape}, {});
     bool random = false;
-    for (const WeightInfo& w : made->weights()) random = random || !w.derived;
+    for (const WeightInfo& w : made->weights()) random = random || !w.not_stored;
     const Finished f =
         attn_run({"run", layer, "--input", "inputs=" + folder.write_npy("x.npy", shape)});
     check_done(f);

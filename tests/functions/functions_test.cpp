@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The plain functions of the SDK as a plugin calls them: values against formulas in double, in both kinds of number and
+// The plain functions of the SDK as a plugin calls them: values against formulas in double, in both dtypes and
 // at every level; gradients by `attn check-gradients`; and what a plugin requires of its host.
 #include <dlfcn.h>
 
@@ -69,7 +69,7 @@ std::set<std::string> required(const std::string& plugin) {
 
 }  // namespace
 
-TEST_CASE("functions: values, in both kinds of number, at every level") {
+TEST_CASE("functions: values, in both dtypes, at every level") {
   load_plugin(kPlugins + "/functions.so");
   const Array x = numbers(ATTN_F64, -1.7, 0.31), y = numbers(ATTN_F64, 1.1, -0.23);
   const cpu::Level before = cpu::level();

@@ -74,7 +74,7 @@ TEST_CASE("refusals: a context and a state outlive their layer and serve no othe
   }
 }
 
-TEST_CASE("refusals: gradients of outputs that are not there, or given twice") {
+TEST_CASE("refusals: gradients of outputs that are not there, or set more than once") {
   const auto layer = create_attention_layer("multi_head", {{"dim", 16}, {"num_heads", 4}});
   const Array x = wave({1, 3, 16});
   const Input in(x);
@@ -85,7 +85,7 @@ TEST_CASE("refusals: gradients of outputs that are not there, or given twice") {
     CHECK_THROWS_WITH(layer->backward(ctx, given, gradients), Contains(part));
   };
   refused({x, x}, "2 gradients given, the type has 1 outputs");
-  refused({Input("output", x.view()), Input("output", x.view())}, "given twice");
+  refused({Input("output", x.view()), Input("output", x.view())}, "set more than once");
   refused({Input("attention", x.view())}, "no output 'attention'");
   layer->backward(ctx, {&in, 1}, gradients);  // none of them spoiled the tape
 }

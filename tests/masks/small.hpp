@@ -107,7 +107,7 @@ inline std::unique_ptr<Attention> small_layer(const attn_type& t, const Json& co
   layer->build(shapes, {.dtype = dtype, .seed = 3});
   uint64_t seed = 100;
   for (const WeightInfo& w : layer->weights()) {
-    if (w.derived || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
+    if (w.not_stored || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
     Array value = Array::copy_of(layer->weight(w.name)).astype(ATTN_F64);
     const Array more = noise(ATTN_F64, value.shape(), ++seed, w.statistic ? 0.2 : 0.4);
     for (int64_t i = 0; i < value.size(); ++i) value.data<double>()[i] += more.data<double>()[i];

@@ -34,7 +34,7 @@ Tensor keep_mask(const Tensor* mask, int64_t batch, int64_t heads, int64_t queri
   return multiply(keep, kept);
 }
 
-Tensor rescued(const Tensor& keep, const std::vector<size_t>& axes) {
+Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes) {
   return along(keep, axes, [](std::vector<double>& row, int64_t) {
     if (sum_of(row) == 0) std::fill(row.begin(), row.end(), 1.0);
   });

@@ -48,14 +48,14 @@ void adaptive_row(Run& run, std::vector<double>& row, const Json& options);
 [[nodiscard]] Tensor keep_mask(const Tensor* mask, int64_t batch, int64_t heads, int64_t queries,
                                int64_t keys);
 // Slices along the axes that keep nothing are kept whole.
-[[nodiscard]] Tensor rescued(const Tensor& keep, const std::vector<size_t>& axes);
+[[nodiscard]] Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes);
 
 struct Causal {
   bool on = false;     // also when the call says use_causal_mask
   int64_t offset = 0;  // query i sees keys 0 .. i + offset
 };
 
-// Weights (B, H, Q, K) of scores of that shape under a keep mask (before the rescue).
+// Weights (B, H, Q, K) of scores of that shape under a keep mask (before the unmask).
 [[nodiscard]] Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
                            Causal causal = {});
 

@@ -83,7 +83,7 @@ CallSpec spec_of(const Case& c) {
 std::map<std::string, oracle::Tensor> weights_of(const Attention& layer) {
   std::map<std::string, oracle::Tensor> out;
   for (const WeightInfo& w : layer.weights())
-    if (!w.derived) out[w.name] = to_oracle(layer.weight(w.name));
+    if (!w.not_stored) out[w.name] = to_oracle(layer.weight(w.name));
   return out;
 }
 

@@ -119,7 +119,7 @@ class Maker {
         if (flag.is_bool() && flag.as_bool()) name = text.substr(text.find('=') + 1);
       }
       if (name.is_null()) return of.kind == ATTN_PARAM_NORM ? Json::object() : Json(nullptr);
-      // Members come in turn, and with each turn of a member its next option.
+      // ProcessGroup come in turn, and with each turn of a member its next option.
       const uint64_t turn =
           Random(id_.seed, id_.type + p.name, 0).next() % 64 + id_.number / names_for(of).size();
       return random_options(*family_of(of.kind), name.as_string(), random_,

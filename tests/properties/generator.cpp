@@ -98,7 +98,7 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
   auto layer = build(c, dtype);
   for (const WeightInfo& w : layer->weights()) {
     // A stored seed is no number of the layer's.
-    if (w.derived || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
+    if (w.not_stored || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
     oracle::Tensor value = to_oracle(layer->weight(w.name));
     // What is drawn once and never trained stays as it was drawn.
     if (!w.name.starts_with("projection_")) {

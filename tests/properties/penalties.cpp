@@ -138,7 +138,7 @@ void check_penalties(Trial& t) {
   std::map<std::string, double> expected;
   const Rules rules(c);
   for (const WeightInfo& w : t.layer64->weights()) {
-    if (w.derived) continue;
+    if (w.not_stored) continue;
     const Json regularizer = rules.of(w);
     if (!regularizer.is_null())
       expected[w.name] = penalty(regularizer, c.problem.weights.at(w.name));

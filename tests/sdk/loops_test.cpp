@@ -127,7 +127,7 @@ TEST_CASE("memory of workers: as laid out, aligned, apart") {
   CHECK(Arena::measure([](Arena& a) { Desk desk(a); }) == 64 + 128);
 }
 
-TEST_CASE("masks: bytes of every kind of number, broadcast; one refusal") {
+TEST_CASE("masks: bytes of every dtype, broadcast; one refusal") {
   const TestCall t;
   const ScoresShape scores{2, 3, 4, 5};
   const auto check = [&](const attn_view& mask, auto&& expected) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kSeed = 5;
 
-void check(const Setting& s, attn_dtype dtype) {
+void check(const ComponentSpec& s, attn_dtype dtype) {
   const auto make = [&] {
     set_seed(kSeed);
     return create_attention_layer(s.type, s.c.problem.config, "layer");
@@ -37,7 +37,7 @@ void check(const Setting& s, attn_dtype dtype) {
     REQUIRE(a[i].name == b[i].name);
     CHECK(a[i].shape == b[i].shape);
     CHECK(a[i].trainable == b[i].trainable);
-    if (a[i].derived) continue;
+    if (a[i].not_stored) continue;
     CHECK(properties::to_oracle(by_call->weight(a[i].name)).v ==
           properties::to_oracle(by_shapes->weight(a[i].name)).v);
   }
@@ -53,7 +53,7 @@ void check(const Setting& s, attn_dtype dtype) {
 
 TEST_CASE("sweep: a layer built by shapes is the one that its first call builds") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      for (const Setting& s : settings(type))
+      for (const ComponentSpec& s : settings(type))
         for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) check(s, dtype);
     }
 }

@@ -22,7 +22,7 @@ namespace attn::sweeps {
 
 // What the clauses say whose conditions hold, in their order. Nothing: the README has no such paragraph, which is a
 // failure of the test that asks.
-[[nodiscard]] std::optional<std::vector<std::string>> claims(const Setting& s,
+[[nodiscard]] std::optional<std::vector<std::string>> claims(const ComponentSpec& s,
                                                              const std::string& what);
 
 }  // namespace attn::sweeps

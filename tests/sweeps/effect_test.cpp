@@ -61,14 +61,14 @@ void add_call(Attention& layer, const properties::Case& c, bool training, Outcom
     if (w.statistic) out["statistic " + w.name] = properties::to_oracle(layer.weight(w.name));
 }
 
-Outcome outcome(const Setting& s) {
+Outcome outcome(const ComponentSpec& s) {
   Outcome out;
   set_seed(1);  // what a layer draws when it is made is the same each time
   const auto layer = properties::make_layer(s.c, ATTN_F64);
   const auto fresh = create_attention_layer(s.type, s.c.problem.config);
   fresh->build(shapes_of(s), {.dtype = ATTN_F64, .seed = 1});
   for (const WeightInfo& w : fresh->weights())
-    if (!w.derived && dtype_is_floating(fresh->weight(w.name).dtype))
+    if (!w.not_stored && dtype_is_floating(fresh->weight(w.name).dtype))
       out["weight " + w.name] = properties::to_oracle(fresh->weight(w.name));
   add_state(*layer, out);
   add_call(*layer, s.c, false, out);
@@ -93,7 +93,7 @@ std::string difference(const Outcome& a, const Outcome& b) {
 class Contexts {
  public:
   explicit Contexts(const std::string& type) {
-    for (const Setting& s : settings(type)) all_.push_back({&s, {}});
+    for (const ComponentSpec& s : settings(type)) all_.push_back({&s, {}});
     // What another parameter depends on is a flag or a number more often than one of a hundred options.
     plain_ = std::stable_partition(all_.begin() + 1, all_.end(), [](const Known& k) {
       return k.setting->change.plain || k.setting->change.of == Of::input;
@@ -104,7 +104,7 @@ class Contexts {
   std::string effect(const std::vector<Change>& changes, bool plain) {
     for (auto known = all_.begin(); known != (plain ? plain_ : all_.end()); ++known)
       for (const Change& change : changes) {
-        const std::optional<Setting> changed = with(*known->setting, change);
+        const std::optional<ComponentSpec> changed = with(*known->setting, change);
         if (!changed) continue;
         if (known->outcome.empty()) known->outcome = outcome(*known->setting);
         const std::string what = difference(known->outcome, outcome(*changed));
@@ -115,7 +115,7 @@ class Contexts {
 
  private:
   struct Known {
-    const Setting* setting = nullptr;
+    const ComponentSpec* setting = nullptr;
     Outcome outcome{};
   };
   std::vector<Known> all_{};

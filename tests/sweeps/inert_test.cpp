@@ -26,7 +26,7 @@ using Weights = std::map<std::string, Tensor>;
 
 // Raises `known` to the magnitudes of the gradients of one draw of weights and inputs, relative to the largest. Draws
 // have several sizes: what is switched off or saturated in one is on in another.
-void add_draw(const Setting& s, uint64_t draw, Weights& known) {
+void add_draw(const ComponentSpec& s, uint64_t draw, Weights& known) {
   constexpr double kSizes[] = {1, 0.1, 3, 1, 10, 0.02};
   const double size = kSizes[draw % std::size(kSizes)];
   properties::Case c = s.c;
@@ -75,7 +75,7 @@ bool fixes_axis(const attn_type& type) {
   return false;
 }
 
-bool runs_over(const Setting& s, int64_t axis) {
+bool runs_over(const ComponentSpec& s, int64_t axis) {
   if (axis == -1) return properties::over_keys(s.c);
   const Json config = properties::parameter(s.c, "probability_config");
   const Json* given = config.is_object() ? config.find("axis") : nullptr;
@@ -89,7 +89,7 @@ struct QueryKeyNorm {
   Json axis = -1;
   bool by_position = false;  // its weights belong to positions
 };
-QueryKeyNorm norm_of(const Setting& s) {
+QueryKeyNorm norm_of(const ComponentSpec& s) {
   QueryKeyNorm out;
   const Json name = properties::parameter(s.c, "qk_norm_type");
   const Json options = properties::parameter(s.c, "qk_norm_kwargs");
@@ -104,14 +104,14 @@ QueryKeyNorm norm_of(const Setting& s) {
 }
 
 // It takes off what is the same at all positions.
-bool is_centred(const Setting& s) {
+bool is_centred(const ComponentSpec& s) {
   const QueryKeyNorm norm = norm_of(s);
   return norm.axis == Json(-2) && (norm.name == "layer_norm" || norm.name.starts_with("zero_"));
 }
 
 // It stands between what is added and the scores. Outside of training that of a batch has constants of its own, and
 // lets through what is the same at all positions, unless its constants belong to them.
-bool is_normed(const Setting& s) {
+bool is_normed(const ComponentSpec& s) {
   const QueryKeyNorm norm = norm_of(s);
   return !norm.name.empty() && (norm.name.find("batch_norm") == std::string::npos ||
                                 norm.by_position || s.c.problem.training);
@@ -125,7 +125,7 @@ struct Declared {
 
 class Reader {
  public:
-  Reader(const Setting& s, const Weights& weights) : s_(s), weights_(weights) {}
+  Reader(const ComponentSpec& s, const Weights& weights) : s_(s), weights_(weights) {}
 
   std::vector<Declared> read(const std::string& says) {
     Declared d;
@@ -180,7 +180,7 @@ class Reader {
     return std::stod(text) / (slash == std::string::npos ? 1 : std::stod(text.substr(slash + 1)));
   }
 
-  const Setting& s_;
+  const ComponentSpec& s_;
   const Weights& weights_;
 };
 
@@ -189,7 +189,7 @@ struct Verdict {
   bool settled = true;  // another draw changes nothing
 };
 
-Verdict judge(const Setting& s, const Weights& all, const std::vector<std::string>& says) {
+Verdict judge(const ComponentSpec& s, const Weights& all, const std::vector<std::string>& says) {
   Verdict v;
   bool others = false;
   std::map<std::string, std::vector<Declared>> declared;
@@ -229,7 +229,7 @@ Verdict judge(const Setting& s, const Weights& all, const std::vector<std::strin
   return v;
 }
 
-void check(Setting s, bool training) {
+void check(ComponentSpec s, bool training) {
   s.c.problem.training = training;
   const auto says = claims(s, "Inert");
   INFO(s.told() << (training ? "\n  in training" : ""));
@@ -249,7 +249,7 @@ void check(Setting s, bool training) {
 TEST_CASE("sweep: every weight has a gradient where the README does not call it inert") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       for (const auto* all : {&settings(type), &pairs(type)})
-        for (const Setting& s : *all)
+        for (const ComponentSpec& s : *all)
           for (const bool training : {false, true})
             if (is_about_numbers(s) && !(training && drops(s.c))) check(s, training);
     }

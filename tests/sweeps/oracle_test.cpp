@@ -14,7 +14,7 @@ namespace {
 // Both sum some dozens of numbers, in different orders: 4500 eps of the largest result.
 constexpr double kTolerance = 1e-12;
 
-void check(const Setting& s, bool training) {
+void check(const ComponentSpec& s, bool training) {
   properties::Case c = s.c;
   c.problem.training = training;
   const auto layer = properties::make_layer(c, ATTN_F64);
@@ -44,7 +44,7 @@ void check(const Setting& s, bool training) {
 TEST_CASE("sweep: every setting gives in float64 what the oracle gives, to 1e-12") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       for (const auto* all : {&settings(type), &pairs(type)})
-        for (const Setting& s : *all)
+        for (const ComponentSpec& s : *all)
           for (const bool training : {false, true})
             // The oracle draws no random numbers.
             if (is_about_numbers(s) && !(training && drops(s.c))) check(s, training);

@@ -55,7 +55,7 @@ bool is_uniform(const Tensor& y) {
 }
 
 // Lengths of the parts that an argument names: a list, or the first so many and the rest.
-std::vector<int64_t> parts_of(const Setting& s, const std::string& argument, int64_t count) {
+std::vector<int64_t> parts_of(const ComponentSpec& s, const std::string& argument, int64_t count) {
   const Json& value = s.c.problem.arguments.at(argument);
   if (value.is_integer()) return {*value.to_int64(), count - *value.to_int64()};
   std::vector<int64_t> out;
@@ -71,7 +71,7 @@ bool has_weight_by_position(const Attention& layer, int64_t count) {
   return false;
 }
 
-void check(const Setting& s) {
+void check(const ComponentSpec& s) {
   const auto layer = properties::make_layer(s.c, ATTN_F64);
   const auto output = [&](const auto& inputs) {
     return properties::run(*layer, s.c, inputs, properties::spec_of(s.c)).at("output");
@@ -117,11 +117,11 @@ void check(const Setting& s) {
 
 TEST_CASE("sweep: the order of positions matters exactly where the README says so") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      for (const Setting& s : settings(type)) {
+      for (const ComponentSpec& s : settings(type)) {
         const bool masked =
             s.change.of == Of::input && s.change.name.find("mask") != std::string::npos;
         if (is_about_numbers(s) && !masked) check(s);
       }
-      for (const Setting& s : pairs(type)) check(s);
+      for (const ComponentSpec& s : pairs(type)) check(s);
     }
 }

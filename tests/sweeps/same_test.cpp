@@ -42,7 +42,7 @@ std::vector<Part> parts_of(const Attention& layer) {
 }
 
 // What two settings must have in common to be compared: shapes of inputs, parts and arguments that change results.
-std::string kind_of(const Setting& s, const Attention& layer) {
+std::string kind_of(const ComponentSpec& s, const Attention& layer) {
   std::string out;
   for (const Positions& p : positions_of(s))
     for (const std::string& name : p.inputs)
@@ -52,7 +52,7 @@ std::string kind_of(const Setting& s, const Attention& layer) {
 }
 
 // Results with weights that are the same for the same place in the order of equal parts.
-Tensor result(const Setting& s, const std::vector<size_t>& order) {
+Tensor result(const ComponentSpec& s, const std::vector<size_t>& order) {
   const auto layer = properties::make_layer(s.c, ATTN_F64);
   const std::vector<Part> parts = parts_of(*layer);
   for (size_t i = 0; i < parts.size(); ++i)
@@ -89,12 +89,12 @@ std::vector<std::vector<size_t>> orders_of(const std::vector<Part>& parts) {
 }
 
 // A mask belongs to a call; without one types are compared.
-bool is_masked(const Setting& s) {
+bool is_masked(const ComponentSpec& s) {
   return s.change.of == Of::input && s.change.name.find("mask") != std::string::npos;
 }
 
 struct Candidate {
-  const Setting* setting = nullptr;
+  const ComponentSpec* setting = nullptr;
   Tensor output{};
 };
 
@@ -111,7 +111,7 @@ bool is_trivial(const Tensor& y) {
   return std::all_of(y.v.begin(), y.v.end(), [&](double x) { return x == y.v[0]; });
 }
 
-bool says(const Setting& s, const std::string& other) {
+bool says(const ComponentSpec& s, const std::string& other) {
   const auto found = claims(s, "Same function");
   return found && std::find(found->begin(), found->end(), other) != found->end();
 }
@@ -119,11 +119,11 @@ bool says(const Setting& s, const std::string& other) {
 }  // namespace
 
 TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
-  std::map<std::string, std::vector<const Setting*>> kinds;
+  std::map<std::string, std::vector<const ComponentSpec*>> kinds;
   std::map<std::string, std::set<std::string>> types;
   for (const std::string& type : list_attention_types())
     for (const auto* all : {&settings(type), &pairs(type)})
-      for (const Setting& s : *all) {
+      for (const ComponentSpec& s : *all) {
         if (!is_about_numbers(s) || is_masked(s)) continue;
         const auto layer = properties::make_layer(s.c, ATTN_F64);
         const std::string kind = kind_of(s, *layer);
@@ -134,14 +134,14 @@ TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
   for (const auto& [kind, all] : kinds) {
     if (types[kind].size() < 2) continue;
     std::map<std::string, std::vector<Candidate>> results;
-    for (const Setting* s : all) {
+    for (const ComponentSpec* s : all) {
       const std::vector<Part> parts = parts_of(*properties::make_layer(s->c, ATTN_F64));
       std::vector<size_t> order(parts.size());
       std::iota(order.begin(), order.end(), size_t{0});
       const Tensor y = result(*s, order);
       if (!is_trivial(y)) results[key_of(y)].push_back({s, y});
     }
-    for (const Setting* s : all) {
+    for (const ComponentSpec* s : all) {
       const std::vector<Part> parts = parts_of(*properties::make_layer(s->c, ATTN_F64));
       for (const std::vector<size_t>& order : orders_of(parts)) {
         const Tensor y = result(*s, order);
@@ -160,7 +160,7 @@ TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
     }
   }
   for (const std::string& type : list_attention_types())
-    for (const Setting& s : settings(type))
+    for (const ComponentSpec& s : settings(type))
       if (const auto claimed = claims(s, "Same function"))
         for (const std::string& other : *claimed) {
           INFO(s.told() << "\n  is said to compute the same as " << other << ", and does not");

@@ -40,7 +40,7 @@ const std::map<std::string, Json>& small() {
   return table;
 }
 
-int64_t extent(const Setting& s, const std::string& name) {
+int64_t extent(const ComponentSpec& s, const std::string& name) {
   static const std::map<std::string, int64_t> table{
       {"batch", 2},  {"seq", 11},  {"query", 11},    {"key", 7},
       {"height", 5}, {"width", 7}, {"key_width", 6}, {"value_width", 5}};
@@ -49,7 +49,7 @@ int64_t extent(const Setting& s, const std::string& name) {
   return it == table.end() ? 16 : it->second;
 }
 
-void fill_inputs(Setting& s) {
+void fill_inputs(ComponentSpec& s) {
   s.c.problem.inputs.clear();
   const attn_type& type = *find_attention_type(s.type).type;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
@@ -73,7 +73,7 @@ void fill_inputs(Setting& s) {
   }
 }
 
-bool is_accepted(const Setting& s) {
+bool is_accepted(const ComponentSpec& s) {
   try {
     validate_attention_config(s.type, s.c.problem.config);
     const auto layer = properties::make_layer(s.c, ATTN_F64);
@@ -85,9 +85,9 @@ bool is_accepted(const Setting& s) {
   }
 }
 
-Setting base_of(const std::string& name) {
+ComponentSpec base_of(const std::string& name) {
   const attn_type& type = *find_attention_type(name).type;
-  Setting s{.type = name};
+  ComponentSpec s{.type = name};
   s.c.id = {kSeed, name, 0};
   s.c.weights = kSeed;
   s.c.mask_kind = ATTN_BOOL;
@@ -235,7 +235,7 @@ class Lister {
   explicit Lister(const std::string& type)
       : type_(*find_attention_type(type).type), out_{base_of(type)} {}
 
-  std::vector<Setting> list() {
+  std::vector<ComponentSpec> list() {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& p = *type_.params[i];
       if (p.kind == ATTN_PARAM_OPTIONS)
@@ -250,7 +250,7 @@ class Lister {
 
  private:
   bool take(const Change& change) {
-    std::optional<Setting> s = with(out_.front(), change);
+    std::optional<ComponentSpec> s = with(out_.front(), change);
     if (s) out_.push_back(std::move(*s));
     return s.has_value();
   }
@@ -328,12 +328,12 @@ class Lister {
   }
 
   const attn_type& type_;
-  std::vector<Setting> out_;
+  std::vector<ComponentSpec> out_;
 };
 
 }  // namespace
 
-std::string Setting::told() const {
+std::string ComponentSpec::told() const {
   std::string out = type + (text.empty() ? " as it is" : " with " + text) + ": " +
                     c.problem.config.dump() + ", call " + c.problem.arguments.dump();
   for (const auto& [name, value] : c.problem.inputs)
@@ -341,8 +341,8 @@ std::string Setting::told() const {
   return out;
 }
 
-const std::vector<Setting>& settings(const std::string& type) {
-  static std::map<std::string, std::vector<Setting>> made;
+const std::vector<ComponentSpec>& settings(const std::string& type) {
+  static std::map<std::string, std::vector<ComponentSpec>> made;
   if (const auto it = made.find(type); it != made.end()) return it->second;
   set_log_sink([](LogLevel, std::string_view) {});  // unusual settings warn
   return made[type] = Lister(type).list();
@@ -350,16 +350,16 @@ const std::vector<Setting>& settings(const std::string& type) {
 
 std::vector<Change> changes_of(const std::string& type, const std::string& name) {
   std::vector<Change> out;
-  for (const Setting& s : settings(type))
+  for (const ComponentSpec& s : settings(type))
     if (s.change.name == name) out.push_back(s.change);
   return out;
 }
 
-const std::vector<Setting>& pairs(const std::string& type) {
-  static std::map<std::string, std::vector<Setting>> made;
+const std::vector<ComponentSpec>& pairs(const std::string& type) {
+  static std::map<std::string, std::vector<ComponentSpec>> made;
   if (const auto it = made.find(type); it != made.end()) return it->second;
-  std::vector<Setting> firsts, out;
-  for (const Setting& s : settings(type))
+  std::vector<ComponentSpec> firsts, out;
+  for (const ComponentSpec& s : settings(type))
     if (s.change.plain && (firsts.empty() || firsts.back().change.name != s.change.name))
       firsts.push_back(s);
   for (size_t i = 0; i < firsts.size(); ++i)
@@ -368,7 +368,7 @@ const std::vector<Setting>& pairs(const std::string& type) {
   return made[type] = std::move(out);
 }
 
-std::optional<Setting> with(Setting s, const Change& change) {
+std::optional<ComponentSpec> with(ComponentSpec s, const Change& change) {
   s.change = change;
   s.text += (s.text.empty() ? "" : " and ") + change.text;
   for (const auto& [name, value] : change.values)
@@ -386,7 +386,7 @@ bool drops(const properties::Case& c) {
   return false;
 }
 
-std::vector<std::optional<Shape>> shapes_of(const Setting& s) {
+std::vector<std::optional<Shape>> shapes_of(const ComponentSpec& s) {
   const attn_type& type = *find_attention_type(s.type).type;
   std::vector<std::optional<Shape>> out(type.n_inputs);
   for (uint32_t i = 0; i < type.n_inputs; ++i)
@@ -396,7 +396,7 @@ std::vector<std::optional<Shape>> shapes_of(const Setting& s) {
   return out;
 }
 
-std::vector<Positions> positions_of(const Setting& s) {
+std::vector<Positions> positions_of(const ComponentSpec& s) {
   std::vector<Positions> out;
   const attn_type& type = *find_attention_type(s.type).type;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {

@@ -32,7 +32,7 @@ struct Change {
       false;  // a flag, a number, a choice or null; no member of a family and none of its options
 };
 
-struct Setting {
+struct ComponentSpec {
   std::string type{};
   Change change{};                             // the last one
   std::string text{};                          // all of them; empty: the base
@@ -43,18 +43,18 @@ struct Setting {
 };
 
 // The base first; made once for each type.
-[[nodiscard]] const std::vector<Setting>& settings(const std::string& type);
+[[nodiscard]] const std::vector<ComponentSpec>& settings(const std::string& type);
 // The first other values of two plain parameters or arguments at once, all pairs.
-[[nodiscard]] const std::vector<Setting>& pairs(const std::string& type);
+[[nodiscard]] const std::vector<ComponentSpec>& pairs(const std::string& type);
 // Other values of one parameter or argument of the base, as they stand in settings().
 [[nodiscard]] std::vector<Change> changes_of(const std::string& type, const std::string& name);
 // Shapes of the inputs, for Attention::build().
-[[nodiscard]] std::vector<std::optional<Shape>> shapes_of(const Setting& s);
+[[nodiscard]] std::vector<std::optional<Shape>> shapes_of(const ComponentSpec& s);
 // Another change on top; nothing when the library refuses it.
-[[nodiscard]] std::optional<Setting> with(Setting base, const Change& change);
+[[nodiscard]] std::optional<ComponentSpec> with(ComponentSpec base, const Change& change);
 
 // What computes nothing: initial values and penalties.
-[[nodiscard]] inline bool is_about_numbers(const Setting& s) {
+[[nodiscard]] inline bool is_about_numbers(const ComponentSpec& s) {
   return s.change.of != Of::initializer && s.change.of != Of::regularizer;
 }
 
@@ -70,6 +70,6 @@ struct Positions {
   int64_t count = 0;
 };
 // In the order of the inputs; those that share the names of their axes move together.
-[[nodiscard]] std::vector<Positions> positions_of(const Setting& s);
+[[nodiscard]] std::vector<Positions> positions_of(const ComponentSpec& s);
 
 }  // namespace attn::sweeps

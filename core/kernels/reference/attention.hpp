@@ -52,7 +52,7 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
   };
   bool any = false;
   for (int64_t j = begin; j < end; ++j) any = any || kept(j);
-  s.zero = begin == end || (!any && a.dead == DeadRows::zero);
+  s.zero = begin == end || (!any && a.dead == FullyMaskedRows::zero);
   if (s.zero) return s;
   for (int64_t j = begin; j < end; ++j) z[j] = any && !kept(j) ? kNever : T(0);
   if (a.bias.data != nullptr) {

@@ -59,67 +59,67 @@ double difference(const attn::Array& a, const attn::ConstView& whole) {
 }
 
 // True when this process' part is right.
-bool compare(attn::Communicator& members, int64_t seq) {
-  const attn::TokenRange own = attn::sequence_part(seq, members.rank(), members.size());
+bool compare(attn::Communicator& ranks, int64_t seq) {
+  const attn::TokenRange own = attn::sequence_part(seq, ranks.rank(), ranks.size());
   const auto layer = attn::create_attention_layer(
       "ring", {{"dim", kDim}, {"num_heads", 4}, {"qk_norm_type", "rms_norm"}});
   layer->build({attn::Shape{kBatch, seq, kDim}}, {.seed = 1});  // the same weights everywhere
   const attn::Array x = numbers(seq, 1), cotangent = numbers(seq, 2);
 
-  const Result part = run(*layer, tokens(x, own), tokens(cotangent, own), &members);
+  const Result part = run(*layer, tokens(x, own), tokens(cotangent, own), &ranks);
   const Result whole = run(*layer, x, cotangent, nullptr);
   const double output = difference(part.output, tokens(whole.output, own));
   const double input = difference(part.input_gradient, tokens(whole.input_gradient, own));
   const double weight = difference(part.weight_gradient, whole.weight_gradient);
   const bool right = output <= 1e-5 && input <= 5e-4 && weight <= 5e-4;
 
-  // What all found, in the order of the members.
-  std::vector<double> found(static_cast<size_t>(4 * members.size()));
-  double* mine = found.data() + 4 * members.rank();
+  // What all found, in the order of the ranks.
+  std::vector<double> found(static_cast<size_t>(4 * ranks.size()));
+  double* mine = found.data() + 4 * ranks.rank();
   mine[0] = output, mine[1] = input, mine[2] = weight, mine[3] = right ? 0 : 1;
-  members.all_reduce(found);
+  ranks.all_reduce(found);
   double wrong = 0;
-  for (int r = 0; r < members.size(); ++r) {
+  for (int r = 0; r < ranks.size(); ++r) {
     const double* d = found.data() + 4 * r;
     wrong += d[3];
-    const attn::TokenRange range = attn::sequence_part(seq, r, members.size());
-    if (members.rank() == 0)
-      std::cout << "member " << r << ", tokens " << range.begin << " to " << range.end
+    const attn::TokenRange range = attn::sequence_part(seq, r, ranks.size());
+    if (ranks.rank() == 0)
+      std::cout << "rank " << r << ", tokens " << range.begin << " to " << range.end
                 << ": differences of output " << d[0] << ", input gradient " << d[1]
                 << ", weight gradient " << d[2] << (d[3] == 0 ? "" : "  WRONG") << '\n';
   }
   return wrong == 0;
 }
 
-// A mask that suits nobody on the last member: all must be told, and go on.
-bool errors_reach_all(attn::Communicator& members) {
+// A mask that suits nobody on the last rank: all must be told, and go on.
+bool errors_reach_all(attn::Communicator& ranks) {
   const auto layer = attn::create_attention_layer("ring", {{"dim", kDim}, {"num_heads", 4}});
   layer->build({attn::Shape{kBatch, 4, kDim}}, {.seed = 1});
   const attn::Array x = numbers(4, 1);
-  const bool last = members.rank() == members.size() - 1;
+  const bool last = ranks.rank() == ranks.size() - 1;
   const attn::Array mask(ATTN_F32, {kBatch, last ? int64_t{5} : int64_t{4}});
   try {
-    (void)layer->forward({x, mask}, {.communicator = &members});
+    (void)layer->forward({x, mask}, {.communicator = &ranks});
   } catch (const attn::InvalidArgument&) {
     return true;
   }
   return false;
 }
 
-// The last member gives up: the others must not wait for it. Uses the communicator up.
-bool failure_wakes_all(attn::Communicator& members) {
-  const int last = members.size() - 1;
+// The last rank gives up: the others must not wait for it. Uses the communicator up.
+bool failure_wakes_all(attn::Communicator& ranks) {
+  const int last = ranks.size() - 1;
   if (last == 0) return true;
   std::vector<std::byte> news(1 << 20);
   try {
-    if (members.rank() == last)
-      members.fail("an example");
+    if (ranks.rank() == last)
+      ranks.fail("an example");
     else
-      members.broadcast(last, news);
+      ranks.broadcast(last, news);
   } catch (const attn::Failure&) {
     return true;
   }
-  return members.rank() == last;
+  return ranks.rank() == last;
 }
 
 }  // namespace
@@ -130,9 +130,9 @@ int main(int argc, char** argv) {
                   &provided);  // the library has threads, MPI sees one
   int code = 1;
   try {
-    attn::MpiCommunicator members(MPI_COMM_WORLD);
+    attn::MpiCommunicator ranks(MPI_COMM_WORLD);
     const int64_t seq = argc > 1 ? std::atoll(argv[1]) : 1000;
-    const bool told = errors_reach_all(members), right = compare(members, seq);
+    const bool told = errors_reach_all(ranks), right = compare(ranks, seq);
     attn::MpiCommunicator others(MPI_COMM_WORLD);
     code = told && right && failure_wakes_all(others) ? 0 : 1;
   } catch (const std::exception& e) {

@@ -15,7 +15,7 @@
 //           them, in the order of the commits. The simple forward commits by itself.
 //           With .record = true a backward() may follow, once; several forwards before one backward use several
 //           contexts. Gradients add up until Gradients::zero().
-// Members   Threads or processes can share one sequence, each with some of its tokens: CallOptions::communicator
+// ProcessGroup   Threads or processes can share one sequence, each with some of its tokens: CallOptions::communicator
 //           (attn/communicator.hpp), for types that offer it. backward() then adds the same gradients of weights on
 //           every member, those of all tokens; input gradients are those of the own tokens.
 // Errors    InvalidArgument, Failure (attn/error.hpp). A call that fails changes nothing.
@@ -184,7 +184,7 @@ struct WeightInfo {
   Shape shape;
   bool trainable = false;
   bool statistic = false;
-  bool derived = false;  // accepted in files and ignored
+  bool not_stored = false;  // accepted in files and ignored
 };
 
 struct BuildOptions {

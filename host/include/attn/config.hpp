@@ -3,7 +3,7 @@
 // Configurations from JSON text and files.
 //
 // JSON as in RFC 8259, in UTF-8 (a byte order mark is skipped), at most 16 MiB and 64 levels deep. Numbers
-// keep their text, so integers of any size are exact. Refused, each with file:line:column: keys given twice
+// keep their text, so integers of any size are exact. Refused, each with file:line:column: duplicate keys
 // in one object, numbers beyond double (1e400), comments, trailing commas, bad UTF-8, anything after the
 // value, \u0000 in a text. Lines and columns count from 1, columns in characters.
 //

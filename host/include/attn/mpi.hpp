@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Members that are processes of an MPI job. This header alone knows MPI; the library is not linked with it.
+// ProcessGroup that are processes of an MPI job. This header alone knows MPI; the library is not linked with it.
 //
 //   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
 //   {
-//     attn::MpiCommunicator members(MPI_COMM_WORLD);
-//     y = layer->forward(x, {.communicator = &members});      // in every process
+//     attn::MpiCommunicator ranks(MPI_COMM_WORLD);
+//     y = layer->forward(x, {.communicator = &ranks});      // in every process
 //   }
 //   MPI_Finalize();
 //
@@ -81,13 +81,13 @@ class MpiCommunicator final : public Communicator {
     }
   }
 
-  void give_up(const std::string& reason) noexcept override {
+  void abort(const std::string& reason) noexcept override {
     drop();
     if (!failure_.empty()) return;
-    std::string_view text = "a member failed that has no memory left to tell why";
+    std::string_view text = "a rank failed that has no memory left to tell why";
     try {
-      failure_ = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
-                 " failed: " + reason;
+      failure_ =
+          "rank " + std::to_string(rank()) + " of " + std::to_string(size()) + " failed: " + reason;
       text = *new std::string(failure_);  // never freed: the others may read it at any time
     } catch (const std::bad_alloc&) {
       if (failure_.empty()) failure_ = "no memory";  // short enough to need none
@@ -167,7 +167,7 @@ class MpiCommunicator final : public Communicator {
       int n = 0;
       check(MPI_Get_count(&statuses_[i], MPI_BYTE, &n));
       if (n != expected_[i])
-        throw Failure("communicator: member " + std::to_string(statuses_[i].MPI_SOURCE) + " sent " +
+        throw Failure("communicator: rank " + std::to_string(statuses_[i].MPI_SOURCE) + " sent " +
                       std::to_string(n) + " bytes, expected " + std::to_string(expected_[i]));
     }
     requests_.clear();
@@ -183,7 +183,7 @@ class MpiCommunicator final : public Communicator {
                    MPI_STATUS_IGNORE));
     failure_ = text;
     check_usable();
-    throw Failure("communicator: a member failed");
+    throw Failure("communicator: a rank failed");
   }
 
   // Receives are taken back, or completed when the message is on its way. Sends are left to MPI, and their copies

@@ -95,8 +95,8 @@ TEST_CASE("config: whole documents") {
 
 TEST_CASE("config: what is refused, and where") {
   const std::pair<std::string, std::string> cases[] = {
-      {"{\"a\": 1,\n \"b\": 2, \"a\": 3}", "f.json:2:10: key \"a\" is given twice in one object"},
-      {"{\"a\": {\"b\": 1, \"b\": 2}}", "f.json:1:16: key \"b\" is given twice"},
+      {"{\"a\": 1,\n \"b\": 2, \"a\": 3}", "f.json:2:10: key \"a\" is a duplicate key"},
+      {"{\"a\": {\"b\": 1, \"b\": 2}}", "f.json:1:16: key \"b\" is a duplicate"},
       {"[1,\n2,\n  1e400]", "f.json:3:3: the number 1e400 is too large"},
       {"[-1e99999999999999999999]", "f.json:1:14: the exponent of a number is out of range"},
       {"", "f.json:1:1: the text is empty"},

@@ -62,7 +62,7 @@ class Handler {
     Frame& frame = frames_.back();
     frame.key = std::exchange(text_, {});
     if (frame.keys.insert(frame.key).second) return true;
-    refusal = {"key " + json_quoted(frame.key) + " is given twice in one object", "each key once",
+    refusal = {"key " + json_quoted(frame.key) + " is a duplicate key", "each key once",
                "remove one of the two", json_quoted(frame.key)};
     return refuse(ec);
   }

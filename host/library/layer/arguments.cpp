@@ -86,14 +86,14 @@ void check_arguments(const attn_type& type, const std::string& layer,
   for (const Argument& a : given) {
     if (a.name == "training") {
       if (a.value.kind != ATTN_VALUE_BOOL) refuse(type, layer, a.name, "must be true or false");
-      if (out.has_training) refuse(type, layer, a.name, "is given twice");
+      if (out.has_training) refuse(type, layer, a.name, "is set more than once");
       out.has_training = true;
       out.training = a.value.u.i != 0;
       continue;
     }
     const uint32_t i = find_argument(type, layer, a.name);
     const attn_param& p = *type.args[i];
-    if (seen[i]) refuse(type, layer, a.name, "is given twice");
+    if (seen[i]) refuse(type, layer, a.name, "is set more than once");
     seen[i] = true;
     if (a.value.kind == ATTN_NULL) {
       if (!(p.flags & ATTN_PARAM_NULLABLE)) refuse_kind(type, layer, p);

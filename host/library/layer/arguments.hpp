@@ -22,7 +22,7 @@ struct CheckedArguments {
   uint64_t outputs_wanted = 0;  // optional outputs that the arguments ask for
 };
 
-// Throws InvalidArgument: unknown name (with the accepted ones), given twice, required and missing, wrong kind, out of
+// Throws InvalidArgument: unknown name (with the accepted ones), set more than once, required and missing, wrong kind, out of
 // range. `training` is an argument of every type.
 void check_arguments(const attn_type& type, const std::string& layer,
                      std::span<const Argument> given, CheckedArguments& out);

@@ -57,7 +57,8 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       }
     }
     const attn_input& port = *t.inputs[i];
-    if (ports.given[i]) refuse(std::string("input '") + port.name + "' is given twice", port.name);
+    if (ports.given[i])
+      refuse(std::string("input '") + port.name + "' is set more than once", port.name);
     check_view(in.view, [&] { return name_ + ": input '" + port.name + "'"; });
     const bool floating = dtype_is_floating(in.view.dtype);
     const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
@@ -255,7 +256,7 @@ void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& po
                             {.where = name_, .type = t.id});
     if (ports.given[i])
       throw InvalidArgument(
-          name_ + ": the gradient of output '" + t.outputs[i]->name + "' is given twice",
+          name_ + ": the gradient of output '" + t.outputs[i]->name + "' is set more than once",
           {.where = name_, .type = t.id});
     check_view(c.view, [&] { return name_ + ": gradient of output '" + t.outputs[i]->name + "'"; });
     if (!dtype_is_floating(c.view.dtype))

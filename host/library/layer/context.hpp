@@ -6,7 +6,7 @@
 #include <attn/attention.hpp>
 
 #include "core/engine/context.hpp"
-#include "host/library/members/shared_call.hpp"
+#include "host/library/ranks/shared_call.hpp"
 
 namespace attn {
 

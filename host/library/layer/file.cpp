@@ -49,7 +49,7 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
     throw InvalidArgument(path + ": " + text,
                           {.where = path, .type = type.id, .parameter = w.name, .hint = hint});
   };
-  if (w.flags & ATTN_WEIGHT_DERIVED) {
+  if (w.flags & ATTN_WEIGHT_NOT_STORED) {
     // Its values do not count, but one of another shape is a sign of another layer.
     if (file.contains(w.name) && !table_fits(file.entry(w.name).shape, w.shape))
       refuse("table '" + w.name + "' has shape " + Shape(file.entry(w.name).shape).to_string() +
@@ -59,14 +59,14 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
     return nullptr;
   }
   if (!file.contains(w.name)) {
-    if (w.flags & ATTN_WEIGHT_KEPT) return nullptr;
+    if (w.flags & ATTN_WEIGHT_OPTIONAL_IN_FILE) return nullptr;
     refuse(
         "weight '" + w.name + "' " + w.shape.to_string() + " is missing",
         "attn info " + std::string(type.id) + " lists the weights; attn convert maps other names");
   }
   const auto& entry = file.entry(w.name);
   // Before the layer is built the kind of first values counts, afterwards that of the value.
-  const attn_dtype exact = w.contents.size() > 0 ? w.contents.dtype() : w.value.dtype();
+  const attn_dtype exact = w.initial_value.size() > 0 ? w.initial_value.dtype() : w.value.dtype();
   if (!dtype_is_floating(exact)) {
     if (!entry.dtype || *entry.dtype != exact)
       refuse("weight '" + w.name + "' must be " + std::string(dtype_name(exact)) + ", got " +
@@ -92,7 +92,7 @@ void PluginLayer::save(const std::string& path) const {
   std::vector<attn::weights::NamedView> tensors;
   const std::shared_lock lock(layer_.mutex());
   for (const engine::Weight& w : layer_.weights())
-    if (!(w.flags & ATTN_WEIGHT_DERIVED)) tensors.push_back({w.name, w.value.view()});
+    if (!(w.flags & ATTN_WEIGHT_NOT_STORED)) tensors.push_back({w.name, w.value.view()});
   attn::weights::save_safetensors(path, tensors,
                                   {{"format", kFormat},
                                    {"type", type().id},

@@ -21,15 +21,15 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
       config_(std::move(config)),
       name_(std::move(name)),
       layer_(*source_.type, values, name_) {
-  settle(values);
+  resolve_defaults(values);
 }
 
 // The config shows the numbers that the layer put in the place of nulls.
-void PluginLayer::settle(const attn_value* values) {
+void PluginLayer::resolve_defaults(const attn_value* values) {
   const attn_type& t = type();
   std::vector<attn_value> all(values, values + t.n_params);
   const cpu::FloatGuard arithmetic;
-  layer_.settled(all.data());
+  layer_.resolved(all.data());
   for (uint32_t i = 0; i < t.n_params; ++i)
     if (values[i].kind == ATTN_NULL && all[i].kind != ATTN_NULL)
       config_.set(t.params[i]->name, schema::to_json(*t.params[i], all[i]));
@@ -80,7 +80,7 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
 
 engine::Weight& PluginLayer::find(std::string_view name) const {
   require_built();
-  if (engine::Weight* w = layer_.find_weight(name); w && !(w->flags & ATTN_WEIGHT_DERIVED))
+  if (engine::Weight* w = layer_.find_weight(name); w && !(w->flags & ATTN_WEIGHT_NOT_STORED))
     return *w;
   std::vector<std::string> names;
   for (const engine::Weight& w : layer_.weights()) names.push_back(w.name);
@@ -96,7 +96,8 @@ std::vector<WeightInfo> PluginLayer::weights() const {
   std::vector<WeightInfo> out;
   for (const engine::Weight& w : layer_.weights())
     out.push_back({w.name, w.shape, (w.flags & ATTN_WEIGHT_TRAINABLE) != 0,
-                   (w.flags & ATTN_WEIGHT_STATISTIC) != 0, (w.flags & ATTN_WEIGHT_DERIVED) != 0});
+                   (w.flags & ATTN_WEIGHT_STATISTIC) != 0,
+                   (w.flags & ATTN_WEIGHT_NOT_STORED) != 0});
   return out;
 }
 

@@ -76,7 +76,7 @@ class PluginLayer final : public Attention {
     attn_view views[engine::kMaxPorts];
     const attn_view* given[engine::kMaxPorts] = {};
   };
-  void settle(const attn_value* values);
+  void resolve_defaults(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports, attn_dtype dtype);
   // keeps_context: the caller has a Context for backward().

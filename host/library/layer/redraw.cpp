@@ -29,7 +29,7 @@ void PluginLayer::redraw(uint64_t seed) {
   const std::unique_ptr<Attention> other = construct(t.id, config, Json());
   other->build(shapes, {.dtype = dtype(), .seed = 0});
   for (const engine::Weight& w : layer_.weights())
-    if (w.has_contents && !(w.flags & ATTN_WEIGHT_TRAINABLE))
+    if (w.has_initial_value && !(w.flags & ATTN_WEIGHT_TRAINABLE))
       set_weight(w.name, other->weight(w.name));
   config_.set((*parameter)->name, Json(seed));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Calls that several members share: what is checked and agreed before, and gradients of weights afterwards.
+// Calls that several ranks share: what is checked and agreed before, and gradients of weights afterwards.
 #include "core/tensor/strided.hpp"
 #include "host/library/layer/context.hpp"
 #include "host/library/layer/layer.hpp"
@@ -9,7 +9,7 @@ namespace attn::host {
 
 namespace {
 
-// FNV-1a: equal for members that were told the same.
+// FNV-1a: equal for ranks that were told the same.
 class Hash {
  public:
   void add(const void* data, size_t n) {
@@ -61,15 +61,15 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
                                std::span<const OutputMemory> outputs, CallOptions& call,
                                Ports& ports, bool keeps_context) {
   const attn_type& t = type();
-  Notice notice;
-  notice.attempt([&] {
+  Handshake handshake;
+  handshake.attempt([&] {
     if (!(t.flags & ATTN_TYPE_SEQUENCE_PARALLEL))
       throw InvalidArgument(name_ + ": type '" + t.id +
                             "' needs the whole sequence in one place; it takes no communicator");
     if (!built_.load())
       throw InvalidArgument(name_ +
                             ": the layer has no weights yet; build() or load() it before a call "
-                            "with a communicator, the same on every member");
+                            "with a communicator, the same on every rank");
     if (call.state)
       throw InvalidArgument(name_ + ": a call has a state or a communicator, not both");
     check_recording(call, keeps_context);
@@ -79,31 +79,31 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     if (x.rank < 2)
       throw InvalidArgument(name_ + ": input '" + t.inputs[0]->name +
                             "' must be (batch, seq, ...), got rank " + std::to_string(x.rank));
-    notice.batch = x.shape[0];
-    notice.tokens = x.shape[1];
+    handshake.batch = x.shape[0];
+    handshake.tokens = x.shape[1];
     CheckedArguments arguments;
     check_arguments(t, name_, call.arguments, arguments);
     Hash hash;
     for (uint32_t i = 0; i < t.n_args; ++i) hash.add(arguments.values[i]);
     hash.add(arguments.training);
-    notice.arguments = hash.value();
+    handshake.arguments = hash.value();
   });
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
-    notice.ranks[i] = ports.given[i] ? ports.views[i].rank : -1;
+    handshake.ranks[i] = ports.given[i] ? ports.views[i].rank : -1;
   Hash hash;
   hash.add(std::string(t.id));
   Json config = config_;
   config.erase("name");
   hash.add(config.dump());
   hash.add(static_cast<int32_t>(layer_.dtype()));
-  notice.layer = hash.value();
-  notice.flags =
+  handshake.layer = hash.value();
+  handshake.flags =
       (call.training ? 1u : 0u) | (call.record ? 2u : 0u) | (call.deterministic ? 4u : 0u);
-  notice.has_seed = call.seed.has_value() ? 1 : 0;
-  notice.seed = call.seed ? *call.seed : ctx.next_seed();
-  call.seed = ctx.shared.begin(call.communicator, call.deterministic, notice, name_);
+  handshake.has_seed = call.seed.has_value() ? 1 : 0;
+  handshake.seed = call.seed ? *call.seed : ctx.next_seed();
+  call.seed = ctx.shared.begin(call.communicator, call.deterministic, handshake, name_);
   // The whole call without computing anything finds what else is wrong with it.
-  Notice checked;
+  Handshake checked;
   checked.attempt([&] {
     run(ctx, ports, call, true);
     for (const OutputMemory& m : outputs) check_output(ctx, m);
@@ -115,10 +115,10 @@ void PluginLayer::refuse_shared_masks(Context::Impl& ctx, const Ports& ports) {
   bool masked = false;
   for (uint32_t i = 0; i < type().n_inputs; ++i)
     masked = masked || (ports.given[i] && type().inputs[i]->flags & ATTN_INPUT_MASK);
-  if (!masked) return;  // the same on all members
-  Notice notice;
-  notice.mask_signs = layer_.mask_signs(ports.given);
-  const uint32_t signs = ctx.shared.agree(notice, name_);
+  if (!masked) return;  // the same on all ranks
+  Handshake handshake;
+  handshake.mask_signs = layer_.mask_signs(ports.given);
+  const uint32_t signs = ctx.shared.agree(handshake, name_);
   try {
     layer_.refuse_additive(signs);
   } catch (const InvalidArgument& e) {
@@ -128,20 +128,20 @@ void PluginLayer::refuse_shared_masks(Context::Impl& ctx, const Ports& ports) {
 
 void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cotangents,
                                   Gradients& into, const BackwardOptions& options) {
-  Communicator& members = *ctx.shared.communicator();
+  Communicator& ranks = *ctx.shared.communicator();
   std::vector<Gradients::Entry>& entries = into.entries();
   Ports ports;
-  Notice notice;
-  notice.attempt([&] {
+  Handshake handshake;
+  handshake.attempt([&] {
     require_built();
     assign_cotangents(cotangents, ports);
     check_gradients(into);
     layer_.check_backward(ctx.engine, ports.given);
   });
-  notice.flags = options.penalties ? 1u : 0u;
+  handshake.flags = options.penalties ? 1u : 0u;
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
-    if (ports.given[i]) notice.flags |= 2u << i;
-  (void)ctx.shared.agree(notice, name_);
+    if (ports.given[i]) handshake.flags |= 2u << i;
+  (void)ctx.shared.agree(handshake, name_);
 
   // What this call adds, apart from what is there already.
   int64_t total = 0;
@@ -154,12 +154,12 @@ void PluginLayer::backward_shared(Context::Impl& ctx, std::span<const Input> cot
     memory.push_back(e.trained ? at : nullptr);
     at += e.trained ? static_cast<size_t>(e.gradient.size()) * element : 0;
   }
-  take_part(&members, [&] {  // ends before `sum` does
+  take_part(&ranks, [&] {  // ends before `sum` does
     layer_.backward(ctx.engine, ports.given, memory.data(), options.penalties);
     if (layer_.dtype() == ATTN_F64)
-      members.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
+      ranks.all_reduce(std::span(sum.data<double>(), static_cast<size_t>(total)));
     else
-      members.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
+      ranks.all_reduce(std::span(sum.data<float>(), static_cast<size_t>(total)));
   });
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].trained) continue;

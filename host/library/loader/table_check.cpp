@@ -272,7 +272,7 @@ std::optional<Refusal> check_table(const attn_plugin* plugin, const PluginNote& 
     return refusal(RefusalKind::bad_table, {"attn_plugin_v1() returned no table"});
   }
   const attn_plugin& p = *plugin;
-  // Members behind abi_minor_needed can be trusted only when major and size are right.
+  // ProcessGroup behind abi_minor_needed can be trusted only when major and size are right.
   if (p.struct_size < ATTN_SIZE_UP_TO(attn_plugin, abi_minor_needed)) {
     return refusal(RefusalKind::bad_table,
                    {"the plugin's struct_size is " + std::to_string(p.struct_size)});

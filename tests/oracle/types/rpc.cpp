@@ -82,7 +82,7 @@ void rpc(Run& run) {
   const Probability p = probability(run, "attn_prob");
   const Tensor* mask = run.input("attention_mask");
   if (!mask) mask = run.input("mask");
-  const Tensor keep = keep_mask(mask, B, heads, n, n), after = rescued(keep, p.axes());
+  const Tensor keep = keep_mask(mask, B, heads, n, n), after = unmasked(keep, p.axes());
 
   const size_t size = static_cast<size_t>(n);
   for (int64_t b = 0; b < B; ++b)

@@ -219,7 +219,7 @@ typedef struct attn_communicator {
   int32_t rank, size; /* this member, 0..size-1, and how many there are */
   void* host;
   /* Begins to send to one member and to receive from another; both know both sizes. [call-thread] */
-  int32_t (*start_exchange)(const struct attn_communicator*, int32_t to, const void* send,
+  int32_t (*start_sendrecv)(const struct attn_communicator*, int32_t to, const void* send,
                             uint64_t send_bytes, int32_t from, void* receive,
                             uint64_t receive_bytes, attn_error*);
   /* Begins to copy data of member `root` to all others. [call-thread] */
@@ -233,17 +233,17 @@ typedef struct attn_communicator {
 } attn_communicator;
 
 /* Outputs must not depend on how the sequence is shared out, to the last bit. */
-enum { ATTN_PART_ORDERED = 1u << 0 };
+enum { ATTN_SHARD_DETERMINISTIC = 1u << 0 };
 
 /* Which tokens of a sequence this member has: axis 1 of input 0 of a type with ATTN_TYPE_SEQUENCE_PARALLEL. */
-typedef struct attn_part {
+typedef struct attn_shard {
   uint32_t struct_size;
   uint32_t flags; /* ATTN_PART_* */
   int32_t rank, size;
   int64_t begin, end;    /* tokens of this member; may be none */
   int64_t total;         /* tokens of all, at least 1 */
   const int64_t* bounds; /* size + 1 numbers: member i has tokens bounds[i] .. bounds[i + 1] - 1 */
-} attn_part;
+} attn_shard;
 
 /* ---- operators: the same struct whether the host or a plugin provides them -------------------- */
 
@@ -411,9 +411,9 @@ typedef struct attn_engine {
 
 enum {
   ATTN_WEIGHT_TRAINABLE = 1u << 0,
-  ATTN_WEIGHT_STATISTIC = 1u << 1, /* changed by assign() in training calls */
-  ATTN_WEIGHT_DERIVED = 1u << 2,   /* accepted in weight files and ignored; not stored */
-  ATTN_WEIGHT_KEPT = 1u << 3       /* a weight file may lack it: what build() gave stays */
+  ATTN_WEIGHT_STATISTIC = 1u << 1,       /* changed by assign() in training calls */
+  ATTN_WEIGHT_NOT_STORED = 1u << 2,      /* accepted in weight files and ignored; not stored */
+  ATTN_WEIGHT_OPTIONAL_IN_FILE = 1u << 3 /* a weight file may lack it: what build() gave stays */
 };
 
 typedef struct attn_weight {
@@ -425,10 +425,10 @@ typedef struct attn_weight {
   int64_t shape[ATTN_MAX_RANK];
   attn_value initializer; /* as an INITIALIZER parameter arrives; F64: a constant; NULL: zeros */
   attn_value regularizer; /* STR, OBJECT or NULL */
-  /* Initial values in place of the initializer: dense, of kind contents_dtype, copied; NULL: none. Floating
-     ones become the layer's kind of number. Whole numbers keep theirs, and are not trained. */
-  const void* contents;
-  int32_t contents_dtype;
+  /* Initial values in place of the initializer: dense, of kind initial_dtype, copied; NULL: none. Floating
+     ones become the layer's dtype. Whole numbers keep theirs, and are not trained. */
+  const void* initial_value;
+  int32_t initial_dtype;
   int32_t reserved2;
   /* DERIVED: element `index`, in row-major order, of the table of this shape. A weight file whose table is off by
      more than `tolerance` somewhere gets a warning. NULL: values are not looked at. [any-thread] */
@@ -515,7 +515,7 @@ typedef struct attn_call {
   int64_t position;            /* length of the attached state before this call; 0 without one */
   const attn_engine* engine;
   attn_ctx* ctx;
-  const attn_part* part; /* with ATTN_TYPE_SEQUENCE_PARALLEL; NULL: the whole sequence is here */
+  const attn_shard* part; /* with ATTN_TYPE_SEQUENCE_PARALLEL; NULL: the whole sequence is here */
 } attn_call;
 
 enum {
@@ -550,7 +550,7 @@ typedef struct attn_type {
   int32_t (*forward)(const attn_layer*, const attn_call*, attn_error*);
   /* values: those that create() got. Writes the numbers that the layer put in the place of nulls, for its
    * config; NULL: it puts none. [any-thread] */
-  void (*settled)(const attn_layer*, attn_value* values);
+  void (*resolved)(const attn_layer*, attn_value* values);
 } attn_type;
 
 typedef struct attn_plugin {

@@ -25,7 +25,7 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_rule, check) == 16 && sizeof(attn_rule) == 32);
 ATTN_ASSERT_LAYOUT(offsetof(attn_input, shapes) == 32 && offsetof(attn_output, argument) == 32);
 ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, host) == 16);
 ATTN_ASSERT_LAYOUT(offsetof(attn_communicator, all_gather) == 48);
-ATTN_ASSERT_LAYOUT(offsetof(attn_part, begin) == 16 && offsetof(attn_part, bounds) == 40);
+ATTN_ASSERT_LAYOUT(offsetof(attn_shard, begin) == 16 && offsetof(attn_shard, bounds) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, ctx) == 96 && offsetof(attn_op_call, seed) == 72);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op_call, communicator) == 104);
 ATTN_ASSERT_LAYOUT(offsetof(attn_op, attrs) == 56 && offsetof(attn_op, cost) == 88);
@@ -34,14 +34,15 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56 &&
                    offsetof(attn_kernels, matmul_serial_f64) == 72);
 ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, probability_rows) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
-ATTN_ASSERT_LAYOUT(offsetof(attn_weight, contents) == 120 && offsetof(attn_weight, table) == 136);
+ATTN_ASSERT_LAYOUT(offsetof(attn_weight, initial_value) == 120 &&
+                   offsetof(attn_weight, table) == 136);
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component_spec, input) == 40);
 ATTN_ASSERT_LAYOUT(offsetof(attn_component, weights) == 24);
 ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40 && offsetof(attn_builder, log) == 48);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, part) == 88);
-ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, settled) == 160);
+ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, resolved) == 160);
 ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
 ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);
 #endif

@@ -27,7 +27,7 @@ void dropout(Schema<P, A>& s, const char* doc = "dropout on the attention weight
 }
 
 struct Kernels {
-  Setting kernel_initializer = "glorot_uniform", kernel_regularizer{};
+  ComponentSpec kernel_initializer = "glorot_uniform", kernel_regularizer{};
 };
 template <class P, class A>
 void kernels(Schema<P, A>& s, const char* doc, const char* initializer_doc = nullptr) {
@@ -39,7 +39,7 @@ void kernels(Schema<P, A>& s, const char* doc, const char* initializer_doc = nul
 
 // A null bias_initializer: zeros. regularized: the kernels' doc where a penalty is on more than them.
 struct KernelsAndBiases : Kernels {
-  Setting bias_initializer = "zeros", bias_regularizer{};
+  ComponentSpec bias_initializer = "zeros", bias_regularizer{};
 };
 template <class P, class A>
 void kernels_and_biases(Schema<P, A>& s, const char* kernels, const char* biases,
@@ -55,7 +55,7 @@ void kernels_and_biases(Schema<P, A>& s, const char* kernels, const char* biases
 // overrides: see Field::options().
 struct ProbabilityChoice {
   std::string probability_type = "softmax";
-  Setting probability_config{};
+  ComponentSpec probability_config{};
 };
 template <class P, class A>
 void probability(Schema<P, A>& s, const char* doc = "scores to weights",
@@ -69,7 +69,7 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
 
 struct QkNorm {
   std::optional<std::string> qk_norm_type{};
-  Setting qk_norm_kwargs{};
+  ComponentSpec qk_norm_kwargs{};
 };
 template <class P, class A>
 void qk_norm(Schema<P, A>& s, const char* doc = "norm of each head's queries and keys") {
@@ -80,7 +80,7 @@ void qk_norm(Schema<P, A>& s, const char* doc = "norm of each head's queries and
 // An activation and its options, by these names and members.
 template <class P, class A, class T>
 void activation(Schema<P, A>& s, const char* type, T P::*type_member, const char* options,
-                Setting P::*options_member, const char* doc) {
+                ComponentSpec P::*options_member, const char* doc) {
   s.field(type, type_member).activation().doc(doc);
   s.field(options, options_member).options(type).doc("its options");
 }

@@ -107,7 +107,8 @@ Tensor binary(const Tensor& a, const TensorOrNumber& b) {
 inline size_t axis_of(const char* function, const Tensor& x, int axis, int more = 0) {
   const int rank = x.rank() + more;
   if (axis < -rank || axis >= rank)
-    fail("{}: axis {} is out of range for shape {}; expected {} to {}", function, axis, x.shape(), -rank, rank - 1);
+    fail("{}: axis {} is out of range for shape {}; expected {} to {}", function, axis, x.shape(),
+         -rank, rank - 1);
   return static_cast<size_t>(axis < 0 ? axis + rank : axis);
 }
 
@@ -152,14 +153,14 @@ Tensor clip(const Tensor& x, double low, double high) {
 }
 // x * factor + shift
 template <class = void>
-Tensor scale(const Tensor& x, double factor, double shift = 0) {
-  return detail::apply<"scale">(std::array{detail::real_value(factor), detail::real_value(shift)},
-                                {&x});
+Tensor affine(const Tensor& x, double factor, double shift = 0) {
+  return detail::apply<"affine">(std::array{detail::real_value(factor), detail::real_value(shift)},
+                                 {&x});
 }
 // -x; of 0 it is -0.
 template <class = void>
 Tensor neg(const Tensor& x) {
-  return scale(x, -1, -0.0);
+  return affine(x, -1, -0.0);
 }
 template <class = void>
 Tensor abs(const Tensor& x) {
@@ -292,7 +293,7 @@ Tensor cumsum(const Tensor& x, int axis = -1) {
 
 // ---- moving elements; Tensor has reshape, permute and slice -------------------------------------------
 
-// Another kind of number: float32, float64, float16 or bfloat16, of any kind.
+// Another dtype: float32, float64, float16 or bfloat16, of any kind.
 template <class = void>
 Tensor convert(const Tensor& x, int32_t dtype) {
   return detail::apply<"convert">(std::array{detail::int_value(dtype)}, {&x});
@@ -318,8 +319,7 @@ Tensor stack(std::initializer_list<const Tensor*> parts, int axis) {
   const Tensor& first = **parts.begin();
   const size_t at = detail::axis_of("stack", first, axis, 1),
                rank = static_cast<size_t>(first.rank());
-  if (rank == ATTN_MAX_RANK)
-    fail("stack: shape {} has no room for another axis", first.shape());
+  if (rank == ATTN_MAX_RANK) fail("stack: shape {} has no room for another axis", first.shape());
   std::array<int64_t, ATTN_MAX_RANK> shape{};
   for (size_t i = 0; i <= rank; ++i)
     shape[i] = i == at ? 1 : first.dim(static_cast<int>(i < at ? i : i - 1));
@@ -327,7 +327,8 @@ Tensor stack(std::initializer_list<const Tensor*> parts, int axis) {
   size_t n = 0;
   for (const Tensor* t : parts) {
     if (!std::ranges::equal(t->shape(), first.shape()))
-      fail("stack: a tensor has shape {}, the first one {}; expected one shape", t->shape_text().c_str(), first.shape());
+      fail("stack: a tensor has shape {}, the first one {}; expected one shape",
+           t->shape_text().c_str(), first.shape());
     wide[n++] = t->reshape(std::span<const int64_t>(shape.data(), rank + 1));
   }
   return concat({&wide[0], &wide[1], &wide[2], &wide[3], &wide[4], &wide[5], &wide[6], &wide[7]},
@@ -362,8 +363,7 @@ Tensor broadcast_to(const Tensor& x, std::span<const int64_t> shape) {
   bool fits = more >= 0 && shape.size() <= ATTN_MAX_RANK;
   for (int i = 0; fits && i < x.rank(); ++i)
     fits = x.dim(i) == 1 || x.dim(i) == shape[static_cast<size_t>(more + i)];
-  if (!fits)
-    fail("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape_text(shape));
+  if (!fits) fail("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape_text(shape));
   return add(x, detail::number(x, -0.0, shape));  // -0 changes no x, not even -0
 }
 template <class = void>
@@ -375,7 +375,8 @@ template <class = void>
 Tensor pad(const Tensor& x, std::initializer_list<std::pair<int64_t, int64_t>> widths,
            double value = 0) {
   if (widths.size() != static_cast<size_t>(x.rank()))
-    fail("pad: {} pairs of widths are given for shape {}; expected one for each axis", widths.size(), x.shape());
+    fail("pad: {} pairs of widths are given for shape {}; expected one for each axis",
+         widths.size(), x.shape());
   Tensor y = x;
   int axis = 0;
   for (const auto& [before, after] : widths) {

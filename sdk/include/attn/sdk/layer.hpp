@@ -11,7 +11,7 @@
 //
 // build() runs once a layer, before the first call, with the shapes of the inputs. forward() runs
 // on many threads at once and changes nothing in the object. Two optional members run when the
-// layer is created: `void settle()` gives numbers to parameters that were left null (the config
+// layer is created: `void resolve_defaults()` gives numbers to parameters that were left null (the config
 // shows them from then on), and then `void check() const` refuses what no schema rule can express.
 // `static constexpr uint32_t flags = ATTN_TYPE_SEQUENCE_PARALLEL;` says what else the type can do.
 #pragma once
@@ -109,8 +109,9 @@ class Builder {
   }
 
   // A trainable weight. `when` false declares nothing.
-  Weight weight(const char* name, std::initializer_list<int64_t> shape, const Setting& initializer,
-                const Setting& regularizer = {}, bool when = true) {
+  Weight weight(const char* name, std::initializer_list<int64_t> shape,
+                const ComponentSpec& initializer, const ComponentSpec& regularizer = {},
+                bool when = true) {
     return declare(name, shape, initializer.value(), regularizer.value(), ATTN_WEIGHT_TRAINABLE,
                    when);
   }
@@ -129,7 +130,7 @@ class Builder {
   template <class P>
   Dense dense(const std::string& name, std::initializer_list<int64_t> kernel, int64_t out,
               const P& p, bool bias) {
-    Setting initializer = "zeros", regularizer;
+    ComponentSpec initializer = "zeros", regularizer;
     if constexpr (requires { p.bias_initializer; }) initializer = p.bias_initializer;
     if constexpr (requires { p.bias_regularizer; }) regularizer = p.bias_regularizer;
     Dense d;
@@ -140,27 +141,27 @@ class Builder {
   }
   // A weight that begins as a constant.
   Weight constant(const char* name, std::initializer_list<int64_t> shape, double value,
-                  uint32_t flags, const Setting& regularizer = {}) {
+                  uint32_t flags, const ComponentSpec& regularizer = {}) {
     return declare(name, shape, detail::real_value(value), regularizer.value(), flags, true);
   }
   // A weight that is not trained and begins with these values (dense; floating or whole numbers). Files
-  // may lack it when flags has ATTN_WEIGHT_KEPT.
-  Weight contents(const char* name, std::initializer_list<int64_t> shape, int32_t dtype,
-                  const void* dense, uint32_t flags = 0) {
+  // may lack it when flags has ATTN_WEIGHT_OPTIONAL_IN_FILE.
+  Weight buffer(const char* name, std::initializer_list<int64_t> shape, int32_t dtype,
+                const void* dense, uint32_t flags = 0) {
     attn_weight w{};
     w.flags = flags;
-    w.contents = dense;
-    w.contents_dtype = dtype;
+    w.initial_value = dense;
+    w.initial_dtype = dtype;
     return declare(w, name, shape);
   }
   // A table that the library computes by itself: accepted in weight files and ignored. One of another shape is
   // refused; extents of 0 take any. With `table` (attn_weight tells what it is) values that are off by more than
   // `tolerance` are warned of.
-  void derived(const char* name, std::initializer_list<int64_t> shape,
-               double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr,
-               double tolerance = 0) {
+  void not_stored(const char* name, std::initializer_list<int64_t> shape,
+                  double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr,
+                  double tolerance = 0) {
     attn_weight w{};
-    w.flags = ATTN_WEIGHT_DERIVED;
+    w.flags = ATTN_WEIGHT_NOT_STORED;
     w.table = table;
     w.tolerance = tolerance;
     declare(w, name, shape);
@@ -185,7 +186,7 @@ class Builder {
 
   // type null or empty: none. input: shape of the tensor it will be applied to, -1 where not known: (batch, ...,
   // width), of rank 4 (batch, heads, positions, width) or, with ATTN_SITE_MAP, (batch, height, width, channels).
-  Norm norm(const char* site, const std::optional<std::string>& type, const Setting& options,
+  Norm norm(const char* site, const std::optional<std::string>& type, const ComponentSpec& options,
             std::initializer_list<int64_t> input, uint32_t flags = 0) {
     return {component("norm", site, type ? type->c_str() : nullptr, options,
                       {input.begin(), input.size()}, flags)};
@@ -195,7 +196,7 @@ class Builder {
   Norm qk_norm(const char* site, const P& p, std::initializer_list<int64_t> input) {
     return norm(site, p.qk_norm_type, p.qk_norm_kwargs, input);
   }
-  Probability probability(const char* site, const std::string& type, const Setting& options) {
+  Probability probability(const char* site, const std::string& type, const ComponentSpec& options) {
     constexpr int64_t kScores[]{-1, -1, -1, -1};
     return {component("probability", site, type.c_str(), options, kScores)};
   }
@@ -205,15 +206,15 @@ class Builder {
     return probability(site, p.probability_type, p.probability_config);
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
-                        const Setting& options, std::initializer_list<int64_t> input) {
+                        const ComponentSpec& options, std::initializer_list<int64_t> input) {
     return activation(site, type, options, std::span(input.begin(), input.size()));
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
-                        const Setting& options, std::span<const int64_t> input) {
+                        const ComponentSpec& options, std::span<const int64_t> input) {
     return {component("activation", site, type ? type->c_str() : nullptr, options, input)};
   }
-  Regularizer regularizer(const Setting& s) {
-    if (s.kind == Setting::Kind::null) return {};
+  Regularizer regularizer(const ComponentSpec& s) {
+    if (s.kind == ComponentSpec::Kind::null) return {};
     return {component("regularizer", "", s.text.c_str(), {}, {})};
   }
 
@@ -267,7 +268,7 @@ class Builder {
     return {static_cast<int32_t>(index)};
   }
   detail::Component component(const char* family, const char* site, const char* name,
-                              const Setting& options, std::span<const int64_t> input,
+                              const ComponentSpec& options, std::span<const int64_t> input,
                               uint32_t flags = 0) {
     attn_component_spec s{};
     s.struct_size = sizeof s;
@@ -312,7 +313,7 @@ class Call {
   [[nodiscard]] bool stateful() const { return (c_->flags & ATTN_CALL_STATEFUL) != 0; }
   [[nodiscard]] int64_t position() const { return c_->position; }
   // Which tokens are here when several members share a sequence; nullptr: all.
-  [[nodiscard]] const attn_part* part() const {
+  [[nodiscard]] const attn_shard* part() const {
     return ATTN_HAS(c_, attn_call, part) ? c_->part : nullptr;
   }
 

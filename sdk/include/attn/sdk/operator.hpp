@@ -144,15 +144,15 @@ T* data(const attn_view& v) {
 // ---- the other members, for operators with ATTN_OP_COMMUNICATES ----------------------------------
 
 // The table with its errors thrown; abi.h has the rules.
-class Members {
+class ProcessGroup {
  public:
-  explicit Members(const attn_communicator* c) : c_(c) {}
+  explicit ProcessGroup(const attn_communicator* c) : c_(c) {}
   [[nodiscard]] int rank() const { return c_->rank; }
   [[nodiscard]] int size() const { return c_->size; }
-  void start_exchange(int to, const void* send, uint64_t send_bytes, int from, void* receive,
+  void start_sendrecv(int to, const void* send, uint64_t send_bytes, int from, void* receive,
                       uint64_t receive_bytes) const {
     attn_error e;
-    check(c_->start_exchange(c_, to, send, send_bytes, from, receive, receive_bytes, &e), e);
+    check(c_->start_sendrecv(c_, to, send, send_bytes, from, receive, receive_bytes, &e), e);
   }
   void start_broadcast(int root, void* data, uint64_t bytes) const {
     attn_error e;
@@ -258,7 +258,7 @@ class OpCall {
   }
   [[nodiscard]] const attn_kernels& kernels() const { return *c_->engine->kernels; }
 
-  // The kind of number this run computes in: that of the first floating input.
+  // The dtype this run computes in: that of the first floating input.
   [[nodiscard]] int32_t dtype() const {
     for (uint32_t i = 0; i < c_->n_in; ++i)
       if (c_->in[i] && (c_->in[i]->view.dtype == ATTN_F32 || c_->in[i]->view.dtype == ATTN_F64))

@@ -63,7 +63,7 @@ struct AttentionOptions {
   int64_t window = 0;  // > 0: causal: j > i + offset - window; else |i + offset - j| < window
   int64_t block = 0;   // > 0: only keys of the query's own block of this length
   // A row whose mask keeps no key gives zeros; else it ignores its mask.
-  bool zero_empty_rows = false;
+  bool zero_fully_masked_rows = false;
   double dropout = 0;  // rate on the weights, in training calls
   int64_t tile = 0;    // > 0: most keys taken at a time (in multiples of 128): memory and speed
 };
@@ -107,11 +107,11 @@ Tensor activation(const Call& c, const Activation& a, const Tensor& x) {
 // Scores (B, H, Q, K) to weights, for types that need the weights themselves.
 template <class = void>
 Tensor probability(const Call& c, const Probability& p, const Tensor& scores,
-                   const Tensor& keep = {}, bool zero_empty_rows = false) {
+                   const Tensor& keep = {}, bool zero_fully_masked_rows = false) {
   using namespace detail;
   const Tensor slope = c.weight(p, 0);
   return apply<"probability">(
-      attributes<kProbabilityAttributes>(p, int_value(zero_empty_rows ? 1 : 0)),
+      attributes<kProbabilityAttributes>(p, int_value(zero_fully_masked_rows ? 1 : 0)),
       {&scores, given(slope), given(keep)});
 }
 
@@ -155,7 +155,7 @@ Tensor living_bias(const Probability& p, const Tensor& bias) {
   const double most = b.dtype() == ATTN_F64
                           ? std::numeric_limits<double>::max()
                           : static_cast<double>(std::numeric_limits<float>::max());
-  const Tensor dead = scale(largest, -0.5, -0.75 * most);
+  const Tensor dead = affine(largest, -0.5, -0.75 * most);
   return where(dead, number(b, 0), b);
 }
 
@@ -177,7 +177,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   Tensor scores = matmul(q5, k5, {.transpose_b = true, .alpha = detail::scale_of(o, q)})
                       .reshape({b, h, q.dim(2), k.dim(2)});
   if (bias) scores = add(scores, detail::living_bias(p, bias));
-  Tensor weights = probability(c, p, scores, keep, o.zero_empty_rows);
+  Tensor weights = probability(c, p, scores, keep, o.zero_fully_masked_rows);
   weights = dropout(c, weights, o.dropout);
   const Tensor out =
       matmul(weights.reshape({b, g, h / g, q.dim(2), k.dim(2)}), v5, {.skip_zeros = true});
@@ -204,8 +204,8 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
           int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
-          int_value(o.block), int_value(o.zero_empty_rows ? 1 : 0), real_value(dropout_of(c, o)),
-          int_value(o.tile)),
+          int_value(o.block), int_value(o.zero_fully_masked_rows ? 1 : 0),
+          real_value(dropout_of(c, o)), int_value(o.tile)),
       {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)}, want_weights ? 3u : 1u);
   return {std::move(out[0]), std::move(out[1])};
 }
@@ -215,12 +215,13 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
 // queries and keys, at whose multiples all parts must begin. keep: (B, own tokens), or the own rows of all keys:
 // (B, own, total), (B, H, own, total); a row that keeps nothing of all keys ignores its mask.
 template <class = void>
-Tensor attention_parts(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
-                       const attn_part& part, const AttentionOptions& o, const Tensor& keep = {}) {
+Tensor sharded_attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                         const attn_shard& part, const AttentionOptions& o,
+                         const Tensor& keep = {}) {
   using namespace detail;
-  return apply<"attention_parts">(
+  return apply<"sharded_attention">(
       std::array{real_value(scale_of(o, q)), real_value(dropout_of(c, o)), int_value(o.tile),
-                 bool_value((part.flags & ATTN_PART_ORDERED) != 0),
+                 bool_value((part.flags & ATTN_SHARD_DETERMINISTIC) != 0),
                  ints_value(part.bounds, static_cast<size_t>(part.size) + 1)},
       {&q, &k, &v, given(keep)});
 }

@@ -80,7 +80,7 @@ class TypeTable {
     type_.destroy = &destroy;
     type_.build = &build;
     type_.forward = &forward;
-    if constexpr (requires(L & l) { l.settle(); }) type_.settled = &settled;
+    if constexpr (requires(L & l) { l.resolve_defaults(); }) type_.resolved = &resolved;
     self_ = this;
   }
 
@@ -88,14 +88,14 @@ class TypeTable {
     return guard(e, [&] {
       auto layer = std::make_unique<L>();
       layer->p = self_->schema_.read(values);
-      if constexpr (requires { layer->settle(); }) layer->settle();
+      if constexpr (requires { layer->resolve_defaults(); }) layer->resolve_defaults();
       if constexpr (requires { layer->check(); }) layer->check();
       *out = reinterpret_cast<attn_layer*>(layer.release());
     });
   }
   static void destroy(attn_layer* l) { delete reinterpret_cast<L*>(l); }
-  static void settled(const attn_layer* l, attn_value* values) {
-    self_->schema_.write_settled(reinterpret_cast<const L*>(l)->p, values);
+  static void resolved(const attn_layer* l, attn_value* values) {
+    self_->schema_.write_resolved(reinterpret_cast<const L*>(l)->p, values);
   }
   static int32_t build(attn_layer* l, attn_builder* b, attn_error* e) {
     return guard(e, [&] {

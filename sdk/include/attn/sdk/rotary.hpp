@@ -22,17 +22,20 @@ struct Rotary {
     max_seq_len = positions;
     theta = base;
     if (share <= 0) return;
-    for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.derived(table, {0, 0});
+    for (const char* table : {"rope/cos_cached", "rope/sin_cached"}) b.not_stored(table, {0, 0});
   }
 
   // The position of the first of `tokens` tokens of this call: `offset`, or the length of the state.
   int64_t first(const Call& c, std::optional<int64_t> offset, int64_t tokens) const {
     const int64_t position = offset.value_or(c.position());
     if (dim > 0 && position > max_seq_len - tokens)
-      fail("{} positions from {} on do not fit in max_seq_len ({}); build the layer with a "
-          "larger max_seq_len", tokens, position, max_seq_len);
+      fail(
+          "{} positions from {} on do not fit in max_seq_len ({}); build the layer with a "
+          "larger max_seq_len",
+          tokens, position, max_seq_len);
     if (c.stateful() && position != c.position())
-      fail("position_offset ({}) must equal the length of the state ({}); leave it out", position, c.position());
+      fail("position_offset ({}) must equal the length of the state ({}); leave it out", position,
+           c.position());
     return position;
   }
 

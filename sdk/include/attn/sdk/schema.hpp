@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a type says what it accepts. Members of two plain structs are named one by one; their
+// How a type says what it accepts. ProcessGroup of two plain structs are named one by one; their
 // initialisers are the defaults, and the order is that of all lists and messages.
 //
 //   static void describe(Schema<Params, Arguments>& s) {
@@ -12,7 +12,7 @@
 //     s.output("output", "batch, seq, dim");
 //   }
 //
-// Member types: bool, int64_t, double, std::string, std::optional of these (null), Setting
+// Member types: bool, int64_t, double, std::string, std::optional of these (null), ComponentSpec
 // (initializer, regularizer or options, see below), std::array<int64_t, 2> (an int or a pair),
 // std::optional<uint64_t> (a seed). Arguments of a call must not allocate: bool, int64_t, double,
 // std::optional of these and std::span<const int64_t>. The tables live for ever.
@@ -41,13 +41,13 @@ namespace attn::sdk {
 // A choice that the host interprets: the name or JSON object of an initializer or regularizer, or
 // the JSON object with the options of a norm, probability or activation. Handed on to the builder
 // as it is.
-struct Setting {
+struct ComponentSpec {
   enum class Kind { null, name, object };
   Kind kind = Kind::null;
   std::string text{};
 
-  Setting() = default;
-  Setting(const char* name)
+  ComponentSpec() = default;
+  ComponentSpec(const char* name)
       : kind(Kind::name), text(name) {}  // NOLINT: a default reads like a string
 
   [[nodiscard]] attn_value value() const {
@@ -94,10 +94,10 @@ inline void read_value(const attn_value& v, std::span<const int64_t>& x) { x = {
 inline void read_value(const attn_value& v, std::array<int64_t, 2>& x) {
   x = {v.u.is[0], v.u.is[1]};
 }
-inline void read_value(const attn_value& v, Setting& x) {
-  x.kind = v.kind == ATTN_NULL           ? Setting::Kind::null
-           : v.kind == ATTN_VALUE_OBJECT ? Setting::Kind::object
-                                         : Setting::Kind::name;
+inline void read_value(const attn_value& v, ComponentSpec& x) {
+  x.kind = v.kind == ATTN_NULL           ? ComponentSpec::Kind::null
+           : v.kind == ATTN_VALUE_OBJECT ? ComponentSpec::Kind::object
+                                         : ComponentSpec::Kind::name;
   x.text = v.kind == ATTN_NULL ? "" : v.u.s;
 }
 template <class T>
@@ -131,7 +131,7 @@ constexpr uint32_t param_kind() {
   else if constexpr (std::is_same_v<U, std::array<int64_t, 2>>)
     return ATTN_PARAM_INT_OR_PAIR;
   else
-    return ATTN_PARAM_OPTIONS;  // Setting: one of initializer(), regularizer(), options() says
+    return ATTN_PARAM_OPTIONS;  // ComponentSpec: one of initializer(), regularizer(), options() says
                                 // which
 }
 
@@ -154,7 +154,7 @@ class SchemaTables {
       return detail::real_value(x);
     } else if constexpr (std::is_same_v<T, std::string>) {
       return detail::text_value(keep(x));
-    } else if constexpr (std::is_same_v<T, Setting>) {
+    } else if constexpr (std::is_same_v<T, ComponentSpec>) {
       attn_value v = x.value();
       if (v.kind != ATTN_NULL) v.u.s = keep(x.text);
       return v;
@@ -211,7 +211,7 @@ class Field {
     p_.n_aliases = static_cast<uint32_t>(names.size());
     return *this;
   }
-  // What a string or Setting means.
+  // What a string or ComponentSpec means.
   Field& probability() { return kind(ATTN_PARAM_PROBABILITY); }
   Field& norm() { return kind(ATTN_PARAM_NORM); }
   Field& activation() { return kind(ATTN_PARAM_ACTIVATION); }
@@ -347,7 +347,7 @@ class Schema {
     return p;
   }
   // Numbers that p has now in the place of nulls.
-  void write_settled(const Params& p, attn_value* values) const {
+  void write_resolved(const Params& p, attn_value* values) const {
     for (const auto& [at, write] : writers_)
       if (values[at].kind == ATTN_NULL) write(p, values[at]);
   }

@@ -23,7 +23,7 @@
 
 namespace attn::sdk {
 
-// The border's kind of number for T.
+// The border's dtype for T.
 template <class T>
 inline constexpr int32_t kind_of_number = [] {
   using N = std::remove_const_t<T>;
@@ -38,11 +38,12 @@ inline constexpr int32_t kind_of_number = [] {
 }();
 
 // The memory of a view, to read and, when T is not const, to write; valid as long as the view's tensor. Throws
-// when the view holds another kind of number or has no memory (in shape(), and what was not asked for).
+// when the view holds another dtype or has no memory (in shape(), and what was not asked for).
 template <class T>
 [[nodiscard]] auto as_xtensor(const attn_view& v) {
   if (v.dtype != kind_of_number<T>)
-    fail("as_xtensor: the tensor holds kind {}, expected {}", static_cast<int>(v.dtype), static_cast<int>(kind_of_number<T>));
+    fail("as_xtensor: the tensor holds kind {}, expected {}", static_cast<int>(v.dtype),
+         static_cast<int>(kind_of_number<T>));
   if (!v.data) fail("as_xtensor: the tensor {} has no memory yet", shape_text(v));
   std::vector<std::size_t> shape;
   std::vector<std::ptrdiff_t> stride;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/members/allocations.hpp"
+#include "tests/ranks/allocations.hpp"
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One member of a shared call fails at any point of it: the others get an error, or have all they need; none hangs.
+// One rank of a shared call fails at any point of it: the others get an error, or have all they need; none hangs.
 #include <attn/communicator.hpp>
 #include <attn/factory.hpp>
 #include <attn/threads.hpp>
@@ -12,7 +12,7 @@
 #include <thread>
 #include <tuple>
 
-#include "tests/members/allocations.hpp"
+#include "tests/ranks/allocations.hpp"
 #include "tests/tools/layers.hpp"
 
 namespace {
@@ -23,7 +23,7 @@ thread_local int64_t t_loops = -1;
 namespace attn::test {
 namespace {
 
-constexpr int kMembers = 3, kFailing = 1;
+constexpr int kRanks = 3, kFailing = 1;
 constexpr int64_t kDim = 16, kTokens = 4, kManyTokens = 300;
 
 class Cut final : public Executor {
@@ -39,21 +39,21 @@ class Cut final : public Executor {
 using Work = std::function<void(Communicator&)>;
 
 struct Ends {
-  std::vector<std::string> texts = std::vector<std::string>(kMembers);  // "" where nothing failed
+  std::vector<std::string> texts = std::vector<std::string>(kRanks);  // "" where nothing failed
   bool hung = false;
 };
 
-// work on a thread for each member. A member that others still wait for after ten seconds is one too many.
-Ends on_members(std::vector<std::unique_ptr<Communicator>>& members, const Work& work) {
+// work on a thread for each rank. A rank that others still wait for after ten seconds is one too many.
+Ends on_ranks(std::vector<std::unique_ptr<Communicator>>& ranks, const Work& work) {
   Ends ends;
   std::mutex mutex;
   std::condition_variable changed;
-  int running = kMembers;
+  int running = kRanks;
   std::vector<std::thread> threads;
-  for (int r = 0; r < kMembers; ++r)
+  for (int r = 0; r < kRanks; ++r)
     threads.emplace_back([&, r] {
       try {
-        work(*members[static_cast<size_t>(r)]);
+        work(*ranks[static_cast<size_t>(r)]);
       } catch (const InvalidArgument& e) {
         allocations_left() = -1;
         ends.texts[static_cast<size_t>(r)] = std::string("refused: ") + e.what();
@@ -70,7 +70,7 @@ Ends on_members(std::vector<std::unique_ptr<Communicator>>& members, const Work&
     std::unique_lock lock(mutex);
     ends.hung = !changed.wait_for(lock, std::chrono::seconds(10), [&] { return running == 0; });
   }
-  if (ends.hung) members[kFailing]->fail("the test has waited long enough");
+  if (ends.hung) ranks[kFailing]->fail("the test has waited long enough");
   for (std::thread& t : threads) t.join();
   return ends;
 }
@@ -116,7 +116,7 @@ const Call kCalls[] = {
      }},
 };
 
-// The types whose calls several members can share.
+// The types whose calls several ranks can share.
 std::vector<Layer> shared_layers() {
   std::vector<Layer> found;
   for (const std::string& id : list_attention_types())
@@ -128,7 +128,7 @@ std::vector<Layer> shared_layers() {
   return found;
 }
 
-// Lets one member fail at its first, second, ... `counter` until it does not fail any more.
+// Lets one rank fail at its first, second, ... `counter` until it does not fail any more.
 void fail_at_each(int64_t& (*counter)(), int64_t tokens) {
   const Array x = random({2, tokens, kDim}, 1);
   int64_t stages = 0;
@@ -136,8 +136,8 @@ void fail_at_each(int64_t& (*counter)(), int64_t tokens) {
     for (const Call& call : kCalls) {
       bool failed = true;
       for (int64_t n = 0; failed; ++n, ++stages) {
-        auto members = make_thread_communicators(kMembers);
-        const Ends ends = on_members(members, [&](Communicator& m) {
+        auto ranks = make_thread_communicators(kRanks);
+        const Ends ends = on_ranks(ranks, [&](Communicator& m) {
           call.make(*layer, m, x, [&] {
             if (m.rank() == kFailing) counter() = n;
           });
@@ -147,7 +147,7 @@ void fail_at_each(int64_t& (*counter)(), int64_t tokens) {
                               << " | " << ends.texts[1] << " | " << ends.texts[2]);
         REQUIRE_FALSE(ends.hung);
         if (failed) continue;
-        CHECK(ends.texts == std::vector<std::string>(kMembers));
+        CHECK(ends.texts == std::vector<std::string>(kRanks));
       }
     }
   CHECK(stages > 10);
@@ -155,18 +155,18 @@ void fail_at_each(int64_t& (*counter)(), int64_t tokens) {
 
 }  // namespace
 
-TEST_CASE("members: one without memory, at each of its allocations, keeps none waiting") {
+TEST_CASE("ranks: one without memory, at each of its allocations, keeps none waiting") {
   fail_at_each([]() -> int64_t& { return allocations_left(); }, kTokens);
 }
 
-TEST_CASE("members: one whose operators fail, at each of their loops, keeps none waiting") {
+TEST_CASE("ranks: one whose operators fail, at each of their loops, keeps none waiting") {
   Cut executor;
   set_executor(&executor);
   fail_at_each([]() -> int64_t& { return t_loops; }, kManyTokens);
   set_executor(nullptr);
 }
 
-TEST_CASE("members: what one of them may not do is told to all, who go on afterwards") {
+TEST_CASE("ranks: what one of them may not do is told to all, who go on afterwards") {
   const Array x = random({2, kTokens, kDim}, 1), small = random({2, kTokens, 8}, 1);
   const auto record = [](Attention& layer, Communicator& m, const Array& in) {
     static_cast<void>(layer.forward_all({{Input(in)}}, {.record = true, .communicator = &m}));
@@ -207,16 +207,16 @@ TEST_CASE("members: what one of them may not do is told to all, who go on afterw
       {"no input", nothing, plain},
       {"a narrow input", narrow, plain}};
   for (const Layer& layer : shared_layers()) {
-    auto members = make_thread_communicators(kMembers);
+    auto ranks = make_thread_communicators(kRanks);
     for (const auto& [what, one, others] : cases) {
-      const Ends ends = on_members(members, [&, bad = one, good = others](Communicator& m) {
+      const Ends ends = on_ranks(ranks, [&, bad = one, good = others](Communicator& m) {
         (m.rank() == kFailing ? bad : good)(*layer, m, x);
       });
       INFO(what << ": " << ends.texts[0] << " | " << ends.texts[1] << " | " << ends.texts[2]);
       REQUIRE_FALSE(ends.hung);
       for (const std::string& text : ends.texts) CHECK_THAT(text, says("refused: "));
-      CHECK(on_members(members, [&](Communicator& m) { plain(*layer, m, x); }).texts ==
-            std::vector<std::string>(kMembers));
+      CHECK(on_ranks(ranks, [&](Communicator& m) { plain(*layer, m, x); }).texts ==
+            std::vector<std::string>(kRanks));
     }
   }
 }

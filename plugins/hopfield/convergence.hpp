@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What decides that a head has settled. Neither operator has a gradient: the decision is a constant.
+// What decides that a head has converged. Neither operator has a gradient: the decision is a constant.
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
@@ -24,7 +24,8 @@ struct change {
     bool same = now.rank == 4 && before.rank == 4 && floating && before.dtype == now.dtype;
     for (int i = 0; same && i < 4; ++i) same = now.shape[i] == before.shape[i];
     if (!same)
-      fail("now {} and before {} must be (batch, head, query, key), of one shape and kind", shape_text(now), shape_text(before));
+      fail("now {} and before {} must be (batch, head, query, key), of one shape and kind",
+           shape_text(now), shape_text(before));
     if (const attn_view* sum = c.in(2);
         sum && (sum->rank != 4 || sum->dtype != now.dtype || sum->shape[0] != now.shape[0] ||
                 sum->shape[1] != now.shape[1] || sum->shape[2] != 1 || sum->shape[3] != 1))

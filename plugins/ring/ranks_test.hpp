@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For the tests of calls that several members share: threads with communicators in memory, one problem cut into their
+// For the tests of calls that several ranks share: threads with communicators in memory, one problem cut into their
 // parts, and its results put together again.
 #pragma once
 
@@ -22,30 +22,29 @@ inline Layer small(std::initializer_list<Json::Member> more = {}) {
   return make("ring", parameters, {{2, 9, kDim}});
 }
 
-// body on a thread for each member. The texts of what they threw, with the kind of exception; "" where nothing.
-inline std::vector<std::string> on_members(std::vector<std::unique_ptr<Communicator>>& members,
-                                           const std::function<void(Communicator&)>& body,
-                                           bool keep = false) {
-  std::vector<std::string> texts(members.size());
+// body on a thread for each rank. The texts of what they threw, with the kind of exception; "" where nothing.
+inline std::vector<std::string> on_ranks(std::vector<std::unique_ptr<Communicator>>& ranks,
+                                         const std::function<void(Communicator&)>& body,
+                                         bool keep = false) {
+  std::vector<std::string> texts(ranks.size());
   std::vector<std::thread> threads;
-  for (size_t r = 0; r < members.size(); ++r)
+  for (size_t r = 0; r < ranks.size(); ++r)
     threads.emplace_back([&, r] {
       try {
-        body(*members[r]);
+        body(*ranks[r]);
       } catch (const InvalidArgument& e) {
         texts[r] = std::string("refused: ") + e.what();
       } catch (const std::exception& e) {
         texts[r] = std::string("failed: ") + e.what();
       }
-      if (!keep) members[r].reset();  // so that nobody waits for this member
+      if (!keep) ranks[r].reset();  // so that nobody waits for this rank
     });
   for (std::thread& t : threads) t.join();
   return texts;
 }
-inline std::vector<std::string> on_members(int size,
-                                           const std::function<void(Communicator&)>& body) {
-  auto members = make_thread_communicators(size);
-  return on_members(members, body);
+inline std::vector<std::string> on_ranks(int size, const std::function<void(Communicator&)>& body) {
+  auto ranks = make_thread_communicators(size);
+  return on_ranks(ranks, body);
 }
 
 // Elements [begin, end) of an axis, not copied.
@@ -56,7 +55,7 @@ inline ConstView part_of(const ConstView& v, size_t axis, int64_t begin, int64_t
               static_cast<size_t>(begin * v.stride[axis]) * dtype_size(v.dtype);
   return part;
 }
-// The dense (batch, n, ...) of one member to its place in (batch, seq, ...).
+// The dense (batch, n, ...) of one rank to its place in (batch, seq, ...).
 inline void paste(const ConstView& from, Array& to, int64_t begin) {
   const size_t token = static_cast<size_t>(to.shape().dense_strides()[1]) * dtype_size(to.dtype());
   const auto n = static_cast<size_t>(from.shape[1]), seq = static_cast<size_t>(to.shape()[1]);
@@ -69,7 +68,7 @@ struct Problem {
   Array x, mask, cotangent;  // without elements: not given
   CallOptions options{};
   bool penalties = false;
-  std::vector<int64_t> bounds{};  // of the members' tokens; empty: the usual ones
+  std::vector<int64_t> bounds{};  // of the ranks' tokens; empty: the usual ones
   int64_t multiple = 1;
 };
 struct Result {
@@ -78,21 +77,21 @@ struct Result {
   std::string error{};
 };
 
-// The rows of a mask that a member gives: of rank 2 its own keys, else its own queries (unless they are broadcast).
+// The rows of a mask that a rank gives: of rank 2 its own keys, else its own queries (unless they are broadcast).
 inline ConstView own_mask(const Array& mask, TokenRange own) {
   const size_t axis = mask.shape().size() - (mask.shape().size() == 2 ? 1 : 2);
   if (mask.shape().size() > 2 && mask.shape()[axis] == 1) return mask.view();
   return part_of(mask.view(), axis, own.begin, own.end);
 }
 
-// One member's share of a problem, written into the whole result.
-inline void run_member(Attention& layer, const Problem& p, Communicator* members, TokenRange own,
-                       Result& all) {
+// One rank's share of a problem, written into the whole result.
+inline void run_rank(Attention& layer, const Problem& p, Communicator* ranks, TokenRange own,
+                     Result& all) {
   Context ctx(layer.dtype());
   std::vector<Input> inputs{part_of(p.x.view(), 1, own.begin, own.end)};
-  if (p.mask.size() > 0) inputs.emplace_back(members ? own_mask(p.mask, own) : p.mask.view());
+  if (p.mask.size() > 0) inputs.emplace_back(ranks ? own_mask(p.mask, own) : p.mask.view());
   CallOptions options = p.options;
-  options.communicator = members;
+  options.communicator = ranks;
   options.record = p.cotangent.size() > 0;
   layer.forward(ctx, inputs, options);
   paste(*ctx.output(), all.output, own.begin);
@@ -104,8 +103,8 @@ inline void run_member(Attention& layer, const Problem& p, Communicator* members
   std::vector<std::pair<std::string, Array>> weights;
   for (const Gradients::Entry& e : gradients.entries())
     if (e.trained) weights.emplace_back(e.name, e.gradient.clone());
-  // Members have the same gradients of weights: those of the last are compared with the first by the caller.
-  if (!members || members->rank() == members->size() - 1) all.weights = std::move(weights);
+  // ProcessGroup have the same gradients of weights: those of the last are compared with the first by the caller.
+  if (!ranks || ranks->rank() == ranks->size() - 1) all.weights = std::move(weights);
 }
 
 inline Result empty_result(const Attention& layer, const Problem& p) {
@@ -116,16 +115,16 @@ inline Result empty_result(const Attention& layer, const Problem& p) {
 }
 inline Result alone(Attention& layer, const Problem& p) {
   Result r = empty_result(layer, p);
-  run_member(layer, p, nullptr, {0, p.x.shape()[1]}, r);
+  run_rank(layer, p, nullptr, {0, p.x.shape()[1]}, r);
   return r;
 }
 inline Result together(Attention& layer, const Problem& p, int size) {
   Result r = empty_result(layer, p);
-  const auto texts = on_members(size, [&](Communicator& members) {
-    TokenRange own = sequence_part(p.x.shape()[1], members.rank(), size, p.multiple);
-    const auto at = static_cast<size_t>(members.rank());
+  const auto texts = on_ranks(size, [&](Communicator& ranks) {
+    TokenRange own = sequence_part(p.x.shape()[1], ranks.rank(), size, p.multiple);
+    const auto at = static_cast<size_t>(ranks.rank());
     if (!p.bounds.empty()) own = {p.bounds[at], p.bounds[at + 1]};
-    run_member(layer, p, &members, own, r);
+    run_rank(layer, p, &ranks, own, r);
   });
   for (const std::string& text : texts) r.error += text;
   return r;

@@ -14,17 +14,17 @@ using namespace attn;
 
 namespace {
 
-using Members = std::vector<std::unique_ptr<Communicator>>;
+using ProcessGroup = std::vector<std::unique_ptr<Communicator>>;
 
-// body on a thread for each member; the texts of what they threw.
-std::vector<std::string> on_members(Members& members,
-                                    const std::function<void(Communicator&)>& body) {
-  std::vector<std::string> texts(members.size());
+// body on a thread for each rank; the texts of what they threw.
+std::vector<std::string> on_ranks(ProcessGroup& ranks,
+                                  const std::function<void(Communicator&)>& body) {
+  std::vector<std::string> texts(ranks.size());
   std::vector<std::thread> threads;
-  for (size_t r = 0; r < members.size(); ++r)
+  for (size_t r = 0; r < ranks.size(); ++r)
     threads.emplace_back([&, r] {
       try {
-        body(*members[r]);
+        body(*ranks[r]);
       } catch (const std::exception& e) {
         texts[r] = e.what();
       }
@@ -40,15 +40,15 @@ std::span<std::byte> bytes(std::vector<T>& v) {
 
 }  // namespace
 
-TEST_CASE("members: exchange round a ring, while the memory is not touched") {
+TEST_CASE("ranks: exchange round a ring, while the memory is not touched") {
   for (const int size : {1, 2, 3, 5}) {
-    Members members = make_thread_communicators(size);
+    ProcessGroup ranks = make_thread_communicators(size);
     std::vector<int> sums(static_cast<size_t>(size));
-    const auto texts = on_members(members, [&](Communicator& m) {
+    const auto texts = on_ranks(ranks, [&](Communicator& m) {
       std::vector<int> mine{m.rank() + 1}, theirs{0};
       int sum = mine[0];
       for (int step = 1; step < m.size(); ++step) {
-        m.start_exchange((m.rank() + 1) % size, bytes(mine), (m.rank() + size - 1) % size,
+        m.start_sendrecv((m.rank() + 1) % size, bytes(mine), (m.rank() + size - 1) % size,
                          bytes(theirs));
         m.wait();
         std::swap(mine, theirs);
@@ -61,17 +61,17 @@ TEST_CASE("members: exchange round a ring, while the memory is not touched") {
   }
 }
 
-TEST_CASE("members: broadcasts and gatherings, empty ones as well") {
-  Members members = make_thread_communicators(4);
+TEST_CASE("ranks: broadcasts and gatherings, empty ones as well") {
+  ProcessGroup ranks = make_thread_communicators(4);
   std::atomic<int> right{0};
-  const auto texts = on_members(members, [&](Communicator& m) {
+  const auto texts = on_ranks(ranks, [&](Communicator& m) {
     for (int root = 0; root < 4; ++root) {
       std::vector<int> x(100, m.rank() == root ? 7 + root : 0);
       m.broadcast(root, bytes(x));
       right += std::accumulate(x.begin(), x.end(), 0) == 100 * (7 + root);
     }
     m.broadcast(2, {});
-    // Member r gives r bytes.
+    // Rank r gives r bytes.
     std::vector<unsigned char> own(static_cast<size_t>(m.rank()),
                                    static_cast<unsigned char>(m.rank()));
     std::vector<unsigned char> all(6);
@@ -80,7 +80,7 @@ TEST_CASE("members: broadcasts and gatherings, empty ones as well") {
     right += all == std::vector<unsigned char>{1, 2, 2, 3, 3, 3};
     // To oneself.
     std::vector<int> from{m.rank()}, to{-1};
-    m.start_exchange(m.rank(), bytes(from), m.rank(), bytes(to));
+    m.start_sendrecv(m.rank(), bytes(from), m.rank(), bytes(to));
     m.wait();
     right += to[0] == m.rank();
   });
@@ -88,10 +88,10 @@ TEST_CASE("members: broadcasts and gatherings, empty ones as well") {
   CHECK(right == 4 * 6);
 }
 
-TEST_CASE("members: sums are the same bits for all, added up in double in their order") {
+TEST_CASE("ranks: sums are the same bits for all, added up in double in their order") {
   for (const int size : {1, 2, 3, 5})
     for (const size_t n : {0, 1, 4, 1000}) {
-      Members members = make_thread_communicators(size);
+      ProcessGroup ranks = make_thread_communicators(size);
       std::vector<std::vector<float>> x(static_cast<size_t>(size));
       std::vector<std::vector<double>> y(static_cast<size_t>(size));
       std::vector<float> sum;
@@ -104,7 +104,7 @@ TEST_CASE("members: sums are the same bits for all, added up in double in their 
         }
         sum.push_back(static_cast<float>(s));
       }
-      const auto texts = on_members(members, [&](Communicator& m) {
+      const auto texts = on_ranks(ranks, [&](Communicator& m) {
         m.all_reduce(x[static_cast<size_t>(m.rank())]);
         m.all_reduce(y[static_cast<size_t>(m.rank())]);
       });
@@ -118,55 +118,55 @@ TEST_CASE("members: sums are the same bits for all, added up in double in their 
     }
 }
 
-TEST_CASE("members: one that is destroyed or fails wakes the others") {
+TEST_CASE("ranks: one that is destroyed or fails wakes the others") {
   using std::chrono::milliseconds;
-  Members members = make_thread_communicators(3);
-  auto texts = on_members(members, [&](Communicator& m) {
+  ProcessGroup ranks = make_thread_communicators(3);
+  auto texts = on_ranks(ranks, [&](Communicator& m) {
     std::vector<int> x(1);
     if (m.rank() == 2) {
       std::this_thread::sleep_for(milliseconds(50));  // the others are asleep by then
-      members[2].reset();
+      ranks[2].reset();
       return;
     }
     m.broadcast(2, bytes(x));
   });
-  CHECK(texts[0] == "communicator: member 2 of 3 is gone");
+  CHECK(texts[0] == "communicator: rank 2 of 3 is gone");
   CHECK(texts[1] == texts[0]);
 
-  members = make_thread_communicators(3);
-  texts = on_members(members, [&](Communicator& m) {
+  ranks = make_thread_communicators(3);
+  texts = on_ranks(ranks, [&](Communicator& m) {
     std::vector<int> x(1000);
     if (m.rank() == 2) {
       std::this_thread::sleep_for(milliseconds(50));
       return m.fail("no paper");
     }
     // One waits for a message, one for its message to be taken.
-    if (m.rank() == 0) m.start_exchange(2, bytes(x), 1, {});
-    if (m.rank() == 1) m.start_exchange(0, {}, 2, bytes(x));
+    if (m.rank() == 0) m.start_sendrecv(2, bytes(x), 1, {});
+    if (m.rank() == 1) m.start_sendrecv(0, {}, 2, bytes(x));
     m.wait();
   });
-  CHECK(texts[0] == "communicator: member 2 of 3 failed: no paper");
+  CHECK(texts[0] == "communicator: rank 2 of 3 failed: no paper");
   CHECK(texts[1] == texts[0]);
   std::vector<int> x(1);
-  CHECK_THROWS_AS(members[0]->broadcast(1, bytes(x)), Failure);  // used up
+  CHECK_THROWS_AS(ranks[0]->broadcast(1, bytes(x)), Failure);  // used up
 
   // What was sent before is still there for those who come late.
-  members = make_thread_communicators(2);
+  ranks = make_thread_communicators(2);
   int got = 0;
-  texts = on_members(members, [&](Communicator& m) {
+  texts = on_ranks(ranks, [&](Communicator& m) {
     std::vector<int> y{m.rank() == 0 ? 5 : 0};
     if (m.rank() == 1) std::this_thread::sleep_for(milliseconds(20));
     m.broadcast(0, bytes(y));
     if (m.rank() == 1) got = y[0];
-    if (m.rank() == 0) members[0].reset();
+    if (m.rank() == 0) ranks[0].reset();
   });
   CHECK(texts == std::vector<std::string>(2));
   CHECK(got == 5);
 }
 
-TEST_CASE("members: a message of another size is no message") {
-  Members members = make_thread_communicators(2);
-  const auto texts = on_members(members, [&](Communicator& m) {
+TEST_CASE("ranks: a message of another size is no message") {
+  ProcessGroup ranks = make_thread_communicators(2);
+  const auto texts = on_ranks(ranks, [&](Communicator& m) {
     std::vector<int> x(m.rank() == 0 ? 2 : 3);
     try {
       m.broadcast(0, bytes(x));
@@ -175,23 +175,23 @@ TEST_CASE("members: a message of another size is no message") {
       throw;
     }
   });
-  CHECK(texts[1] == "communicator: member 0 sent 8 bytes, expected 12");
-  CHECK_THAT(texts[0], Catch::Matchers::Contains("member 1 of 2 failed"));
+  CHECK(texts[1] == "communicator: rank 0 sent 8 bytes, expected 12");
+  CHECK_THAT(texts[0], Catch::Matchers::Contains("rank 1 of 2 failed"));
 }
 
-TEST_CASE("members: what is refused") {
+TEST_CASE("ranks: what is refused") {
   CHECK_THROWS_AS(make_thread_communicators(0), InvalidArgument);
-  Members members = make_thread_communicators(2);
+  ProcessGroup ranks = make_thread_communicators(2);
   std::vector<int> x(1), y(2);
-  CHECK_THROWS_AS(members[0]->start_exchange(2, bytes(x), 1, bytes(x)), InvalidArgument);
-  CHECK_THROWS_AS(members[0]->start_exchange(0, bytes(x), 1, bytes(x)), InvalidArgument);
-  CHECK_THROWS_AS(members[0]->start_exchange(0, bytes(x), 0, bytes(y)), InvalidArgument);
-  CHECK_THROWS_AS(members[0]->start_broadcast(-1, bytes(x)), InvalidArgument);
+  CHECK_THROWS_AS(ranks[0]->start_sendrecv(2, bytes(x), 1, bytes(x)), InvalidArgument);
+  CHECK_THROWS_AS(ranks[0]->start_sendrecv(0, bytes(x), 1, bytes(x)), InvalidArgument);
+  CHECK_THROWS_AS(ranks[0]->start_sendrecv(0, bytes(x), 0, bytes(y)), InvalidArgument);
+  CHECK_THROWS_AS(ranks[0]->start_broadcast(-1, bytes(x)), InvalidArgument);
   const std::vector<uint64_t> sizes{4, 8};
-  CHECK_THROWS_AS(members[0]->all_gather(bytes(x), bytes(y), sizes), InvalidArgument);
+  CHECK_THROWS_AS(ranks[0]->all_gather(bytes(x), bytes(y), sizes), InvalidArgument);
 }
 
-TEST_CASE("members: parts of a sequence") {
+TEST_CASE("ranks: parts of a sequence") {
   for (const int64_t seq : {0, 1, 3, 9, 100})
     for (const int size : {1, 2, 4, 7})
       for (const int64_t multiple : {1, 4, 16}) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax attention over a sequence that several members share: keys and values travel, queries and outputs stay.
+// Softmax attention over a sequence that several ranks share: keys and values travel, queries and outputs stay.
 // Forward holds two parts of keys and values, one that is worked on and one that arrives; backward also their
-// gradients, which come home after one move more. Every member runs the same operators in the same order.
+// gradients, which come home after one move more. Every rank runs the same operators in the same order.
 //
 // Ordered: the parts come in order, and rows and keys are cut at multiples of `tile`. What a row gets then depends
 // on its tile and the tiles of keys alone, so that outputs are the same bits however the sequence is shared out.
-#include "core/ops/attention_parts.hpp"
+#include "core/ops/sharded_attention.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
 
@@ -26,7 +26,7 @@ constexpr int64_t kRefinedKeys = 512;
 
 Shared shared(const OpCall& c) {
   const attn_communicator* all = c.communicator();
-  if (all == nullptr) fail("no communicator; expected a call that several members share");
+  if (all == nullptr) fail("no communicator; expected a call that several ranks share");
   const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
   return {all->rank,  all->size,  c.integers(kBounds), q.shape[0],
           q.shape[1], k.shape[1], q.shape[3],          v.shape[3]};
@@ -40,7 +40,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c, const Shared& s) {
   a.head_dim = s.d, a.value_dim = s.dv;
   a.scale = static_cast<T>(c.real(kScale));
   a.tile = c.integer(kTile);
-  a.dead = kernels::DeadRows::zero;
+  a.dead = kernels::FullyMaskedRows::zero;
   a.part = true;
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
@@ -55,10 +55,10 @@ kernels::View4<const T> read_only(const kernels::View4<T>& v) {
   return {v.data, v.b, v.h, v.row};
 }
 
-struct attention_parts {
-  static constexpr const char* name = "attention_parts";
+struct sharded_attention {
+  static constexpr const char* name = "sharded_attention";
   static constexpr const char* doc =
-      "softmax(scale q k^T, masked) v of a sequence that several members share; keep (B, own) or "
+      "softmax(scale q k^T, masked) v of a sequence that several ranks share; keep (B, own) or "
       "(B, own, total) or (B, H, own, total)";
   static constexpr uint32_t version = 1, inputs = 4, outputs = 1, saved = 1, required = 0b111;
   static constexpr uint32_t constants = 1u << kKeep, flags = ATTN_OP_RANDOM | ATTN_OP_COMMUNICATES;
@@ -78,7 +78,8 @@ struct attention_parts {
     const int64_t n = s.own();
     if (q.shape[2] != n || k.shape[2] != n || v.shape[2] != n || k.shape[0] != s.b ||
         v.shape[0] != s.b || v.shape[1] != s.g || k.shape[3] != s.d || s.g < 1 || s.h % s.g != 0)
-      fail("q {}, k {} and v {} do not belong together, or not to {} own tokens", shape_text(q), shape_text(k), shape_text(v), n);
+      fail("q {}, k {} and v {} do not belong together, or not to {} own tokens", shape_text(q),
+           shape_text(k), shape_text(v), n);
     if (const attn_view* m = c.in(kKeep)) check_mask(*m, s);
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     c.out_shape(0, q.dtype, {s.b, s.h, n, s.dv}, {0, 2, 1, 3});
@@ -88,10 +89,10 @@ struct attention_parts {
   template <class T>
   static void forward(OpCall c) {
     const Shared s = shared(c);
-    const Members members(c.communicator());
+    const ProcessGroup ranks(c.communicator());
     kernels::AttentionArgs<T> a = arguments<T>(c, s);
     const kernels::View4<const T> q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
-    const auto mask = parts::own_rows(c, members, s, c.in(kKeep));
+    const auto mask = parts::own_rows(c, ranks, s, c.in(kKeep));
     const auto rows = static_cast<size_t>(s.b * s.h * s.own());
     const Running<T> to{
         c.saved(0) ? data<T>(*c.saved(0)) : parallel(c).scratch_array<T>(2 * rows + 1),
@@ -129,10 +130,10 @@ struct attention_parts {
     const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
     const auto own = [&](const Block<T>& block) { parts::put_own(c, s, block, kKey, kValue); };
     if (ordered) {
-      parts::pass_in_order(members, s, current, next, own, visit);
+      parts::pass_in_order(ranks, s, current, next, own, visit);
     } else {
       own(current);
-      parts::pass_round(members, s, current, next, visit, [](int, int) {});
+      parts::pass_round(ranks, s, current, next, visit, [](int, int) {});
     }
     parts::finish_rows(c, s, to);
   }
@@ -140,12 +141,12 @@ struct attention_parts {
   template <class T>
   static void vjp(OpCall c) {
     const Shared s = shared(c);
-    const Members members(c.communicator());
+    const ProcessGroup ranks(c.communicator());
     kernels::AttentionArgs<T> a = arguments<T>(c, s);
     a.q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
     a.o = view4<T>(*c.out(0));
     a.saved = data<T>(*c.saved(0));
-    const auto mask = parts::own_rows(c, members, s, c.in(kKeep));
+    const auto mask = parts::own_rows(c, ranks, s, c.in(kKeep));
     kernels::AttentionGrads<T> grads;
     if (c.dout(0)) grads.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
     const Target<T> dq(c, c.din(kQuery));
@@ -170,7 +171,7 @@ struct attention_parts {
       std::fill_n(first.rest_sum, rows, T(0));
       parts::put_own(c, s, current, kKey, kValue);
       parts::pass_round(
-          members, s, current, next,
+          ranks, s, current, next,
           [&](int part, const Block<T>& block) { visit(part, block, first); }, [](int, int) {});
     }
     // Gradients go round behind the keys and values that they belong to. The last move brings those of the own part
@@ -183,13 +184,13 @@ struct attention_parts {
       visit(part, block, grads);
     };
     const auto pass_on = [&](int part, int following) {
-      members.start_exchange(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
+      ranks.start_sendrecv(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
                              coming.data, Block<T>::bytes(s, following));
-      members.wait();
+      ranks.wait();
       std::swap(sums, coming);
     };
     parts::put_own(c, s, current, kKey, kValue);
-    parts::pass_round(members, s, current, next, add, pass_on);
+    parts::pass_round(ranks, s, current, next, add, pass_on);
     dq.finish();
     add_home(c, s, sums.keys(s, s.rank), kKey);
     add_home(c, s, sums.values(s, s.rank), kValue);
@@ -219,7 +220,8 @@ struct attention_parts {
       fail("tile must not be negative, and positive for an ordered part");
     for (size_t i = 1; c.flag(kOrdered) && i < bounds.size(); ++i)
       if (bounds[i] != bounds.back() && bounds[i] % c.integer(kTile) != 0)
-        fail("part {} begins at token {}; ordered parts begin at multiples of the tile, {}", i, bounds[i], c.integer(kTile));
+        fail("part {} begins at token {}; ordered parts begin at multiples of the tile, {}", i,
+             bounds[i], c.integer(kTile));
   }
   static void check_mask(const attn_view& m, const Shared& s) {
     const attn_view f = m.rank >= 2 && m.rank <= 4 ? mask_axes(m) : attn_view{};
@@ -233,6 +235,6 @@ struct attention_parts {
 
 }  // namespace
 
-const attn_op& op_attention_parts() { return operator_table<attention_parts>; }
+const attn_op& op_sharded_attention() { return operator_table<sharded_attention>; }
 
 }  // namespace attn::ops

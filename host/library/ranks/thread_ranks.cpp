@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Members that are threads: a sender posts where its message lies, the receiver copies it from there. No buffer in
+// ProcessGroup that are threads: a sender posts where its message lies, the receiver copies it from there. No buffer in
 // between, and both sleep while they wait.
 #include <attn/communicator.hpp>
 #include <attn/error.hpp>
@@ -22,14 +22,14 @@ struct Message {
   bool copying = false, taken = false;
 };
 
-// What the members of one group have in common.
+// What the ranks of one group have in common.
 struct Channel {
   explicit Channel(int size) : gone(static_cast<size_t>(size), false) {}
   threads::Mutex mutex{};
   threads::Condition changed{};
-  const uint32_t generation = threads::fork_generation();  // of the process that the members are in
+  const uint32_t generation = threads::fork_generation();  // of the process that the ranks are in
   std::list<Message> posted{};
-  std::vector<bool> gone;  // destroyed members
+  std::vector<bool> gone;  // destroyed ranks
   std::string failure{};   // why the group is used up; "": it is not
 };
 
@@ -71,14 +71,14 @@ class ThreadCommunicator final : public Communicator {
       throw;
     }
   }
-  void give_up(const std::string& reason) noexcept override {
+  void abort(const std::string& reason) noexcept override {
     std::unique_lock lock(channel_->mutex);
     if (channel_->failure.empty()) {
       try {
-        channel_->failure = "member " + std::to_string(rank()) + " of " + std::to_string(size()) +
+        channel_->failure = "rank " + std::to_string(rank()) + " of " + std::to_string(size()) +
                             " failed: " + reason;
       } catch (const std::bad_alloc&) {
-        channel_->failure = "a member";  // short enough to need no memory
+        channel_->failure = "a rank";  // short enough to need no memory
       }
     }
     channel_->changed.notify_all();
@@ -107,11 +107,10 @@ class ThreadCommunicator final : public Communicator {
       return ready || !c.failure.empty() || c.gone[static_cast<size_t>(peer)] || left_behind();
     });
     if (ready) return;
-    throw Failure("communicator: " +
-                  (c.failure.empty()
-                       ? "member " + std::to_string(peer) + " of " + std::to_string(size()) +
-                             " is gone" + (left_behind() ? " since fork()" : "")
-                       : c.failure));
+    throw Failure("communicator: " + (c.failure.empty() ? "rank " + std::to_string(peer) + " of " +
+                                                              std::to_string(size()) + " is gone" +
+                                                              (left_behind() ? " since fork()" : "")
+                                                        : c.failure));
   }
 
   void receive(const Expected& e, std::unique_lock<threads::Mutex>& lock) {
@@ -124,7 +123,7 @@ class ThreadCommunicator final : public Communicator {
       return message != c.posted.end();
     });
     if (message->data.size() != e.data.size())
-      throw Failure("communicator: member " + std::to_string(e.peer) + " sent " +
+      throw Failure("communicator: rank " + std::to_string(e.peer) + " sent " +
                     std::to_string(message->data.size()) + " bytes, expected " +
                     std::to_string(e.data.size()));
     message->copying = true;
@@ -155,13 +154,12 @@ class ThreadCommunicator final : public Communicator {
 
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size) {
   if (size < 1)
-    throw InvalidArgument("communicator: at least one member is needed, got " +
-                          std::to_string(size));
+    throw InvalidArgument("communicator: at least one rank is needed, got " + std::to_string(size));
   const auto channel = std::make_shared<Channel>(size);
-  std::vector<std::unique_ptr<Communicator>> members;
+  std::vector<std::unique_ptr<Communicator>> ranks;
   for (int rank = 0; rank < size; ++rank)
-    members.push_back(std::make_unique<ThreadCommunicator>(rank, size, channel));
-  return members;
+    ranks.push_back(std::make_unique<ThreadCommunicator>(rank, size, channel));
+  return ranks;
 }
 
 }  // namespace attn

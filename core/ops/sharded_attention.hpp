@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention whose sequence is shared out over several members: who has which tokens, how keys and values travel,
-// and how results over parts of the keys become one. For attention_parts.cpp. [call-thread]
+// Attention whose sequence is shared out over several ranks: who has which tokens, how keys and values travel,
+// and how results over parts of the keys become one. For sharded_attention.cpp. [call-thread]
 //
-// Liu, Zaharia, Abbeel 2023 (arXiv 2310.01889): every member keeps its queries and sees one part of the keys after
+// Liu, Zaharia, Abbeel 2023 (arXiv 2310.01889): every rank keeps its queries and sees one part of the keys after
 // the other. A part is one block of memory: all keys (B, G, n, D), then all values (B, G, n, Dv).
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace attn::ops::parts {
 
-// Extents of a call of one member.
+// Extents of a call of one rank.
 struct Shared {
   int rank = 0, size = 1;
   std::span<const int64_t> bounds{};
@@ -33,7 +33,7 @@ struct Shared {
     for (int i = 0; i < size; ++i) most = std::max(most, tokens(i));
     return most;
   }
-  // The member that is `steps` places further round the ring.
+  // The rank that is `steps` places further round the ring.
   [[nodiscard]] int neighbour(int steps) const { return ((rank + steps) % size + size) % size; }
 };
 
@@ -79,19 +79,19 @@ void put_own(const OpCall& c, const Shared& s, const Block<T>& block, int key, i
   copy_strided(*c.in(value), block_view(s, *c.in(value), block.values(s, s.rank)));
 }
 
-// Ring: each part goes to the next member while it is worked on. body(part, block) has the own part first, then those
-// of the members before; after(part, coming), when nothing is on its way, may send what belongs to the part after it.
+// Ring: each part goes to the next rank while it is worked on. body(part, block) has the own part first, then those
+// of the ranks before; after(part, coming), when nothing is on its way, may send what belongs to the part after it.
 template <class T, class F, class After>
-void pass_round(const Members& members, const Shared& s, Block<T> current, Block<T> next, F&& body,
+void pass_round(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next, F&& body,
                 After&& after) {
   for (int step = 0; step < s.size; ++step) {
     const int part = s.neighbour(-step), coming = s.neighbour(-step - 1);
     const bool more = step + 1 < s.size;
     if (more)
-      members.start_exchange(s.neighbour(1), current.data, Block<T>::bytes(s, part),
+      ranks.start_sendrecv(s.neighbour(1), current.data, Block<T>::bytes(s, part),
                              s.neighbour(-1), next.data, Block<T>::bytes(s, coming));
     body(part, current);
-    if (more) members.wait();
+    if (more) ranks.wait();
     after(part, coming);
     std::swap(current, next);
   }
@@ -99,28 +99,28 @@ void pass_round(const Members& members, const Shared& s, Block<T> current, Block
 
 // The parts in order, each from its owner to all; own(block) puts the own one there.
 template <class T, class Own, class F>
-void pass_in_order(const Members& members, const Shared& s, Block<T> current, Block<T> next,
+void pass_in_order(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next,
                    Own&& own, F&& body) {
   const auto start = [&](int part, Block<T> block) {
     if (part == s.rank) own(block);
-    members.start_broadcast(part, block.data, Block<T>::bytes(s, part));
+    ranks.start_broadcast(part, block.data, Block<T>::bytes(s, part));
   };
   start(0, current);
-  members.wait();
+  ranks.wait();
   for (int part = 0; part < s.size; ++part) {
     const bool more = part + 1 < s.size;
     if (more) start(part + 1, next);
     body(part, current);
     if (!more) return;
-    members.wait();
+    ranks.wait();
     std::swap(current, next);
   }
 }
 
 // ---- masks ---------------------------------------------------------------------------------------
 
-// (B, own tokens) of every member as (B, total).
-inline KeepBytes gather_keys(const OpCall& c, const Members& members, const Shared& s,
+// (B, own tokens) of every rank as (B, total).
+inline KeepBytes gather_keys(const OpCall& c, const ProcessGroup& ranks, const Shared& s,
                              const attn_view& mask) {
   const KeepBytes own = keep_bytes(c, mask);
   const int64_t n = s.own(), total = s.total();
@@ -133,7 +133,7 @@ inline KeepBytes gather_keys(const OpCall& c, const Members& members, const Shar
   auto* counts = parallel(c).scratch_array<uint64_t>(static_cast<size_t>(s.size));
   for (int i = 0; i < s.size; ++i) counts[i] = static_cast<uint64_t>(s.b * s.tokens(i));
   uint8_t* received = new_bytes(s.b * total);
-  members.all_gather(sent, received, counts);
+  ranks.all_gather(sent, received, counts);
   KeepBytes all{new_bytes(s.b * total), {s.b, 1, 1, total}};
   for (int i = 0; i < s.size; ++i)
     for (int64_t b = 0; b < s.b; ++b)
@@ -144,10 +144,10 @@ inline KeepBytes gather_keys(const OpCall& c, const Members& members, const Shar
 
 // The rows of the own queries over all keys. A row that keeps nothing keeps everything: decided here once, because
 // no part alone can know it.
-inline kernels::Scores4<const uint8_t> own_rows(const OpCall& c, const Members& members,
+inline kernels::Scores4<const uint8_t> own_rows(const OpCall& c, const ProcessGroup& ranks,
                                                 const Shared& s, const attn_view* mask) {
   if (mask == nullptr) return {};
-  const KeepBytes keep = mask->rank == 2 ? gather_keys(c, members, s, *mask) : keep_bytes(c, *mask);
+  const KeepBytes keep = mask->rank == 2 ? gather_keys(c, ranks, s, *mask) : keep_bytes(c, *mask);
   const int64_t n = keep.shape[3];
   for (int64_t r = 0; r < keep.rows(); ++r) {
     uint8_t* row = keep.data + r * n;

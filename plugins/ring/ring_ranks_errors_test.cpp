@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A sequence that several members share: what is wrong with one of them is told to all, and nobody waits for ever.
+// A sequence that several ranks share: what is wrong with one of them is told to all, and nobody waits for ever.
 #include <condition_variable>
 #include <map>
 #include <mutex>
 #include <tuple>
 
-#include "plugins/ring/members_test.hpp"
+#include "plugins/ring/ranks_test.hpp"
 
 using namespace attn;
 using namespace attn::test;
 
 namespace {
 
-// A channel of another kind, whose member 1 loses its connection at the third wait: after both rounds of agreement, in
+// A channel of another kind, whose rank 1 loses its connection at the third wait: after both rounds of agreement, in
 // the middle of the call.
 struct Mailbox {
   std::mutex mutex{};
@@ -46,7 +46,7 @@ class Flaky final : public Communicator {
     }
     expected_.clear();
   }
-  void give_up(const std::string& reason) noexcept override {
+  void abort(const std::string& reason) noexcept override {
     const std::lock_guard lock(box_.mutex);
     expected_.clear();
     if (box_.failure.empty()) box_.failure = "heard that " + reason;
@@ -65,21 +65,21 @@ class Flaky final : public Communicator {
 
 }  // namespace
 
-TEST_CASE("ring, members: what one of them does wrong is told to all") {
+TEST_CASE("ring, ranks: what one of them does wrong is told to all") {
   const Layer layer = small();
   const auto is_told = [&](const std::vector<std::string>& texts, const std::string& part) {
     for (const std::string& text : texts) {
       CHECK_THAT(text, Catch::Matchers::StartsWith("refused: "));
       CHECK_THAT(text, says(part));
-      CHECK_THAT(text, says("member 1 of 3"));
+      CHECK_THAT(text, says("rank 1 of 3"));
     }
   };
-  auto members = make_thread_communicators(3);
-  // what(inputs, options): what member 1 changes.
+  auto ranks = make_thread_communicators(3);
+  // what(inputs, options): what rank 1 changes.
   const auto call = [&](const std::function<void(std::vector<Input>&, CallOptions&)>& what) {
     const Array x = random({2, 4, kDim}, 1);
-    return on_members(
-        members,
+    return on_ranks(
+        ranks,
         [&](Communicator& m) {
           std::vector<Input> inputs{x};
           CallOptions options{.communicator = &m};
@@ -92,7 +92,7 @@ TEST_CASE("ring, members: what one of them does wrong is told to all") {
   const Array three = random({3, 4, kDim}, 1), mask = filled({2, 4}, 1), wrong = filled({2, 5}, 1);
   is_told(call([&](auto& in, auto&) { in = {narrow}; }), "must match dim (16)");
   is_told(call([&](auto& in, auto&) { in = {flat}; }), "input 0 of rank 2");
-  is_told(call([&](auto& in, auto&) { in = {three}; }), "batch 3, member 0 2");
+  is_told(call([&](auto& in, auto&) { in = {three}; }), "batch 3, rank 0 2");
   is_told(call([&](auto& in, auto&) { in.emplace_back(mask); }), "input 1 of rank 2");
   is_told(call([&](auto& in, auto&) { in.clear(); }), "'inputs' is missing");
   is_told(call([&](auto& in, auto&) { in.emplace_back("nothing", mask.view()); }), "no input");
@@ -103,78 +103,77 @@ TEST_CASE("ring, members: what one of them does wrong is told to all") {
   is_told(call([&](auto&, auto& o) { o.arguments = {&weights, 1}; }), "other arguments");
   const Argument unknown("nothing", true);
   is_told(call([&](auto&, auto& o) { o.arguments = {&unknown, 1}; }), "'nothing'");
-  // The members are as good as before.
+  // The ranks are as good as before.
   CHECK(call([](auto&, auto&) {}) == std::vector<std::string>(3));
 
   const Array x = random({2, 4, kDim}, 1);
-  is_told(
-      on_members(3,
-                 [&](Communicator& m) {
-                   (void)layer->forward({x, m.rank() == 1 ? wrong : mask}, {.communicator = &m});
-                 }),
-      "(2, 5)");
+  is_told(on_ranks(3,
+                   [&](Communicator& m) {
+                     (void)layer->forward({x, m.rank() == 1 ? wrong : mask}, {.communicator = &m});
+                   }),
+          "(2, 5)");
   const Layer other = small({{"block_size", 64}});
-  is_told(on_members(3,
-                     [&](Communicator& m) {
-                       (void)(m.rank() == 1 ? *other : *layer).forward(x, {.communicator = &m});
-                     }),
+  is_told(on_ranks(3,
+                   [&](Communicator& m) {
+                     (void)(m.rank() == 1 ? *other : *layer).forward(x, {.communicator = &m});
+                   }),
           "another type, config");
   const Layer unbuilt = create_attention_layer("ring", {{"dim", kDim}, {"num_heads", kHeads}});
-  is_told(on_members(3,
-                     [&](Communicator& m) {
-                       (void)(m.rank() == 1 ? *unbuilt : *layer).forward(x, {.communicator = &m});
-                     }),
+  is_told(on_ranks(3,
+                   [&](Communicator& m) {
+                     (void)(m.rank() == 1 ? *unbuilt : *layer).forward(x, {.communicator = &m});
+                   }),
           "no weights yet");
   // Memory for the output, and gradients.
-  is_told(on_members(3,
-                     [&](Communicator& m) {
-                       Context ctx;
-                       Array y(ATTN_F32, m.rank() == 1 ? Shape{2, 5, kDim} : Shape{2, 4, kDim});
-                       const std::vector<Input> inputs{x};
-                       const std::vector<OutputMemory> memory{{"output", y.view()}};
-                       layer->forward(ctx, inputs, {.communicator = &m}, memory);
-                     }),
+  is_told(on_ranks(3,
+                   [&](Communicator& m) {
+                     Context ctx;
+                     Array y(ATTN_F32, m.rank() == 1 ? Shape{2, 5, kDim} : Shape{2, 4, kDim});
+                     const std::vector<Input> inputs{x};
+                     const std::vector<OutputMemory> memory{{"output", y.view()}};
+                     layer->forward(ctx, inputs, {.communicator = &m}, memory);
+                   }),
           "(2, 5, 16)");
   for (const bool absent : {false, true})
-    is_told(on_members(3,
-                       [&](Communicator& m) {
-                         Context ctx;
-                         const std::vector<Input> inputs{x};
-                         layer->forward(ctx, inputs, {.record = true, .communicator = &m});
-                         Gradients gradients(*layer);
-                         std::vector<Input> cotangents{m.rank() == 1 ? narrow.view() : x.view()};
-                         if (m.rank() == 1 && absent) cotangents.clear();
-                         layer->backward(ctx, cotangents, gradients);
-                       }),
+    is_told(on_ranks(3,
+                     [&](Communicator& m) {
+                       Context ctx;
+                       const std::vector<Input> inputs{x};
+                       layer->forward(ctx, inputs, {.record = true, .communicator = &m});
+                       Gradients gradients(*layer);
+                       std::vector<Input> cotangents{m.rank() == 1 ? narrow.view() : x.view()};
+                       if (m.rank() == 1 && absent) cotangents.clear();
+                       layer->backward(ctx, cotangents, gradients);
+                     }),
             absent ? "other options" : "(2, 4, 8)");
 }
 
-TEST_CASE("ring, members: nobody waits for one that is gone") {
+TEST_CASE("ring, ranks: nobody waits for one that is gone") {
   const Layer layer = small();
   const Array x = random({2, 4, kDim}, 1);
-  auto texts = on_members(3, [&](Communicator& m) {
+  auto texts = on_ranks(3, [&](Communicator& m) {
     if (m.rank() != 1) (void)layer->forward(x, {.communicator = &m});
   });
   CHECK(texts[1].empty());
   for (const size_t r : {0, 2}) {
     CHECK_THAT(texts[r], Catch::Matchers::StartsWith("failed: "));
-    CHECK_THAT(texts[r], says("member"));
+    CHECK_THAT(texts[r], says("rank"));
   }
-  auto members = make_thread_communicators(3);
-  texts = on_members(
-      members,
+  auto ranks = make_thread_communicators(3);
+  texts = on_ranks(
+      ranks,
       [&](Communicator& m) {
         if (m.rank() == 1) return m.fail("out of paper");
         (void)layer->forward(x, {.communicator = &m});
       },
       true);
   for (const size_t r : {0, 2})
-    CHECK_THAT(texts[r], says("failed: ") && says("member 1 of 3 failed: out of paper"));
+    CHECK_THAT(texts[r], says("failed: ") && says("rank 1 of 3 failed: out of paper"));
 }
 
-TEST_CASE("ring, members: what is refused") {
+TEST_CASE("ring, ranks: what is refused") {
   const auto refused = [](Attention& layer, const Array& x, CallOptions options = {}) {
-    const auto texts = on_members(2, [&](Communicator& m) {
+    const auto texts = on_ranks(2, [&](Communicator& m) {
       CallOptions own = options;
       own.communicator = &m;
       (void)layer.forward(x, own);
@@ -184,7 +183,7 @@ TEST_CASE("ring, members: what is refused") {
     return texts[1];
   };
   const Array x = random({2, 4, kDim}, 1);
-  // Other types have no such form, not even with one member.
+  // Other types have no such form, not even with one rank.
   const Layer plain = make("multi_head", {{"dim", kDim}, {"num_heads", kHeads}}, {{2, 4, kDim}});
   CHECK_THAT(refused(*plain, x), says("'multi_head'") && says("takes no communicator"));
   auto one = make_thread_communicators(1);
@@ -202,18 +201,18 @@ TEST_CASE("ring, members: what is refused") {
   CHECK_THAT(refused(*mixing, x), says("global_response_norm") && says("mixes positions"));
   const Layer layer = small();
   CHECK_THAT(refused(*layer, Array(ATTN_F32, {2, 0, kDim})), says("no tokens"));
-  CHECK_THAT(refused(*layer, random({2, 4, 8}, 1)), says("member 0 of 2"));
-  // One member alone is a plain call.
+  CHECK_THAT(refused(*layer, random({2, 4, 8}, 1)), says("rank 0 of 2"));
+  // One rank alone is a plain call.
   CHECK(same_bits(layer->forward(x, {.communicator = one[0].get()}), layer->forward(x)));
 }
 
-TEST_CASE("ring, members: an additive mask is refused by all, and all decide over the whole mask") {
+TEST_CASE("ring, ranks: an additive mask is refused by all, and all decide over the whole mask") {
   const Layer layer = small();
   Problem p;
   p.x = random({2, 9, kDim}, 1);
   for (const Shape& shape : {Shape{2, 9}, Shape{1, 9, 9}}) {
     p.mask = filled(shape, 0);
-    // One number below 0, in the part of the last member alone.
+    // One number below 0, in the part of the last rank alone.
     p.mask.data<float>()[p.mask.size() - 1] = -1e9F;
     const std::string refused = together(*layer, p, 3).error;
     size_t times = 0;
@@ -230,15 +229,15 @@ TEST_CASE("ring, members: an additive mask is refused by all, and all decide ove
   }
 }
 
-TEST_CASE("ring, members: one that fails in the middle of a call ends it for those who need it") {
+TEST_CASE("ring, ranks: one that fails in the middle of a call ends it for those who need it") {
   const Layer layer = small();
   const Array x = random({2, 4, kDim}, 1);
   Mailbox box;
-  std::vector<std::unique_ptr<Communicator>> members;
-  for (int rank = 0; rank < 3; ++rank) members.push_back(std::make_unique<Flaky>(rank, 3, box));
-  const auto texts = on_members(
-      members, [&](Communicator& m) { (void)layer->forward(x, {.communicator = &m}); }, true);
-  // Member 0 may have all that it needs before it hears of it; member 2 has not.
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  for (int rank = 0; rank < 3; ++rank) ranks.push_back(std::make_unique<Flaky>(rank, 3, box));
+  const auto texts = on_ranks(
+      ranks, [&](Communicator& m) { (void)layer->forward(x, {.communicator = &m}); }, true);
+  // Rank 0 may have all that it needs before it hears of it; rank 2 has not.
   for (const size_t r : {1, 2}) {
     CHECK_THAT(texts[r], Catch::Matchers::StartsWith("failed: "));
     CHECK_THAT(texts[r], says("the cable is cut"));

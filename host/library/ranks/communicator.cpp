@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Collective operations out of messages between two members, so that every kind of channel gives the same bits.
+// Collective operations out of messages between two ranks, so that every kind of channel gives the same bits.
 #include <attn/communicator.hpp>
 #include <attn/error.hpp>
 
 #include <algorithm>
 #include <cstring>
 
-#include "host/library/members/shared_call.hpp"
+#include "host/library/ranks/shared_call.hpp"
 
 namespace attn {
 
@@ -17,9 +17,9 @@ namespace {
   throw InvalidArgument("communicator: " + text);
 }
 
-void check_member(int member, int size) {
-  if (member < 0 || member >= size)
-    refuse("no member " + std::to_string(member) + " among " + std::to_string(size));
+void check_member(int rank, int size) {
+  if (rank < 0 || rank >= size)
+    refuse("no rank " + std::to_string(rank) + " among " + std::to_string(size));
 }
 
 template <class T>
@@ -30,11 +30,11 @@ std::span<std::byte> bytes_of(T* data, int64_t n) {
 // Begins transfers. When one of them cannot begin, the work of all ends here, before the memory of those that have begun
 // goes away with the exception.
 template <class Start>
-void begin(Communicator& members, Start&& start) {
+void begin(Communicator& ranks, Start&& start) {
   try {
     start();
   } catch (const std::exception& e) {
-    host::give_up(members, e.what());
+    host::abort(ranks, e.what());
     throw;
   }
 }
@@ -42,18 +42,18 @@ void begin(Communicator& members, Start&& start) {
 }  // namespace
 
 Communicator::Communicator(int rank, int size) : rank_(rank), size_(size) {
-  if (size < 1) refuse("at least one member is needed, got " + std::to_string(size));
+  if (size < 1) refuse("at least one rank is needed, got " + std::to_string(size));
   check_member(rank, size);
 }
 
 int Communicator::next_tag() { return static_cast<int>(transfers_++ % kTags); }
 
-void Communicator::start_exchange(int to, std::span<const std::byte> send, int from,
+void Communicator::start_sendrecv(int to, std::span<const std::byte> send, int from,
                                   std::span<std::byte> receive) {
   check_member(to, size_);
   check_member(from, size_);
   const int tag = next_tag();
-  if ((to == rank_) != (from == rank_)) refuse("a member exchanges with itself or with others");
+  if ((to == rank_) != (from == rank_)) refuse("a rank exchanges with itself or with others");
   if (to == rank_) {
     if (send.size() != receive.size()) refuse("a message to oneself has two sizes");
     if (!send.empty()) std::memmove(receive.data(), send.data(), send.size());
@@ -93,68 +93,66 @@ void Communicator::all_gather(std::span<const std::byte> own, std::span<std::byt
   const int tag = next_tag();
   begin(*this, [&] {
     uint64_t at = 0;
-    for (int member = 0; member < size_; ++member) {
-      const auto to = all.subspan(at, sizes[static_cast<size_t>(member)]);
+    for (int rank = 0; rank < size_; ++rank) {
+      const auto to = all.subspan(at, sizes[static_cast<size_t>(rank)]);
       at += to.size();
-      if (member == rank_) {
+      if (rank == rank_) {
         // What lies in its place already may be on its way to others.
         if (!own.empty() && to.data() != own.data())
           std::memmove(to.data(), own.data(), own.size());
       } else {
-        if (!to.empty()) start_receive(member, tag, to);
-        if (!own.empty()) start_send(member, tag, own);
+        if (!to.empty()) start_receive(rank, tag, to);
+        if (!own.empty()) start_send(rank, tag, own);
       }
     }
   });
   wait();
 }
 
-// Each member adds up one range of the values from all, and gives it to all.
+// Each rank adds up one range of the values from all, and gives it to all.
 template <class T>
 void Communicator::reduce(std::span<T> values) {
   if (size_ == 1) return;
   const auto n = static_cast<int64_t>(values.size());
-  const auto bound = [&](int member) { return sequence_part(n, member, size_).begin; };
-  const auto range = [&](T* data, int member) {
-    const TokenRange r = sequence_part(n, member, size_);
+  const auto bound = [&](int rank) { return sequence_part(n, rank, size_).begin; };
+  const auto range = [&](T* data, int rank) {
+    const TokenRange r = sequence_part(n, rank, size_);
     return bytes_of(data + r.begin, r.size());
   };
   const TokenRange own = sequence_part(n, rank_, size_);
   std::vector<T> parts(static_cast<size_t>(own.size() * size_));
   const int tag = next_tag();
   begin(*this, [&] {
-    for (int member = 0; member < size_; ++member) {
-      T* part = parts.data() + own.size() * member;
-      if (member == rank_) {
+    for (int rank = 0; rank < size_; ++rank) {
+      T* part = parts.data() + own.size() * rank;
+      if (rank == rank_) {
         std::copy_n(values.data() + own.begin, own.size(), part);
         continue;
       }
-      if (own.size() > 0) start_receive(member, tag, bytes_of(part, own.size()));
-      if (const auto data = range(values.data(), member); !data.empty())
-        start_send(member, tag, data);
+      if (own.size() > 0) start_receive(rank, tag, bytes_of(part, own.size()));
+      if (const auto data = range(values.data(), rank); !data.empty()) start_send(rank, tag, data);
     }
   });
   wait();
   for (int64_t i = 0; i < own.size(); ++i) {
     double sum = 0;
-    for (int member = 0; member < size_; ++member)
-      sum += static_cast<double>(parts[static_cast<size_t>(own.size() * member + i)]);
+    for (int rank = 0; rank < size_; ++rank)
+      sum += static_cast<double>(parts[static_cast<size_t>(own.size() * rank + i)]);
     values[static_cast<size_t>(bound(rank_) + i)] = static_cast<T>(sum);
   }
   std::vector<uint64_t> sizes;
-  for (int member = 0; member < size_; ++member)
-    sizes.push_back(range(values.data(), member).size());
+  for (int rank = 0; rank < size_; ++rank) sizes.push_back(range(values.data(), rank).size());
   all_gather(range(values.data(), rank_), bytes_of(values.data(), n), sizes);
 }
 
 void Communicator::all_reduce(std::span<float> values) { reduce(values); }
 void Communicator::all_reduce(std::span<double> values) { reduce(values); }
 
-void Communicator::fail(const std::string& reason) noexcept { give_up(reason); }
+void Communicator::fail(const std::string& reason) noexcept { abort(reason); }
 
 TokenRange sequence_part(int64_t seq, int rank, int size, int64_t multiple) {
   if (seq < 0 || size < 1 || rank < 0 || rank >= size || multiple < 1)
-    throw InvalidArgument("sequence_part: " + std::to_string(seq) + " tokens, member " +
+    throw InvalidArgument("sequence_part: " + std::to_string(seq) + " tokens, rank " +
                           std::to_string(rank) + " of " + std::to_string(size) + ", multiples of " +
                           std::to_string(multiple) +
                           "; expected seq >= 0, 0 <= rank < size and multiple >= 1");

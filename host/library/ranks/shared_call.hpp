@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the members of a call agree on before they run it, and what the engine gets to know of them.
+// What the ranks of a call agree on before they run it, and what the engine gets to know of them.
 //
-// Every step that exchanges notices runs on all members, whatever one of them has found wrong: so all know of it, all
+// Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so all know of it, all
 // throw, and nobody waits for a message that never comes. One thread at a time, as the context it belongs to.
 #pragma once
 
@@ -18,19 +18,19 @@
 
 namespace attn::host {
 
-// A member by itself, for calls that want the same bits as those of several.
-class AloneCommunicator final : public Communicator {
+// A rank by itself, for calls that want the same bits as those of several.
+class SelfCommunicator final : public Communicator {
  public:
-  AloneCommunicator() : Communicator(0, 1) {}
+  SelfCommunicator() : Communicator(0, 1) {}
 
  protected:
   void start_send(int, int, std::span<const std::byte>) override {}
   void start_receive(int, int, std::span<std::byte>) override {}
   void wait_all() override {}
-  void give_up(const std::string&) noexcept override {}
+  void abort(const std::string&) noexcept override {}
 };
 
-// Of errors that all members throw alike: none of them waits, and the communicators stay usable.
+// Of errors that all ranks throw alike: none of them waits, and the communicators stay usable.
 struct Told {};
 struct ToldRefusal final : InvalidArgument, Told {
   using InvalidArgument::InvalidArgument;
@@ -40,41 +40,41 @@ struct ToldFailure final : Failure, Told {
 };
 
 // Ends the work of all with this reason, also without memory.
-void give_up(Communicator& members, const char* reason) noexcept;
+void abort(Communicator& ranks, const char* reason) noexcept;
 
-// A member's part in a call. Whatever ends it early, and was not told to all, ends the call of the others, which may
-// be waiting for this member at any point. members: nullptr where there are no others.
+// A rank's part in a call. Whatever ends it early, and was not told to all, ends the call of the others, which may
+// be waiting for this rank at any point. ranks: nullptr where there are no others.
 template <class Part>
-auto take_part(Communicator* members, Part&& part) {
+auto take_part(Communicator* ranks, Part&& part) {
   try {
     return part();
   } catch (const Told&) {
     throw;
   } catch (const std::exception& e) {
-    if (members) give_up(*members, e.what());
+    if (ranks) abort(*ranks, e.what());
     throw;
   } catch (...) {
-    if (members) give_up(*members, "an exception of an unknown type");
+    if (ranks) abort(*ranks, "an exception of an unknown type");
     throw;
   }
 }
 
-// What one member tells the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
+// What one rank tells the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
 // all.
-struct Notice {
-  int32_t code = ATTN_OK;  // attn_code of what this member found wrong
+struct Handshake {
+  int32_t code = ATTN_OK;  // attn_code of what this rank found wrong
   uint32_t flags = 0;      // of the caller: training and so on
-  uint64_t layer = 0;      // hash of type, config and kind of number
+  uint64_t layer = 0;      // hash of type, config and dtype
   uint64_t arguments = 0;  // hash of the call's
   uint64_t seed = 0;
   int32_t has_seed = 0;
-  uint32_t mask_signs = 0;  // of this member's part of keep masks, as Layer::mask_signs() has them
+  uint32_t mask_signs = 0;  // of this rank's part of keep masks, as Layer::mask_signs() has them
   int64_t tokens = 0;
   int64_t batch = 0;
   int32_t ranks[engine::kMaxPorts] = {};  // of the inputs, -1: not given
   char message[480] = {};
 
-  // Runs a check; what it throws becomes the error of this member.
+  // Runs a check; what it throws becomes the error of this rank.
   template <class F>
   void attempt(F&& check) {
     if (code != ATTN_OK) return;
@@ -99,27 +99,27 @@ class SharedCall {
 
   // The next call is not shared.
   void end() { communicator_ = nullptr; }
-  // nullptr: one member, or none but this call.
+  // nullptr: one rank, or none but this call.
   [[nodiscard]] Communicator* communicator() const { return communicator_; }
 
   // First step: sizes and what must be the same. `who`: of messages. From then on part() is known.
-  // communicator nullptr: this member alone. Returns the seed of all.
-  uint64_t begin(Communicator* communicator, bool ordered, const Notice& own,
+  // communicator nullptr: this rank alone. Returns the seed of all.
+  uint64_t begin(Communicator* communicator, bool ordered, const Handshake& own,
                  const std::string& who);
   // Further checks that need nothing compared but the error and the flags. Returns the signs of the whole masks.
-  uint32_t agree(const Notice& own, const std::string& who);
+  uint32_t agree(const Handshake& own, const std::string& who);
 
   // For the engine; nullptr when the call is not shared.
   [[nodiscard]] const attn_communicator* table() const { return communicator_ ? &table_ : nullptr; }
-  [[nodiscard]] const attn_part* part() const { return communicator_ ? &part_ : nullptr; }
+  [[nodiscard]] const attn_shard* part() const { return communicator_ ? &part_ : nullptr; }
 
  private:
-  std::vector<Notice> gather(const Notice& own, const std::string& who);
+  std::vector<Handshake> gather(const Handshake& own, const std::string& who);
 
-  AloneCommunicator alone_;
+  SelfCommunicator alone_;
   Communicator* communicator_ = nullptr;
   attn_communicator table_{};
-  attn_part part_{};
+  attn_shard part_{};
   std::vector<int64_t> bounds_{};
 };
 
