@@ -301,7 +301,8 @@ struct activation {
       fits = w->shape[a] == 1 || w->shape[a] == extent;
     }
     if (!fits)
-      fail("weight {} has shape {}; expected {} for x {}", number, shape_text(*w), scalar ? "one element" : "a shape that broadcasts", shape_text(x));
+      fail("weight {} has shape {}; expected {} for x {}", number, shape_text(*w),
+           scalar ? "one element" : "a shape that broadcasts", shape_text(x));
   }
 };
 

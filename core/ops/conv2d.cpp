@@ -73,8 +73,7 @@ struct conv2d {
     check_number(c, 0, "x");
     check_number(c, 1, "K");
     const attn_view &x = *c.in(0), &k = *c.in(1);
-    if (x.rank != 4)
-      fail("x has shape {}; expected (batch, H, W, channels)", shape_text(x));
+    if (x.rank != 4) fail("x has shape {}; expected (batch, H, W, channels)", shape_text(x));
     if (k.rank != 4 || k.shape[2] != x.shape[3] || k.shape[0] < 1 || k.shape[1] < 1)
       fail("K has shape {}; expected (kh, kw, {}, out)", shape_text(k), x.shape[3]);
     if (const attn_view* b = c.in(2)) {

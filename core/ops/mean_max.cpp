@@ -39,7 +39,8 @@ struct mean_max : Reduction {
       int64_t both[ATTN_MAX_RANK];
       const int rank = broadcast_shape(x, *factors, both);
       if (rank != x.rank || !std::equal(both, both + rank, x.shape))
-        fail("factors have shape {}; expected one that broadcasts to {}", shape_text(*factors), shape_text(x));
+        fail("factors have shape {}; expected one that broadcasts to {}", shape_text(*factors),
+             shape_text(x));
     }
     int64_t extents[ATTN_MAX_RANK + 1];  // one goes, unless x is a scalar, and one comes
     size_t rank = 0;

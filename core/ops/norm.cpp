@@ -83,7 +83,8 @@ struct norm {
       if (slots.size[i] == Slots::kNone) fail("{} is given; this norm has none", kNames[i]);
       check_number(c, i + 1, kNames[i]);
       if (size_of(*w) != slots.size[i])
-        fail("{} has shape {}; expected {} elements for x {}", kNames[i], shape_text(*w), slots.size[i], shape_text(x));
+        fail("{} has shape {}; expected {} elements for x {}", kNames[i], shape_text(*w),
+             slots.size[i], shape_text(x));
     }
     c.out_like(0, x);
     for (const int i : {1, 2}) {
@@ -164,8 +165,7 @@ struct norm {
         if (several) fail("{} axes are given; this norm takes one", c.integers(1).size());
         break;
       case NormKind::global_response:
-        if (x.rank < 2 || x.rank > 4)
-          fail("x has shape {}; expected 2 to 4 axes", shape_text(x));
+        if (x.rank < 2 || x.rank > 4) fail("x has shape {}; expected 2 to 4 axes", shape_text(x));
         [[fallthrough]];
       case NormKind::energy_layer:
         if (mask != 1u << (x.rank - 1)) fail("this norm takes the last axis only");

@@ -36,7 +36,8 @@ struct Reduction {
   }
   static void refuse_nothing(const OpCall& c, const char* what) {
     if (length(c) == 0 && size_of(*c.out(0)) != 0)
-      fail("{} of no elements: x has shape {}; expected extents above 0 on the axes", what, shape_text(*c.in(0)));
+      fail("{} of no elements: x has shape {}; expected extents above 0 on the axes", what,
+           shape_text(*c.in(0)));
   }
   // A result with the rank of x: stride 0 along the axes that were summed.
   static attn_view wide(const OpCall& c, const attn_view& result) {

@@ -185,7 +185,7 @@ struct sharded_attention {
     };
     const auto pass_on = [&](int part, int following) {
       ranks.start_sendrecv(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
-                             coming.data, Block<T>::bytes(s, following));
+                           coming.data, Block<T>::bytes(s, following));
       ranks.wait();
       std::swap(sums, coming);
     };

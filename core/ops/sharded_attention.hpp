@@ -82,14 +82,14 @@ void put_own(const OpCall& c, const Shared& s, const Block<T>& block, int key, i
 // Ring: each part goes to the next rank while it is worked on. body(part, block) has the own part first, then those
 // of the ranks before; after(part, coming), when nothing is on its way, may send what belongs to the part after it.
 template <class T, class F, class After>
-void pass_round(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next, F&& body,
-                After&& after) {
+void pass_round(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next,
+                F&& body, After&& after) {
   for (int step = 0; step < s.size; ++step) {
     const int part = s.neighbour(-step), coming = s.neighbour(-step - 1);
     const bool more = step + 1 < s.size;
     if (more)
-      ranks.start_sendrecv(s.neighbour(1), current.data, Block<T>::bytes(s, part),
-                             s.neighbour(-1), next.data, Block<T>::bytes(s, coming));
+      ranks.start_sendrecv(s.neighbour(1), current.data, Block<T>::bytes(s, part), s.neighbour(-1),
+                           next.data, Block<T>::bytes(s, coming));
     body(part, current);
     if (more) ranks.wait();
     after(part, coming);

@@ -27,7 +27,8 @@ const int64_t* read_index(const OpCall& c) {
       std::string place;
       for (int64_t axis = v.rank - 1, rest = i; axis >= 0; rest /= v.shape[axis--])
         place = std::to_string(rest % v.shape[axis]) + (place.empty() ? "" : ", ") + place;
-      fail("index[{}] is {}; expected 0 or more and less than {}, the rows of the table", place, index[i], rows);
+      fail("index[{}] is {}; expected 0 or more and less than {}, the rows of the table", place,
+           index[i], rows);
     }
   });
   return index;
@@ -58,10 +59,12 @@ struct take {
     if (table.rank == 0) fail("table is a single number; expected rows");
     if (index.dtype != ATTN_I32 && index.dtype != ATTN_I64 && index.dtype != ATTN_U32 &&
         index.dtype != ATTN_U8)
-      fail("index has element kind {}; expected int32, int64, uint32 or uint8", dtype_name(index.dtype));
+      fail("index has element kind {}; expected int32, int64, uint32 or uint8",
+           dtype_name(index.dtype));
     const int rank = index.rank + table.rank - 1;
     if (rank > ATTN_MAX_RANK)
-      fail("index of shape {} and rows of shape {} make {} axes; expected at most {}", shape_text(index), shape_text(table), rank, ATTN_MAX_RANK);
+      fail("index of shape {} and rows of shape {} make {} axes; expected at most {}",
+           shape_text(index), shape_text(table), rank, ATTN_MAX_RANK);
     int64_t extents[ATTN_MAX_RANK];
     std::copy(table.shape + 1, table.shape + table.rank,
               std::copy(index.shape, index.shape + index.rank, extents));

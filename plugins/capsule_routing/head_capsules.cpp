@@ -289,7 +289,8 @@ void head_capsules::shape(OpCall c) {
   const attn_view &q = *c.in(kQuery), &k = *c.in(kKey);
   if (q.rank != 4 || k.rank != 4 || q.shape[0] != k.shape[0] || q.shape[1] != k.shape[1] ||
       q.shape[3] != k.shape[3])
-    fail("q {} and k {} do not belong together; expected (batch, head, position, size)", shape_text(q), shape_text(k));
+    fail("q {} and k {} do not belong together; expected (batch, head, position, size)",
+         shape_text(q), shape_text(k));
   const Extents e = extents(c);
   check_vector(c, kSums, "sums", e.h);
   check_vector(c, kBias, "bias", e.h);

@@ -102,7 +102,8 @@ struct squash {
     for (int i = 0; i < 3; ++i) {
       const attn_view* v = c.in(i);
       if (v && (v->rank != 4 || !std::equal(v->shape, v->shape + 4, a.shape)))
-        fail("a and {} have shapes {} and {}; expected (batch, head, position, size) for both", i == 1 ? "am" : "base", shape_text(a), shape_text(*v));
+        fail("a and {} have shapes {} and {}; expected (batch, head, position, size) for both",
+             i == 1 ? "am" : "base", shape_text(a), shape_text(*v));
     }
     c.out_shape(0, a.dtype, {a.shape[0], a.shape[1], a.shape[2], a.shape[3]}, {0, 2, 1, 3});
   }

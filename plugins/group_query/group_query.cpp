@@ -107,9 +107,9 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
   static Tensor sequence(const Call& c, const Tensor& input) {
     if (input.rank() == 3) return input;
     if (input.rank() != 4)
-      fail("Input must be 3D (batch, seq, dim) or 4D (batch, height, width, dim), got shape {}", input.shape());
-    if (c.stateful())
-      fail("a cached call takes (batch, seq, dim), got shape {}", input.shape());
+      fail("Input must be 3D (batch, seq, dim) or 4D (batch, height, width, dim), got shape {}",
+           input.shape());
+    if (c.stateful()) fail("a cached call takes (batch, seq, dim), got shape {}", input.shape());
     return input.reshape({input.dim(0), input.dim(1) * input.dim(2), input.dim(3)});
   }
 };

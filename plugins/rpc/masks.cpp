@@ -21,8 +21,7 @@ void read_axes(std::span<const int64_t> axes, bool normalised[3]) {
 void Masks::check(const attn_view& mask, int64_t batch, int64_t heads, int64_t n,
                   std::span<const int64_t> axes) {
   for (const int64_t a : axes)
-    if (a < -3 || a > 3 || a == 0)
-      fail("axis {} is not one of head, query and key", a);
+    if (a < -3 || a > 3 || a == 0) fail("axis {} is not one of head, query and key", a);
   const ScoresShape scores{batch, heads, n, n};
   check_mask(mask, scores);
   const attn_view v = mask_axes(mask);
@@ -30,8 +29,10 @@ void Masks::check(const attn_view& mask, int64_t batch, int64_t heads, int64_t n
   read_axes(axes, normalised);
   for (int i = 0; i < 3; ++i)
     if (normalised[i] && (v.shape[i + 1] > 1 || scores[static_cast<size_t>(i + 1)] == 1)) return;
-  fail("mask of shape {} has extent 1 along the normalised axis: it cannot mask any of the scores "
-      "{} (batch, head, query, key)", shape_text(mask), scores_text(scores));
+  fail(
+      "mask of shape {} has extent 1 along the normalised axis: it cannot mask any of the scores "
+      "{} (batch, head, query, key)",
+      shape_text(mask), scores_text(scores));
 }
 
 Masks::Masks(const OpCall& c, const attn_view* mask, int64_t batch, int64_t heads, int64_t n,

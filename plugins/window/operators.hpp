@@ -204,7 +204,8 @@ struct corner {
     const attn_view& x = *c.in(0);
     const Corner k(c);
     if (x.rank != 4 || !k.fits() || x.shape[2] != k.window * k.window)
-      fail("x of shape {} has no {} x {} cells of windows of {}", shape_text(x), k.rows, k.columns, k.window);
+      fail("x of shape {} has no {} x {} cells of windows of {}", shape_text(x), k.rows, k.columns,
+           k.window);
     c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], k.size(), x.shape[3]}, {0, 2, 1, 3});
   }
   template <class T>

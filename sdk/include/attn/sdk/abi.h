@@ -560,8 +560,7 @@ typedef struct attn_plugin {
   uint16_t abi_minor_needed; /* the oldest host it works with */
   uint16_t reserved;
   uint32_t n_types, n_ops, n_uses;
-  const char* name;
-  const char* version;
+  const char *name, *version;
   const char* license; /* SPDX expression */
   const attn_type* const* types;
   const attn_op* const* ops;
@@ -571,11 +570,7 @@ typedef struct attn_plugin {
 } attn_plugin;
 
 /* The one exported function. Must not fail; returns the same table every time. [any-thread] */
-#if defined(__GNUC__)
 #define ATTN_EXPORT __attribute__((visibility("default")))
-#else
-#define ATTN_EXPORT
-#endif
 ATTN_EXPORT const attn_plugin* attn_plugin_v1(void);
 
 /* What the host reads from the file before it runs any code of it: the ELF section ".attn_note". */

@@ -22,15 +22,15 @@ inline int64_t product(const char* of, int64_t a, int64_t b) {
 
 // Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
 inline void check_at_most(const char* name, int64_t value, int64_t most) {
-  if (value > most)
-    fail("{} ({}) must be at most {}", name, value, most);
+  if (value > most) fail("{} ({}) must be at most {}", name, value, most);
 }
 
 // The last axis of an input must have the extent of the parameter `name`.
 inline void check_width(const Tensor& x, int64_t width, const char* name,
                         const char* what = "Input") {
   if (x.dim(-1) != width)
-    fail("{} last dimension ({}) must match {} ({}), got shape {}", what, x.dim(-1), name, width, x.shape());
+    fail("{} last dimension ({}) must match {} ({}), got shape {}", what, x.dim(-1), name, width,
+         x.shape());
 }
 
 inline void check_not_empty(const Tensor& x, const char* what = "Input") {
@@ -40,8 +40,7 @@ inline void check_not_empty(const Tensor& x, const char* what = "Input") {
 // (batch, seq, dim) with something in it. A part of a sequence that several members share may have no tokens.
 inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input",
                            bool is_part = false) {
-  if (x.rank() != 3)
-    fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
+  if (x.rank() != 3) fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
   check_width(x, dim, "dim", what);
   if (x.dim(0) == 0 || (x.dim(1) == 0 && !is_part)) check_not_empty(x, what);
 }

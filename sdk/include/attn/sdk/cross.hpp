@@ -33,7 +33,8 @@ struct CrossKeysValues {
     if (!kv_input) return;
     check_sequence(kv_input, dim, "KV");
     if (kv_input.dim(0) != x.dim(0))
-      fail("KV batch ({}) must equal the query batch ({}), got shapes {} and {}", kv_input.dim(0), x.dim(0), kv_input.shape(), x.shape());
+      fail("KV batch ({}) must equal the query batch ({}), got shapes {} and {}", kv_input.dim(0),
+           x.dim(0), kv_input.shape(), x.shape());
   }
 
   template <class = void>
@@ -51,7 +52,8 @@ struct CrossKeysValues {
       c.set(kept.values, pair.values);
     }
     if (pair.keys.dim(0) != x.dim(0))
-      fail("Query batch ({}) must equal the batch of the state ({}), got shape {}", x.dim(0), pair.keys.dim(0), x.shape());
+      fail("Query batch ({}) must equal the batch of the state ({}), got shape {}", x.dim(0),
+           pair.keys.dim(0), x.shape());
     return pair;
   }
 

@@ -81,7 +81,8 @@ struct Message {
 // Throws Error(ATTN_INVALID_ARGUMENT): say what was wrong and what was expected. {} stands for the next argument:
 //   fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());
 template <class... Args>
-[[noreturn]] void fail(detail::Message<std::type_identity_t<Args>...> message, const Args&... args) {
+[[noreturn]] void fail(detail::Message<std::type_identity_t<Args>...> message,
+                       const Args&... args) {
   detail::fail_with(message.text, {detail::message_text(args)...});
 }
 

@@ -93,7 +93,8 @@ inline void check_mask(const attn_view& mask, const ScoresShape& scores) {
   for (int i = 0; i < 4 && fits; ++i)
     fits = v.shape[i] == 1 || v.shape[i] == scores[static_cast<size_t>(i)];
   if (fits) return;
-  fail("mask of shape {} does not broadcast to (batch, head, query, key) = {}", shape_text(mask), scores_text(scores));
+  fail("mask of shape {} does not broadcast to (batch, head, query, key) = {}", shape_text(mask),
+       scores_text(scores));
 }
 
 // The bytes of a mask that check_mask() took, (B, H, Q, K), dense: memory of the operator.

@@ -134,13 +134,11 @@ class Tensor {
     std::array<int64_t, ATTN_MAX_RANK> shape{}, stride{};
     size_t n = 0;
     for (const int axis : order) {
-      if (axis < 0 || axis >= rank())
-        fail("permute: no axis {} in shape {}", axis, this->shape());
+      if (axis < 0 || axis >= rank()) fail("permute: no axis {} in shape {}", axis, this->shape());
       shape[n] = t_->view.shape[axis];
       stride[n++] = t_->view.stride[axis];
     }
-    if (n != static_cast<size_t>(rank()))
-      fail("permute: shape {} has another rank", this->shape());
+    if (n != static_cast<size_t>(rank())) fail("permute: shape {} has another rank", this->shape());
     return view({shape.data(), n}, {stride.data(), n});
   }
   // The same elements in row-major order in another shape; one extent may be -1. Copies where it
@@ -271,8 +269,7 @@ inline Tensor split_heads(const Tensor& x, int64_t heads, int part = 0, int part
 }
 // (batch, heads, seq, d) -> (batch, seq, heads * d): a view of what attention() gives.
 inline Tensor merge_heads(const Tensor& x) {
-  if (x.rank() != 4)
-    fail("merge_heads: shape {} is not (batch, heads, seq, d)", x.shape());
+  if (x.rank() != 4) fail("merge_heads: shape {} is not (batch, heads, seq, d)", x.shape());
   return x.permute({0, 2, 1, 3}).reshape({x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
 
