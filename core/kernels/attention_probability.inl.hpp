@@ -47,7 +47,7 @@ template <class Arch>
 ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
   using V = Vec<Arch>;
   const V x = d * V(-2.0f * slope * kLog2e);
-  return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(xsimd::min(V(126.0f), x)));
+  return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(min_of<Arch>(V(126.0f), x)));
 }
 
 // Temperature of a row by the entropy of its softmax, and its derivative: 0 where it does not move, also at the
@@ -85,7 +85,7 @@ ATTN_INLINE float plain_entropy(const AttentionRule& rule, const Span& span, con
   const V m(max), u(rule.unit), low(-127.0f);  // 2^low is 0 in exp2_softmax
   V total(0.0f);
   for_span<Arch>(span, [&](int64_t j) {
-    const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
+    const V t = max_of<Arch>(low, (load<Arch>(s + j) - m) * u);
     total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
   });
   return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
@@ -102,9 +102,9 @@ ATTN_INLINE float entropy(const AttentionRule& rule, const AttentionRow& row, co
   V total(0.0f);
   for_span<Arch>(span, [&](int64_t j) {
     const V t = (load<Arch>(s + j) - m) * u;
-    const V p =
-        xsimd::min(xsimd::max(exp2_softmax<Arch>(t) * inverse, V(rule.eps)), V(1.0f - rule.eps));
-    const V l = xsimd::min(xsimd::max(t * ln2 - log_sum, V(low)), V(high));
+    const V p = min_of<Arch>(max_of<Arch>(exp2_softmax<Arch>(t) * inverse, V(rule.eps)),
+                             V(1.0f - rule.eps));
+    const V l = min_of<Arch>(max_of<Arch>(t * ln2 - log_sum, V(low)), V(high));
     total = fma<Arch>(p, l, total);
   });
   const auto unseen = static_cast<float>(row.visible - (span.last - span.first));
@@ -140,7 +140,7 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
       kept[1] = sparsemax_tau<Arch>(span, s, max);
       const V m(max), tau(kept[1]), zero(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
+        store<Arch>(s + j, max_of<Arch>(zero, load<Arch>(s + j) - m - tau));  // NaN stays
       });
       break;
     }
@@ -205,7 +205,7 @@ __attribute__((noinline)) double row_backward(const AttentionRule& rule, const A
       const V tau(kept[1]), one(1.0f);
       V count(0.0f);
       for_span<Arch>(span, [&](int64_t j) {
-        const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
+        const V x = max_of<Arch>(zero, load<Arch>(w + j) - m - tau);
         store<Arch>(w + j, x);
         const auto in = x > zero;
         dot += xsimd::select(in, load<Arch>(dw + j), zero);
