@@ -6,7 +6,11 @@
 namespace attn::cpu {
 
 inline void pause() noexcept {
+#if defined(__x86_64__)
   __builtin_ia32_pause();
+#else
+  __asm__ volatile("yield");
+#endif
 }
 
 }  // namespace attn::cpu
