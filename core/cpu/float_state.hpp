@@ -4,14 +4,17 @@
 // on what an application or a plugin has set for itself. [any-thread]
 #pragma once
 
-#include <xmmintrin.h>
-
 #include <cstdint>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 namespace attn::cpu {
 
 // The control bits of a thread; by default those that every program starts with: to nearest, denormals kept, no traps.
 struct FloatState {
+#if defined(__x86_64__)
   uint32_t sse = 0x1F80;  // MXCSR without the flags of what has happened
   uint16_t x87 = 0x037F;
 
@@ -27,10 +30,18 @@ struct FloatState {
     if ((x87 & kFlags) != kFlags) __asm__ volatile("fnclex");
     __asm__ volatile("fldcw %0" : : "m"(x87));
   }
-  friend bool operator==(const FloatState&, const FloatState&) = default;
-
- private:
   static constexpr uint32_t kFlags = 0x3F;
+#else
+  uint64_t fpcr = 0;
+
+  [[nodiscard]] static FloatState now() noexcept {
+    FloatState s;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(s.fpcr));
+    return s;
+  }
+  void set() const noexcept { __asm__ volatile("msr fpcr, %0" : : "r"(fpcr)); }
+#endif
+  friend bool operator==(const FloatState&, const FloatState&) = default;
 };
 
 // The default state while it lives, and afterwards what was before, whatever ran in between. A few nanoseconds.

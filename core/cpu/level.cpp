@@ -1,77 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cpu/level.hpp"
 
-#include <cpuid.h>
-
 #include <atomic>
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
+#include "core/cpu/features.hpp"
 #include "core/error/error.hpp"
 
 namespace attn::cpu {
 namespace {
 
-struct Features {
-  bool avx2 = false, fma = false, f16c = false;
-  bool avx512f = false, avx512cd = false, avx512dq = false, avx512bw = false, avx512vl = false;
-};
-
-struct Registers {
-  uint32_t a = 0, b = 0, c = 0, d = 0;
-};
-
-Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
-  Registers r;
-  if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
-  return r;
-}
-
-bool bit(uint32_t word, int index) { return (word >> index & 1u) != 0; }
-
-// What the operating system saves on a context switch (XCR0). Only to be called when cpuid says OSXSAVE.
-uint64_t saved_state() {
-  uint32_t low = 0, high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return uint64_t{high} << 32 | low;
-}
-
-// A feature counts only when the CPU has it and the operating system saves its registers.
-Features detect() {
-  Features f;
-  const Registers one = cpuid(1);
-  if (!bit(one.c, 27)) return f;  // OSXSAVE
-  const uint64_t state = saved_state();
-  const bool ymm = (state & 0x6) == 0x6;           // SSE, AVX
-  const bool zmm = ymm && (state & 0xE0) == 0xE0;  // opmask, upper halves, upper registers
-  const Registers seven = cpuid(7);
-  f.fma = ymm && bit(one.c, 12);
-  f.f16c = ymm && bit(one.c, 29);
-  f.avx2 = ymm && bit(one.c, 28) && bit(seven.b, 5);
-  f.avx512f = zmm && bit(seven.b, 16);
-  f.avx512dq = zmm && bit(seven.b, 17);
-  f.avx512cd = zmm && bit(seven.b, 28);
-  f.avx512bw = zmm && bit(seven.b, 30);
-  f.avx512vl = zmm && bit(seven.b, 31);
-  return f;
-}
-
-bool runs(Level level) {
-  const Features f = detect();
-  switch (level) {
-    case Level::reference:
-    case Level::sse2:
-      return true;  // part of x86-64
-    case Level::avx2:
-      return f.avx2 && f.fma;
-    case Level::avx512:
-      return f.avx2 && f.fma && f.avx512f && f.avx512cd && f.avx512dq && f.avx512bw;
-  }
-  return false;
-}
-
-constexpr Level kAll[] = {Level::reference, Level::sse2, Level::avx2, Level::avx512};
+#define ATTN_LEVEL(level, ...) Level::level,
+constexpr Level kAll[] = {Level::reference, ATTN_SDK_LEVELS(ATTN_LEVEL, )};
+#undef ATTN_LEVEL
 
 std::string names(const std::vector<Level>& levels) {
   std::string text;
@@ -111,17 +53,10 @@ std::atomic<int> g_level{-1};
 }  // namespace
 
 const char* name(Level level) noexcept {
-  switch (level) {
-    case Level::reference:
-      return "reference";
-    case Level::sse2:
-      return "sse2";
-    case Level::avx2:
-      return "avx2";
-    case Level::avx512:
-      return "avx512";
-  }
-  return "unknown";
+#define ATTN_LEVEL(level, ...) #level,
+  static constexpr const char* kNames[] = {"reference", ATTN_SDK_LEVELS(ATTN_LEVEL, )};
+#undef ATTN_LEVEL
+  return kNames[static_cast<int>(level)];
 }
 
 std::vector<Level> available() {
@@ -146,34 +81,6 @@ void set_level(Level wanted) {
   g_level.store(static_cast<int>(wanted), std::memory_order_relaxed);
 }
 
-std::string describe() {
-  std::string model;
-  if (cpuid(0x80000000u).a >= 0x80000004u) {
-    for (uint32_t leaf = 0x80000002u; leaf <= 0x80000004u; ++leaf) {
-      const Registers r = cpuid(leaf);
-      char text[16];
-      std::memcpy(text, &r, sizeof text);
-      model.append(text, sizeof text);
-    }
-    model = model.c_str();  // ends at the first NUL
-    while (!model.empty() && model.back() == ' ') model.pop_back();
-    model.erase(0, model.find_first_not_of(' '));
-  }
-  if (model.empty()) model = "x86-64";
-  const Features f = detect();
-  std::string list = "sse2";
-  const auto add = [&](bool has, const char* text) {
-    if (has) list += std::string(" ") + text;
-  };
-  add(f.avx2, "avx2");
-  add(f.fma, "fma");
-  add(f.f16c, "f16c");
-  add(f.avx512f, "avx512f");
-  add(f.avx512cd, "avx512cd");
-  add(f.avx512dq, "avx512dq");
-  add(f.avx512bw, "avx512bw");
-  add(f.avx512vl, "avx512vl");
-  return model + " (" + list + ")";
-}
+std::string describe() { return model() + " (" + features() + ")"; }
 
 }  // namespace attn::cpu

@@ -4,18 +4,21 @@
 // this CPU and its operating system support, or what ATTN_ISA names. [any-thread]
 #pragma once
 
+#include <attn/sdk/levels.hpp>
 #include <string>
 #include <vector>
 
 namespace attn::cpu {
 
 // reference: scalar code that reads like the formulas, in float or double. The others: SIMD
-// kernels.
-enum class Level { reference = 0, sse2 = 1, avx2 = 2, avx512 = 3 };
+// kernels. Those of the family of processors that this is compiled for.
+#define ATTN_LEVEL(level, ...) level,
+enum class Level { reference, ATTN_SDK_LEVELS(ATTN_LEVEL, ) };
+#undef ATTN_LEVEL
 
 [[nodiscard]] const char* name(Level level) noexcept;
 
-// What this machine can run, worst first; always begins with reference, sse2.
+// What this machine can run, worst first; always begins with reference and the baseline.
 [[nodiscard]] std::vector<Level> available();
 
 // The level in use. Throws InvalidArgument, listing the available ones, when ATTN_ISA names a level

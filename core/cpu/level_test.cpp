@@ -14,13 +14,12 @@ TEST_CASE("cpu: levels are listed worst first and the chosen one is among them")
   const auto here = cpu::available();
   REQUIRE(here.size() >= 2);
   CHECK(here[0] == cpu::Level::reference);
-  CHECK(here[1] == cpu::Level::sse2);
   bool found = false;
   for (const auto level : here) found = found || level == cpu::level();
   CHECK(found);
   const char* forced = std::getenv("ATTN_ISA");
   if (forced != nullptr && *forced != '\0') CHECK(std::string(forced) == cpu::name(cpu::level()));
-  CHECK(cpu::describe().find("sse2") != std::string::npos);
+  CHECK(cpu::describe().find(cpu::name(here[1])) != std::string::npos);
 }
 
 TEST_CASE("cpu: every level but the reference has a kernel table that knows its own name") {

@@ -19,11 +19,11 @@ struct VectorMath {
   static ATTN_INLINE V tanh(V x) { return xsimd::tanh(x); }
   static ATTN_INLINE V erfc(V x) { return xsimd::erfc(x); }
   static ATTN_INLINE V atan(V x) { return xsimd::atan(x); }
-  static ATTN_INLINE V sqrt(V x) { return xsimd::sqrt(x); }
+  static ATTN_INLINE V sqrt(V x) { return Isa<Arch>::sqrt(x); }
   static ATTN_INLINE V abs(V x) { return xsimd::abs(x); }
-  // minps and maxps give their second operand when one is NaN: a, which is x, must stand there.
-  static ATTN_INLINE V min(V a, V b) { return xsimd::min(b, a); }
-  static ATTN_INLINE V max(V a, V b) { return xsimd::max(b, a); }
+  // They give their second operand when one is NaN: a, which is x, must stand there.
+  static ATTN_INLINE V min(V a, V b) { return min_of<Arch>(b, a); }
+  static ATTN_INLINE V max(V a, V b) { return max_of<Arch>(b, a); }
 };
 
 template <class Arch, formulas::K kind>

@@ -72,7 +72,7 @@ __attribute__((noinline)) void back_begin(const AttentionBackTile& t, const Back
 template <class Arch>
 ATTN_INLINE Vec<Arch> exp_again(const float* s, Vec<Arch> max, Vec<Arch> unit) {
   // minps gives its second operand when one is NaN.
-  return exp2_softmax<Arch>(xsimd::min(Vec<Arch>(1.0f), (load<Arch>(s) - max) * unit));
+  return exp2_softmax<Arch>(min_of<Arch>(Vec<Arch>(1.0f), (load<Arch>(s) - max) * unit));
 }
 
 // Scores and gradients of weights of one row in one block become weights (with dropout) and gradients of scores.

@@ -86,7 +86,7 @@ struct VectorRow<Arch, Probability::sparsemax> {
     kept[1] = sparsemax_tau<Arch>(job.span, s, kept[0]);
     const V m(kept[0]), tau(kept[1]), zero(0.0f);
     for_span<Arch>(job.span, [&](int64_t j) {
-      store<Arch>(s + j, xsimd::max(zero, load<Arch>(s + j) - m - tau));  // NaN stays
+      store<Arch>(s + j, max_of<Arch>(zero, load<Arch>(s + j) - m - tau));  // NaN stays
     });
   }
   // w = max(s - max - tau, 0): ds = dw - the mean of dw, both over the support.
@@ -94,7 +94,7 @@ struct VectorRow<Arch, Probability::sparsemax> {
     const V m(kept[0]), tau(kept[1]), zero(0.0f), one(1.0f);
     V sum(0.0f), count(0.0f);
     for_span<Arch>(job.span, [&](int64_t j) {
-      const V x = xsimd::max(zero, load<Arch>(w + j) - m - tau);
+      const V x = max_of<Arch>(zero, load<Arch>(w + j) - m - tau);
       store<Arch>(w + j, x);
       const auto in = x > zero;
       sum += xsimd::select(in, load<Arch>(dw + j), zero);
@@ -113,7 +113,7 @@ template <class Arch>
 ATTN_INLINE Vec<Arch> gate(Vec<Arch> d, float slope) {
   using V = Vec<Arch>;
   const V x = d * V(-2.0f * slope * kLog2e);
-  return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(xsimd::min(V(126.0f), x)));
+  return V(1.0f) / (V(1.0f) + exp2_softmax<Arch>(min_of<Arch>(V(126.0f), x)));
 }
 
 template <class Arch>
@@ -260,7 +260,7 @@ struct AdaptiveRow {
     if constexpr (!kClips) {
       const V low(-127.0f);  // 2^low is 0 in exp2_softmax
       for_span<Arch>(job.span, [&](int64_t j) {
-        const V t = xsimd::max(low, (load<Arch>(s + j) - m) * u);
+        const V t = max_of<Arch>(low, (load<Arch>(s + j) - m) * u);
         total = fma<Arch>(exp2_softmax<Arch>(t), t, total);
       });
       return __builtin_logf(sum) - kLn2 * sum_lanes<Arch>(total) / sum;
@@ -270,8 +270,9 @@ struct AdaptiveRow {
       const V ln2(kLn2), inverse(1.0f / sum), log_sum(__builtin_logf(sum));
       for_span<Arch>(job.span, [&](int64_t j) {
         const V t = (load<Arch>(s + j) - m) * u;
-        const V p = xsimd::min(xsimd::max(exp2_softmax<Arch>(t) * inverse, V(eps)), V(1.0f - eps));
-        const V l = xsimd::min(xsimd::max(t * ln2 - log_sum, V(low)), V(high));
+        const V p =
+            min_of<Arch>(max_of<Arch>(exp2_softmax<Arch>(t) * inverse, V(eps)), V(1.0f - eps));
+        const V l = min_of<Arch>(max_of<Arch>(t * ln2 - log_sum, V(low)), V(high));
         total = fma<Arch>(p, l, total);
       });
       const auto unseen = static_cast<float>(job.row.visible - (job.span.last - job.span.first));

@@ -66,28 +66,6 @@ ATTN_INLINE void panel_scores(int64_t rows, const float* a, int64_t a_row, int64
   });
 }
 
-// Lane i: the sum of the lanes of v[i]. (xsimd 8.1's haddp is wrong for AVX-512.)
-template <class Arch>
-ATTN_INLINE Vec<Arch> sums_of(const Vec<Arch>* v) {
-  if constexpr (kIsAvx512<Arch>) {
-    __m512 quad[4];  // in each 128-bit lane: the sums of that lane of four vectors
-    ATTN_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const __m512 a = v[4 * i], b = v[4 * i + 1], c = v[4 * i + 2], d = v[4 * i + 3];
-      const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-      const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-      const __m512 low = _mm512_shuffle_ps(ab, cd, 0x44), high = _mm512_shuffle_ps(ab, cd, 0xEE);
-      quad[i] = _mm512_add_ps(low, high);
-    }
-    const auto fold = [](__m512 x, __m512 y) {
-      return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
-    };
-    return fold(fold(quad[0], quad[1]), fold(quad[2], quad[3]));
-  } else {
-    return xsimd::haddp(v);
-  }
-}
-
 // RB rows times W / RB keys at a time: all lanes of the sums end up in one vector.
 template <class Arch, int RB>
 ATTN_INLINE void dot_block(const float* q, int64_t q_row, int64_t depth, const float* const* key,
@@ -215,16 +193,16 @@ template <class Arch>
 ATTN_INLINE float span_max(const Span& span, const float* s, float max) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
-  // maxps gives its second operand when one is NaN: a NaN score does not become the maximum, but its exponential
+  // max_of() gives its second operand when one is NaN: a NaN score does not become the maximum, but its exponential
   // reaches the sum.
   V m0(max), m1(max);
   int64_t j = span.first;
   for (; j + 2 * W <= span.last; j += 2 * W) {
-    m0 = xsimd::max(load<Arch>(s + j), m0);
-    m1 = xsimd::max(load<Arch>(s + j + W), m1);
+    m0 = max_of<Arch>(load<Arch>(s + j), m0);
+    m1 = max_of<Arch>(load<Arch>(s + j + W), m1);
   }
-  if (j < span.last) m0 = xsimd::max(load<Arch>(s + j), m0);
-  return max_lanes<Arch>(xsimd::max(m0, m1));
+  if (j < span.last) m0 = max_of<Arch>(load<Arch>(s + j), m0);
+  return max_lanes<Arch>(max_of<Arch>(m0, m1));
 }
 
 // 2^((s - max) * unit), the difference first: max * unit is rounded, and may lie beyond all numbers.

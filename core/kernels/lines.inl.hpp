@@ -20,7 +20,7 @@ void log_sum_exp_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, fl
   for (int64_t r = 0; r < rows; ++r, x += x_row) {
     V high(kNone);
     over_row<Arch>(n, x, [&](V v, int64_t, int64_t lanes) {
-      high = xsimd::max(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
+      high = max_of<Arch>(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
     });
     const float top = max_lanes<Arch>(high);
     const V m(top == kNone ? 0.0f

@@ -39,15 +39,15 @@ ATTN_INLINE void mean_max_row(int64_t n, const float* x, const float* factors, d
       for (int v = 0; v < 4; ++v) {
         const V a = vector(i + v * kW);
         sum[v] += a;
-        most[v] = xsimd::max(a, most[v]);
+        most[v] = max_of<Arch>(a, most[v]);
       }
     for (; i + kW <= end; i += kW) {
       const V a = vector(i);
       sum[0] += a;
-      most[0] = xsimd::max(a, most[0]);
+      most[0] = max_of<Arch>(a, most[0]);
     }
-    const float largest =
-        max_lanes<Arch>(xsimd::max(xsimd::max(most[0], most[1]), xsimd::max(most[2], most[3])));
+    const float largest = max_lanes<Arch>(
+        max_of<Arch>(max_of<Arch>(most[0], most[1]), max_of<Arch>(most[2], most[3])));
     top = largest > top ? largest : top;
     float part = sum_lanes<Arch>((sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (; i < end; ++i) {
@@ -87,7 +87,7 @@ ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, i
     for (int v = 0; v < kVectors; ++v) {
       const V a = load_some<Arch>(x + v * kW, v == kVectors - 1 ? lanes : kW);
       part[v] += a;
-      most[v] = xsimd::max(a, most[v]);
+      most[v] = max_of<Arch>(a, most[v]);
     }
   for (int v = 0; v < kVectors; ++v) {
     const int64_t some = v == kVectors - 1 ? lanes : kW;

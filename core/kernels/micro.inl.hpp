@@ -7,23 +7,17 @@
 // The loop over k is not blocked here. For each element of C the order of operations depends on k alone,
 // neither on MR and NV nor on the position in the tile: cutting m and n freely never changes a result.
 //
-// Shape 6 x 4 vectors (AVX-512, 24 of 32 registers) and 6 x 2 (16 registers). 12x2, 8x3, 14x2 and 5x4
+// Shape 6 x 4 vectors (24 of 32 registers) and 6 x 2 (16 registers). 12x2, 8x3, 14x2 and 5x4
 // were 0-5 % slower, 4x3 on AVX2 8 %.
 #pragma once
 
 #include "core/kernels/simd.hpp"
 
-#if defined(__clang__)
-#define ATTN_UNROLL _Pragma("unroll")
-#else
-#define ATTN_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 namespace attn::kernels::simd {
 
 inline constexpr int kTileRows = 6;
 template <class Arch>
-inline constexpr int kTileVectors = kIsAvx512<Arch> ? 4 : 2;
+inline constexpr int kTileVectors = Isa<Arch>::kRegisters == 32 ? 4 : 2;
 // Rows of B that are asked for ahead of use: worth 10 % where B comes from L2 or beyond.
 inline constexpr int64_t kAhead = 8;
 // Columns of a packed panel.
@@ -149,6 +143,11 @@ ATTN_INLINE void prefetch_row_to_write(const float* row, int64_t n) {
   for (int64_t d = 0; d < n; d += 16) __builtin_prefetch(row + d, 1);
 }
 
+// Four numbers at any address.
+typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+ATTN_INLINE const Four& four(const float* p) { return *reinterpret_cast<const Four*>(p); }
+ATTN_INLINE Four& four(float* p) { return *reinterpret_cast<Four*>(p); }
+
 // dst[p * ld + j] = src[j * stride + p] for j < columns, p < k; zeros behind them up to a whole vector, which must lie
 // within ld. 4 x 4 blocks transposed in registers.
 template <class Arch>
@@ -168,14 +167,15 @@ ATTN_INLINE void transpose_into(int64_t columns, int64_t k, const float* src, in
     float* d = dst + j;
     int64_t p = 0;
     for (; p + 4 <= k; p += 4, d += 4 * ld) {
-      const __m128 r0 = _mm_loadu_ps(s0 + p), r1 = _mm_loadu_ps(s1 + p);
-      const __m128 r2 = _mm_loadu_ps(s2 + p), r3 = _mm_loadu_ps(s3 + p);
-      const __m128 t0 = _mm_unpacklo_ps(r0, r1), t1 = _mm_unpacklo_ps(r2, r3);
-      const __m128 t2 = _mm_unpackhi_ps(r0, r1), t3 = _mm_unpackhi_ps(r2, r3);
-      _mm_storeu_ps(d, _mm_movelh_ps(t0, t1));
-      _mm_storeu_ps(d + ld, _mm_movehl_ps(t1, t0));
-      _mm_storeu_ps(d + 2 * ld, _mm_movelh_ps(t2, t3));
-      _mm_storeu_ps(d + 3 * ld, _mm_movehl_ps(t3, t2));
+      const Four r0 = four(s0 + p), r1 = four(s1 + p), r2 = four(s2 + p), r3 = four(s3 + p);
+      const Four t0 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
+      const Four t1 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+      const Four t2 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+      const Four t3 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+      four(d) = __builtin_shufflevector(t0, t1, 0, 1, 4, 5);
+      four(d + ld) = __builtin_shufflevector(t0, t1, 2, 3, 6, 7);
+      four(d + 2 * ld) = __builtin_shufflevector(t2, t3, 0, 1, 4, 5);
+      four(d + 3 * ld) = __builtin_shufflevector(t2, t3, 2, 3, 6, 7);
     }
     for (; p < k; ++p, d += ld) {
       d[0] = s0[p];

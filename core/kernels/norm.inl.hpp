@@ -67,7 +67,7 @@ ATTN_INLINE NormStatistics norm_statistics(const RowNorm<float>& k, const float*
   if (k.mean) squares /= n;
   const bool clamped = k.clamp && squares < k.eps;
   const float inside = clamped ? k.eps : k.clamp ? squares : squares + k.eps;
-  const float r = _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(inside)));
+  const float r = __builtin_sqrtf(inside);
   const bool at_floor = r < k.floor;
   return {mean, at_floor ? k.floor : r, !clamped && !at_floor};
 }

@@ -15,7 +15,7 @@ double fma_chains(int64_t rounds) {
   for (int i = 0; i < kChains; ++i) chain[i] = V(1.0f + 0.001f * static_cast<float>(i));
   V a(0.999999f);
   V b(1e-7f);
-  __asm__ volatile("" : "+x"(a.data), "+x"(b.data));
+  __asm__ volatile("" : "+m"(a.data), "+m"(b.data));
   for (int64_t r = 0; r < rounds; ++r) {
     for (int i = 0; i < kChains; ++i) chain[i] = fma<Arch>(chain[i], a, b);
   }

@@ -24,7 +24,7 @@ void softmax_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, float*
   for (int64_t row = 0; row < rows; ++row, x += x_row, y += y_row) {
     V high(kNone);
     over_row<Arch>(n, x, [&](V v, int64_t, int64_t lanes) {
-      high = xsimd::max(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
+      high = max_of<Arch>(lanes_or<Arch>(v, lanes, kNone), high);  // NaN is passed over
     });
     const float max = max_lanes<Arch>(high);
     const V m(max == kNone ? 0.0f : max);

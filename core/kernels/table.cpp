@@ -7,12 +7,11 @@ namespace attn::kernels {
 
 const KernelTable& table() {
   switch (cpu::level()) {
-    case cpu::Level::sse2:
-      return kTableSse2;
-    case cpu::Level::avx2:
-      return kTableAvx2;
-    case cpu::Level::avx512:
-      return kTableAvx512;
+#define ATTN_TABLE(level, ...) \
+  case cpu::Level::level:      \
+    return tables::level;
+    ATTN_SDK_LEVELS(ATTN_TABLE, )
+#undef ATTN_TABLE
     case cpu::Level::reference:
       break;
   }

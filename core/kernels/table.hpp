@@ -2,7 +2,7 @@
 //
 // The kernels of one instruction set as a table of function pointers, and the table in use.
 //
-// kernels.def lists them; each isa/*.cpp fills one constant table by instantiating the templates of the
+// kernels.def lists them; isa/isa.inl.hpp fills one constant table for each level by instantiating the templates of the
 // *.inl.hpp files for its Arch. Callers take table() once for each operator, not for each row.
 // Kernels throw nothing, allocate nothing and start no thread. [any-thread]
 #pragma once
@@ -31,7 +31,11 @@ struct KernelTable {
 
 [[nodiscard]] inline bool use_kernels() { return cpu::level() != cpu::Level::reference; }
 
-// One for each file of isa/.
-extern const KernelTable kTableSse2, kTableAvx2, kTableAvx512;
+// One for each level but the reference.
+namespace tables {
+#define ATTN_TABLE(level, ...) extern const KernelTable level;
+ATTN_SDK_LEVELS(ATTN_TABLE, )
+#undef ATTN_TABLE
+}  // namespace tables
 
 }  // namespace attn::kernels

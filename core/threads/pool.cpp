@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/threads/pool.hpp"
 
-#include <emmintrin.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <thread>
 
 #include "core/cpu/float_state.hpp"
+#include "core/cpu/pause.hpp"
 #include "core/cpu/quota.hpp"
 #include "core/error/error.hpp"
 #include "core/threads/fork.hpp"
@@ -166,7 +166,7 @@ struct ThreadPool::State {
     do {
       for (int i = 0; i < 64; ++i) {
         if (called(seen)) return true;
-        _mm_pause();
+        cpu::pause();
       }
     } while (std::chrono::steady_clock::now() < end);
     return false;
@@ -182,7 +182,7 @@ struct ThreadPool::State {
     // A body that forked has no workers to wait for in the child.
     for (int i = 0; (g & kRanks) != 0 && generation == fork_generation(); ++i) {
       if (i < 4096) {
-        _mm_pause();
+        cpu::pause();
       } else {
         std::this_thread::yield();
       }

@@ -6,10 +6,9 @@
 # attn_plugin_v1, nothing left undefined, a build id, and no dependency of ours. Works the same inside the
 # project and with an installed SDK.
 #
-# KERNELS are compiled once for each level of the library, always with -O3:
-#   reference (single numbers), sse2 (the baseline of x86-64), avx2 (with fma), avx512 (f, cd, dq, bw).
-# Each copy sees ATTN_KERNEL_LEVEL as the bare word reference, sse2, avx2 or avx512, and reference ATTN_KERNEL_SCALAR
-# too. Put everything into `namespace ATTN_KERNEL_LEVEL { ... }` and include no standard library header that has
+# KERNELS are compiled once for each level of the processor, always with -O3: reference (single numbers) and those of
+# attn/sdk/levels.hpp.
+# Each copy sees ATTN_KERNEL_LEVEL as the bare word, such as avx2, and reference ATTN_KERNEL_SCALAR too. Put everything into `namespace ATTN_KERNEL_LEVEL { ... }` and include no standard library header that has
 # inline code; attn/sdk/simd.hpp has the vectors, attn/sdk/dispatch.hpp the choice at run time.
 include_guard(GLOBAL)
 
@@ -24,30 +23,44 @@ function(_attn_plugin_compile_settings target)
   target_link_libraries(${target} PRIVATE attn::sdk)
 endfunction()
 
+# The levels of attn/sdk/levels.hpp for the processor that is compiled for: their names in <levels>, worst first, and
+# the compiler's options of each in <levels>_<name>.
+function(attn_sdk_levels levels)
+  get_target_property(include attn::sdk INTERFACE_INCLUDE_DIRECTORIES)
+  set(file ${include}/attn/sdk/levels.hpp)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} text)
+  string(REGEX MATCH "__${CMAKE_SYSTEM_PROCESSOR}__[^#]*#define ATTN_SDK_LEVELS[^#]*" text "${text}")
+  string(REGEX MATCHALL "X\\([a-z0-9]+, \"[^\"]*\"" rows "${text}")
+  if(NOT rows)
+    message(FATAL_ERROR "${file} has no levels for the processor ${CMAKE_SYSTEM_PROCESSOR}")
+  endif()
+  set(names "")
+  foreach(row IN LISTS rows)
+    string(REGEX MATCH "X\\(([a-z0-9]+), \"([^\"]*)\"" row "${row}")
+    set(name ${CMAKE_MATCH_1})
+    separate_arguments(options UNIX_COMMAND "${CMAKE_MATCH_2}")
+    if(options MATCHES avx512 AND "${CMAKE_C_COMPILER_ID} ${CMAKE_CXX_COMPILER_ID}" MATCHES GNU)
+      # GCC 12 takes 32 bytes as enough for variables of 64 on AddressSanitizer's own stack (its bug 110027), and its
+      # own header reads variables that it left undefined on purpose.
+      list(APPEND options --param=asan-stack=0 -Wno-uninitialized -Wno-maybe-uninitialized)
+    endif()
+    list(APPEND names ${name})
+    set(${levels}_${name} ${options} PARENT_SCOPE)
+  endforeach()
+  set(${levels} ${names} PARENT_SCOPE)
+endfunction()
+
 # The files, compiled once for each level, as sources of the target.
 function(_attn_plugin_kernels target)
-  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-    message(FATAL_ERROR "${target}: KERNELS are compiled for x86-64 only")
-  endif()
-  set(levels reference sse2 avx2 avx512)
-  set(flags_reference -DATTN_KERNEL_SCALAR)
-  set(flags_sse2 "")
-  set(flags_avx2 -mavx2 -mfma)
-  set(flags_avx512 -mavx2 -mfma -mavx512f -mavx512cd -mavx512dq -mavx512bw)
-  foreach(level IN LISTS levels)
+  attn_sdk_levels(levels)
+  set(levels_reference -DATTN_KERNEL_SCALAR)
+  foreach(level IN LISTS levels ITEMS reference)
     set(object ${target}_kernels_${level})
     add_library(${object} OBJECT ${ARGN})
     _attn_plugin_compile_settings(${object})
     target_compile_definitions(${object} PRIVATE ATTN_KERNEL_LEVEL=${level})
-    target_compile_options(${object} PRIVATE -O3 ${flags_${level}})
-    if(level STREQUAL "avx512")
-      # GCC 12 takes 32 bytes as enough for variables of 64 on AddressSanitizer's own stack (its bug 110027).
-      target_compile_options(${object} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=asan-stack=0>)
-      # False alarms from the compiler's own header.
-      target_compile_options(${object} PRIVATE
-        $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>
-        $<$<COMPILE_LANG_AND_ID:C,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>)
-    endif()
+    target_compile_options(${object} PRIVATE -O3 ${levels_${level}})
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
   endforeach()
 endfunction()

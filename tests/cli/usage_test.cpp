@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Options, help, version, log levels, and how errors look.
+#include <algorithm>
+#include <attn/sdk/levels.hpp>
 #include <sstream>
 
 #include "tests/cli/program.hpp"
@@ -105,17 +107,21 @@ TEST_CASE("cli: log lines go to standard error") {
 }
 
 TEST_CASE("cli: levels of the CPU") {
-  check_refused(attn_run({"list"}, {{"ATTN_ISA", "sse9"}}), {"ATTN_ISA", "sse9", "sse2"});
+  const Json here = parsed(attn_run({"doctor", "--json"}).out).at("cpu").at("available");
+  const std::string baseline = here.as_list().at(1).as_string();
+  check_refused(attn_run({"list"}, {{"ATTN_ISA", "sse9"}}), {"ATTN_ISA", "sse9", baseline});
   const Finished doctor = attn_run({"doctor"}, {{"ATTN_ISA", "sse9"}});
   CHECK(doctor.code == 1);
   CHECK_THAT(doctor.out, Catch::Matchers::Contains("sse9"));
-  const Json version = parsed(attn_run({"--version", "--json"}, {{"ATTN_ISA", "sse2"}}).out);
-  CHECK(version.at("cpu_level") == Json("sse2"));
+  const Json version = parsed(attn_run({"--version", "--json"}, {{"ATTN_ISA", baseline}}).out);
+  CHECK(version.at("cpu_level") == Json(baseline));
   // A level that this machine lacks is an error, too, and never another level in silence.
-  const Json levels = parsed(attn_run({"doctor", "--json"}).out).at("cpu").at("available");
-  bool has_avx512 = false;
-  for (const Json& l : levels.as_list()) has_avx512 = has_avx512 || l == Json("avx512");
-  if (!has_avx512) check_refused(attn_run({"list"}, {{"ATTN_ISA", "avx512"}}), {"avx512", "sse2"});
+#define ATTN_LEVEL(level, ...) #level,
+  for (const std::string level : {ATTN_SDK_LEVELS(ATTN_LEVEL, )}) {
+    const auto& levels = here.as_list();
+    if (std::find(levels.begin(), levels.end(), Json(level)) == levels.end())
+      check_refused(attn_run({"list"}, {{"ATTN_ISA", level}}), {level, baseline});
+  }
 }
 
 TEST_CASE("cli: unusable ATTN_THREADS") {

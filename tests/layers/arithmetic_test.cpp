@@ -9,22 +9,14 @@
 #include <catch2/catch.hpp>
 #include <optional>
 
-#include "core/cpu/float_state.hpp"
 #include "core/threads/pool.hpp"
 #include "tests/layers/layers.hpp"
+#include "tests/tools/float_states.hpp"
 
 namespace attn::testing {
 namespace {
 
 using cpu::FloatState;
-
-const FloatState kStates[] = {
-    {.sse = 0x5F80},                 // upwards
-    {.sse = 0x7F80},                 // towards zero
-    {.sse = 0x9FC0},                 // denormals are zero
-    {.sse = 0x1D00},                 // traps for invalid operations, zero divisors and overflows
-    {.sse = 0x1F80, .x87 = 0x007F},  // x87 in single precision
-};
 
 Results results(const Sample& s) {
   const auto layer = create_attention_layer(s.type, s.config);
@@ -43,8 +35,8 @@ Results results(const Sample& s) {
 TEST_CASE("arithmetic: every sample has the same bits whatever the application's thread has set") {
   for (const Sample& s : samples()) {
     const Results expected = results(s);
-    for (const FloatState& state : kStates) {
-      INFO(s.type << " " << s.config.dump() << " with " << std::hex << state.sse);
+    for (const FloatState& state : kOtherStates) {
+      INFO(s.type << " " << s.config.dump() << " in state " << &state - kOtherStates);
       state.set();
       // New workers begin with what the thread that starts them has set.
       set_threads(3);
@@ -67,7 +59,7 @@ TEST_CASE("arithmetic: what a loop's body sets on a worker ends with the loop") 
       static thread_local int last = 0;
       if (last != i) wrong += FloatState::now() != FloatState{};
       last = i;
-      FloatState{.sse = 0x5F80}.set();
+      kUpwards.set();
     });
   CHECK(wrong == 0);
   CHECK(FloatState::now() == FloatState{});
@@ -76,8 +68,8 @@ TEST_CASE("arithmetic: what a loop's body sets on a worker ends with the loop") 
 TEST_CASE("arithmetic: what functions of a type set ends with the call") {
   for (const char* way : {"round_up", "flush_denormals", "trap", "shorten_x87"}) {
     load_plugin(std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/arithmetic/" + way + ".so");
-    for (const FloatState& state : {FloatState{}, kStates[0], kStates[3]}) {
-      INFO(way << " with " << std::hex << state.sse);
+    for (const FloatState& state : {FloatState{}, kUpwards, kOtherStates[3]}) {
+      INFO(way << (state == FloatState{} ? " by default" : " in another state"));
       state.set();
       bool kept = true;
       const auto check = [&] { kept = kept && FloatState::now() == state; };

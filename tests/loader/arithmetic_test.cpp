@@ -3,8 +3,8 @@
 // A plugin that changes how its thread computes is refused, and the change is undone.
 #include <catch2/catch.hpp>
 
-#include "core/cpu/float_state.hpp"
 #include "tests/loader/fixtures.hpp"
+#include "tests/tools/float_states.hpp"
 
 using namespace attn::loader;
 using namespace attn::loader::test;
@@ -34,12 +34,11 @@ TEST_CASE("arithmetic: what an application has set itself survives the search fo
   const TempDir dir;
   dir.add("good");
   dir.add("fast_math");
-  const FloatState upwards{.sse = 0x5F80};
-  upwards.set();
+  attn::testing::kUpwards.set();
   Registry registry(options({dir.path()}), hooks());
   const auto ids = type_ids(registry);
   const FloatState after = FloatState::now();
   FloatState{}.set();
-  CHECK(after == upwards);
+  CHECK(after == attn::testing::kUpwards);
   CHECK(ids == std::vector<std::string>{"fixture.good"});
 }

@@ -2,11 +2,11 @@
 //
 // Keep masks of every kind of element: what is above 0 keeps, however small; an additive mask of another library is
 // refused in every form, before anything is computed.
-#include <xmmintrin.h>
 
 #include <limits>
 
 #include "tests/masks/small.hpp"
+#include "tests/tools/float_states.hpp"
 
 namespace attn::masks {
 namespace {
@@ -100,7 +100,6 @@ TEST_CASE(
 
 TEST_CASE(
     "floats: what is above 0 is kept, however small it is and however the processor treats it") {
-  const unsigned before = _mm_getcsr();
   for_each_keep(
       [&](const attn_type& t, const attn_input& in, const std::string& text, attn_dtype dtype) {
         Call call = small_call(t, dtype, false);
@@ -115,12 +114,11 @@ TEST_CASE(
           CAPTURE(dtype_name(kind), value);
           call.inputs[in.name] = mask(text, kind, {value, 0, 1, value, -value});
           CHECK(same_bits(some, run(*layer, call)));
-          // Flush to zero, denormals are zero.
-          _mm_setcsr(before | 0x8040u);
+          testing::kFlushing.set();
           const Array flushed = run(*layer, call);
           call.inputs[in.name] = mask(text, ATTN_BOOL, {1, 0, 1, 1, 0});
           const Array expected = run(*layer, call);
-          _mm_setcsr(before);
+          cpu::FloatState{}.set();
           CHECK(same_bits(expected, flushed));
         }
       });

@@ -7,8 +7,7 @@
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
 
-mirror=${ATTN_DEBIAN_MIRROR:-$(sed -n 's/^deb [^h]*\(http[^ ]*\) bookworm main.*/\1/p; s/^URIs: *\([^ ]*\).*/\1/p' \
-  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -E '/debian/?$' | head -n 1)}
+mirror=$(debian_mirror)
 root=$(mktemp -d /tmp/attn-fresh.XXXXXX)
 leave() {
   umount "$root/proc" "$root/dev" 2>/dev/null
@@ -16,7 +15,7 @@ leave() {
 }
 trap leave EXIT
 
-echo "== fresh: debootstrap from ${mirror:=http://deb.debian.org/debian}"
+echo "== fresh: debootstrap from $mirror"
 debootstrap --variant=minbase --include=git,ca-certificates bookworm "$root" "$mirror" \
   >"$root.log" 2>&1 || { tail -n 20 "$root.log"; cannot "debootstrap failed"; }
 rm -f "$root.log"

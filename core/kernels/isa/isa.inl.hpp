@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Included once by each file of this folder, after it has defined ATTN_ISA_TABLE, ATTN_ISA_LEVEL and
-// ATTN_ISA_ARCH: instantiates every kernel of kernels.def and fills the table. No other globals and no
-// static initialisers here: they would run before the CPU is asked what it can do.
+// Included once for each level, after its own header of this folder, with ATTN_ISA_LEVEL as its name (isa.cmake):
+// instantiates every kernel of kernels.def and fills the table. No other globals and no static initialisers here: they
+// would run before the CPU is asked what it can do.
 #include "core/kernels/simd.hpp"
 #include "core/kernels/table.hpp"
 
@@ -10,13 +10,13 @@
 #include "core/kernels/kernels.def"
 #undef ATTN_KERNEL_BODIES
 
-namespace attn::kernels {
+namespace attn::kernels::tables {
 
-extern constexpr KernelTable ATTN_ISA_TABLE = {
+extern constexpr KernelTable ATTN_ISA_LEVEL = {
     cpu::Level::ATTN_ISA_LEVEL,
-#define ATTN_KERNEL(result, name, arguments) &simd::name<simd::ATTN_ISA_ARCH>,
+#define ATTN_KERNEL(result, name, arguments) &simd::name<simd::Current>,
 #include "core/kernels/kernels.def"
 #undef ATTN_KERNEL
 };
 
-}  // namespace attn::kernels
+}  // namespace attn::kernels::tables

@@ -13,25 +13,20 @@
 // The level of the host counts (ATTN_ISA), not the CPU alone; `reference` is the copy whose vectors are single numbers.
 #pragma once
 
+#include <attn/sdk/levels.hpp>
+
 #include <string_view>
 
-// The levels beside `reference` of this family of processors. A new one stands here and in attn_add_plugin.cmake.
-#if defined(__x86_64__)
-#define ATTN_SDK_LEVELS(X, ...) X(sse2, __VA_ARGS__) X(avx2, __VA_ARGS__) X(avx512, __VA_ARGS__)
-#else
-#define ATTN_SDK_LEVELS(X, ...) X(neon, __VA_ARGS__)
-#endif
-
-#define ATTN_SDK_DECLARE_LEVEL(level, Table, name) \
-  namespace level {                                \
-  extern const Table name##_table;                 \
+#define ATTN_SDK_DECLARE_LEVEL(level, flags, Table, name) \
+  namespace level {                                       \
+  extern const Table name##_table;                        \
   }
-#define ATTN_SDK_CHOOSE_LEVEL(level, Table, name) \
+#define ATTN_SDK_CHOOSE_LEVEL(level, flags, Table, name) \
   if (std::string_view(running) == #level) return level::name##_table;
 #define ATTN_SDK_DISPATCH(space, Table, name)           \
   namespace space {                                     \
   ATTN_SDK_LEVELS(ATTN_SDK_DECLARE_LEVEL, Table, name)  \
-  ATTN_SDK_DECLARE_LEVEL(reference, Table, name)        \
+  ATTN_SDK_DECLARE_LEVEL(reference, "", Table, name)    \
   const Table& name(const char* running) {              \
     ATTN_SDK_LEVELS(ATTN_SDK_CHOOSE_LEVEL, Table, name) \
     return reference::name##_table;                     \

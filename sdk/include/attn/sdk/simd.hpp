@@ -26,6 +26,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define ATTN_SIMD_INLINE inline __attribute__((always_inline))
@@ -173,6 +175,10 @@ ATTN_SIMD_INLINE V fma(V a, V b, V c) {
   if constexpr (kIs<V, float, 32>) return _mm256_fmadd_ps(a, b, c);
   if constexpr (kIs<V, double, 32>) return _mm256_fmadd_pd(a, b, c);
 #endif
+#if defined(__aarch64__)
+  if constexpr (kIs<V, float, 16>) return vfmaq_f32(c, a, b);
+  if constexpr (kIs<V, double, 16>) return vfmaq_f64(c, a, b);
+#endif
   return a * b + c;
 }
 
@@ -186,6 +192,10 @@ ATTN_SIMD_INLINE V round(V x) {
 #if defined(__AVX2__)
   if constexpr (kIs<V, float, 32>) return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT);
   if constexpr (kIs<V, double, 32>) return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT);
+#endif
+#if defined(__aarch64__)
+  if constexpr (kIs<V, float, 16>) return vrndnq_f32(x);
+  if constexpr (kIs<V, double, 16>) return vrndnq_f64(x);
 #endif
   // From `big` on every number is whole; below, adding and taking away `big` rounds.
   using T = Lane<V>;

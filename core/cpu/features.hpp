@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What this processor and its operating system can do; one source for each family of processors. [any-thread]
+#pragma once
+
+#include <string>
+
+#include "core/cpu/level.hpp"
+
+namespace attn::cpu {
+
+// Whether the level runs here.
+[[nodiscard]] bool runs(Level level);
+
+// The name of the model, or of the family when that is not known, and the features that levels need: "sse2 avx2 fma".
+[[nodiscard]] std::string model();
+[[nodiscard]] std::string features();
+
+}  // namespace attn::cpu

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(__aarch64__)
+#include "core/cpu/features.hpp"
+
+namespace attn::cpu {
+
+bool runs(Level) { return true; }  // NEON is part of aarch64
+
+std::string model() { return "aarch64"; }
+
+std::string features() { return "neon"; }
+
+}  // namespace attn::cpu
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/cpu/features.hpp"
+
+namespace attn::cpu {
+
+// The compiler's own library reads cpuid, and counts a feature only when the operating system saves its registers.
+#define ATTN_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+
+bool runs(Level level) {
+  __builtin_cpu_init();
+  switch (level) {
+    case Level::reference:
+    case Level::sse2:
+      return true;  // part of x86-64
+    case Level::avx2:
+      return ATTN_HAS("avx2") && ATTN_HAS("fma");
+    case Level::avx512:
+      return runs(Level::avx2) && ATTN_HAS("avx512f") && ATTN_HAS("avx512cd") &&
+             ATTN_HAS("avx512dq") && ATTN_HAS("avx512bw");
+  }
+  return false;
+}
+
+std::string model() {
+  std::string name;
+  for (uint32_t leaf = 0x80000002u; leaf <= 0x80000004u; ++leaf) {
+    uint32_t words[4] = {};
+    __get_cpuid(leaf, &words[0], &words[1], &words[2], &words[3]);
+    name.append(reinterpret_cast<const char*>(words), sizeof words);
+  }
+  name = name.c_str();  // ends at the first NUL
+  while (!name.empty() && name.back() == ' ') name.pop_back();
+  name.erase(0, name.find_first_not_of(' '));
+  return name.empty() ? "x86-64" : name;
+}
+
+std::string features() {
+  __builtin_cpu_init();
+  std::string list = "sse2";
+#define ATTN_ADD(feature) \
+  if (ATTN_HAS(feature)) list += " " feature;
+  ATTN_ADD("avx2")
+  ATTN_ADD("fma")
+  ATTN_ADD("avx512f")
+  ATTN_ADD("avx512cd")
+  ATTN_ADD("avx512dq")
+  ATTN_ADD("avx512bw")
+  ATTN_ADD("avx512vl")
+#undef ATTN_ADD
+  return list;
+}
+
+}  // namespace attn::cpu
+#endif

@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tests/run arm: built for aarch64 with Debian's cross compiler, run by qemu-aarch64: golden cases with their gradients
+# at both levels, kernels, operators, the loader, the SDK's vectors and some random layers. Everything lies below the
+# directory of the build; of the system it needs the cross compiler alone. Sourced by tests/run.
+attn_install_packages "${attn_packages[@]}" crossbuild-essential-arm64 || cannot "packages are missing"
+build=$build-arm
+triple=aarch64-linux-gnu
+system=$build/system
+mkdir -p "$build"
+
+# Headers are those of this machine; the one library that has code of its own is fetched, and no architecture is
+# added to the system.
+if ! [ -e "$system/usr/lib/$triple/libfmt.so" ]; then
+  echo "== arm: libraries for aarch64 in $system"
+  mkdir -p "$build/apt/lists/partial" "$build/apt/cache/archives/partial" "$system"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) bookworm main" \
+    >"$build/apt/sources.list"
+  : >"$build/apt/status"
+  apt_arm() {
+    (cd "$build/apt" && apt-get -q -o APT::Architecture=arm64 -o APT::Architectures=arm64 \
+      -o Dir::State="$build/apt" -o Dir::State::status="$build/apt/status" -o Dir::Cache="$build/apt/cache" \
+      -o Dir::Etc::sourcelist="$build/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+      -o APT::Sandbox::User= "$@")
+  }
+  { apt_arm update && apt_arm download libfmt-dev libfmt9; } >"$build/apt/log" 2>&1 ||
+    { cat "$build/apt/log"; cannot "the libraries for aarch64 cannot be fetched"; }
+  for package in "$build"/apt/*.deb; do dpkg-deb -x "$package" "$system" || cannot "cannot unpack $package"; done
+fi
+
+
+# -R: without it qemu spends its time on the address space that contexts reserve.
+emulator="qemu-aarch64;-R;8G;-L;/usr/$triple"
+echo "== arm: build in $build"
+# Compiling takes longer than the tests: -O1 for what is not kernels.
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
+  -DCMAKE_C_FLAGS_RELEASE="-O1 -DNDEBUG" -DCMAKE_CXX_FLAGS=-Wno-psabi -DCMAKE_SYSTEM_NAME=Linux \
+  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$triple-gcc -DCMAKE_CXX_COMPILER=$triple-g++ \
+  -DCMAKE_CROSSCOMPILING_EMULATOR="$emulator" -Dfmt_DIR="$system/usr/lib/$triple/cmake/fmt" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON >"$build/configure.log" 2>&1 ||
+  { cat "$build/configure.log"; cannot "configuring failed"; }
+cmake --build "$build" -j "$jobs" --target attn_program attn_generated plugins_bad \
+  core_test kernels_test ops_test host_test simd_test properties_test || cannot "the build failed"
+echo "== arm: built after $(($(date +%s) - started)) s; tests"
+# The loader starts this helper, which the system cannot start without its emulator.
+probe=$build/libexec/attn/attn-plugin-probe
+if ! head -c 2 "$probe" | grep -q '#!'; then
+  mv "$probe" "$probe.aarch64"
+  printf '#!/bin/sh\nexec qemu-aarch64 -R 8G -L /usr/%s "%s" "$@"\n' $triple "$probe.aarch64" >"$probe"
+  chmod +x "$probe"
+fi
+export ATTN_PROPERTY_COUNT=${ATTN_PROPERTY_COUNT:-200}
+ctest --test-dir "$build" --output-on-failure -j "$jobs" \
+  -R '^(core|kernels|ops|host|simd|properties|verify_reference|verify_neon)$'
+# shellcheck disable=SC2046
+finish $(tests/tools/count "$build/Testing/Temporary/LastTest.log")
