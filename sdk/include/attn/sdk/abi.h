@@ -399,7 +399,7 @@ typedef struct attn_engine {
   /* Philox4x32-10: four random words for a counter. [any-thread] */
   void (*random4)(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]);
   void (*log)(int32_t level, const char* text); /* [any-thread] */
-  const char* (*cpu_level)(void); /* "reference" or one of levels.hpp. [any-thread] */
+  const char* (*cpu_level)(void);               /* "reference" or one of levels.hpp. [any-thread] */
   const attn_kernels* kernels;
 
   /* Counts `positions` further positions when forward succeeds: for a type whose state keeps values and no
