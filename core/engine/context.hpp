@@ -80,7 +80,7 @@ class Context final : public attn_ctx {
     const attn_communicator* communicator = nullptr;  // outlives the call and its backward pass
   };
   void begin(const Start& start);
-  // A tensor over somebody else's dense memory, or a converted dense copy where strides or kind do not suit.
+  // A tensor over dense memory of another owner, or a converted dense copy where strides or kind do not suit.
   [[nodiscard]] Tensor* external(const attn_view& v, bool wants_grad);
   // A floating keep mask as true and false, dense: every element by its own bits, before anything could round it.
   [[nodiscard]] Tensor* keep_mask(const attn_view& v);

@@ -49,7 +49,7 @@ struct Range {
 int64_t depth_of(int64_t k) { return round_up(divide_up(k, divide_up(k, kDepthBlock)), 8); }
 
 // One block of C from begin to end of k, on one thread. a_scratch: for a packed copy of A's block. packed_a: that copy,
-// when somebody made it; k is then no longer than kDepthBlock.
+// where one was made; k is then no longer than kDepthBlock.
 void run_block(const KernelTable& t, const GemmLayout& layout, const Gemm& g, const Panels& b,
                Range m, Range n, Range k, float* a_scratch, const float* packed_a = nullptr) {
   const int64_t depth = depth_of(k.end - k.begin);

@@ -177,7 +177,7 @@ struct attention {
   }
 
  private:
-  // Memory for a result that nobody asked for.
+  // Memory for a result that the call does not want.
   template <class T>
   static kernels::View4<T> unwanted(const OpCall& c) {
     const Extents e = extents(c);

@@ -75,7 +75,7 @@ class Rows {
   using Offsets = std::array<int64_t, N>;
 
   // The axes in `mask` make a row. Absent operands (nullptr) are walked over as if they were the
-  // first one; nobody reads them.
+  // first one; they are never read.
   Rows(const std::array<const attn_view*, N>& views, uint32_t mask) {
     for (int axis = 0; axis < views[0]->rank; ++axis) {
       const int64_t extent = views[0]->shape[axis];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensors that users hold: Shape (extents), View and ConstView (looking at memory of somebody
+// The tensors that users hold: Shape (extents), View and ConstView (looking at memory of another
 // else), Array (owning memory).
 //
 // Shape   up to ATTN_MAX_RANK extents; rank 0 is a scalar with one element.

@@ -84,7 +84,7 @@ constexpr uint64_t kRanks = kOpen - 1;         // of gate: workers inside
 
 // One loop at a time. `gate` says whether the current loop may be joined and how many workers are inside;
 // its upper half counts loops. The caller closes the gate when no piece is left and waits for those inside
-// only, so that nobody touches the loop, which lives on the caller's stack, afterwards.
+// only, so that the loop, which lives on the caller's stack, is not touched afterwards.
 struct ThreadPool::State {
   CallbackMutex caller{};  // held while a loop runs or the size changes
   std::atomic<Loop*> loop{nullptr};

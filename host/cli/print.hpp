@@ -23,7 +23,7 @@ enum class Colour { bold, dim, red, green, yellow };
 // The text in a colour when standard output is a terminal, else as it is.
 [[nodiscard]] std::string paint(Colour colour, std::string_view text);
 
-// The text as one line that a terminal only shows: control characters as \xNN, cut where nobody reads on. For
+// The text as one line that a terminal only shows: control characters as \xNN, cut where it gets too long. For
 // text that comes from files, paths and configurations.
 [[nodiscard]] std::string visible(std::string_view text);
 

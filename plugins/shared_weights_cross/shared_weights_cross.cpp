@@ -158,7 +158,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     if (rows.size() == 0) return {};
     const Tensor queries = heads.q.slice(2, rows.begin, rows.end);
     if (keys.size() == 0) {
-      // Nobody to ask: zeros of the queries' shape, whatever the queries hold.
+      // No keys: zeros of the queries' shape, whatever the queries hold.
       const double zero = 0.0;  // all bits are zero in every dtype
       const std::array<int64_t, 1> one{1};
       const Tensor nothing = c.constant(queries.dtype(), one, &zero);

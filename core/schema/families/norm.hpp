@@ -35,7 +35,7 @@ struct ResolvedNorm {
 [[nodiscard]] ResolvedNorm resolve_norm(const Json& name, const Json& options);
 
 // Attributes and weights for an input at a site. Throws for an axis that the input does not have or that is the batch,
-// a rank that the norm does not take, and an extent that a weight needs and nobody knows. map: the input is
+// a rank that the norm does not take, and an unknown extent that a weight needs. map: the input is
 // (batch, height, width, channels); otherwise axis -3 of rank 4 is the heads.
 [[nodiscard]] Component norm_component(const ResolvedNorm& resolved, const attn_shape& input,
                                        std::string_view site, bool map = false);

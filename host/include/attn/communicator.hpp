@@ -15,7 +15,7 @@
 // Errors    What a rank finds wrong with a call before it runs is told to all: all throw an InvalidArgument that
 //           names the rank and the reason, and the communicators stay usable. A rank that fails later, calls
 //           fail() or is destroyed makes the others' waits throw Failure; then the communicators are used up.
-//           Nobody waits for ever for a rank that failed. A rank that simply never calls is waited for.
+//           No rank waits for ever for one that failed. A rank that simply never calls is waited for.
 // Threads   A communicator belongs to one thread at a time, the one that makes the call.
 // Messages  Bytes as they lie in memory: ranks have the same byte order and dtypes.
 #pragma once

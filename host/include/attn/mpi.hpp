@@ -187,7 +187,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   // Receives are taken back, or completed when the message is on its way. Sends are left to MPI, and their copies
-  // stay for ever: nobody knows when they have been read.
+  // stay for ever: it is not known when they have been read.
   void drop() noexcept {
     bool sending = false;
     for (size_t i = 0; i < requests_.size(); ++i) {

@@ -208,7 +208,7 @@ void PluginLibrary::run_last_deinit() {
   try {
     library->table_->deinit();
   } catch (...) {
-    // The process ends; there is nobody left to tell.
+    // The process ends: no caller is left to report to.
   }
 }
 

@@ -45,8 +45,8 @@ class PluginLibrary {
   [[nodiscard]] static Checked<PluginLibrary*> open(const std::string& path,
                                                     const PluginNote& note);
 
-  // The operators it uses and nobody has, each as "name/version" with the reason where it is another one
-  // than that nobody has it. Operators of its own count as there.
+  // The operators it uses and no library has, each as "name/version" with the reason where it is another one
+  // than its absence. Operators of its own count as there.
   [[nodiscard]] std::vector<std::string> missing_operators(const FindOperator& find) const;
 
   // Fills the slots and runs init(), once a process. Call after missing_operators() is empty.

@@ -94,7 +94,7 @@ class Child {
     if (pid_ > 0) stop();
   }
 
-  // Whether it ended before the time; its status is then known, unless somebody else waited for it.
+  // Whether it ended before the time; its status is then known, unless other code waited for it.
   bool wait_until(Clock::time_point end) {
     for (;;) {
       const pid_t got = ::waitpid(pid_, &status_, WNOHANG);

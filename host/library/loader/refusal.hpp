@@ -30,7 +30,7 @@ enum class RefusalKind {
   bad_table,           // the table breaks a rule of the border
   metadata_mismatch,   // table and metadata disagree
   reserved_name,       // a name without a dot from a file that did not come with the library
-  missing_operators,   // uses operators that nobody provides
+  missing_operators,   // uses operators that no library provides
   duplicate,           // another file already provides one of its names
   init_failed,         // its own init() reported an error
   not_probed,          // the helper that tries unknown files could not be started

@@ -36,7 +36,7 @@ bool lasting(RefusalKind kind) {
   return kind >= RefusalKind::crashed && kind <= RefusalKind::metadata_mismatch;
 }
 
-// The content, or nothing unless it is a file of this user that nobody else may write.
+// The content, or nothing unless it is a file that this user alone may write.
 std::string read_own_file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) return "";

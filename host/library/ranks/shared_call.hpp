@@ -3,7 +3,7 @@
 // What the ranks of a call agree on before they run it, and what the engine gets to know of them.
 //
 // Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so all know of it, all
-// throw, and nobody waits for a message that never comes. One thread at a time, as the context it belongs to.
+// throw, and no rank waits for a message that never comes. One thread at a time, as the context it belongs to.
 #pragma once
 
 #include <attn/sdk/abi.h>

@@ -135,7 +135,7 @@ class ThreadCommunicator final : public Communicator {
     c.changed.notify_all();
   }
 
-  // Takes back what was posted, when nobody reads it any more.
+  // Takes back what was posted, when it is no longer read.
   void withdraw(std::unique_lock<threads::Mutex>& lock) noexcept {
     received_.clear();
     for (const Posted message : sent_) {

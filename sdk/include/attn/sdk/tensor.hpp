@@ -51,7 +51,7 @@ class Tensor {
   // Takes over one reference.
   Tensor(attn_tensor* t, const attn_engine* engine, attn_ctx* ctx)
       : t_(t), engine_(engine), ctx_(ctx), epoch_(t ? t->epoch : 0) {}
-  // Counts one more reference of a handle that somebody else holds.
+  // Counts one more reference of a handle that another holds.
   static Tensor share(attn_tensor* t, const attn_engine* engine, attn_ctx* ctx) {
     if (t) ++t->refs;
     return {t, engine, ctx};
