@@ -286,7 +286,7 @@ void Context::advance(int64_t positions) {
 
 void Context::assign(uint32_t index, Tensor* x) {
   if (communicator_)
-    throw InvalidArgument("assign: a call that several members share updates no statistics");
+    throw InvalidArgument("assign: a call that several ranks share updates no statistics");
   if (index >= n_weights_) throw InvalidArgument("assign: no such weight");
   const attn_view& w = weights_[index]->view;
   bool same = w.rank == x->view.rank;
@@ -305,8 +305,7 @@ void Context::assign(uint32_t index, Tensor* x) {
 }
 
 void Context::add_loss(const char* name, Tensor* x) {
-  if (communicator_)
-    throw InvalidArgument("loss: a call that several members share adds no losses");
+  if (communicator_) throw InvalidArgument("loss: a call that several ranks share adds no losses");
   if (size_of(x->view) != 1)
     throw InvalidArgument("loss: a single number is expected, got shape " + shape_text(x->view));
   ++x->refs;

@@ -76,7 +76,7 @@ class Layer {
     bool training = false, recording = false, shapes_only = false;
     uint64_t seed = 0;
     State* state = nullptr;
-    // A call that several members share: both, or neither. They outlive the call and its backward pass.
+    // A call that several ranks share: both, or neither. They outlive the call and its backward pass.
     const attn_communicator* communicator = nullptr;
     const attn_shard* part = nullptr;
   };
@@ -85,7 +85,7 @@ class Layer {
   void forward(Context& ctx, const Call& call);
   // What the floating elements of keep masks show: two bits an input, one for a negative number and one for a number
   // above 0; after the first of these nothing more is read. forward() refuses masks with the first bit alone; where
-  // several members have a part each, the caller does, with the bits of all.
+  // several ranks have a part each, the caller does, with the bits of all.
   [[nodiscard]] uint32_t mask_signs(const attn_view* const* inputs) const;
   void refuse_additive(uint32_t signs) const;
   // Makes permanent what the last call of ctx, which must have succeeded, did to its state.

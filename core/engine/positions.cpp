@@ -70,7 +70,7 @@ void Layer::refuse_mixing(const Call& call) const {
            .cure = "run the whole sequence in one call",
            .cut = true});
   if (call.part)
-    check({.subject = "a call that several members share",
+    check({.subject = "a call that several ranks share",
            .consequence = "none of them has all positions",
            .cure = "run the whole sequence in one place",
            .cut = true});

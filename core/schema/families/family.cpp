@@ -81,7 +81,7 @@ std::vector<std::int64_t> negative_axes(const std::vector<std::int64_t>& axes, i
     throw InvalidArgument(std::string(whose) + ": argument 'axis' must not be the batch axis");
   }
   if (std::adjacent_find(result.begin(), result.end()) != result.end()) {
-    throw InvalidArgument(std::string(whose) + ": the same axis is a duplicate");
+    throw InvalidArgument(std::string(whose) + ": an axis is a duplicate");
   }
   return result;
 }

@@ -146,7 +146,7 @@ struct Component {
 [[nodiscard]] std::int64_t known_extent(const attn_shape& input, std::int64_t axis,
                                         std::string_view site);
 
-// -1 .. 1 - rank, ascending and distinct; throws for axes out of range, set more than once (as 1 and -1), and for the batch.
+// -1 .. 1 - rank, ascending and distinct; throws for axes out of range, duplicates (as 1 and -1), and for the batch.
 [[nodiscard]] std::vector<std::int64_t> negative_axes(const std::vector<std::int64_t>& axes,
                                                       int rank, std::string_view whose);
 

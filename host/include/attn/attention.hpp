@@ -17,7 +17,7 @@
 //           contexts. Gradients add up until Gradients::zero().
 // ProcessGroup   Threads or processes can share one sequence, each with some of its tokens: CallOptions::communicator
 //           (attn/communicator.hpp), for types that offer it. backward() then adds the same gradients of weights on
-//           every member, those of all tokens; input gradients are those of the own tokens.
+//           every rank, those of all tokens; input gradients are those of the own tokens.
 // Errors    InvalidArgument, Failure (attn/error.hpp). A call that fails changes nothing.
 #pragma once
 
@@ -105,12 +105,12 @@ struct CallOptions {
   std::optional<uint64_t> seed{};         // of dropout; absent: the next of the context's own
   std::span<const Argument> arguments{};  // absent ones: their defaults
   State* state = nullptr;
-  // The other members that share the sequence, for this call and its backward(); used by one thread at a time. All
-  // members give the same options, and without a seed take that of member 0. The layer must be built. Only types
-  // that offer it; the type's README says what each member gives.
+  // The other ranks that share the sequence, for this call and its backward(); used by one thread at a time. All
+  // ranks give the same options, and without a seed take that of rank 0. The layer must be built. Only types
+  // that offer it; the type's README says what each rank gives.
   Communicator* communicator = nullptr;
-  // Outputs are the same bits for any number of members, and one member or none. Costs speed; the type's README
-  // says which parts members may have. Nothing to do for types that take no communicator.
+  // Outputs are the same bits for any number of ranks, and one rank or none. Costs speed; the type's README
+  // says which parts ranks may have. Nothing to do for types that take no communicator.
   bool deterministic = false;
 };
 

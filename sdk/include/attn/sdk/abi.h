@@ -209,25 +209,25 @@ typedef struct attn_output {
   const char* argument; /* the BOOL argument of the call that asks for it, or NULL */
 } attn_output;
 
-/* ---- several members: processes or threads that share the work of one call ------------------------ */
+/* ---- several ranks: processes or threads that share the work of one call ------------------------ */
 
-/* What an operator with ATTN_OP_COMMUNICATES talks to the others with. Every member makes the same calls in the
+/* What an operator with ATTN_OP_COMMUNICATES talks to the others with. Every rank makes the same calls in the
    same order. One transfer at a time: between a start and wait() its memory is the transfer's, and nothing else
-   may be started. Messages of 0 bytes are fine. An error ends the call on all members. */
+   may be started. Messages of 0 bytes are fine. An error ends the call on all ranks. */
 typedef struct attn_communicator {
   uint32_t struct_size, reserved;
-  int32_t rank, size; /* this member, 0..size-1, and how many there are */
+  int32_t rank, size; /* this rank, 0..size-1, and how many there are */
   void* host;
-  /* Begins to send to one member and to receive from another; both know both sizes. [call-thread] */
+  /* Begins to send to one rank and to receive from another; both know both sizes. [call-thread] */
   int32_t (*start_sendrecv)(const struct attn_communicator*, int32_t to, const void* send,
                             uint64_t send_bytes, int32_t from, void* receive,
                             uint64_t receive_bytes, attn_error*);
-  /* Begins to copy data of member `root` to all others. [call-thread] */
+  /* Begins to copy data of rank `root` to all others. [call-thread] */
   int32_t (*start_broadcast)(const struct attn_communicator*, int32_t root, void* data,
                              uint64_t bytes, attn_error*);
   /* Until what was started has arrived. [call-thread] */
   int32_t (*wait)(const struct attn_communicator*, attn_error*);
-  /* all = what members 0, 1, ... gave, one behind the other; bytes: of each member. [call-thread] */
+  /* all = what ranks 0, 1, ... gave, one behind the other; bytes: of each rank. [call-thread] */
   int32_t (*all_gather)(const struct attn_communicator*, const void* own, void* all,
                         const uint64_t* bytes, attn_error*);
 } attn_communicator;
@@ -235,14 +235,14 @@ typedef struct attn_communicator {
 /* Outputs must not depend on how the sequence is shared out, to the last bit. */
 enum { ATTN_SHARD_DETERMINISTIC = 1u << 0 };
 
-/* Which tokens of a sequence this member has: axis 1 of input 0 of a type with ATTN_TYPE_SEQUENCE_PARALLEL. */
+/* Which tokens of a sequence this rank has: axis 1 of input 0 of a type with ATTN_TYPE_SEQUENCE_PARALLEL. */
 typedef struct attn_shard {
   uint32_t struct_size;
   uint32_t flags; /* ATTN_PART_* */
   int32_t rank, size;
-  int64_t begin, end;    /* tokens of this member; may be none */
+  int64_t begin, end;    /* tokens of this rank; may be none */
   int64_t total;         /* tokens of all, at least 1 */
-  const int64_t* bounds; /* size + 1 numbers: member i has tokens bounds[i] .. bounds[i + 1] - 1 */
+  const int64_t* bounds; /* size + 1 numbers: rank i has tokens bounds[i] .. bounds[i + 1] - 1 */
 } attn_shard;
 
 /* ---- operators: the same struct whether the host or a plugin provides them -------------------- */
@@ -282,7 +282,7 @@ typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread
 enum {
   ATTN_OP_RANDOM = 1u << 0,      /* wants seed and stream */
   ATTN_OP_NO_GRAD = 1u << 1,     /* a constant for differentiation */
-  ATTN_OP_COMMUNICATES = 1u << 2 /* wants the communicator; its vjp runs on all members, too */
+  ATTN_OP_COMMUNICATES = 1u << 2 /* wants the communicator; its vjp runs on all ranks, too */
 };
 
 typedef struct attn_op {

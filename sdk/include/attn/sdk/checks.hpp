@@ -37,7 +37,7 @@ inline void check_not_empty(const Tensor& x, const char* what = "Input") {
   if (x.size() == 0) fail("{} must not be empty, got shape {}", what, x.shape());
 }
 
-// (batch, seq, dim) with something in it. A part of a sequence that several members share may have no tokens.
+// (batch, seq, dim) with something in it. A part of a sequence that several ranks share may have no tokens.
 inline void check_sequence(const Tensor& x, int64_t dim, const char* what = "Input",
                            bool is_part = false) {
   if (x.rank() != 3) fail("{} must be 3D (batch, seq, dim), got shape {}", what, x.shape());

@@ -312,7 +312,7 @@ class Call {
   // A state is attached; its length before this call.
   [[nodiscard]] bool stateful() const { return (c_->flags & ATTN_CALL_STATEFUL) != 0; }
   [[nodiscard]] int64_t position() const { return c_->position; }
-  // Which tokens are here when several members share a sequence; nullptr: all.
+  // Which tokens are here when several ranks share a sequence; nullptr: all.
   [[nodiscard]] const attn_shard* part() const {
     return ATTN_HAS(c_, attn_call, part) ? c_->part : nullptr;
   }

@@ -141,7 +141,7 @@ T* data(const attn_view& v) {
   return static_cast<T*>(v.data);
 }
 
-// ---- the other members, for operators with ATTN_OP_COMMUNICATES ----------------------------------
+// ---- the other ranks, for operators with ATTN_OP_COMMUNICATES ----------------------------------
 
 // The table with its errors thrown; abi.h has the rules.
 class ProcessGroup {
@@ -182,7 +182,7 @@ class OpCall {
   [[nodiscard]] uint64_t seed() const { return c_->seed; }
   [[nodiscard]] uint64_t stream() const { return c_->stream; }
   [[nodiscard]] const attn_op_call& raw() const { return *c_; }
-  // nullptr: this call has no other members.
+  // nullptr: this call has no other ranks.
   [[nodiscard]] const attn_communicator* communicator() const {
     return ATTN_HAS(c_, attn_op_call, communicator) ? c_->communicator : nullptr;
   }

@@ -210,7 +210,7 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
   return {std::move(out[0]), std::move(out[1])};
 }
 
-// softmax(scale q k^T, masked) v of a sequence that several members share: q, k and v (B, H, own tokens, D) in, output
+// softmax(scale q k^T, masked) v of a sequence that several ranks share: q, k and v (B, H, own tokens, D) in, output
 // for the own tokens. Of the options scale, dropout and tile count; an ordered part is cut into tiles of `tile`
 // queries and keys, at whose multiples all parts must begin. keep: (B, own tokens), or the own rows of all keys:
 // (B, own, total), (B, H, own, total); a row that keeps nothing of all keys ignores its mask.
