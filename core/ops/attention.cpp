@@ -170,7 +170,7 @@ struct attention {
       pairs += static_cast<double>(r.end - r.begin);
     }
     const auto n = static_cast<double>(e.b * e.h);
-    const double element = element_size(c);
+    const double element = c.element_size();
     return {
         sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
         element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};

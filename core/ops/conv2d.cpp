@@ -117,7 +117,7 @@ struct conv2d {
     const auto y = static_cast<double>(size_of(*c.out(0)));
     const attn_view& k = *c.in(1);
     return {sizeof(attn_cost), 0, 2 * y * static_cast<double>(k.shape[0] * k.shape[1] * k.shape[2]),
-            (y + static_cast<double>(size_of(*c.in(0)) + size_of(k))) * element_size(c)};
+            (y + static_cast<double>(size_of(*c.in(0)) + size_of(k))) * c.element_size()};
   }
 
  private:

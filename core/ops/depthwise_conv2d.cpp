@@ -142,7 +142,7 @@ struct depthwise_conv2d {
     const Geometry g = geometry(c);
     const auto n = static_cast<double>(g.batch * g.h.out * g.w.out * g.channels);
     return {sizeof(attn_cost), 0, 2 * n * static_cast<double>(g.h.kernel * g.w.kernel),
-            (n + static_cast<double>(size_of(*c.in(0)))) * element_size(c)};
+            (n + static_cast<double>(size_of(*c.in(0)))) * c.element_size()};
   }
 
  private:

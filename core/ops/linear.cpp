@@ -121,7 +121,7 @@ struct linear {
         static_cast<double>(size_of(*c.in(0)) / std::max<int64_t>(1, c.in(1)->shape[0]));
     const double k = static_cast<double>(c.in(1)->shape[0]),
                  n = static_cast<double>(c.in(1)->shape[1]);
-    const double element = element_size(c);
+    const double element = c.element_size();
     return {sizeof(attn_cost), 0, 2 * rows * k * n, element * (rows * (k + n) + k * n)};
   }
 

@@ -195,7 +195,7 @@ struct matmul {
   }
   static attn_cost cost(OpCall c) {
     const Stack a(*c.in(0), c.flag(0));
-    const double element = element_size(c);
+    const double element = c.element_size();
     const auto out = static_cast<double>(size_of(*c.out(0)));
     return {sizeof(attn_cost), 0, 2 * out * static_cast<double>(a.columns()),
             element * (out + static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1))))};

@@ -32,7 +32,7 @@ Shared shared(const OpCall& c) {
           q.shape[1], k.shape[1], q.shape[3],          v.shape[3]};
 }
 
-// What forward and gradient ask of the kernels alike: the own queries against one part.
+// Arguments of the kernels that forward and gradient share: the own queries against one part.
 template <class T>
 kernels::AttentionArgs<T> arguments(const OpCall& c, const Shared& s) {
   kernels::AttentionArgs<T> a;
@@ -199,7 +199,7 @@ struct sharded_attention {
   static attn_cost cost(OpCall c) {
     const Shared s = shared(c);
     const auto rows = static_cast<double>(s.b * s.h * s.own());
-    const double element = element_size(c);
+    const double element = c.element_size();
     const auto depth = static_cast<double>(s.d + s.dv);
     return {sizeof(attn_cost), 0, 2 * rows * static_cast<double>(s.total()) * depth,
             element * (rows * depth + static_cast<double>(s.b * s.g * s.total()) * depth)};
