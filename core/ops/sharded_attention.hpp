@@ -143,7 +143,7 @@ inline KeepBytes gather_keys(const OpCall& c, const ProcessGroup& ranks, const S
 }
 
 // The rows of the own queries over all keys. A row that keeps nothing keeps everything: decided here once, because
-// no part alone can know it.
+// no part alone determines it.
 inline kernels::Scores4<const uint8_t> own_rows(const OpCall& c, const ProcessGroup& ranks,
                                                 const Shared& s, const attn_view* mask) {
   if (mask == nullptr) return {};

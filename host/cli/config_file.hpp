@@ -20,7 +20,7 @@ class ConfigFile {
   // `type` and `name` taken out.
   [[nodiscard]] Json parameters() const;
   void validate() const;
-  // Validated before, so that an error is told once, with its place.
+  // Validated before, so that an error is reported once, with its place.
   [[nodiscard]] std::unique_ptr<Attention> create() const;
 
  private:

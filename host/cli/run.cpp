@@ -48,7 +48,7 @@ Statistics statistics(const ConstView& view) {
   return s;
 }
 
-// The sign of a NaN tells nothing.
+// The sign of a NaN has no meaning.
 double plain(double x) { return std::isnan(x) ? std::fabs(x) : x; }
 
 void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
