@@ -24,11 +24,7 @@ struct linear {
     if (w.rank != 2) fail("W has shape {}; expected (in, out)", shape_text(w));
     if (x.shape[x.rank - 1] != w.shape[0])
       fail("last extent {} of x does not match the {} rows of W", x.shape[x.rank - 1], w.shape[0]);
-    if (const attn_view* b = c.in(2)) {
-      check_number(c, 2, "b");
-      if (b->rank != 1 || b->shape[0] != w.shape[1])
-        fail("b has shape {}; expected ({})", shape_text(*b), w.shape[1]);
-    }
+    check_bias(c, w.shape[1]);
     int64_t out[ATTN_MAX_RANK];
     for (int i = 0; i < x.rank; ++i) out[i] = x.shape[i];
     out[x.rank - 1] = w.shape[1];
