@@ -58,7 +58,7 @@ struct MultiHeadCrossAttention : Layer<Params> {
         .doc(
             "the sequence of the keys; without it the query sequence attends to itself. With a "
             "state: given once, then kept");
-    blocks::attention_mask(s, "keys that may be used (> 0), of the sequence of the keys");
+    blocks::attention_mask(s, "keys that may be used (> 0)");
     s.output("output", "batch, query, dim");
   }
 

@@ -2,8 +2,8 @@
 //
 // What the ranks of a call agree on before they run it, and what the engine is given of it.
 //
-// Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so the fault reaches all,
-// all throw, and no rank waits for a message that never comes. One thread at a time, as the context it belongs to.
+// Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so the fault reaches
+// all, all throw, and no rank waits for a message that never comes. One thread at a time, as the context it belongs to.
 #pragma once
 
 #include <attn/sdk/abi.h>
