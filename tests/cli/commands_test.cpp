@@ -192,6 +192,13 @@ TEST_CASE("cli: run writes what it computed") {
   CHECK(read_file(folder / "again.npy") == read_file(y));
   run({"--output", folder / "other.npy", "--seed", "1"});
   CHECK(read_file(folder / "other.npy") != read_file(y));
+  // What a type draws when the layer is made follows from the seed as well.
+  const std::string performer =
+      folder.write("performer.json", R"({"type": "performer", "dim": 8, "num_heads": 2})");
+  for (const char* out : {"first.npy", "second.npy"})
+    check_done(attn_run({"run", performer, "-q", "--input", "inputs=" + x, "--seed", "5",
+                         "--output", folder / out}));
+  CHECK(read_file(folder / "first.npy") == read_file(folder / "second.npy"));
   // One of several tensors of a file.
   const Array tensor = Folder::numbers({2, 5, 8});
   save_safetensors(folder / "in.safetensors", {{"a:b", tensor.view()}, {"c", a.view()}});
