@@ -68,6 +68,8 @@ def test_repr_and_help(each):
     assert places == sorted(places)
     for name in inspect.signature(type(layer)).parameters:
         assert name in doc
+    (line,) = [s for s in doc.splitlines() if s.strip().startswith("layer = ")]
+    assert type(eval(line.partition(" = ")[2])) is type(layer)
 
 
 def test_signatures_are_real(each):
