@@ -19,7 +19,11 @@ enum Attribute {
   kBlock,
   kEmptyRows,
   kDropout,
-  kTile
+  kTile,
+  kMapHead,
+  kMapHeads,
+  kMapQuery,
+  kMapQueries
 };
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths };
 
@@ -98,7 +102,9 @@ struct attention {
   static constexpr auto attributes = probability_attributes(
       real_attribute("scale", 1.0), bool_attribute("causal", false), int_attribute("offset", 0),
       int_attribute("span", 0), int_attribute("block", 0), int_attribute("fully_masked_rows", 0),
-      real_attribute("dropout", 0.0), int_attribute("tile", 0));
+      real_attribute("dropout", 0.0), int_attribute("tile", 0), int_attribute("map_head", 0),
+      int_attribute("map_heads", 0), int_attribute("map_query", 0),
+      int_attribute("map_queries", 0));
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -128,7 +134,8 @@ struct attention {
         fail("lengths must be ({}) int32 or int64, got shape {}", e.b, shape_text(*n));
     check_attributes(c);
     c.out_shape(0, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
-    c.out_shape(1, q.dtype, {e.b, e.h, e.q, e.k});
+    const MapPart part = map_part(c);
+    c.out_shape(1, q.dtype, {e.b, part.heads, part.queries, e.k});
     c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(probability_options(c).kind)});
   }
 
@@ -136,6 +143,9 @@ struct attention {
   static void forward(OpCall c) {
     kernels::AttentionArgs<T> a = arguments<T>(c);
     a.o = c.out(0) ? view4<T>(*c.out(0)) : unwanted<T>(c);
+    const MapPart part = map_part(c);
+    const bool whole = part.heads == a.heads && part.queries == a.queries;
+    if (c.out(1) && !whole) return with_part_of_map(c, a, part);
     if (c.out(1)) a.map = scores4<T>(*c.out(1));
     kernels::attention(a, parallel(c));
   }
@@ -177,6 +187,58 @@ struct attention {
   }
 
  private:
+  // Heads and queries that the map is wanted of; 0 of them are all from the first one on.
+  struct MapPart {
+    int64_t head, heads, query, queries;
+  };
+  static MapPart map_part(const OpCall& c) {
+    const Extents e = extents(c);
+    const auto first = [](int64_t at, int64_t all) { return std::clamp<int64_t>(at, 0, all); };
+    const auto count = [](int64_t n, int64_t rest) { return n > 0 ? std::min(n, rest) : rest; };
+    const int64_t h = first(c.integer(kMapHead), e.h), q = first(c.integer(kMapQuery), e.q);
+    return {h, count(c.integer(kMapHeads), e.h - h), q, count(c.integer(kMapQueries), e.q - q)};
+  }
+  // Forward with that part of the map. Numbers of dropout go by the place in the whole, so with it the whole exists.
+  template <class T>
+  static void with_part_of_map(const OpCall& c, kernels::AttentionArgs<T>& a, const MapPart& part) {
+    if (a.dropout == 0) {
+      kernels::attention(a, parallel(c));
+      return part_of_map(c, a, part);
+    }
+    attn_view map = *c.out(1);
+    map.shape[1] = a.heads, map.shape[2] = a.queries;
+    set_dense_strides(map);
+    map.data = parallel(c).scratch_array<T>(static_cast<size_t>(size_of(map)) + 1);
+    a.map = scores4<T>(map);
+    kernels::attention(a, parallel(c));
+    map.data = a.map.at(0, part.head, part.query);
+    map.shape[1] = part.heads, map.shape[2] = part.queries;
+    copy_strided(map, *c.out(1));
+  }
+  // The rows of the part alone, a key head at a time; a: the whole call.
+  template <class T>
+  static void part_of_map(const OpCall& c, const kernels::AttentionArgs<T>& a,
+                          const MapPart& part) {
+    if (part.heads == 0 || part.queries == 0) return;
+    const int64_t group = a.heads / a.kv_heads, end = part.head + part.heads;
+    const auto rows = static_cast<size_t>(a.batch * group * part.queries);
+    T* const unused = parallel(c).scratch_array<T>(rows * static_cast<size_t>(a.value_dim) + 1);
+    for (int64_t g = part.head / group; g * group < end; ++g) {
+      const int64_t h = std::max(part.head, g * group), n = std::min(end, (g + 1) * group) - h;
+      kernels::AttentionArgs<T> s = a;
+      s.heads = n, s.kv_heads = 1, s.queries = part.queries;
+      s.q.data = a.q.at(0, h, part.query);
+      s.k.data = a.k.at(0, g, 0), s.v.data = a.v.at(0, g, 0);
+      s.o = {unused, n * part.queries * a.value_dim, part.queries * a.value_dim, a.value_dim};
+      s.offset = a.offset + part.query;
+      if (a.mask.data) s.mask.data = a.mask.at(0, h, part.query);
+      if (a.bias.data) s.bias.data = a.bias.at(0, h, part.query);
+      s.map = scores4<T>(*c.out(1));
+      s.map.data = s.map.at(0, h - part.head, 0);
+      s.saved = nullptr;
+      kernels::attention(s, parallel(c));
+    }
+  }
   // Memory for a result that the call does not want.
   template <class T>
   static kernels::View4<T> unwanted(const OpCall& c) {
