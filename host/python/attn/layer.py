@@ -162,10 +162,16 @@ class Layer(_attn.LayerBase):
         return maps
 
     def attention_map(
-        self, *inputs: Any, label: str | None = None, **options: Any
+        self,
+        *inputs: Any,
+        heads: Any = None,
+        queries: Any = None,
+        keys: Any = None,
+        label: str | None = None,
+        **options: Any,
     ) -> npt.NDArray[Any]:
         """The attention map of a call, as attention_maps; label: which one, where there are several."""
-        maps = self.attention_maps(*inputs, **options)
+        maps = self.attention_maps(*inputs, heads=heads, queries=queries, keys=keys, **options)
         if label is None and len(maps) == 1:
             label = next(iter(maps))
         if label not in maps:
