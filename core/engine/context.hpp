@@ -57,10 +57,16 @@ struct Loss {
   double value = 0;
 };
 
+// Heads and queries whose maps are wanted, from the first on; 0 of them: all that follow.
+struct MapPart {
+  int64_t head = 0, heads = 0, query = 0, queries = 0;
+};
+
 // An attention map that an operator gave.
 struct CapturedMap {
   std::string label;  // the plugin's label, or the operator's name
   Array map;
+  bool part = false;  // that of Context::map_part alone
 };
 
 class Context final : public attn_ctx {
@@ -146,6 +152,7 @@ class Context final : public attn_ctx {
 
   bool keep_profile = false;  // fill profile()
   bool keep_maps = false;     // operators write their maps
+  MapPart map_part{};  // of which they compute this, where the plugin does not use them itself
   [[nodiscard]] const std::vector<OpRecord>& profile() const { return profile_; }
   [[nodiscard]] const std::vector<CapturedMap>& maps() const { return maps_; }
   // Bytes of the arenas at their largest.

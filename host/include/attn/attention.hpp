@@ -126,7 +126,12 @@ struct Penalty {
 };
 struct AttentionMap {
   std::string label;
-  Array weights;
+  Array weights;      // (batch, heads, queries, keys)
+  bool part = false;  // that of keep_maps(part) alone
+};
+// Heads and queries whose maps are wanted, from the first on; 0 of them: all that follow.
+struct MapPart {
+  int64_t head = 0, heads = 0, query = 0, queries = 0;
 };
 
 // Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was
@@ -146,6 +151,8 @@ class Context {
   // What to keep in the next calls, and what was kept in the last.
   void keep_profile(bool on);
   void keep_maps(bool on);
+  // That part of the maps alone; whole ones where the type uses them itself, as AttentionMap tells.
+  void keep_maps(const MapPart& part);
   [[nodiscard]] std::vector<OperatorTime> profile() const;
   [[nodiscard]] std::vector<AttentionMap> take_maps();
   [[nodiscard]] uint64_t seed() const;  // of the last call
@@ -219,6 +226,8 @@ class Attention {
                      const BuildOptions& options = {}) = 0;
   [[nodiscard]] virtual bool built() const = 0;
   [[nodiscard]] virtual attn_dtype dtype() const = 0;
+  // Shapes that the layer was built for, in the order of the type's inputs.
+  [[nodiscard]] virtual std::vector<std::optional<Shape>> built_for() const = 0;
 
   // ---- calls ----------------------------------------------------------------------------------
   // The first output of a call.
@@ -256,6 +265,9 @@ class Attention {
   [[nodiscard]] virtual ConstView weight(std::string_view name) const = 0;
   // Converts from any floating kind; the shape must match (a scalar may be (1)).
   virtual void set_weight(std::string_view name, const ConstView& value) = 0;
+  // The weight's own memory, dense, in its kind, at one place while the layer lives. For writing: what calls keep that
+  // was made from the weight is made anew after each call of this function, so it is called again after a change.
+  [[nodiscard]] virtual View weight_memory(std::string_view name) = 0;
   // Draws the fixed weights that a type makes from its seed parameter (random features) again, from another seed;
   // config() shows it from then on, trained weights stay. Throws when the type has no such parameter.
   virtual void redraw(uint64_t seed) = 0;

@@ -49,6 +49,9 @@ class DirectLayer : public Attention {
   }
   [[nodiscard]] bool built() const override { return layer_->built(); }
   [[nodiscard]] attn_dtype dtype() const override { return layer_->dtype(); }
+  [[nodiscard]] std::vector<std::optional<Shape>> built_for() const override {
+    return layer_->built_for();
+  }
 
   using Attention::forward;
   [[nodiscard]] std::vector<NamedOutput> forward_all(std::span<const Input> inputs,
@@ -81,6 +84,7 @@ class DirectLayer : public Attention {
   [[nodiscard]] std::vector<WeightInfo> weights() const override { return layer_->weights(); }
   [[nodiscard]] ConstView weight(std::string_view w) const override { return layer_->weight(w); }
   void set_weight(std::string_view w, const ConstView& v) override { layer_->set_weight(w, v); }
+  [[nodiscard]] View weight_memory(std::string_view w) override { return layer_->weight_memory(w); }
   void redraw(uint64_t seed) override { layer_->redraw(seed); }
 
   void save(const std::string& path) const override { layer_->save(path); }

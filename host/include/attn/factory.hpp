@@ -49,7 +49,8 @@ struct TypeEntry {
 [[nodiscard]] TypeEntry find_attention_type(std::string_view type);
 
 // A layer as save() wrote it: type, config, input widths, weights.
-[[nodiscard]] std::unique_ptr<Attention> load_attention(const std::string& path);
+[[nodiscard]] std::unique_ptr<Attention> load_attention(const std::string& path,
+                                                        const BuildOptions& options = {});
 
 // Seed of the initial weights of layers built without one; before the first call entropy decides.
 void set_seed(uint64_t seed);

@@ -6,6 +6,7 @@
 #include <attn/version.hpp>
 
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -96,6 +97,7 @@ void PluginLayer::save(const std::string& path) const {
   attn::weights::save_safetensors(path, tensors,
                                   {{"format", kFormat},
                                    {"type", type().id},
+                                   {"dtype", std::string(dtype_name(layer_.dtype()))},
                                    {"config", config_.dump()},
                                    {"inputs", shapes_json(layer_.build_shapes()).dump()},
                                    {"attn_version", version()},
@@ -127,7 +129,8 @@ void PluginLayer::load(const std::string& path) {
   for (engine::Weight& w : layer_.weights()) {
     const auto it = fresh.find(w.name);
     if (it == fresh.end()) continue;
-    w.value = std::move(it->second);
+    std::memcpy(w.value.raw(), it->second.raw(),
+                w.value.bytes());  // its memory may be shown elsewhere
     w.version.fetch_add(1);
   }
 }
@@ -157,7 +160,7 @@ void PluginLayer::compare_tables(const attn::weights::SafetensorsFile& file,
 
 namespace attn {
 
-std::unique_ptr<Attention> load_attention(const std::string& path) {
+std::unique_ptr<Attention> load_attention(const std::string& path, const BuildOptions& options) {
   const attn::weights::SafetensorsFile file(path);
   const std::map<std::string, std::string>& metadata = file.metadata();
   const auto refuse = [&](const std::string& text, const std::string& expected,
@@ -197,7 +200,7 @@ std::unique_ptr<Attention> load_attention(const std::string& path) {
   if (!sound) refuse("metadata 'inputs' is " + inputs.brief(), "a list of shapes, -1 for unknown");
   auto layer = create_attention_layer(need("type"), config, name);
   // A file cannot make the layer larger than itself: what it lacks is found before weights get memory.
-  static_cast<host::PluginLayer&>(*layer).build(shapes, {}, [&](const engine::Weight& w) {
+  static_cast<host::PluginLayer&>(*layer).build(shapes, options, [&](const engine::Weight& w) {
     static_cast<void>(host::entry_for(w, layer->type(), file, path));
   });
   layer->load(path);

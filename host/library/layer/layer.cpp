@@ -132,6 +132,21 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
   w.version.fetch_add(1);
 }
 
+View PluginLayer::weight_memory(std::string_view name) {
+  engine::Weight& w = find(name);
+  w.version.fetch_add(1);
+  return w.value.view();
+}
+
+std::vector<std::optional<Shape>> PluginLayer::built_for() const {
+  require_built();
+  std::vector<std::optional<Shape>> shapes;
+  for (const attn_shape& s : layer_.build_shapes())
+    shapes.push_back(s.present ? std::optional(Shape(s.dim, static_cast<size_t>(s.rank)))
+                               : std::nullopt);
+  return shapes;
+}
+
 std::vector<Penalty> PluginLayer::losses(const Context& ctx) const {
   require_built();
   std::vector<Penalty> out;

@@ -44,6 +44,7 @@ class PluginLayer final : public Attention {
              const engine::Layer::Accept& accept);
   [[nodiscard]] bool built() const override { return built_.load(); }
   [[nodiscard]] attn_dtype dtype() const override { return layer_.dtype(); }
+  [[nodiscard]] std::vector<std::optional<Shape>> built_for() const override;
 
   using Attention::forward;
   [[nodiscard]] std::vector<NamedOutput> forward_all(std::span<const Input> inputs,
@@ -64,6 +65,7 @@ class PluginLayer final : public Attention {
   [[nodiscard]] std::vector<WeightInfo> weights() const override;
   [[nodiscard]] ConstView weight(std::string_view name) const override;
   void set_weight(std::string_view name, const ConstView& value) override;
+  [[nodiscard]] View weight_memory(std::string_view name) override;
   void redraw(uint64_t seed) override;
 
   void save(const std::string& path) const override;

@@ -22,12 +22,8 @@ void PluginLayer::redraw(uint64_t seed) {
   Json config = config_;
   config.erase("name");
   config.set((*parameter)->name, Json(seed));
-  std::vector<std::optional<Shape>> shapes;
-  for (const attn_shape& s : layer_.build_shapes())
-    shapes.push_back(s.present ? std::optional(Shape(s.dim, static_cast<size_t>(s.rank)))
-                               : std::nullopt);
   const std::unique_ptr<Attention> other = construct(t.id, config, Json());
-  other->build(shapes, {.dtype = dtype(), .seed = 0});
+  other->build(built_for(), {.dtype = dtype(), .seed = 0});
   for (const engine::Weight& w : layer_.weights())
     if (w.has_initial_value && !(w.flags & ATTN_WEIGHT_TRAINABLE))
       set_weight(w.name, other->weight(w.name));

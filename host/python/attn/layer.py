@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer: what all types have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _attn
+from ._errors import InvalidArgument
+
+State = _attn.State
+Tape = _attn.Tape
+
+# An extent is None (or -1) where it is not known.
+Shape = Sequence["int | None"]
+
+
+class WeightInfo(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    statistic: bool  # changed by training calls without a gradient
+
+
+class Gradients(NamedTuple):
+    inputs: dict[str, Any]
+    weights: dict[str, Any]
+
+
+class Weights(Mapping[str, npt.NDArray[Any]]):
+    """Weights of a layer by path, as numpy arrays over the layer's own memory.
+
+    ``layer.weights["query/kernel"][...] = a`` changes the layer; so does
+    ``layer.weights["query/kernel"] = a``, which takes arrays of any package and floating dtype.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+
+    def info(self) -> list[WeightInfo]:
+        """Name, shape, dtype of each weight, and whether it is trained."""
+        return [WeightInfo(*row) for row in self._layer._weight_infos()]
+
+    def __getitem__(self, path: str) -> npt.NDArray[Any]:
+        return self._layer._weight(self._known(path))
+
+    def __setitem__(self, path: str, value: Any) -> None:
+        if isinstance(value, (list, tuple, float, int)):
+            value = np.asarray(value, dtype=self[path].dtype)
+        self._layer._set_weight(self._known(path), value)
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Sets several weights; all names and shapes are checked before the first one changes."""
+        known = {w.name: w for w in self.info()}
+        for path, value in values.items():
+            shape = tuple(np.shape(value)) if not hasattr(value, "shape") else tuple(value.shape)
+            if shape != known[self._known(path)].shape:
+                raise InvalidArgument(
+                    f"{self._layer.name}: weight '{path}' has shape {known[path].shape}, got {shape}"
+                )
+        for path, value in values.items():
+            self[path] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([w.name for w in self.info()])
+
+    def __len__(self) -> int:
+        return len(self.info())
+
+    def __repr__(self) -> str:
+        rows = [f"  {w.name}: {w.dtype} {w.shape}" for w in self.info()]
+        return "\n".join([f"<weights of {self._layer.name}", *rows]) + ">"
+
+    def _known(self, path: str) -> str:
+        names = [w.name for w in self.info()]
+        if path not in names:
+            raise KeyError(f"{self._layer.name} has no weight {path!r}; it has {names}")
+        return path
+
+
+class OperatorTime(NamedTuple):
+    name: str
+    label: str
+    shape: tuple[int, ...]  # of its first output
+    seconds: float
+    flops: float
+    bytes: float
+
+
+class Layer(_attn.LayerBase):
+    """An attention layer. ``layer(x)`` calls it; the first call builds it for the widths of its inputs.
+
+    Layers come from ``attn.create_attention_layer(type, ...)``, from the class of a type such as
+    ``attn.MultiHeadAttention(dim=64)``, or from ``attn.load(file)``.
+    """
+
+    attention_type: ClassVar[str] = ""
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, *args: Any, name: str | None = None, **parameters: Any) -> None:
+        if not self.attention_type:
+            raise TypeError("attn.Layer is no type; use attn.create_attention_layer(type, ...)")
+        if len(args) > len(self.parameters):
+            raise TypeError(
+                f"{type(self).__name__} takes {len(self.parameters)} parameters, got {len(args)}"
+            )
+        given = dict(zip(self.parameters, args))
+        for twice in given.keys() & parameters.keys():
+            raise TypeError(f"{type(self).__name__} got parameter '{twice}' twice")
+        core = _attn.create(self.attention_type, {**given, **parameters}, name, False)
+        super().__init__(core)
+
+    # ---- calls ----------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Any, record: bool = False, **options: Any) -> Any:
+        """As calling the layer; with record=True ``(outputs, tape)`` for one ``backward``."""
+        return self._record(*inputs, **options) if record else self(*inputs, **options)
+
+    def backward(
+        self, tape: Tape, *gradients: Any, penalties: bool = False, **by_output: Any
+    ) -> Gradients:
+        """Gradients of sum(output * gradient): of the inputs by name, of the weights by path.
+
+        penalties: also the gradient of the regularizers.
+        """
+        return Gradients(*self._backward(tape, *gradients, penalties=penalties, **by_output))
+
+    def output_shapes(self, *inputs: Any, **options: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs, without computing them; inputs are arrays or shapes."""
+        return self._output_shapes(*map(_stand_in, inputs), **options)
+
+    def attention_maps(
+        self,
+        *inputs: Any,
+        heads: Any = None,
+        queries: Any = None,
+        keys: Any = None,
+        **options: Any,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Every attention map of a call, (batch, heads, queries, keys), by the label that the type gives it.
+
+        heads, queries, keys: an index, a slice or a list of indices. Maps of the heads and queries between the
+        first and the last of them are computed, and no other.
+        """
+        part = (*_span(heads), *_span(queries))
+        maps: dict[str, npt.NDArray[Any]] = {}
+        for label, array, is_part in self._maps(part, *inputs, **options):
+            begins = (part[0], part[2]) if is_part else (0, 0)
+            array = _select(array, -3, heads, begins[0])
+            array = _select(array, -2, queries, begins[1])
+            name, n = label, 1
+            while name in maps:
+                n, name = n + 1, f"{label}_{n + 1}"
+            maps[name] = _select(array, -1, keys, 0)
+        return maps
+
+    def attention_map(
+        self,
+        *inputs: Any,
+        heads: Any = None,
+        queries: Any = None,
+        keys: Any = None,
+        label: str | None = None,
+        **options: Any,
+    ) -> npt.NDArray[Any]:
+        """The attention map of a call, as attention_maps; label: which one, where there are several."""
+        maps = self.attention_maps(*inputs, heads=heads, queries=queries, keys=keys, **options)
+        if label is None and len(maps) == 1:
+            label = next(iter(maps))
+        if label not in maps:
+            raise InvalidArgument(
+                f"{self.name}: expected label to be one of {list(maps)}, got {label!r}"
+                if maps
+                else f"{self.name}: type '{self.type}' has no attention map"
+            )
+        return maps[label]
+
+    def profile(self, *inputs: Any, **options: Any) -> list[OperatorTime]:
+        """Runs a call and tells where its time went: one entry for each operator."""
+        return [OperatorTime(*row) for row in self._profile(*inputs, **options)]
+
+    # ---- building, weights, files ---------------------------------------------------------------
+
+    def build(
+        self,
+        *shapes: Shape | None,
+        dtype: npt.DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        """Makes the weights for inputs of these shapes, in the order of the type's inputs."""
+        kind = np.dtype(dtype)
+        if kind not in (np.float32, np.float64):
+            raise TypeError(f"{self.name}: a layer computes in float32 or float64, not {kind}")
+        plain = [None if s is None else [-1 if n is None else int(n) for n in s] for s in shapes]
+        self._build(plain, kind == np.float64, seed)
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of a built layer, by path."""
+        return Weights(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes config, weights and input widths to a safetensors file, for ``attn.load``."""
+        self._save(os.fspath(path))
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Weights of a built layer from a file: every one must be there, and nothing else."""
+        self._load(os.fspath(path))
+
+    # ---- configuration --------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Every parameter with its value, and the name."""
+        return self._config()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """A new layer from what get_config() gave."""
+        if cls.attention_type:
+            return cls(**config)
+        from .factory import create_attention_from_config
+
+        return create_attention_from_config(config)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        built = None
+        if self.built:
+            built = (self.built_for, self.dtype, {k: np.array(v) for k, v in self.weights.items()})
+        from .layers import types
+
+        # The types' own classes are made anew where the copy is read; those of users are named.
+        cls = None if type(self) is types[self.type] else type(self)
+        return (_restore, (self.type, self.get_config(), built, cls), self.__dict__ or None)
+
+    def __repr__(self) -> str:
+        from .layers import types
+
+        config = self.get_config()
+        name = config.pop("name")
+        defaults = types.schema(self.type)["defaults"]
+        short = {k: _short(v) for k, v in config.items()}
+        shown = [f"{k}={v!r}" for k, v in short.items() if k not in defaults or v != defaults[k]]
+        text = ", ".join([*shown, f"name={name!r}"])
+        weights = "not built"
+        if self.built:
+            count = sum(int(np.prod(w.shape)) for w in self.weights.info())
+            weights = f"{self.dtype}, {len(self.weights)} weights, {count} numbers"
+        return f"<{type(self).__name__}({text}): {weights}>"
+
+
+def _short(value: Any) -> Any:
+    """An initializer or regularizer without options by its name in snake case."""
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value
+    if any(option is not None for option in value.get("config", {}).values()):
+        return {"class_name": value["class_name"], "config": value["config"]}
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value["class_name"]).lower()
+
+
+def _stand_in(given: Any) -> Any:
+    """A shape as an array of that shape that takes no memory."""
+    if isinstance(given, tuple) and all(isinstance(n, int) for n in given):
+        return np.broadcast_to(np.float32(0), given)
+    return given
+
+
+def _span(index: Any) -> tuple[int, int]:
+    """(first, count) of what an index covers; (0, 0), which is all, where that needs the extent."""
+    if index is None:
+        return 0, 0
+    if isinstance(index, slice):
+        first, end = index.start or 0, index.stop
+        if first < 0 or (index.step or 1) < 1:
+            return 0, 0
+        return first, max(1, end - first) if end is not None and end > first else 0
+    places = _places(index)
+    if places.size == 0 or places.min() < 0:
+        return 0, 0
+    return int(places.min()), int(places.max() - places.min()) + 1
+
+
+def _select(array: npt.NDArray[Any], axis: int, index: Any, begin: int) -> npt.NDArray[Any]:
+    """What an index chooses along an axis that begins with place `begin`."""
+    if index is None:
+        return array
+    if isinstance(index, slice):
+        if begin:
+            stop = index.stop
+            stop = stop if stop is None or stop < 0 else max(0, stop - begin)
+            index = slice(0, stop, index.step)
+        places: list[Any] = [slice(None)] * array.ndim
+        places[axis] = index
+        return array[tuple(places)]
+    return np.take(array, _places(index) - begin, axis=axis)
+
+
+def _places(index: Any) -> npt.NDArray[Any]:
+    """An index, a list of them or of booleans as indices."""
+    places = np.atleast_1d(np.asarray(index))
+    if places.dtype.kind not in "iub" or places.ndim != 1:
+        raise TypeError(f"expected an index, a slice or a list of indices, got {index!r}")
+    return np.flatnonzero(places) if places.dtype.kind == "b" else places.astype(np.int64)
+
+
+def from_core(core: Any, attention_type: str, cls: type[Layer] | None = None) -> Layer:
+    """The object of the type's class around a layer that the library has made."""
+    from .layers import types
+
+    cls = cls or types[attention_type]
+    layer: Layer = cls.__new__(cls)
+    _attn.LayerBase.__init__(layer, core)
+    return layer
+
+
+def _restore(
+    attention_type: str, config: dict[str, Any], built: Any, cls: type[Layer] | None
+) -> Layer:
+    name = config.pop("name")
+    layer = from_core(_attn.create(attention_type, config, name, False), attention_type, cls)
+    if built is not None:
+        shapes, dtype, weights = built
+        layer.build(*shapes, dtype=dtype, seed=0)
+        layer.weights.update(weights)
+    return layer

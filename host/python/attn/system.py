@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plugin files, and what decides how calls run here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import _attn
+
+
+def load_plugins(path: str | os.PathLike[str]) -> list[str]:
+    """Loads a plugin file, or every one of a directory; the names of the types that it added.
+
+    Raises:
+        InvalidArgument: the reason why a file is refused. Files before it stay loaded.
+    """
+    before = set(_attn.types())
+    place = os.fspath(path)
+    files = [place]
+    if os.path.isdir(place):
+        files = sorted(
+            os.path.join(place, name)
+            for name in os.listdir(place)
+            if name.endswith(".so") and not name.startswith(".")
+        )
+    for file in files:
+        _attn.load_plugin(file)
+    return [name for name in _attn.types() if name not in before]
+
+
+class Doctor(dict[str, Any]):
+    """Facts by name; printed, they read as text."""
+
+    def __str__(self) -> str:
+        plugins = self["plugins"]
+        lines = [
+            f"attn {self['version']} ({self['commit']})",
+            f"cpu      {self['cpu']}",
+            f"level    {self['level']} of {', '.join(self['levels'])}",
+            f"threads  {self['threads']}",
+            f"helper   {plugins['probe_program'] or 'not found: unknown plugins are refused'}",
+            "plugins are looked for in",
+        ]
+        for directory in plugins["directories"]:
+            state = directory["problem"] or ("" if directory["exists"] else "does not exist")
+            lines.append(f"  {directory['path']} ({directory['source']}) {state}".rstrip())
+        loaded = [f for f in plugins["files"] if f["state"] == "loaded"]
+        lines.append(f"loaded   {len(loaded)} files, {sum(len(f['types']) for f in loaded)} types")
+        for file in plugins["files"]:
+            if file["state"] == "refused":
+                why = "; ".join(w for w in (file["problem"], file["hint"]) if w)
+                lines.append(f"refused  {file['path']}: {why}")
+        return "\n".join(lines)
+
+
+def doctor() -> Doctor:
+    """Version, instruction set, threads, and every plugin file with what became of it."""
+    return Doctor(_attn.doctor())

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/python/src/call.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "core/engine/limits.hpp"
+#include "core/schema/input_names.hpp"
+#include "host/library/layer/arguments.hpp"
+#include "host/python/src/json.hpp"
+#include "host/python/src/log.hpp"
+
+namespace attn::python {
+
+namespace {
+
+bool is_list(nb::handle value) {
+  return nb::isinstance<nb::list>(value) || nb::isinstance<nb::tuple>(value);
+}
+
+bool to_bool(nb::handle value, const char* name) {
+  if (value.is_none()) return false;
+  const Json j = to_json(value, std::string("argument '") + name + "'");
+  if (!j.is_bool())
+    throw InvalidArgument(std::string("Argument '") + name + "' must be true or false");
+  return j.as_bool();
+}
+
+}  // namespace
+
+Call::Call(PyLayer& layer, nb::handle args, nb::handle kwargs)
+    : owner_(layer), layer_(layer.layer()) {
+  static_assert(kMost == engine::kMaxPorts);
+  const Py_ssize_t given = PyTuple_Size(args.ptr());
+  const nb::handle first = given == 1 ? nb::handle(PyTuple_GetItem(args.ptr(), 0)) : nb::handle();
+  const nb::handle inputs = given == 1 && is_list(first) ? first : args;
+  uint32_t port = 0;
+  for (const nb::handle value : nb::borrow<nb::object>(inputs)) input(port++, value);
+  if (kwargs.is_valid() && PyDict_Size(kwargs.ptr()) > 0) {
+    names_.reserve(static_cast<size_t>(PyDict_Size(kwargs.ptr())));
+    for (const auto& [key, value] : nb::borrow<nb::dict>(kwargs)) keyword(utf8(key), value);
+  }
+  prepare();
+}
+
+Call::~Call() {
+  if (context_) owner_.give_back(std::move(context_));
+}
+
+void Call::input(uint32_t port, nb::handle value) {
+  const attn_type& t = layer_.type();
+  if (port >= t.n_inputs)
+    throw InvalidArgument(layer_.name() + ": more inputs given than the " +
+                              std::to_string(t.n_inputs) + " of the type",
+                          {.where = layer_.name(), .type = t.id});
+  const attn_input& in = *t.inputs[port];
+  if (value.is_none()) return;
+  if (taken_[port])
+    throw InvalidArgument(layer_.name() + ": input '" + in.name + "' is set more than once",
+                          {.where = layer_.name(), .type = t.id, .parameter = in.name});
+  const auto where = [&] { return layer_.name() + ": input '" + in.name + "'"; };
+  Borrowed& array = arrays_[n_];
+  array.take(value, where);
+  const attn_dtype dtype = array.view().dtype;
+  const bool accepted = in.dtypes ? (in.dtypes >> dtype & 1u) != 0
+                                  : dtype_is_floating(dtype) || (in.flags & ATTN_INPUT_MASK);
+  if (!accepted)
+    throw nb::type_error((where() + " must be floating, got " + std::string(dtype_name(dtype)) +
+                          "; expected float32, float64, float16 or bfloat16; convert it first")
+                             .c_str());
+  taken_[port] = true;
+  ports_[n_++] = port;
+}
+
+void Call::keyword(const std::string& name, nb::handle value) {
+  if (name == "training") {
+    options_.training = to_bool(value, "training");
+  } else if (name == "seed") {
+    options_.seed = to_seed(value);
+  } else if (name == "state") {
+    if (value.is_none()) return;
+    PyState* state = nullptr;
+    if (!nb::try_cast(value, state))
+      throw nb::type_error("argument 'state' must be what layer.make_state() returns, or None");
+    state_.emplace(*state);
+  } else if (const uint32_t port = schema::find_input(layer_.type(), name);
+             port < layer_.type().n_inputs) {
+    input(port, value);
+  } else {
+    names_.push_back(name);
+    arguments_.push_back(
+        host::argument_from_json(names_.back(), to_json(value, "argument '" + name + "'"), lists_));
+  }
+}
+
+void Call::prepare() {
+  for (uint32_t i = 0; i < n_; ++i)
+    inputs_.emplace_back(layer_.type().inputs[ports_[i]]->name, arrays_[i].view());
+  for (uint32_t i = n_; i-- > 0;)
+    if (dtype_is_floating(arrays_[i].view().dtype)) origin_.dtype = arrays_[i].view().dtype;
+  if (n_ > 0) origin_.framework = arrays_[0].origin().framework;
+  options_.arguments = arguments_;
+  if (state_) options_.state = &**state_;
+}
+
+void Call::run(bool record) {
+  const LogDelivery log;
+  owner_.begin_call();
+  options_.record = record;
+  context_ = owner_.borrow(owner_.dtype_for(origin_.dtype));
+  context_->keep_profile(keep_profile);
+  context_->keep_maps(false);
+  if (maps) context_->keep_maps(*maps);
+  const nb::gil_scoped_release released;
+  layer_.forward(*context_, inputs_, options_);
+  if (options_.training) layer_.commit(*context_);
+}
+
+double Call::median_seconds(int n) {
+  using Clock = std::chrono::steady_clock;
+  run(false);
+  std::vector<double> seconds(static_cast<size_t>(std::max(n, 1)));
+  for (double& s : seconds) {
+    const Clock::time_point start = Clock::now();
+    layer_.forward(*context_, inputs_, options_);
+    s = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + n / 2, seconds.end());
+  return seconds[static_cast<size_t>(n / 2)];
+}
+
+nb::object Call::outputs() const {
+  const attn_type& t = layer_.type();
+  nb::object first;
+  nb::list all;
+  for (uint32_t i = 0; i < t.n_outputs; ++i) {
+    const auto view = context_->output(t.outputs[i]->name);
+    if (!view) continue;
+    nb::object array = deliver(*view, origin_);
+    if (i > 0 && all.size() == 0 && first.is_valid()) all.append(first);
+    if (all.size() > 0) all.append(array);
+    if (!first.is_valid()) first = std::move(array);
+  }
+  return all.size() > 0 ? nb::object(nb::tuple(all)) : first;
+}
+
+std::vector<std::pair<std::string, Shape>> Call::output_shapes() {
+  const LogDelivery log;
+  const attn_dtype dtype = owner_.dtype_for(origin_.dtype);
+  std::vector<std::optional<Shape>> shapes(layer_.type().n_inputs);
+  for (uint32_t i = 0; i < n_; ++i) shapes[ports_[i]] = arrays_[i].view().shape;
+  const nb::gil_scoped_release released;
+  if (!layer_.built()) layer_.build(shapes, {.dtype = dtype});
+  return layer_.output_shapes(inputs_, options_);
+}
+
+std::vector<Call::Given> Call::given() const {
+  std::vector<Given> all;
+  for (uint32_t i = 0; i < n_; ++i)
+    all.push_back({layer_.type().inputs[ports_[i]]->name, &arrays_[i]});
+  return all;
+}
+
+}  // namespace attn::python

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/python/src/plugins.hpp"
+
+#include <attn/json.hpp>
+#include <attn/plugins.hpp>
+#include <attn/threads.hpp>
+#include <attn/version.hpp>
+
+#include "core/cpu/level.hpp"
+#include "host/cli/plugin_json.hpp"
+#include "host/python/src/json.hpp"
+#include "host/python/src/log.hpp"
+
+namespace attn::python {
+
+namespace {
+
+Json report_json(const PluginReport& report) {
+  Json directories = Json::list({}), files = Json::list({});
+  for (const PluginDirectory& d : report.directories) directories.push_back(cli::to_json(d));
+  for (const PluginFile& f : report.files) files.push_back(cli::to_json(f));
+  return {{"directories", directories},
+          {"files", files},
+          {"manifest", report.manifest},
+          {"manifest_problem", report.manifest_problem},
+          {"probe_program", report.probe_program},
+          {"verdict_cache", report.verdict_cache}};
+}
+
+Json doctor() {
+  Json levels = Json::list({});
+  for (const cpu::Level level : cpu::available()) levels.push_back(cpu::name(level));
+  return {{"version", version()},
+          {"commit", commit()},
+          {"cpu", cpu::describe()},
+          {"levels", levels},
+          {"level", cpu::name(cpu::level())},
+          {"threads", thread_count()},
+          {"plugins", report_json(plugin_report())}};
+}
+
+}  // namespace
+
+void register_plugins(nb::module_& m) {
+  m.attr("version") = version();
+  m.def("load_plugin", [](const std::string& path) {
+    const LogDelivery log;
+    const nb::gil_scoped_release released;
+    load_plugin(path);
+  });
+  m.def("rescan_plugins", [] {
+    const LogDelivery log;
+    const nb::gil_scoped_release released;
+    rescan_plugins();
+  });
+  m.def("doctor", [] {
+    const LogDelivery log;
+    Json facts;
+    {
+      const nb::gil_scoped_release released;
+      facts = doctor();
+    }
+    return from_json(facts);
+  });
+  m.def("set_threads", set_threads, nb::arg("n"),
+        "Threads of the library, the calling one included: 1 to 1024. Not while a call runs.");
+  m.def("thread_count", thread_count, "Threads that calls use.");
+}
+
+}  // namespace attn::python
