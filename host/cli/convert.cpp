@@ -176,8 +176,8 @@ int convert_by_form(const Globals& globals, const ConvertOptions& options) {
           {"prefix", done.found.prefix},
           {"left_out", left_out}},
          "WEIGHT", written,
-         fmt::format("{} weights of {} from '{}' ({}) written{}", written.size(), type,
-                     done.found.prefix, done.found.form, rest));
+         fmt::format("{} weights of {} from {}{} written{}", written.size(), type, done.found.form,
+                     done.found.prefix.empty() ? "" : " '" + done.found.prefix + "'", rest));
   return kDone;
 }
 

@@ -122,7 +122,7 @@ TEST_CASE("cli: convert knows published attention by its form, and writes it aga
   check_done(f);
   CHECK_THAT(f.out, Catch::Matchers::Contains("cross_attention/qkv/kernel"));
   CHECK_THAT(f.out, Catch::Matchers::Contains(
-                        "4 weights of multi_head from 'encoder.layer.3.attention.'"));
+                        "4 weights of multi_head from hf-bert 'encoder.layer.3.attention.'"));
   check_done(attn_run({"convert", layer, "--to", "hf-bert", "--prefix", "encoder.layer.3.attention",
                        "--output", back}));
   const SafetensorsFile published(model), written(back);

@@ -37,6 +37,15 @@ TEST_CASE("convert: what torch can and no type here") {
                     Catch::Matchers::Contains("kdim (6) must be embed_dim (8)"));
 }
 
+TEST_CASE("convert: names that say too little") {
+  const Module m{{"q_proj.weight", {8, 8}},
+                 {"k_proj.weight", {8, 8}},
+                 {"v_proj.weight", {8, 8}},
+                 {"o_proj.weight", {8, 8}}};
+  check_refused(m, {"position", "ask for form 'hf-vit5'"});
+  CHECK(refusal(m, {.form = "hf-vit5", .variables = kHeads}).empty());
+}
+
 TEST_CASE("convert: what the tensors do not say has to be given") {
   check_refused(torch_module(), {"how many heads", "num_heads"}, {});
   check_refused(torch_module(), {"not divisible by num_heads (3)"},

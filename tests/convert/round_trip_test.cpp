@@ -54,6 +54,13 @@ std::vector<Case> cases() {
                     {"output.dense.bias", {8}}},
                    heads});
   }
+  out.push_back({"hf-vit5",
+                 {{"q_proj.weight", {8, 8}},
+                  {"k_proj.weight", {8, 8}},
+                  {"v_proj.weight", {8, 8}},
+                  {"o_proj.weight", {8, 8}},
+                  {"o_proj.bias", {8}}},
+                 heads});
   out.push_back({"keras",
                  {{"query/kernel", {8, 2, 4}},
                   {"query/bias", {2, 4}},
@@ -93,7 +100,7 @@ TEST_CASE("convert: there and back is the same bits, for every form and type") {
         CHECK(find_attention(c.module.set()).size() == 1);
       CHECK(find_attention(c.module.set()).front().prefix.empty());
       CHECK(made.layer->type().id == type);
-      const auto back = convert_back(*made.layer, c.form);
+      const auto back = convert_back(*made.layer, c.form, c.module.shapes());
       CHECK(back.size() == c.module.arrays.size());
       for (const auto& [name, value] : back) CHECK(same_bits(value, c.module.arrays.at(name)));
 

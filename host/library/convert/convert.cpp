@@ -180,7 +180,13 @@ FoundAttention choose_attention(const TensorSet& source, const ConvertOptions& o
   for (const FoundAttention& f : all)
     if ((options.form.empty() || f.form == options.form) && lies_in(f.prefix, options.prefix))
       meant.push_back(f);
-  if (meant.size() == 1) return meant.front();
+  if (meant.size() == 1) {
+    const Form form = Form::named(meant.front().form);
+    const Json* why = options.form.empty() ? form.table().find("ask") : nullptr;
+    if (why)
+      form.refuse(why->as_string(), "if this one does not, ask for form '" + form.name() + "'");
+    return meant.front();
+  }
   const bool none = meant.empty();
   if (none) meant = all;
   schema::Names names;

@@ -63,7 +63,7 @@ std::string Form::title() const { return table_->at("title").as_string(); }
 
 void Form::refuse(const std::string& text, const std::string& hint,
                   const std::string& tensor) const {
-  throw InvalidArgument(title() + ": " + text, {.where = name_, .parameter = tensor, .hint = hint});
+  throw InvalidArgument(title() + ": " + text, {.parameter = tensor, .hint = hint});
 }
 
 bool Form::required(const std::string& tensor) const {

@@ -16,6 +16,7 @@
 //   names      {variable: what the library calls it}
 //   tensors    {tensor: recipe over parts}, as in mapping.hpp
 //   present, absent   a tensor that tells this form, or another one
+//   ask        why the form is not taken unless it is asked for
 //   refused    {tensor: reason}: tensors that this library has no counterpart of
 //   left_out   [tensor...]: what belongs to a module without being attention
 //   config     of a type: {parameter: value, or "{variable}"};  inputs: shapes to build with, -1 for any
@@ -23,6 +24,7 @@
 // And of Python objects, read by host/python/attn/convert.py:
 //   classes       names of the module's class;  part_classes  {attribute: [class...]}
 //   attributes    {variable: [path...]}: attributes, or keys of get_config(), that tell it and must agree
+//   type_where    {path: type}: what to convert to where the attribute is true
 //   must          {path: [[value...], reason]}: what an attribute has to be where there is one
 // Tensors may be absent when they hold biases and norms alone. [any-thread]
 #pragma once
