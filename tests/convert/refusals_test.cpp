@@ -52,6 +52,17 @@ TEST_CASE("convert: what the tensors do not say has to be given") {
                 {.variables = {{"num_heads", 3}}});
   check_refused(torch_module(), {"positive integer", "0"}, {.variables = {{"num_heads", 0}}});
   check_refused(torch_module(), {"positive integer", "2.0"}, {.variables = {{"num_heads", 2.0}}});
+  check_refused(torch_module(), {"no variable 'num_head'", "did you mean 'num_heads'?"},
+                {.variables = {{"num_head", 2}}});
+  check_refused(torch_module(), {"no norm", "epsilon"},
+                {.variables = {{"num_heads", 2}, {"epsilon", 1e-5}}});
+  check_refused(torch_module(), {"dropout_rate must be a number", "\"x\""},
+                {.variables = {{"num_heads", 2}, {"dropout_rate", "x"}}});
+  const Module keras{{"query/kernel", {8, 2, 4}},
+                     {"key/kernel", {8, 2, 4}},
+                     {"value/kernel", {8, 2, 4}},
+                     {"attention_output/kernel", {2, 4, 8}}};
+  check_refused(keras, {"num_heads is 2, not 4"}, {.variables = {{"num_heads", 4}}});
   const Module norms{{"qkv.weight", {24, 8}}, {"proj.weight", {8, 8}}, {"q_norm.weight", {4}},
                      {"q_norm.bias", {4}},    {"k_norm.weight", {4}},  {"k_norm.bias", {4}}};
   check_refused(norms, {"epsilon"});

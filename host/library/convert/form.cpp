@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/convert/form.hpp"
 
-#include <attn/error.hpp>
-
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -53,6 +51,11 @@ bool all_zero(const Array& a) {
 
 }  // namespace
 
+InvalidArgument refusal(const std::string& text, ErrorDetails details) {
+  const std::string end = details.hint.empty() ? "" : "; " + details.hint;
+  return InvalidArgument(text + end, std::move(details));
+}
+
 const Json& Form::section(const char* key) const {
   static const Json none = Json::object();
   const Json* found = table_->find(key);
@@ -63,7 +66,7 @@ std::string Form::title() const { return table_->at("title").as_string(); }
 
 void Form::refuse(const std::string& text, const std::string& hint,
                   const std::string& tensor) const {
-  throw InvalidArgument(title() + ": " + text, {.parameter = tensor, .hint = hint});
+  throw refusal(title() + ": " + text, {.parameter = tensor, .hint = hint});
 }
 
 bool Form::required(const std::string& tensor) const {
@@ -125,6 +128,9 @@ Parts Form::read(const TensorSet& source, const std::string& prefix, Json variab
                it->first);
       size *= it->second[axis];
     }
+    if (const Json* given = variables.find(variable); given && *given != Json(size))
+      refuse("the tensors say that " + variable + " is " + std::to_string(size) + ", not " +
+             given->brief());
     variables.set(variable, size);
   }
   complete_variables(variables,
