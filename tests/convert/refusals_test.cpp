@@ -88,8 +88,10 @@ TEST_CASE("convert: which module is meant") {
           "blocks.1.attn.");
   check_refused(model, {"no attention", "'blocks.2'", "blocks.0.attn (timm)"},
                 {.prefix = "blocks.2", .variables = kHeads});
-  check_refused(model, {"no attention of torch.nn.MultiheadAttention", "blocks.0.attn (timm)"},
-                {.form = "torch", .variables = kHeads});
+  check_refused(
+      model,
+      {"no attention of the form 'torch' (torch.nn.MultiheadAttention)", "blocks.0.attn (timm)"},
+      {.form = "torch", .variables = kHeads});
   check_refused(model, {"no form 'tim'", "did you mean 'timm'?"},
                 {.form = "tim", .prefix = "blocks.1", .variables = kHeads});
   check_refused(Module{{"weight", {2}}}, {"no attention of a known form", "mapping"});
@@ -107,6 +109,8 @@ TEST_CASE("convert: tensors of wrong shapes and kinds") {
   m = torch_module();
   m.add("out_proj.weight", wave({64}));
   check_refused(m, {"'in_proj_weight' is (24, 8), expected (192, 64)"});
+  m.add("out_proj.weight", wave({200000, 1}));  // parts of hundreds of gigabytes
+  check_refused(m, {"'in_proj_weight' is (24, 8), too small"});
   m = torch_module();
   m.add("out_proj.bias", Array(ATTN_I32, {8}));
   check_refused(m, {"'out_proj.bias' is int32"});

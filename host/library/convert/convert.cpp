@@ -223,8 +223,9 @@ FoundAttention choose_attention(const TensorSet& source, const ConvertOptions& o
     throw conversion::refusal(source.name + ": there are " + std::to_string(meant.size()) +
                                   " attention modules" + where + ": " + list,
                               {.where = source.name, .hint = "choose one by its prefix"});
-  const std::string kind =
-      options.form.empty() ? "of a known form" : "of " + Form::named(options.form).title();
+  const std::string kind = options.form.empty() ? "of a known form"
+                                                : "of the form '" + options.form + "' (" +
+                                                      Form::named(options.form).title() + ")";
   throw conversion::refusal(
       source.name + ": there is no attention " + kind + where,
       {.where = source.name,

@@ -12,6 +12,8 @@ namespace attn::conversion {
 
 namespace {
 
+constexpr int64_t kSmall = 1 << 20;  // elements that are no harm
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string out;
   for (const int64_t n : shape) out += (out.empty() ? "" : ", ") + std::to_string(n);
@@ -142,6 +144,15 @@ Parts Form::read(const TensorSet& source, const std::string& prefix, Json variab
     const std::string name = prefix + tensor;
     if (!source.shapes.contains(name)) continue;
     Numbered parts;
+    // Before memory for them is taken: a file of a few bytes can claim parts of any size.
+    int64_t needed = 0, found = 1;
+    for (const std::string& part : leaves(recipe))
+      needed += part_shape(part, out.variables).elements();
+    for (const int64_t n : source.shapes.at(name)) found *= n;
+    if (needed > std::max(found, kSmall))
+      refuse("tensor '" + name + "' is " + shape_text(source.shapes.at(name)) +
+                 ", too small beside the others",
+             {}, name);
     for (const std::string& part : leaves(recipe)) parts.add(part, part_shape(part, out.variables));
     parts.set.read = [&](const std::string& part) { return parts.arrays.at(part).clone(); };
     const Array places = Mapping(Json{{tensor, recipe}}, title(), variable_texts(out.variables))
