@@ -26,7 +26,8 @@ class Types(Mapping[str, "type[Layer]"]):
         if name not in self._classes:
             if name not in _attn.types():
                 raise KeyError(f"unknown attention type {name!r}")
-            self._classes[name] = _make(self._schema(name))
+            # Of several threads the first one's class is everybody's.
+            self._classes.setdefault(name, _make(self._schema(name)))
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
