@@ -36,7 +36,8 @@ def select(array: npt.NDArray[Any], axis: int, index: Any, begin: int) -> npt.ND
         places: list[Any] = [slice(None)] * array.ndim
         places[axis] = index
         return array[tuple(places)]
-    return np.take(array, _places(index) - begin, axis=axis)
+    taken: npt.NDArray[Any] = np.take(array, _places(index) - begin, axis=axis)
+    return taken
 
 
 def _places(index: Any) -> npt.NDArray[Any]:
