@@ -35,9 +35,9 @@ def select(array: npt.NDArray[Any], axis: int, index: Any, begin: int) -> npt.ND
             index = slice(0, stop, index.step)
         places: list[Any] = [slice(None)] * array.ndim
         places[axis] = index
-        return array[tuple(places)]
-    taken: npt.NDArray[Any] = np.take(array, _places(index) - begin, axis=axis)
-    return taken
+        chosen: npt.NDArray[Any] = array[tuple(places)]
+        return chosen
+    return np.take(array, _places(index) - begin, axis=axis)
 
 
 def _places(index: Any) -> npt.NDArray[Any]:
