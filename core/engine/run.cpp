@@ -228,7 +228,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
       const bool wanted = out[i] != nullptr;
       out[i] = i < op.n_out && wanted ? r.out[i] : nullptr;
     }
-    // A map that only capture asked for.
+    // A map for capture alone.
     for (uint32_t i = 0; i < op.n_out; ++i)
       if (r.out[i] && (i >= n_out || !out[i]) && --r.out[i]->refs == 0) release(r.out[i]);
   });
