@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import subprocess
@@ -19,7 +20,12 @@ CHECKERS = {
 
 def check(checker: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*CHECKERS[checker], *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=HERE / "typed")
+    # pyright --verifytypes takes the python that it finds first.
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    variables = {**os.environ, "PATH": path}
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=HERE / "typed", env=variables
+    )
 
 
 @pytest.mark.parametrize("checker", CHECKERS)

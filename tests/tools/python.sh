@@ -32,7 +32,7 @@ echo "== python: tests, after $(($(date +%s) - started)) s"
 report=$build/python-tests.xml
 rm -f "$report"
 # The tests see the installed package alone: their directory has no attn.
-(cd tests/python && ATTN_WHEELS=$build/wheels "$python" -m pytest -q -p no:cacheprovider --junit-xml="$report" .)
+(cd tests/python && ATTN_WHEELS=$build/wheels "$python" -m pytest -q -p no:cacheprovider --ignore frameworks --junit-xml="$report" .)
 [ -s "$report" ] || cannot "the tests gave no report"
 # shellcheck disable=SC2046
 finish $("$python" - "$report" <<'PYTHON'
