@@ -2,6 +2,9 @@
 #include "core/kernels/attention.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
 
 #include "core/kernels/attention_driver.hpp"
 #include "core/kernels/reference/attention.hpp"
@@ -15,6 +18,7 @@ constexpr int64_t kFewRows = 16;  // of a key/value head: up to here long histor
 constexpr int64_t kVeryFewRows = 4;       // nor short ones up to here
 constexpr int64_t kSplitKeys = 256;       // keys of a part when few rows read many keys
 constexpr int64_t kWholeFloats = 196608;  // scores of a tile that keeps whole rows: 768 KB
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr double kSerialWork =
     1e5;  // multiply-adds below which a second thread is not worth waking
 
@@ -25,6 +29,7 @@ struct Call {
   int64_t panel, group, rows, units;  // rows: of a unit, that is one key/value head of one example
   bool whole;
   bool copy_values;
+  std::atomic<bool>* spoilt;  // set where an output is no number; nullptr: not looked at
 
   // Packed keys of a unit, and the copy of its values behind them.
   [[nodiscard]] int64_t pack_size() const { return pad16(round_up(a.keys, panel) * a.head_dim); }
@@ -47,6 +52,11 @@ AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
   return t;
 }
 
+void look_at(const Call& c, const float* o) {
+  if (c.spoilt != nullptr && !all_finite(o, c.a.value_dim))
+    c.spoilt->store(true, std::memory_order_relaxed);
+}
+
 // Rows [begin, end) of a unit, at most kTileRowsMax.
 void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
   AttentionRow row[kTileRowsMax];
@@ -58,6 +68,8 @@ void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t beg
   } else {
     c.table.attention_online(t);
   }
+  if (t.partial == nullptr)
+    for (int64_t r = 0; r < t.rows; ++r) look_at(c, row[r].o);
 }
 
 int64_t scratch_of_tile(const Call& c, int64_t rows) {
@@ -198,9 +210,11 @@ void run_split(const Call& c, Parallel& parallel) {
       const int64_t b = unit / c.a.kv_heads, h = unit % c.a.kv_heads * c.group + r / c.a.queries;
       const int64_t q = r % c.a.queries;
       const int64_t index = (b * c.a.heads + h) * c.a.queries + q;
-      c.table.attention_merge(parts, partial + (unit * parts * c.rows + r) * part, c.rows * part,
-                              dv, c.rule.unit, c.a.o.at(b, h, q),
-                              c.a.saved == nullptr ? nullptr : c.a.saved + index * 2);
+      c.table.attention_merge(
+          parts, partial + (unit * parts * c.rows + r) * part, c.rows * part, dv, c.rule.unit,
+          c.a.sinks == nullptr ? kNever : c.a.sinks[h] * kSoftmaxScale, c.a.o.at(b, h, q),
+          c.a.saved == nullptr ? nullptr : c.a.saved + index * 2);
+      look_at(c, c.a.o.at(b, h, q));
     }
   });
 }
@@ -214,18 +228,10 @@ void run_reference(const AttentionArgs<T>& a, Parallel& parallel) {
   });
 }
 
-}  // namespace
-
-void attention(const AttentionArgs<double>& args, Parallel& parallel) {
-  run_reference(args, parallel);
-}
-
-void attention(const AttentionArgs<float>& args, Parallel& parallel) {
-  if (args.batch * args.heads * args.queries == 0) return;
-  if (!use_kernels()) return run_reference(args, parallel);
-  const AttentionArgs<float> a =
-      with_finite_values(with_contiguous_masks(args, parallel), parallel);
+// Whether the outputs are numbers, where keys are hidden.
+bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const KernelTable& t = table();
+  std::atomic<bool> spoilt = false;
   Call c{a,
          t,
          make_rule(a),
@@ -234,20 +240,64 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
          0,
          a.batch * a.kv_heads,
          false,
-         false};
+         false,
+         hides_keys(a) ? &spoilt : nullptr};
   c.rows = c.group * a.queries;
   c.copy_values = copy_pays(a.v.row, a.value_dim, c.rows);
   c.whole = a.probability.kind != Probability::softmax || a.map.data != nullptr;
   const int64_t threads = parallel.concurrency();
   const bool few = c.rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows);
-  if (few && !c.whole) return run_split(c, parallel);
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
-  if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {
+  if (few && !c.whole) {
+    run_split(c, parallel);
+  } else if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {
     run_units(c, parallel);
   } else {
     run_tiles(c, parallel);
   }
+  return !spoilt.load(std::memory_order_relaxed);
+}
+
+// From the maxima and sums of the rows.
+void write_lse(const AttentionArgs<float>& a, Parallel& parallel) {
+  parallel.loop(a.batch * a.heads * a.queries, 256, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float max = a.saved[2 * r], sum = a.saved[2 * r + 1];
+      *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries) =
+          sum == 0 ? kNever
+                   : static_cast<float>(static_cast<double>(max) / kSoftmaxScale +
+                                        static_cast<double>(std::log(sum)));
+    }
+  });
+}
+
+}  // namespace
+
+void attention(const AttentionArgs<double>& args, Parallel& parallel) {
+  run_reference(args, parallel);
+}
+
+void attention(const AttentionArgs<float>& args, Parallel& parallel) {
+  const int64_t rows = args.batch * args.heads * args.queries;
+  if (rows == 0) return;
+  if (!use_kernels()) return run_reference(args, parallel);
+  AttentionArgs<float> a = with_contiguous_masks(args, parallel);
+  if (a.map.data != nullptr && a.map_stage != MapStage::weights) {
+    write_scores(a, parallel);
+    a.map = {};
+  }
+  if (a.lse.data != nullptr && a.saved == nullptr)
+    a.saved = parallel.scratch_array<float>(static_cast<size_t>(2 * rows));
+  if (!run(a, parallel)) {
+    AttentionArgs<float> finite = a;
+    finite.v = finite_copy(a, a.v, a.value_dim, parallel);
+    if (finite.v.data != a.v.data) {
+      run(finite, parallel);
+      add_other_values(a, parallel);
+    }
+  }
+  if (a.lse.data != nullptr) write_lse(a, parallel);
 }
 
 }  // namespace attn::kernels

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fused attention: o = dropout(probability(scale * q k^T + bias, masks)) v, and its gradient. The scores exist
+// Fused attention: o = dropout(probability(cap(scale * q k^T) + bias, masks)) v, and its gradient. The scores exist
 // only for a tile of rows at a time.
 //
 // Shapes  q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), o (B, H, Q, Dv); G divides H, query head h uses key/value
 //         head h / (H/G). Any strides except the last axis, which must be contiguous. Q, K may be 0.
-// Order   score -> structure and masks -> probability -> dropout -> values. common-masks.md and
+// Order   scale -> soft cap -> bias -> structure and masks -> probability -> dropout -> values. common-masks.md and
 //         common-probability.md are normative.
-// Rows    A key is VISIBLE to a query when causal, window and block allow it; invisible keys do not exist. A
-//         visible key is KEPT when the mask and the length of its example keep it. A row that keeps no key: `unmask`
-//         keeps all visible ones, `zero` gives an output of 0. A row that sees no key gives 0. A row whose bias is
-//         -infinity on every key it keeps behaves as if its bias were 0.
+// Rows    A key is VISIBLE to a query when left, right and block allow it; invisible keys do not exist. A visible key
+//         is KEPT when the mask and the length of its example keep it. A row that keeps no key: `unmask` keeps all
+//         visible ones, `zero` gives an output of 0. A row that sees no key gives 0. A row whose bias is -infinity on
+//         every key it keeps behaves as if its bias were 0, or, with `zero_by_bias`, gives 0.
+// Sinks   Softmax only: one more score for each head, whose weight meets no value. Rows that give 0 give 0 with it too.
+// Hidden  What the keys and values of a key hold that a row does not see, does not keep, or that its bias removes, does
+//         not reach the output of the row, NaN and infinity included.
 // Counts  Masked keys still count in N of threshmax and in the entropy of adaptive; invisible keys do not: N is the
 //         number of visible keys.
 // Range   A row is the same function of its scores whatever their magnitude, the lowest number included: only
@@ -34,7 +37,10 @@
 
 namespace attn::kernels {
 
-enum class FullyMaskedRows { unmask = 0, zero = 1 };
+enum class FullyMaskedRows { unmask = 0, zero = 1, zero_by_bias = 2 };
+
+// What the map shows. The first three are of all keys; biased is -infinity where a row does not keep a key.
+enum class MapStage { raw = 0, capped = 1, biased = 2, weights = 3 };
 
 // A view of four axes (batch, head, row, element); strides in elements, the last is 1.
 template <class T>
@@ -63,11 +69,11 @@ struct AttentionArgs {
   View4<T> o{};
   T scale = 1;
 
-  // Structure, by p = i + offset, the position of query i among the keys.
-  bool causal = false;  // j <= p
+  // Structure, by p = i + offset (+ offsets[b]), the position of query i among the keys.
+  int64_t left = -1, right = -1;  // p - left <= j <= p + right; -1: no bound. Causal is right = 0
+  int64_t block = 0;              // 0: none. floor(p / block) == floor(j / block)
   int64_t offset = 0;
-  int64_t window = 0;  // 0: none. With causal j > p - window, without |p - j| < window
-  int64_t block = 0;   // 0: none. floor(p / block) == floor(j / block)
+  const int64_t* offsets = nullptr;  // (B)
   int64_t tile =
       0;  // > 0: most keys taken at a time, in multiples of 128; changes no result but for rounding
 
@@ -75,6 +81,9 @@ struct AttentionArgs {
   const int64_t* lengths = nullptr;  // (B): keys j < lengths[b] are kept
   Scores4<const T> bias{};           // added to the scaled scores
   FullyMaskedRows dead = FullyMaskedRows::unmask;
+
+  T softcap = 0;             // 0: none. Scaled scores become softcap tanh(score / softcap)
+  const T* sinks = nullptr;  // (H); softmax of whole rows only
 
   ProbabilityArgs<T> probability{};
 
@@ -87,13 +96,20 @@ struct AttentionArgs {
   // its maximum and sum; both are 0 for a row that keeps none of it. Backward: o and saved are those of whole rows.
   bool part = false;
 
-  Scores4<T> map{};    // optional output: the weights after dropout, (B, H, Q, K), stride k = 1
+  Scores4<T> map{};  // optional output: the weights after dropout, (B, H, Q, K), stride k = 1
+  MapStage map_stage = MapStage::weights;  // or scores, by a pass of its own
+  Scores4<T>
+      lse{};  // optional output, softmax: ln of the sum of exp(score), (B, H, Q); -infinity where o is 0
   T* saved = nullptr;  // optional output for the gradient: (B, H, Q, saved_per_row(kind)), dense
 };
 
 // Softmax, at the vector levels: scores are kept times log2 e / kSoftmaxUnit, so that 2^(kSoftmaxUnit x) serves for the
 // exponential. Halved, because the lowest number times log2 e is none; and a half changes no bit of a difference.
 inline constexpr float kSoftmaxUnit = 2;
+inline constexpr float kSoftmaxScale = 1.4426950408889634f / kSoftmaxUnit;
+
+// Soft caps that float32 can divide by.
+inline constexpr double kLeastSoftcap = 1e-30, kMostSoftcap = 1e30;
 
 // Number of weight (row, key 0) in the Philox sequence.
 template <class T>
@@ -108,10 +124,12 @@ template <class T>
 template <class T>
 struct AttentionGrads {
   View4<const T> dout{};    // of o; data nullptr: zero
-  Scores4<const T> dmap{};  // of the map; optional
+  Scores4<const T> dmap{};  // of the map, of stage weights; optional
+  Scores4<const T> dlse{};  // of lse; optional
   View4<T> dq{}, dk{}, dv{};
   Scores4<T> dbias{};  // the strides of bias; broadcast axes are summed
   T* dslope = nullptr;
+  T* dsinks = nullptr;  // (H)
   // Of parts: what rounding leaves of sum_j w_j (dw_j - dout . o) = 0 for each row, (B, H, Q) dense. A pass over all
   // parts adds it to rest_sum; a second one that takes it as rest gives gradients as exact as those of whole rows,
   // which matters to rows with one large weight.
@@ -120,7 +138,7 @@ struct AttentionGrads {
 };
 
 void attention(const AttentionArgs<float>& args, Parallel& parallel);
-// args: those of the forward pass, with o and saved as it left them; map is ignored.
+// args: those of the forward pass, with o and saved as it left them; nothing is written to map and lse.
 void attention_backward(const AttentionArgs<float>& args, const AttentionGrads<float>& grads,
                         Parallel& parallel);
 
@@ -128,19 +146,22 @@ void attention(const AttentionArgs<double>& args, Parallel& parallel);
 void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<double>& grads,
                         Parallel& parallel);
 
-// Keys [begin, end) that query i sees, within [0, keys]. Both ends grow with i.
+// Whether every query sees every key.
+template <class T>
+[[nodiscard]] bool sees_all(const AttentionArgs<T>& a) {
+  return a.left < 0 && a.right < 0 && a.block == 0;
+}
+
+// Keys [begin, end) that query i of example b sees, within [0, keys]. Both ends grow with i.
 struct KeyRange {
   int64_t begin, end;
 };
 template <class T>
-[[nodiscard]] KeyRange visible_keys(const AttentionArgs<T>& a, int64_t i) {
-  const int64_t p = i + a.offset;
+[[nodiscard]] KeyRange visible_keys(const AttentionArgs<T>& a, int64_t b, int64_t i) {
+  const int64_t p = i + a.offset + (a.offsets == nullptr ? 0 : a.offsets[b]);
   int64_t begin = 0, end = a.keys;
-  if (a.causal && p + 1 < end) end = p + 1;
-  if (a.window > 0) {
-    if (p + 1 - begin > a.window) begin = p + 1 - a.window;
-    if (!a.causal && p < end - a.window) end = p + a.window;
-  }
+  if (a.left >= 0 && p > a.left) begin = p - a.left;
+  if (a.right >= 0 && p < end - 1 - a.right) end = p + a.right + 1;
   if (a.block > 0) {
     const int64_t c = (p / a.block - (p % a.block < 0 ? 1 : 0)) * a.block;
     if (c > begin) begin = c;

@@ -84,6 +84,7 @@ __attribute__((noinline)) void group_scores(const AttentionTile& t, int64_t rows
   } else {
     dot_scores<Arch>(rows, q, q_row, t.head_dim, t.k + base * t.k_row, t.k_row, span, s, ld);
   }
+  if (t.rule->cap != 0) cap_scores<Arch>(t.rule->cap, rows, span, s, ld);
 }
 
 template <class Arch>
@@ -163,90 +164,129 @@ ATTN_INLINE Span block_span(const GroupKeys& keys, int64_t base, int64_t limit) 
   return {begin - base, end - base, (begin - base) / W * W, (end - base + W - 1) / W * W};
 }
 
-// A tile of rows, softmax.
+// Where the parts of attention_online's scratch are: queries, sums of values, scores of a group, and of each row maximum
+// and sum so far.
+struct OnlineScratch {
+  float *q, *o, *s, *max, *sum;
+  int64_t q_row, o_row, ld;
+};
+ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
+  OnlineScratch w{};
+  w.q_row = pad16(t.head_dim);
+  w.o_row = pad16(t.value_dim);
+  w.ld = tile_stride(t.step);
+  w.q = t.scratch;
+  w.o = w.q + t.rows * w.q_row;
+  w.s = w.o + t.rows * w.o_row;
+  w.max = w.s + 6 * w.ld;
+  w.sum = w.max + pad16(t.rows);
+  return w;
+}
+
+// Copies the queries and lets every row begin: with its sink, or, where parts are merged, with nothing.
 template <class Arch>
-void attention_online(const AttentionTile& t) {
-  const AttentionRule& rule = *t.rule;
-  const int64_t q_row = pad16(t.head_dim), o_row = pad16(t.value_dim), ld = tile_stride(t.step);
-  float* q = t.scratch;
-  float* o = q + t.rows * q_row;
-  float* s = o + t.rows * o_row;
-  float* max = s + 6 * ld;
-  float* sum = max + pad16(t.rows);
-  const Groups cut = groups<Arch>(t.rows);
+ATTN_INLINE void online_begin(const AttentionTile& t, const OnlineScratch& w) {
   for (int64_t r = 0; r < t.rows; ++r) {
+    const AttentionRow& row = t.row[r];
     if (r + kFar < t.rows) prefetch_row(t.row[r + kFar].q, t.head_dim);
-    copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, rule.scale, q + r * q_row);
-    max[r] = kLowest;
-    sum[r] = 0;
-    if (t.row[r].begin >= t.row[r].end && t.partial == nullptr) write_dead_row(t, t.row[r]);
-  }
-  GroupKeys keys[kTileRowsMax / kTileRows + 1];
-  int64_t begin = t.last, end = t.first;
-  for (int64_t i = 0, r0 = 0; i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
-    keys[i] = group_keys(t.row + r0, rows, t.first, t.last);
-    begin = keys[i].begin < begin ? keys[i].begin : begin;
-    end = keys[i].end > end ? keys[i].end : end;
-    r0 += rows;
-  }
-  if (t.partial != nullptr) {
-    for (int64_t r = 0; r < t.rows; ++r) {
+    copy_scaled<Arch>(row.q, t.head_dim, w.q_row, t.rule->scale, w.q + r * w.q_row);
+    const bool sink = row.sink != kNever && t.partial == nullptr;
+    w.max[r] = sink ? row.sink : kLowest;
+    w.sum[r] = sink ? 1.0f : 0.0f;
+    if (t.partial != nullptr) {
       float* p = t.partial + r * (2 + t.value_dim);
       fill(p, 1, 2 + t.value_dim, 0.0f);
       p[0] = kNever;
+    } else if (row.begin >= row.end) {
+      write_dead_row(t, row);
     }
   }
-  for (int64_t base = begin / t.step * t.step; base < end; base += t.step) {
+}
+
+// The keys of every group of a tile, and of all.
+template <class Arch>
+ATTN_INLINE GroupKeys tile_keys(const AttentionTile& t, const Groups& cut, GroupKeys* keys) {
+  GroupKeys all{t.last, t.first};
+  for (int64_t i = 0, r0 = 0; i < cut.count; ++i) {
+    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    keys[i] = group_keys(t.row + r0, rows, t.first, t.last);
+    all.begin = keys[i].begin < all.begin ? keys[i].begin : all.begin;
+    all.end = keys[i].end > all.end ? keys[i].end : all.end;
+    r0 += rows;
+  }
+  return all;
+}
+
+// What a group leaves of a part of the keys.
+ATTN_INLINE void online_write_partial(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
+                                      int64_t rows) {
+  for (int64_t r = r0; r < r0 + rows; ++r) {
+    if (t.row[r].begin >= t.row[r].end) continue;
+    float* p = t.partial + r * (2 + t.value_dim);
+    p[0] = w.max[r];
+    p[1] = w.sum[r];
+    for (int64_t d = 0; d < t.value_dim; ++d) p[2 + d] = w.o[r * w.o_row + d];
+  }
+}
+
+// Rows [r0, r0 + rows), a group, and keys [from, limit). After the last block of the group its rows are complete; in
+// between their sums stay in scratch.
+template <class Arch>
+ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
+                              int64_t rows, const GroupKeys& keys, int64_t from, int64_t limit) {
+  const AttentionRow* row = t.row + r0;
+  const Span span = block_span<Arch>(keys, from, limit);
+  if (span.empty()) return;
+  const bool starts = keys.begin >= from, ends = keys.end <= limit;
+  const bool completes = ends && t.partial == nullptr;
+  if (completes) {
+    for (int64_t r = 0; r < rows; ++r) prefetch_row_to_write(row[r].o, t.value_dim);
+  }
+  group_scores<Arch>(t, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
+  float alpha[kTileRows], finish[kTileRows];
+  online_softmax<Arch>(t, row, rows, from, span, w.s, w.ld, w.max + r0, w.sum + r0, alpha);
+  float* out[kTileRows];
+  const float* before[kTileRows];
+  for (int64_t r = 0; r < rows; ++r) {
+    const bool to_output = completes && row[r].begin < row[r].end;
+    before[r] = w.o + (r0 + r) * w.o_row;
+    out[r] = to_output ? row[r].o : w.o + (r0 + r) * w.o_row;
+    finish[r] = to_output ? 1.0f / w.sum[r0 + r] : 1.0f;
+    if (to_output && row[r].saved != nullptr) {
+      row[r].saved[0] = w.max[r0 + r];
+      row[r].saved[1] = w.sum[r0 + r];
+    }
+  }
+  const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
+  group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  if (ends && t.partial != nullptr) online_write_partial(t, w, r0, rows);
+}
+
+// A tile of rows, softmax.
+template <class Arch>
+void attention_online(const AttentionTile& t) {
+  const OnlineScratch w = online_layout(t);
+  online_begin<Arch>(t, w);
+  const Groups cut = groups<Arch>(t.rows);
+  GroupKeys keys[kTileRowsMax / kTileRows + 1];
+  const GroupKeys all = tile_keys<Arch>(t, cut, keys);
+  for (int64_t base = all.begin / t.step * t.step; base < all.end; base += t.step) {
     const int64_t limit = base + t.step < t.last ? base + t.step : t.last;
     const int64_t from = base < t.first ? t.first : base;
-    int64_t first_row = 0;
+    int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0), r0 = first_row;
-      first_row += rows;
-      const AttentionRow* row = t.row + r0;
-      const Span span = block_span<Arch>(keys[i], from, limit);
-      if (span.empty()) continue;
-      const bool starts = keys[i].begin >= from, ends = keys[i].end <= limit;
-      if (ends && t.partial == nullptr) {
-        for (int64_t r = 0; r < rows; ++r) prefetch_row_to_write(row[r].o, t.value_dim);
-      }
-      group_scores<Arch>(t, rows, q + r0 * q_row, q_row, from, span, s, ld);
-      float alpha[kTileRows], finish[kTileRows];
-      // The first and the last block of a group; in between its sums stay in o.
-      online_softmax<Arch>(t, row, rows, from, span, s, ld, max + r0, sum + r0, alpha);
-      float* out[kTileRows];
-      const float* before[kTileRows];
-      for (int64_t r = 0; r < rows; ++r) {
-        const bool to_output = ends && t.partial == nullptr && row[r].begin < row[r].end;
-        before[r] = o + (r0 + r) * o_row;
-        out[r] = to_output ? row[r].o : o + (r0 + r) * o_row;
-        finish[r] = to_output ? 1.0f / sum[r0 + r] : 1.0f;
-        if (to_output && row[r].saved != nullptr) {
-          row[r].saved[0] = max[r0 + r];
-          row[r].saved[1] = sum[r0 + r];
-        }
-      }
-      const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
-      group_values<Arch>(t, rows, from, span, s, ld, sink);
-      if (ends && t.partial != nullptr) {
-        for (int64_t r = 0; r < rows; ++r) {
-          if (row[r].begin >= row[r].end) continue;
-          float* p = t.partial + (r0 + r) * (2 + t.value_dim);
-          p[0] = max[r0 + r];
-          p[1] = sum[r0 + r];
-          for (int64_t d = 0; d < t.value_dim; ++d) p[2 + d] = o[(r0 + r) * o_row + d];
-        }
-      }
+      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      online_block<Arch>(t, w, r0, rows, keys[i], from, limit);
+      r0 += rows;
     }
   }
 }
 
 // One row from the parts that attention_online left for ranges of keys: parts[i * stride] is part i. A maximum of
-// -infinity: the row has no key there.
+// -infinity: the row has no key there. The sink enters here, once.
 template <class Arch>
 void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t value_dim,
-                     float unit, float* o, float* saved) {
+                     float unit, float sink, float* o, float* saved) {
   float max = kNever, sum = 0;
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
@@ -256,6 +296,10 @@ void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t v
   if (max == kNever) {
     if (saved != nullptr) saved[0] = saved[1] = 0;
     return;
+  }
+  if (sink != kNever) {
+    max = sink <= max ? max : sink;  // NaN too
+    sum = power_of_two<Arch>((sink - max) * unit);
   }
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;

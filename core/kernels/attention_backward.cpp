@@ -21,6 +21,7 @@ struct Plan {
   const AttentionArgs<float>& a;
   const AttentionGrads<float>& grads;
   const KernelTable& table;
+  View4<const float> finite_k;  // what the gradient of the scores is multiplied with
   AttentionRule rule;
   int64_t panel, group, rows, units;
   int64_t step, tile_rows, tiles, slices, examples;  // examples: slices of the batch
@@ -53,11 +54,13 @@ void plan_bias(Plan& p) {
   if (p.bias_copies == 1) p.bias_copies = 0;
 }
 
-Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads) {
+Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads,
+               const View4<const float>& finite_k) {
   const KernelTable& t = table();
   Plan p{a,
          grads,
          t,
+         finite_k,
          make_rule(a),
          t.gemm_layout().panel,
          a.heads / a.kv_heads,
@@ -104,7 +107,7 @@ Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads
 // dk and dv of one head from `copies` copies, keys [begin, end).
 void add_keys(const Plan& p, int64_t b, int64_t g, const float* sums, int64_t copies, int64_t begin,
               int64_t end) {
-  const float k_scale = p.a.scale / p.rule.scale;
+  const float k_scale = p.rule.scale == 0 ? 0.0f : p.a.scale / p.rule.scale;
   for (int64_t j = begin; j < end; ++j) {
     for (int64_t c = 0; c < copies; ++c) {
       const float* dk = sums + c * p.key_sums + j * p.q_pad;
@@ -154,11 +157,11 @@ void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* 
   t.head_dim = p.a.head_dim;
   t.value_dim = p.a.value_dim;
   t.keys = p.a.keys;
-  t.k = p.a.k.at(b, task.g, 0);
-  t.k_row = p.a.k.row;
+  t.k = p.finite_k.at(b, task.g, 0);
+  t.k_row = p.finite_k.row;
   t.step = p.step;
   float* v_panels = panels + round_up(p.a.keys, p.panel) * p.a.head_dim;
-  pack_panels(p.table, p.panel, t.k, t.k_row, t.head_dim, 0, t.keys, panels);
+  pack_panels(p.table, p.panel, p.a.k.at(b, task.g, 0), p.a.k.row, t.head_dim, 0, t.keys, panels);
   pack_panels(p.table, p.panel, p.a.v.at(b, task.g, 0), p.a.v.row, t.value_dim, 0, t.keys,
               v_panels);
   if (copy_pays(t.k_row, t.head_dim, p.rows)) {
@@ -264,15 +267,27 @@ template <class T>
 void run_reference(const AttentionArgs<T>& a, const AttentionGrads<T>& grads, Parallel& parallel) {
   const auto each = static_cast<size_t>(reference::kRowArrays * (a.keys + 8));
   T* scratch = parallel.scratch_array<T>(each * static_cast<size_t>(parallel.concurrency()));
-  // dbias and dslope belong to all units: then one after another.
+  // dbias, dslope and dsinks belong to all units: then one after another.
   const int64_t units = a.batch * a.kv_heads;
-  const bool serial = grads.dbias.data != nullptr || grads.dslope != nullptr;
+  const bool serial =
+      grads.dbias.data != nullptr || grads.dslope != nullptr || grads.dsinks != nullptr;
   parallel.loop(units, serial ? units : 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
       reference::attention_backward_unit(a, grads, unit / a.kv_heads, unit % a.kv_heads,
                                          scratch + static_cast<size_t>(worker) * each);
     }
   });
+}
+
+// dsinks: of each row, (B, H, Q), to the (H) of the caller.
+void add_sinks(const AttentionArgs<float>& a, const float* rows, float* dsinks) {
+  for (int64_t h = 0; h < a.heads; ++h) {
+    double sum = 0;
+    for (int64_t b = 0; b < a.batch; ++b)
+      for (int64_t i = 0; i < a.queries; ++i)
+        sum += static_cast<double>(rows[(b * a.heads + h) * a.queries + i]);
+    dsinks[h] += static_cast<float>(sum);
+  }
 }
 
 bool empty(int64_t batch, int64_t heads, int64_t queries, int64_t keys) {
@@ -290,11 +305,21 @@ void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<
 void attention_backward(const AttentionArgs<float>& args, const AttentionGrads<float>& grads,
                         Parallel& parallel) {
   if (empty(args.batch, args.heads, args.queries, args.keys)) return;
-  if (grads.dout.data == nullptr && grads.dmap.data == nullptr) return;
+  if (grads.dout.data == nullptr && grads.dmap.data == nullptr && grads.dlse.data == nullptr)
+    return;
   if (!use_kernels()) return run_reference(args, grads, parallel);
   AttentionArgs<float> a = with_contiguous_masks(args, parallel);
   a.map = {};
-  run(make_plan(a, grads), parallel);
+  AttentionGrads<float> g = grads;
+  if (g.dsinks != nullptr)
+    g.dsinks = parallel.scratch_array<float>(static_cast<size_t>(a.batch * a.heads * a.queries));
+  View4<const float> finite_k = a.k;
+  if (hides_keys(a)) {
+    finite_k = finite_copy(a, a.k, a.head_dim, parallel);
+    a.v = finite_copy(a, a.v, a.value_dim, parallel);
+  }
+  run(make_plan(a, g, finite_k), parallel);
+  if (g.dsinks != nullptr) add_sinks(a, g.dsinks, grads.dsinks);
 }
 
 }  // namespace attn::kernels

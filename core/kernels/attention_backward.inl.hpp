@@ -15,7 +15,7 @@ namespace attn::kernels::simd {
 
 // Where the parts of attention_back's scratch are.
 struct BackScratch {
-  float *q, *dout, *dq, *w, *dw, *factor, *mean;
+  float *q, *dout, *dq, *w, *dw, *factor, *slope, *mean;
   int64_t q_row, v_row, ld;
 };
 
@@ -31,7 +31,8 @@ ATTN_INLINE BackScratch back_layout(const AttentionBackTile& t) {
   s.w = s.dq + t.rows * s.q_row;
   s.dw = s.w + t.rows * s.ld;
   s.factor = s.dw + t.rows * s.ld;
-  s.mean = s.factor + s.ld;
+  s.slope = s.factor + s.ld;
+  s.mean = s.slope + s.ld;
   return s;
 }
 
@@ -47,24 +48,39 @@ ATTN_INLINE float dot_product(const float* x, const float* y, int64_t n) {
 }
 
 // Copies q and dout into scratch. Softmax by blocks: dout is divided by the sum of the row, so that exponentials serve
-// as weights without being normalised.
+// as weights without being normalised. The gradient of lse, which every weight gets a share of, shifts the mean.
 template <class Arch>
 __attribute__((noinline)) void back_begin(const AttentionBackTile& t, const BackScratch& s,
                                           bool by_blocks) {
   for (int64_t r = 0; r < t.rows; ++r) {
     const AttentionRow& row = t.row[r];
-    const bool live = row.begin < row.end && row.dout != nullptr;
-    const float inverse = live && by_blocks ? 1.0f / row.saved[1] : 1.0f;
+    const bool sees = row.begin < row.end, live = sees && row.dout != nullptr;
+    const float inverse = sees && by_blocks ? 1.0f / row.saved[1] : 1.0f;
     copy_scaled<Arch>(row.q, t.head_dim, s.q_row, t.rule->scale, s.q + r * s.q_row);
     if (live) {
       copy_scaled<Arch>(row.dout, t.value_dim, s.v_row, inverse, s.dout + r * s.v_row);
     } else {
       fill(s.dout + r * s.v_row, 0, s.v_row, 0.0f);
     }
-    s.mean[r] =
-        live && by_blocks ? dot_product<Arch>(row.dout, row.o, t.value_dim) * inverse : 0.0f;
+    const float mean = live ? dot_product<Arch>(row.dout, row.o, t.value_dim) : 0.0f;
+    s.mean[r] = sees && by_blocks ? (mean - row.dlse) * inverse : 0.0f;
+    if (row.dsink != nullptr)
+      *row.dsink =
+          sees && by_blocks ? -s.mean[r] * sink_exp<Arch>(*t.rule, row, row.saved[0]) : 0.0f;
     fill(s.dq + r * s.q_row, 0, s.q_row, 0.0f);
   }
+}
+
+// What is left of sum_j w_j (dw_j - mean) = dlse, the sink included, when its keys leave `rest`: what rounding has put
+// into the mean. Moves the gradient of the sink.
+template <class Arch>
+ATTN_INLINE float mean_residue(const AttentionRule& rule, const AttentionRow& row, float mean,
+                               float rest) {
+  const float share = sink_exp<Arch>(rule, row, row.saved[0]);
+  if (share != 0) rest -= share * mean;
+  const float residue = (rest - row.dlse) / row.saved[1];
+  if (row.dsink != nullptr) *row.dsink -= share * residue;
+  return residue;
 }
 
 // exp_of_score of a score that was computed again, perhaps in another order: what rounding put above the maximum of the
@@ -86,6 +102,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   float* w = s.w + r * s.ld;
   float* dw = s.dw + r * s.ld;
   double dslope = 0;
+  if (rule.cap != 0) cap_scores_with_slope<Arch>(rule.cap, span, w, s.slope);
   if (rule.has_dmap) {
     const Piece piece = row_piece(row, base, span);
     for (int64_t j = piece.begin; j < piece.end; ++j) dw[j] += row.dmap[base + j];
@@ -112,7 +129,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
         store<Arch>(w + j, e);
         store<Arch>(dw + j, d);
       });
-      const V residue(sum_lanes<Arch>(rest) / row.saved[1]);
+      const V residue(mean_residue<Arch>(rule, row, s.mean[r], sum_lanes<Arch>(rest)));
       for_span<Arch>(span, [&](int64_t j) {
         store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - residue));
       });
@@ -145,6 +162,11 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
     const Piece piece = row_piece(row, base, span);
     float* out = row.dbias + base * t.dbias_k;
     for (int64_t j = piece.begin; j < piece.end; ++j) out[j * t.dbias_k] += dw[j];
+  }
+  if (rule.cap != 0) {
+    for_span<Arch>(span, [&](int64_t j) {
+      store<Arch>(dw + j, load<Arch>(dw + j) * load<Arch>(s.slope + j));
+    });
   }
   return dslope;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "core/kernels/attention.hpp"
 #include "core/kernels/attention_tile.hpp"
@@ -23,11 +24,18 @@ namespace attn::kernels::driver {
 [[nodiscard]] AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args,
                                                          Parallel& parallel);
 
-// Weights of masked keys are exact zeros, but zero times NaN or infinity is NaN: values of keys that no query of their
-// example keeps are replaced with zeros, in a copy in scratch, when one of them is not finite. A query that keeps no key
-// at all does not count, and meets such a key by its score.
-[[nodiscard]] AttentionArgs<float> with_finite_values(const AttentionArgs<float>& args,
-                                                      Parallel& parallel);
+// Weights of keys that a row does not keep are exact zeros, but zero times NaN or infinity is NaN. A call that hides
+// keys from rows and ends with outputs that are no numbers is made again, with 0 in the place of values that are none;
+// afterwards these are added to the rows that keep their keys.
+[[nodiscard]] bool hides_keys(const AttentionArgs<float>& args);
+[[nodiscard]] bool all_finite(const float* x, int64_t n);
+// x (B, G, K, dim) itself when all of it is finite, else a copy with 0 in the place of what is not.
+[[nodiscard]] View4<const float> finite_copy(const AttentionArgs<float>& args, View4<const float> x,
+                                             int64_t dim, Parallel& parallel);
+void add_other_values(const AttentionArgs<float>& args, Parallel& parallel);
+
+// The map of a stage before weights.
+void write_scores(const AttentionArgs<float>& args, Parallel& parallel);
 
 // All keys that some query sees.
 [[nodiscard]] KeyRange all_visible_keys(const AttentionArgs<float>& args, int64_t b);

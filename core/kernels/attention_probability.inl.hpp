@@ -20,6 +20,12 @@ ATTN_INLINE void scale_span(const Span& span, float* s, float factor) {
   for_span<Arch>(span, [&](int64_t j) { store<Arch>(s + j, load<Arch>(s + j) * x); });
 }
 
+// What the sink of a row adds to the sum of its exponentials: its share is this by the sum.
+template <class Arch>
+ATTN_INLINE float sink_exp(const AttentionRule& rule, const AttentionRow& row, float max) {
+  return row.sink == kNever ? 0.0f : power_of_two<Arch>((row.sink - max) * rule.unit);
+}
+
 // What the functions of a kind get: how scores become weights, the row, its keys.
 struct RowJob {
   const AttentionRule& rule;
@@ -36,10 +42,11 @@ template <class Arch>
 struct VectorRow<Arch, Probability::softmax> {
   using V = Vec<Arch>;
   ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
-    kept[1] = exp_and_sum<Arch>(job.span, s, kept[0], job.rule.unit);
+    kept[1] = exp_and_sum<Arch>(job.span, s, kept[0], job.rule.unit) +
+              sink_exp<Arch>(job.rule, job.row, kept[0]);
     scale_span<Arch>(job.span, s, 1.0f / kept[1]);
   }
-  // w = p = 2^((s - max) unit) / sum: ds = w (dw - w . dw).
+  // w = p = 2^((s - max) unit) / sum: ds = w (dw - w . dw + dlse); the sink's weight has a gradient of 0.
   ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
     const V m(kept[0]), u(job.rule.unit), inverse(1.0f / kept[1]);
     V dot(0.0f);
@@ -48,10 +55,13 @@ struct VectorRow<Arch, Probability::softmax> {
       store<Arch>(w + j, p);
       dot = fma<Arch>(p, load<Arch>(dw + j), dot);
     });
-    const V mean(sum_lanes<Arch>(dot));
+    const float shift = sum_lanes<Arch>(dot) - job.row.dlse;
+    const V mean(shift);
     for_span<Arch>(job.span, [&](int64_t j) {
       store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - mean));
     });
+    if (job.row.dsink != nullptr)
+      *job.row.dsink = -shift * sink_exp<Arch>(job.rule, job.row, kept[0]) / kept[1];
     return 0;
   }
 };
@@ -298,7 +308,7 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
                                            const Span& span, float* s) {
   float kept[kMostSaved] = {};
   apply_masks<Arch>(rule, row, 0, span, s);
-  kept[0] = span_max<Arch>(span, s, kNever);  // a row of -infinity alone is NaN
+  kept[0] = span_max<Arch>(span, s, row.sink);  // a row of -infinity alone is NaN
   kept[0] = raise_to_lowest<Arch>(rule, row, 0, span, kept[0], s);
   switch (rule.probability.kind) {
 #define ATTN_ROW(kind, ...)                                                  \

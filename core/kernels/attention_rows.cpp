@@ -34,17 +34,18 @@ Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const ui
     f.end = end;
     f.mask = mask != nullptr &&
              std::memchr(mask + begin, 0, static_cast<size_t>(end - begin)) != nullptr;
-  } else if (a.dead == FullyMaskedRows::zero) {
+  } else if (a.dead != FullyMaskedRows::unmask) {
     return {};
   }
   if (bias == nullptr) return f;
-  // Keys at the ends that the bias removes are not looked at; when it removes all, there is no bias.
+  // Keys at the ends that the bias removes are not looked at; when it removes all, there is no bias, or no row.
   const auto removed = [&](int64_t j) { return (f.mask && mask[j] == 0) || bias[j] == kNever; };
   begin = f.begin;
   end = f.end;
   while (begin < end && removed(begin)) ++begin;
   while (end > begin && removed(end - 1)) --end;
   if (begin == end) {
+    if (a.dead == FullyMaskedRows::zero_by_bias) return {};
     f.bias = false;
   } else {
     f.begin = begin;
@@ -73,79 +74,16 @@ void make_contiguous(Scores4<C>& x, const AttentionArgs<float>& a, Parallel& par
   x.k = 1;
 }
 
-// unused[j] = 1 where no query of example b keeps and sees key j; whether there is one. None when no query keeps any.
-bool find_unused(const AttentionArgs<float>& a, int64_t b, uint8_t* unused) {
-  const int64_t length =
-      a.lengths == nullptr ? a.keys : std::clamp<int64_t>(a.lengths[b], 0, a.keys);
-  if (a.mask.data == nullptr) {
-    std::fill_n(unused, length, uint8_t{0});
-    std::fill_n(unused + length, a.keys - length, uint8_t{1});
-    return length > 0 && length < a.keys;
-  }
-  std::fill_n(unused, a.keys, uint8_t{1});
-  // The last query of a triangular mask keeps all keys: nothing is left to look for.
-  for (int64_t h = a.mask.h != 0 ? a.heads : 1; h-- > 0;)
-    for (int64_t i = a.mask.q != 0 ? a.queries : 1; i-- > 0;) {
-      const uint8_t* mask = a.mask.at(b, h, i);
-      const KeyRange seen = a.mask.q != 0 ? visible_keys(a, i) : KeyRange{0, a.keys};
-      for (int64_t j = seen.begin; j < std::min(seen.end, length); ++j)
-        unused[j] &= static_cast<uint8_t>(mask[j] ^ 1);
-      if (std::memchr(unused, 1, static_cast<size_t>(a.keys)) == nullptr) return false;
-    }
-  return std::memchr(unused, 0, static_cast<size_t>(a.keys)) != nullptr;
-}
-
-bool all_finite(const float* x, int64_t n) {
-  float zero = 0;
-  for (int64_t i = 0; i < n; ++i) zero += x[i] * 0.0f;
-  return zero == 0;
-}
-
 }  // namespace
 
-AttentionArgs<float> with_finite_values(const AttentionArgs<float>& args, Parallel& parallel) {
-  if (args.mask.data == nullptr && args.lengths == nullptr) return args;
-  const int64_t batch = args.batch, keys = args.keys, dim = args.value_dim;
-  uint8_t* unused = parallel.scratch_array<uint8_t>(static_cast<size_t>(batch * keys));
-  uint8_t* spoilt = parallel.scratch_array<uint8_t>(static_cast<size_t>(batch));
-  parallel.loop(batch, 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t b = begin; b < end; ++b) {
-      const uint8_t* own = unused + b * keys;
-      spoilt[b] = 0;
-      if (!find_unused(args, b, unused + b * keys)) continue;
-      for (int64_t j = 0; j < keys && spoilt[b] == 0; ++j)
-        for (int64_t g = 0; own[j] != 0 && g < args.kv_heads; ++g)
-          if (!all_finite(args.v.at(b, g, j), dim)) spoilt[b] = 1;
-    }
-  });
-  if (std::memchr(spoilt, 1, static_cast<size_t>(batch)) == nullptr) return args;
-  float* copy =
-      parallel.scratch_array<float>(static_cast<size_t>(batch * args.kv_heads * keys * dim));
-  parallel.loop(batch * args.kv_heads, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t b = unit / args.kv_heads, g = unit % args.kv_heads;
-      for (int64_t j = 0; j < keys; ++j) {
-        float* to = copy + (unit * keys + j) * dim;
-        if (spoilt[b] != 0 && unused[b * keys + j] != 0)
-          std::fill_n(to, dim, 0.0f);
-        else
-          std::copy_n(args.v.at(b, g, j), dim, to);
-      }
-    }
-  });
-  AttentionArgs<float> a = args;
-  a.v = {copy, args.kv_heads * keys * dim, keys * dim, dim};
-  return a;
-}
-
 AttentionRule make_rule(const AttentionArgs<float>& a) {
-  constexpr float kLog2e = 1.4426950408889634f;
   const bool softmax = a.probability.kind == Probability::softmax;
   AttentionRule rule{};
   rule.probability = a.probability;
-  rule.unit = softmax ? kSoftmaxUnit : kLog2e;
-  rule.scale = softmax ? a.scale * (kLog2e / kSoftmaxUnit) : a.scale;
-  rule.bias_scale = softmax ? kLog2e / kSoftmaxUnit : 1.0f;
+  rule.unit = softmax ? kSoftmaxUnit : kSoftmaxScale * kSoftmaxUnit;
+  rule.bias_scale = softmax ? kSoftmaxScale : 1.0f;
+  rule.scale = a.scale * rule.bias_scale;
+  rule.cap = a.softcap * rule.bias_scale;
   rule.has_bias = a.bias.data != nullptr;
   rule.has_map = a.map.data != nullptr;
   rule.drop = a.dropout > 0;
@@ -162,7 +100,10 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
 AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args, Parallel& parallel) {
   AttentionArgs<float> a = args;
   if (a.mask.data != nullptr && a.mask.k != 1) make_contiguous<uint8_t>(a.mask, args, parallel);
-  if (a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1) {
+  // What is equal for all keys matters beside a sink, to lse, and where it removes a row.
+  const bool relative =
+      a.sinks == nullptr && a.lse.data == nullptr && a.dead != FullyMaskedRows::zero_by_bias;
+  if (a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1 && relative) {
     a.bias.data = nullptr;
   } else if (a.bias.data != nullptr && a.bias.k != 1) {
     make_contiguous<float>(a.bias, args, parallel);
@@ -173,11 +114,10 @@ AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args, Par
 KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
   if (a.queries == 0) return {0, 0};
   // Both ends grow with the query.
-  KeyRange range{visible_keys(a, 0).begin, visible_keys(a, a.queries - 1).end};
-  const bool structure = a.causal || a.window > 0 || a.block > 0;
-  if (a.lengths != nullptr && a.mask.data == nullptr && !structure) {
+  KeyRange range{visible_keys(a, b, 0).begin, visible_keys(a, b, a.queries - 1).end};
+  if (a.lengths != nullptr && a.mask.data == nullptr && sees_all(a)) {
     const int64_t length = a.lengths[b];
-    if (length > 0 || a.dead == FullyMaskedRows::zero)
+    if (length > 0 || a.dead != FullyMaskedRows::unmask)
       range.end = std::clamp<int64_t>(length, 0, range.end);
   }
   range.end = std::max(range.begin, range.end);
@@ -188,8 +128,7 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
                int64_t g, int64_t begin, int64_t end, AttentionRow* row) {
   const int64_t group = a.heads / a.kv_heads, saved = saved_per_row(a.probability.kind);
   int64_t h = g * group + begin / a.queries, i = begin % a.queries;
-  const bool same =
-      a.bias.data == nullptr && a.mask.q == 0 && !a.causal && a.window == 0 && a.block == 0;
+  const bool same = a.bias.data == nullptr && a.mask.q == 0 && sees_all(a);
   while (begin < end) {  // the rows of one head after another
     const int64_t count = std::min(a.queries - i, end - begin);
     const int64_t first = (b * a.heads + h) * a.queries + i;
@@ -199,7 +138,7 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
       const uint8_t* mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
       const float* bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
       if (r == 0 || !same) {
-        visible = visible_keys(a, i);
+        visible = visible_keys(a, b, i);
         f = facts(a, b, visible, mask, bias);
       }
       row->q = a.q.at(b, h, i);
@@ -209,6 +148,7 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
       row->visible = visible.end - visible.begin;
       row->mask = f.mask ? mask : nullptr;
       row->bias = f.bias ? bias : nullptr;
+      row->sink = a.sinks == nullptr ? kNever : a.sinks[h] * kSoftmaxScale;
       row->index = dropout_index(a, b, h, i);
       row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
       row->saved = a.saved == nullptr ? nullptr : a.saved + (first + r) * saved;
@@ -216,6 +156,8 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
       if (grads != nullptr) {
         row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);
         row->dmap = grads->dmap.data == nullptr ? nullptr : grads->dmap.at(b, h, i);
+        row->dlse = grads->dlse.data == nullptr ? 0.0f : *grads->dlse.at(b, h, i);
+        row->dsink = grads->dsinks == nullptr ? nullptr : grads->dsinks + first + r;
         row->dq = grads->dq.data == nullptr ? nullptr : grads->dq.at(b, h, i);
         row->rest_sum = grads->rest_sum == nullptr ? nullptr : grads->rest_sum + first + r;
         row->rest = grads->rest == nullptr ? nullptr : grads->rest + first + r;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scores of a group of at most 6 rows, and what the forward and the backward pass do to them alike: edges, masks,
-// bias, dropout.
+// Scores of a group of at most 6 rows, and what the forward and the backward pass do to them alike: soft cap, edges,
+// masks, bias, dropout.
 #pragma once
 
 #include "core/kernels/attention_tile.hpp"
@@ -134,6 +134,29 @@ ATTN_INLINE void dot_scores(int64_t rows, const float* a, int64_t a_row, int64_t
     dot_scores_rows<Arch, 1>(a + r * a_row, a_row, depth, k, k_row, span, s + r * ld, ld);
 }
 
+// Soft cap of the rows of a group.
+template <class Arch>
+__attribute__((noinline)) void cap_scores(float cap, int64_t rows, const Span& span, float* s,
+                                          int64_t ld) {
+  const Vec<Arch> c(cap);
+  for (int64_t r = 0; r < rows; ++r, s += ld) {
+    for (int64_t j = span.first; j < span.last; j += kWidth<Arch>)
+      store<Arch>(s + j, c * xsimd::tanh(load<Arch>(s + j) / c));
+  }
+}
+
+// Of one row, with its derivative.
+template <class Arch>
+__attribute__((noinline)) void cap_scores_with_slope(float cap, const Span& span, float* s,
+                                                     float* slope) {
+  const Vec<Arch> c(cap), one(1.0f);
+  for (int64_t j = span.first; j < span.last; j += kWidth<Arch>) {
+    const Vec<Arch> t = xsimd::tanh(load<Arch>(s + j) / c);
+    store<Arch>(s + j, c * t);
+    store<Arch>(slope + j, (one - t) * (one + t));
+  }
+}
+
 // Part of a row's keys inside a block, relative to base, clipped to the span of its group.
 struct Piece {
   int64_t begin, end;
@@ -164,13 +187,18 @@ ATTN_INLINE void apply_masks(const AttentionRule& rule, const AttentionRow& row,
   int64_t j = piece.begin;
   for (; j + W <= piece.end; j += W) {
     V x = load<Arch>(s + j);
-    if (biased) x = fma<Arch>(load<Arch>(row.bias + base + j), bias_scale, x);
+    if (biased) {
+      const V bias = load<Arch>(row.bias + base + j);
+      x = xsimd::select(bias == never, never, fma<Arch>(bias, bias_scale, x));
+    }
     if (row.mask != nullptr) x = select_bytes<Arch>(row.mask + base + j, x, never);
     store<Arch>(s + j, x);
   }
   for (; j < piece.end; ++j) {
     if (biased) s[j] += row.bias[base + j] * rule.bias_scale;
-    if (row.mask != nullptr && row.mask[base + j] == 0) s[j] = kNever;
+    const bool removed = (row.mask != nullptr && row.mask[base + j] == 0) ||
+                         (biased && row.bias[base + j] == kNever);
+    if (removed) s[j] = kNever;
   }
 }
 

@@ -34,6 +34,7 @@ void check(const Problem& p, bool reference = true) {
     INFO(p.text());
     REQUIRE(worst_difference(f.o, d.o) <= tolerance(p));
     if (p.map) REQUIRE(worst_difference(f.map, d.map) <= tolerance(p));
+    if (p.lse) REQUIRE(worst_difference(f.lse, d.lse) <= tolerance(p));
   });
 }
 
@@ -73,19 +74,28 @@ TEST_CASE("attention: scratch is neither overrun nor read before it is written")
 
 TEST_CASE("attention: visible keys lie within the keys and move forward with the query") {
   for (const int64_t offset : {-9, 0, 3, 20, 100}) {
-    for (const int64_t window : {0, 1, 5}) {
+    for (const int64_t left : {-1, 0, 1, 5, 40}) {
       for (const int64_t block : {0, 4}) {
-        for (const bool causal : {false, true}) {
+        for (const int64_t right : {-1, 0, 1, 6, 40}) {
           AttentionArgs<float> a;
+          const int64_t offsets[] = {offset - 7};
           a.keys = 17, a.queries = 30;
-          a.causal = causal, a.offset = offset, a.window = window, a.block = block;
+          a.left = left, a.right = right, a.offset = 7, a.offsets = offsets, a.block = block;
           KeyRange last{0, 0};
           for (int64_t i = 0; i < a.queries; ++i) {
-            const KeyRange range = visible_keys(a, i);
-            INFO("offset " << offset << " window " << window << " block " << block << " row " << i);
+            const KeyRange range = visible_keys(a, 0, i);
+            INFO("offset " << offset << " left " << left << " right " << right << " block " << block
+                           << " row " << i);
             REQUIRE((0 <= range.begin && range.begin <= range.end && range.end <= a.keys));
             REQUIRE((range.begin >= last.begin && range.end >= last.end));
             last = range;
+            const int64_t p = i + offset;
+            const auto block_of = [&](int64_t x) { return (x + 400) / block; };
+            for (int64_t j = 0; j < a.keys; ++j) {
+              const bool sees = (left < 0 || j >= p - left) && (right < 0 || j <= p + right) &&
+                                (block == 0 || block_of(j) == block_of(p));
+              REQUIRE(sees == (j >= range.begin && j < range.end));
+            }
           }
         }
       }
@@ -185,22 +195,96 @@ TEST_CASE("attention: a window or block beyond every number shows what one beyon
   kernels::AttentionArgs<float> a{};
   a.keys = 7;
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  for (const bool causal : {false, true})
+  using Args = kernels::AttentionArgs<float>;
+  for (const int64_t other : {-1, 0})
     for (const int64_t offset : {-20, -3, 0, 3, 20})
       for (int64_t i = 0; i < 7; ++i) {
-        a.causal = causal, a.offset = offset;
-        for (int64_t kernels::AttentionArgs<float>::*extent :
-             {&kernels::AttentionArgs<float>::window, &kernels::AttentionArgs<float>::block}) {
-          a.window = a.block = 0;
+        a.offset = offset;
+        for (int64_t Args::*extent : {&Args::left, &Args::right, &Args::block}) {
+          a.left = a.right = other, a.block = 0;
           a.*extent = 1000;
-          const kernels::KeyRange expected = kernels::visible_keys(a, i);
+          const kernels::KeyRange expected = kernels::visible_keys(a, 0, i);
           for (const int64_t huge : {kMost, kMost - 1, kMost - 7}) {
             a.*extent = huge;
-            const kernels::KeyRange r = kernels::visible_keys(a, i);
-            INFO(causal << " " << offset << " " << i << " " << huge);
+            const kernels::KeyRange r = kernels::visible_keys(a, 0, i);
+            INFO(other << " " << offset << " " << i << " " << huge);
             CHECK(r.begin == expected.begin);
             CHECK(r.end == expected.end);
           }
         }
       }
+}
+
+TEST_CASE("attention: what a hidden key holds reaches no row, at the edges of tiles too") {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    for (const int64_t queries : {2, 20, 150})
+      for (const bool biased : {false, true})
+        for (const float bad : {kNan, kInf, -kInf}) {
+          Problem p;
+          p.heads = p.kv_heads = 2, p.queries = queries, p.keys = queries + 3, p.value_dim = 5,
+          p.lse = true;
+          if (biased) {
+            p.bias = Bias::full;
+          } else {
+            p.left = 4, p.right = 1;
+          }
+          auto clean = make<float>(p), spoilt = make<float>(p);
+          const int64_t K = p.keys, at = K / 2;
+          // With a bias, the key is hidden from all queries but those before it.
+          for (auto* d : {&clean, &spoilt})
+            for (int64_t r = 0; biased && r < 2 * queries; ++r)
+              if (r % queries >= at) d->bias[static_cast<size_t>(r * K + at)] = -kInf;
+          const auto sees = [&](int64_t i) { return biased ? i < at : at >= i - 4 && at <= i + 1; };
+          // The values alone, then the keys as well.
+          for (int64_t h = 0; h < 2; ++h)
+            spoilt.v[static_cast<size_t>((at * 2 + h) * (5 + kRoom) + 1)] = bad;
+          attention(clean.a, parallel);
+          for (const bool keys : {false, true}) {
+            for (int64_t h = 0; h < 2 && keys; ++h)
+              spoilt.k[static_cast<size_t>((at * 2 + h) * (8 + kRoom))] = kNan;
+            attention(spoilt.a, parallel);
+            attention_backward(clean.a, clean.g, parallel);
+            attention_backward(spoilt.a, spoilt.g, parallel);
+            INFO(p.text() << " " << bad << keys);
+            for (int64_t i = 0; i < queries; ++i)
+              for (int64_t h = 0; h < 2; ++h) {
+                const auto first = static_cast<size_t>((i * 2 + h) * (5 + kRoom));
+                for (size_t d = first; d < first + 5; ++d) {
+                  if (!sees(i)) {
+                    REQUIRE(spoilt.o[d] == clean.o[d]);
+                  } else if (keys) {
+                    REQUIRE(std::isnan(spoilt.o[d]));
+                  } else {
+                    REQUIRE(
+                        (d == first + 1 ? !std::isfinite(spoilt.o[d]) : spoilt.o[d] == clean.o[d]));
+                  }
+                }
+                const auto q = static_cast<size_t>((i * 2 + h) * (8 + kRoom));
+                if (!sees(i)) REQUIRE(std::isfinite(spoilt.dq[q]));
+              }
+          }
+        }
+  });
+}
+
+TEST_CASE("attention: a scale of 0 makes all keys of a row equal, and has gradients") {
+  threads::PoolParallel parallel;
+  at_each_level([&] {
+    Problem p;
+    p.queries = 9, p.keys = 20;
+    auto d = make<float>(p);
+    d.a.scale = 0;
+    attention(d.a, parallel);
+    double mean = 0;
+    for (int64_t j = 0; j < 20; ++j) mean += d.v[static_cast<size_t>(j * (8 + kRoom))] / 20.0;
+    CHECK(std::abs(d.o[0] - mean) < 1e-6);
+    const auto before = d;
+    attention_backward(d.a, d.g, parallel);
+    CHECK(d.dq == before.dq);
+    CHECK(d.dk == before.dk);
+    CHECK(d.dv != before.dv);
+  });
 }

@@ -35,11 +35,13 @@ struct Problem {
   int64_t batch = 1, heads = 1, kv_heads = 1, queries = 1, keys = 1, head_dim = 8, value_dim = 8;
   Probability kind = Probability::softmax;
   bool causal = false;
-  int64_t offset = 0, window = 0, block = 0;
+  int64_t offset = 0, window = 0, block = 0, left = -1, right = -1;
   Mask mask = Mask::none;
   Bias bias = Bias::none;
   bool lengths = false, zero = false, map = false, dmap = false;
-  double dropout = 0, amplitude = 1;
+  double dropout = 0, amplitude = 1, softcap = 0;
+  bool zero_by_bias = false, sinks = false, offsets = false, lse = false;
+  MapStage stage = MapStage::weights;
 
   [[nodiscard]] std::string text() const {
     std::ostringstream s;
@@ -47,17 +49,20 @@ struct Problem {
       << " Q" << queries << " K" << keys << " D" << head_dim << " Dv" << value_dim << " kind "
       << static_cast<int>(kind) << " causal " << causal << " offset " << offset << " window "
       << window << " block " << block << " mask " << static_cast<int>(mask) << " bias "
-      << static_cast<int>(bias) << " lengths " << lengths << " zero " << zero << " map " << map
-      << " dropout " << dropout;
+      << static_cast<int>(bias) << " lengths " << lengths << " zero " << zero << zero_by_bias
+      << " map " << map << " dropout " << dropout << " left " << left << " right " << right
+      << " softcap " << softcap << " sinks " << sinks << " offsets " << offsets << " lse " << lse
+      << " stage " << static_cast<int>(stage);
     return s.str();
   }
 };
 
 template <class T>
 struct Data {
-  std::vector<T> q, k, v, o, bias, map, saved, dout, dmap, dq, dk, dv, dbias;
+  std::vector<T> q, k, v, o, bias, map, saved, dout, dmap, dq, dk, dv, dbias, sinks, lse, dlse,
+      dsinks;
   std::vector<uint8_t> mask;
-  std::vector<int64_t> lengths;
+  std::vector<int64_t> lengths, offsets;
   T dslope = T(0.25);
   AttentionArgs<T> a;
   AttentionGrads<T> g;
@@ -94,8 +99,14 @@ Data<T> make(const Problem& p) {
   a.v = rows_of<const T>(d.v.data(), G, K, p.value_dim),
   a.o = rows_of<T>(d.o.data(), H, Q, p.value_dim);
   a.scale = static_cast<T>(static_cast<float>(1 / std::sqrt(static_cast<double>(p.head_dim))));
-  a.causal = p.causal, a.offset = p.offset, a.window = p.window, a.block = p.block;
-  a.dead = p.zero ? FullyMaskedRows::zero : FullyMaskedRows::unmask;
+  a.left = p.window > 0 ? p.window - 1 : p.left;
+  a.right = p.causal ? 0 : p.window > 0 ? p.window - 1 : p.right;
+  a.offset = p.offset, a.block = p.block;
+  a.dead = p.zero_by_bias ? FullyMaskedRows::zero_by_bias
+           : p.zero       ? FullyMaskedRows::zero
+                          : FullyMaskedRows::unmask;
+  a.softcap = static_cast<T>(p.softcap);
+  a.map_stage = p.stage;
   a.dropout = p.dropout, a.seed = 99, a.stream = 3;
   // Numbers that float has, so that double gets the same.
   const auto rounded = [](double x) { return static_cast<double>(static_cast<float>(x)); };
@@ -138,6 +149,17 @@ Data<T> make(const Problem& p) {
     d.dbias = random(bb * bh * bq * K, 1);
     d.g.dbias = {d.dbias.data(), a.bias.b, a.bias.h, a.bias.q, 1};
   }
+  for (int64_t b = 0; b < B && p.offsets; ++b) d.offsets.push_back(b * 5 - 4);
+  if (p.offsets) a.offsets = d.offsets.data();
+  if (p.sinks) {
+    d.sinks = random(H, 2), d.dsinks = random(H, 1);
+    if (H > 2) d.sinks[1] = -std::numeric_limits<T>::infinity();
+    a.sinks = d.sinks.data(), d.g.dsinks = d.dsinks.data();
+  }
+  if (p.lse) {
+    d.lse = random(B * H * Q, 1), d.dlse = random(B * H * Q, 1);
+    a.lse = {d.lse.data(), H * Q, Q, 1, 0}, d.g.dlse = {d.dlse.data(), H * Q, Q, 1, 0};
+  }
   if (p.map) {
     d.map = random(B * H * Q * K, 1);
     a.map = {d.map.data(), H * Q * K, Q * K, K, 1};
@@ -159,6 +181,7 @@ Data<T> make(const Problem& p) {
 inline double worst_difference(const std::vector<float>& x, const std::vector<double>& y) {
   double worst = 0;
   for (size_t i = 0; i < x.size(); ++i) {
+    if (static_cast<double>(x[i]) == y[i]) continue;  // -infinity too
     const double difference = std::abs(static_cast<double>(x[i]) - y[i]);
     if (!(difference <= worst)) worst = difference;  // NaN too
   }
@@ -247,6 +270,24 @@ inline std::vector<Problem> options() {
   add([](Problem& p) { p.map = true, p.dropout = 0.3; });
   add([](Problem& p) { p.dropout = 1.0; });
   add([](Problem& p) { p.amplitude = 6; });
+  add([](Problem& p) { p.left = 5, p.right = 2; });
+  add([](Problem& p) { p.left = 3, p.offset = 9, p.bias = Bias::full, p.lse = true; });
+  add([](Problem& p) { p.right = 4, p.offsets = true, p.mask = Mask::query, p.softcap = 0.75; });
+  add([](Problem& p) { p.causal = true, p.offsets = true, p.sinks = true, p.zero = true; });
+  add([](Problem& p) { p.softcap = 0.5, p.bias = Bias::shared, p.amplitude = 3; });
+  add([](Problem& p) { p.softcap = 2, p.map = true, p.stage = MapStage::capped, p.sinks = true; });
+  add([](Problem& p) { p.map = true, p.stage = MapStage::raw, p.causal = true, p.offset = 3; });
+  add([](Problem& p) {
+    p.map = true, p.stage = MapStage::biased, p.softcap = 1.5, p.left = 40, p.offset = 2;
+    p.mask = Mask::dead, p.bias = Bias::infinite, p.zero_by_bias = true;
+  });
+  add([](Problem& p) { p.sinks = true; });
+  add([](Problem& p) { p.sinks = true, p.lse = true, p.map = true, p.mask = Mask::dead; });
+  add([](Problem& p) {
+    p.sinks = true, p.lse = true, p.mask = Mask::head, p.bias = Bias::infinite;
+    p.zero_by_bias = true, p.dropout = 0.2, p.softcap = 3;
+  });
+  add([](Problem& p) { p.lse = true, p.lengths = true, p.zero = true, p.bias = Bias::key; });
   return all;
 }
 
@@ -257,6 +298,7 @@ inline Problem combine(Problem shape, const Problem& option, Probability kind) {
   shape.queries = s.queries, shape.keys = s.keys;
   shape.head_dim = s.head_dim, shape.value_dim = s.value_dim;
   shape.kind = kind;
+  if (kind != Probability::softmax) shape.sinks = shape.lse = false;
   return shape;
 }
 

@@ -21,12 +21,15 @@ struct AttentionRow {
   int64_t visible;      // N: keys that exist for this query
   const uint8_t* mask;  // nullptr: all of [begin, end) is kept
   const float* bias;    // nullptr: none
+  float sink;           // in the unit of scores; -infinity: none
   uint64_t index;       // of weight (row, key 0) in the dropout sequence
   float* map;
   float* saved;
   // Backward.
   const float* dout;
   const float* dmap;
+  float dlse;
+  float* dsink;  // of this row alone; nullptr: not wanted
   float* dq;
   float* dbias;
   float* rest_sum;    // of a part; nullptr: not wanted
@@ -37,6 +40,7 @@ struct AttentionRow {
 struct AttentionRule {
   ProbabilityArgs<float> probability{};
   float scale;  // of q; for softmax times log2 e / kSoftmaxUnit
+  float cap;    // softcap, in the unit of scores; 0: none
   float bias_scale;
   float unit;  // what turns a difference of scores into a power of two: kSoftmaxUnit, or log2 e
   bool has_bias, has_map, has_dmap;
@@ -107,7 +111,7 @@ inline constexpr int64_t kTileRowsMax = 96;
 [[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                              int64_t step) {
   return rows * (2 * pad16(head_dim) + pad16(value_dim) + 2 * tile_stride(step)) +
-         tile_stride(step) + pad16(rows) + 64;
+         2 * tile_stride(step) + pad16(rows) + 64;
 }
 
 }  // namespace attn::kernels

@@ -15,13 +15,20 @@ enum Attribute {
   kScale = kProbabilityAttributes,
   kCausal,
   kOffset,
-  kWindow,
+  kSpan,
   kBlock,
   kEmptyRows,
   kDropout,
-  kTile
+  kTile,
+  kWindowLeft,
+  kWindowRight,
+  kSoftcap,
+  kMapStage
 };
-enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths };
+enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths, kSinks, kOffsets };
+enum Result { kOutput, kMap, kLse };
+
+constexpr int64_t kFarthest = int64_t{1} << 48;  // of offsets, so that positions are numbers
 
 struct Extents {
   int64_t b, h, g, q, k, d, dv;
@@ -48,12 +55,39 @@ void check_bias(const attn_view& v, const ScoresShape& scores) {
          scores_text(scores));
 }
 
-const int64_t* lengths_of(const OpCall& c, const attn_view& v) {
+int64_t integer_at(const attn_view& v, int64_t i) {
+  return v.dtype == ATTN_I64 ? data<int64_t>(v)[i * v.stride[0]]
+                             : data<int32_t>(v)[i * v.stride[0]];
+}
+const int64_t* integers_of(const OpCall& c, const attn_view& v) {
   auto* out = parallel(c).scratch_array<int64_t>(static_cast<size_t>(v.shape[0]) + 1);
-  for (int64_t i = 0; i < v.shape[0]; ++i)
-    out[i] =
-        v.dtype == ATTN_I64 ? data<int64_t>(v)[i * v.stride[0]] : data<int32_t>(v)[i * v.stride[0]];
+  for (int64_t i = 0; i < v.shape[0]; ++i) out[i] = integer_at(v, i);
   return out;
+}
+void check_offset(int64_t offset) {
+  if (offset > kFarthest || offset < -kFarthest)
+    fail("offset {} is out of range; expected at most 2^48 either way", offset);
+}
+void check_integers(const attn_view& v, const char* name, int64_t batch) {
+  if (v.rank != 1 || v.shape[0] != batch || (v.dtype != ATTN_I32 && v.dtype != ATTN_I64))
+    fail("{} must be ({}) int32 or int64, got shape {}", name, batch, shape_text(v));
+}
+
+// Which keys the attributes let a query see, whichever of them say it: the nearer bound counts.
+template <class T>
+void set_structure(const OpCall& c, kernels::AttentionArgs<T>& a) {
+  const auto nearer = [](int64_t x, int64_t y) { return x < 0 ? y : y < 0 ? x : std::min(x, y); };
+  const int64_t span = c.integer(kSpan) - 1;  // -1: none
+  a.left = nearer(c.integer(kWindowLeft), span);
+  a.right = nearer(c.integer(kWindowRight), c.flag(kCausal) ? 0 : span);
+  a.block = c.integer(kBlock);
+  a.offset = c.integer(kOffset);
+}
+
+// (batch, head, query) as scores of one key.
+template <class T, class V = T>
+kernels::Scores4<V> rows4(const attn_view& v) {
+  return {data<T>(v), v.stride[0], v.stride[1], v.stride[2], 0};
 }
 
 // What forward and gradient have in common.
@@ -67,23 +101,32 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.k = view4<const T>(contiguous<T>(c, *c.in(kKey)));
   a.v = view4<const T>(contiguous<T>(c, *c.in(kValue)));
   a.scale = static_cast<T>(c.real(kScale));
-  a.causal = c.flag(kCausal);
-  a.offset = c.integer(kOffset);
-  a.window = c.integer(kWindow);
-  a.block = c.integer(kBlock);
+  set_structure(c, a);
+  if (const attn_view* o = c.in(kOffsets)) {
+    a.offsets = integers_of(c, *o);
+    for (int64_t b = 0; b < e.b; ++b) check_offset(a.offsets[b]);
+  }
+  a.softcap = static_cast<T>(c.real(kSoftcap));
   a.tile = c.integer(kTile);
   if (const attn_view* m = c.in(kKeep)) {
     if (signs_of(*m).additive()) fail("mask of shape {} {}", shape_text(*m), kAdditiveMask);
     a.mask = keep_bytes(c, *m).scores();
   }
-  if (const attn_view* n = c.in(kLengths)) a.lengths = lengths_of(c, *n);
+  if (const attn_view* n = c.in(kLengths)) a.lengths = integers_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(bias_axes(*b));
-  a.dead =
-      c.integer(kEmptyRows) ? kernels::FullyMaskedRows::zero : kernels::FullyMaskedRows::unmask;
+  a.dead = static_cast<kernels::FullyMaskedRows>(c.integer(kEmptyRows));
   a.probability = kernels::ProbabilityArgs<T>(probability_options(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
   a.stream = c.stream();
+  if (const attn_view* s = c.in(kSinks)) a.sinks = dense<T>(parallel(c), *s);
+  a.map_stage = static_cast<kernels::MapStage>(c.integer(kMapStage));
+  if (c.out(kLse)) {
+    if (a.probability.kind != kernels::Probability::softmax)
+      fail("probability number {} has no log-sum-exp; expected softmax",
+           static_cast<int64_t>(a.probability.kind));
+    a.lse = rows4<T>(*c.out(kLse));
+  }
   if (c.saved(0)) a.saved = data<T>(*c.saved(0));
   return a;
 }
@@ -91,14 +134,18 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
 struct attention {
   static constexpr const char* name = "attention";
   static constexpr const char* doc =
-      "probability(scale q k^T + bias, masked) v; q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv)";
-  static constexpr uint32_t version = 1, inputs = 7, outputs = 2, saved = 1, required = 0b111;
-  static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths, flags = ATTN_OP_RANDOM;
-  static constexpr int map_output = 1;
+      "probability(cap(scale q k^T) + bias, masked) v; q (B, H, Q, D), k (B, G, K, D), v (B, G, K, "
+      "Dv)";
+  static constexpr uint32_t version = 1, inputs = 9, outputs = 3, saved = 1, required = 0b111;
+  static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths | 1u << kOffsets,
+                            flags = ATTN_OP_RANDOM;
+  static constexpr int map_output = kMap;
   static constexpr auto attributes = probability_attributes(
       real_attribute("scale", 1.0), bool_attribute("causal", false), int_attribute("offset", 0),
       int_attribute("span", 0), int_attribute("block", 0), int_attribute("fully_masked_rows", 0),
-      real_attribute("dropout", 0.0), int_attribute("tile", 0));
+      real_attribute("dropout", 0.0), int_attribute("tile", 0), int_attribute("window_left", -1),
+      int_attribute("window_right", -1), real_attribute("softcap", 0.0),
+      int_attribute("map_stage", static_cast<int64_t>(kernels::MapStage::weights)));
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -123,53 +170,76 @@ struct attention {
       check_number(c, kSlope, "slope");
       if (size_of(*s) != 1) fail("slope has shape {}; expected one number", shape_text(*s));
     }
-    if (const attn_view* n = c.in(kLengths))
-      if (n->rank != 1 || n->shape[0] != e.b || (n->dtype != ATTN_I32 && n->dtype != ATTN_I64))
-        fail("lengths must be ({}) int32 or int64, got shape {}", e.b, shape_text(*n));
+    if (const attn_view* n = c.in(kLengths)) check_integers(*n, "lengths", e.b);
+    if (const attn_view* o = c.in(kOffsets)) check_integers(*o, "offsets", e.b);
+    if (const attn_view* s = c.in(kSinks)) {
+      check_number(c, kSinks, "sinks");
+      if (s->rank != 1 || s->shape[0] != e.h)
+        fail("sinks have shape {}; expected one for each head, ({})", shape_text(*s), e.h);
+    }
     check_attributes(c);
-    c.out_shape(0, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
-    c.out_shape(1, q.dtype, {e.b, e.h, e.q, e.k});
+    c.out_shape(kOutput, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
+    c.out_shape(kMap, q.dtype, {e.b, e.h, e.q, e.k});
+    c.out_shape(kLse, q.dtype, {e.b, e.h, e.q});
     c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(probability_options(c).kind)});
   }
 
   template <class T>
   static void forward(OpCall c) {
     kernels::AttentionArgs<T> a = arguments<T>(c);
-    a.o = c.out(0) ? view4<T>(*c.out(0)) : unwanted<T>(c);
-    if (c.out(1)) a.map = scores4<T>(*c.out(1));
+    a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
+    if (c.out(kMap)) a.map = scores4<T>(*c.out(kMap));
     kernels::attention(a, parallel(c));
   }
 
   template <class T>
   static void vjp(OpCall c) {
     kernels::AttentionArgs<T> a = arguments<T>(c);
-    a.o = c.out(0) ? view4<T>(*c.out(0)) : unwanted<T>(c);
-    if (!c.out(0)) kernels::attention(a, parallel(c));
+    a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
+    if (!c.out(kOutput)) kernels::attention(a, parallel(c));
     kernels::AttentionGrads<T> g;
-    if (c.dout(0)) g.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
-    if (c.dout(1)) g.dmap = scores4<const T>(*c.dout(1));
+    if (c.dout(kOutput)) g.dout = view4<const T>(contiguous<T>(c, *c.dout(kOutput)));
+    if (c.dout(kMap)) {
+      if (a.map_stage != kernels::MapStage::weights)
+        fail("a map of stage {} has no gradient; expected stage 3, the weights",
+             c.integer(kMapStage));
+      g.dmap = scores4<const T>(*c.dout(kMap));
+    }
+    if (c.dout(kLse)) g.dlse = rows4<T, const T>(*c.dout(kLse));
     const Target<T> dq(c, c.din(kQuery)), dk(c, c.din(kKey)), dv(c, c.din(kValue));
     g.dq = dq.view(), g.dk = dk.view(), g.dv = dv.view();
     if (c.din(kBias)) g.dbias = scores4<T>(bias_axes(*c.din(kBias)));
     if (c.din(kSlope)) g.dslope = data<T>(*c.din(kSlope));
+    if (c.din(kSinks)) {
+      g.dsinks = parallel(c).scratch_array<T>(static_cast<size_t>(a.heads) + 1);
+      std::fill_n(g.dsinks, a.heads, T(0));
+    }
     kernels::attention_backward(a, g, parallel(c));
     dq.finish();
     dk.finish();
     dv.finish();
+    if (const attn_view* d = c.din(kSinks))
+      for (int64_t h = 0; h < a.heads; ++h) data<T>(*d)[h * d->stride[0]] += g.dsinks[h];
   }
 
   static attn_cost cost(OpCall c) {
     const Extents e = extents(c);
     // Exact number of (query, key) pairs that the structure leaves.
     kernels::AttentionArgs<float> a;
-    a.keys = e.k, a.causal = c.flag(kCausal), a.offset = c.integer(kOffset);
-    a.window = c.integer(kWindow), a.block = c.integer(kBlock);
+    a.keys = e.k;
+    set_structure(c, a);
+    const attn_view* offsets = c.in(kOffsets);
+    const int64_t kinds = offsets ? e.b : 1;  // of examples
     double pairs = 0;
-    for (int64_t i = 0; i < e.q; ++i) {
-      const kernels::KeyRange r = kernels::visible_keys(a, i);
-      pairs += static_cast<double>(r.end - r.begin);
+    for (int64_t b = 0; b < kinds; ++b) {
+      const int64_t own = offsets ? integer_at(*offsets, b) : 0;
+      a.offsets = &own;
+      for (int64_t i = 0; i < e.q; ++i) {
+        const kernels::KeyRange r = kernels::visible_keys(a, 0, i);
+        pairs += static_cast<double>(r.end - r.begin);
+      }
     }
-    const auto n = static_cast<double>(e.b * e.h);
+    const auto n = static_cast<double>(e.b / std::max<int64_t>(kinds, 1) * e.h);
     const double element = element_size(c);
     return {
         sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
@@ -190,11 +260,22 @@ struct attention {
     const auto axes = c.integers(kAxes);
     if (axes.size() > 1 || (axes.size() == 1 && axes[0] != -1 && axes[0] != 3))
       fail("this operator normalises the key axis only");
-    if (c.integer(kWindow) < 0 || c.integer(kBlock) < 0 || c.integer(kTile) < 0)
+    if (c.integer(kSpan) < 0 || c.integer(kBlock) < 0 || c.integer(kTile) < 0)
       fail("neither window nor block nor tile may be negative");
-    constexpr int64_t kFarthest = int64_t{1} << 48;
-    if (c.integer(kOffset) > kFarthest || c.integer(kOffset) < -kFarthest)
-      fail("offset {} is out of range", c.integer(kOffset));
+    if (c.integer(kWindowLeft) < -1 || c.integer(kWindowRight) < -1)
+      fail("window_left is {}, window_right {}; expected -1 (none) or at least 0",
+           c.integer(kWindowLeft), c.integer(kWindowRight));
+    check_offset(c.integer(kOffset));
+    const double cap = c.real(kSoftcap);
+    if (cap != 0 && !(cap >= kernels::kLeastSoftcap && cap <= kernels::kMostSoftcap))
+      fail("softcap is {}; expected 0 (none) or a number from {} to {}", cap,
+           kernels::kLeastSoftcap, kernels::kMostSoftcap);
+    if (c.integer(kEmptyRows) < 0 || c.integer(kEmptyRows) > 2 || c.integer(kMapStage) < 0 ||
+        c.integer(kMapStage) > 3)
+      fail("fully_masked_rows is {}, map_stage {}; expected 0..2 and 0..3", c.integer(kEmptyRows),
+           c.integer(kMapStage));
+    if (c.in(kSinks) && options.kind != ProbabilityKind::softmax)
+      fail("sinks need softmax; got probability number {}", static_cast<int64_t>(options.kind));
     if (!(c.real(kDropout) >= 0 && c.real(kDropout) <= 1)) fail("dropout must be between 0 and 1");
     if (options.kind == ProbabilityKind::threshmax && !c.in(kSlope))
       fail("threshmax needs its slope");

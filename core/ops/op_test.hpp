@@ -234,6 +234,8 @@ class Trial {
   double grad_tolerance = 512;
   double difference_tolerance = 1e-6;  // vjp against central differences, relative
   uint64_t seed = 7;
+  // Operators that choose the layout of their outputs, with contiguous elements, leave out `permuted`.
+  std::vector<Layout> layouts{Layout::dense, Layout::padded, Layout::permuted};
 
   // Forward, and the vjp when there are weights for the sum of the output that is differentiated.
   [[nodiscard]] Outcome run(const Conditions& how,
@@ -344,13 +346,13 @@ class Trial {
         uniform({static_cast<int64_t>(forward.out[differentiated].x.size())}, -1, 1, 99).x;
     const std::vector<double>* dout = grad ? &weights : nullptr;
     const Outcome ref = run({}, dout);
-    for (const Layout layout : {Layout::padded, Layout::permuted})
+    for (const Layout layout : layouts)
       same(ref, run({ATTN_F64, layout, 5}, dout), 256 * 2.2e-16, 256 * 2.2e-16, "strided, double");
     if (grad) differences(ref, weights);
     for (const cpu::Level level : cpu::available()) {
       cpu::set_level(level);
       const std::string name = cpu::name(level);
-      for (const Layout layout : {Layout::dense, Layout::padded, Layout::permuted}) {
+      for (const Layout layout : layouts) {
         const Outcome one = run({ATTN_F32, layout, 1}, dout);
         const std::string what = name + ", layout " + std::to_string(static_cast<int>(layout));
         same(ref, one, tolerance * 1.2e-7, grad_tolerance * 1.2e-7, what);

@@ -108,6 +108,10 @@ TEST_CASE("operator defaults: those of the structs of options of the SDK are the
   CHECK(real(op, "fully_masked_rows") == static_cast<double>(a.zero_fully_masked_rows));
   CHECK(real(op, "dropout") == a.dropout);
   CHECK(real(op, "tile") == static_cast<double>(a.tile));
+  CHECK(real(op, "window_left") == static_cast<double>(a.window_left));
+  CHECK(real(op, "window_right") == static_cast<double>(a.window_right));
+  CHECK(real(op, "softcap") == a.softcap);
+  CHECK(real(op, "map_stage") == static_cast<double>(a.map_stage));
   CHECK(real(op_probability(), "fully_masked_rows") ==
         static_cast<double>(a.zero_fully_masked_rows));
   CHECK(real(op_sharded_attention(), "dropout") == a.dropout);

@@ -203,7 +203,7 @@ struct AttentionData {
     a.v = a.k;
     a.v.data = v.data();
     a.scale = 0.125f;
-    a.causal = s.causal;
+    a.right = s.causal ? 0 : -1;
     a.probability = kernels::ProbabilityArgs<float>({.kind = s.kind});
     a.dropout = s.dropout;
   }

@@ -36,6 +36,16 @@ struct AttentionRowState {
   ProbabilityRow<T> row;
 };
 
+// Scaled and capped score of a query and a key.
+template <class T>
+T score(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j, bool capped = true) {
+  const T *q = a.q.at(b, h, i), *k = a.k.at(b, h / (a.heads / a.kv_heads), j);
+  T dot = 0;
+  for (int64_t d = 0; d < a.head_dim; ++d) dot += q[d] * k[d];
+  dot *= a.scale;
+  return capped && a.softcap != 0 ? a.softcap * std::tanh(dot / a.softcap) : dot;
+}
+
 // Fills z with the scores of [visible.begin, visible.end), -infinity where masked, and w with the weights before
 // dropout.
 template <class T>
@@ -44,7 +54,7 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
   constexpr T kNever = -std::numeric_limits<T>::infinity();
   AttentionRowState<T> s{};
   s.b = b, s.h = h, s.i = i, s.g = h / (a.heads / a.kv_heads);
-  s.visible = visible_keys(a, i);
+  s.visible = visible_keys(a, b, i);
   const int64_t begin = s.visible.begin, end = s.visible.end;
   const auto kept = [&](int64_t j) {
     if (a.lengths != nullptr && j >= a.lengths[b]) return false;
@@ -52,26 +62,27 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
   };
   bool any = false;
   for (int64_t j = begin; j < end; ++j) any = any || kept(j);
-  s.zero = begin == end || (!any && a.dead == FullyMaskedRows::zero);
+  s.zero = begin == end || (!any && a.dead != FullyMaskedRows::unmask);
   if (s.zero) return s;
   for (int64_t j = begin; j < end; ++j) z[j] = any && !kept(j) ? kNever : T(0);
   if (a.bias.data != nullptr) {
     for (int64_t j = begin; j < end; ++j) {
       if (z[j] == 0 && !(a.bias.at(b, h, i)[j * a.bias.k] == kNever)) s.use_bias = true;
     }
+    s.zero = !s.use_bias && a.dead == FullyMaskedRows::zero_by_bias;
+    if (s.zero) return s;
   }
   for (int64_t j = begin; j < end; ++j) {
     if (z[j] == kNever) continue;
-    T dot = 0;
-    for (int64_t d = 0; d < a.head_dim; ++d) dot += a.q.at(b, h, i)[d] * a.k.at(b, s.g, j)[d];
-    z[j] = a.scale * dot;
-    if (!s.use_bias) continue;
-    const T bias = a.bias.at(b, h, i)[j * a.bias.k];
+    const T bias = s.use_bias ? a.bias.at(b, h, i)[j * a.bias.k] : T(0);
+    z[j] = bias == kNever ? kNever : score(a, b, h, i, j);
+    if (!s.use_bias || bias == kNever) continue;
     const T floor = std::min(bias, std::numeric_limits<T>::lowest());
     z[j] += bias;
     if (z[j] < floor) z[j] = floor;
   }
-  s.row = probability(a.probability, end - begin, z + begin, w + begin);
+  s.row = probability(a.probability, end - begin, z + begin, w + begin,
+                      a.sinks == nullptr ? kNever : a.sinks[h]);
   return s;
 }
 
@@ -100,6 +111,20 @@ T whole_row_weights(const AttentionArgs<T>& a, const AttentionGrads<T>& grads,
   return mean;
 }
 
+// The map of a stage before weights, of one row: z as attention_row() left it.
+template <class T>
+void map_scores(const AttentionArgs<T>& a, const AttentionRowState<T>& s, const T* z) {
+  constexpr T kNever = -std::numeric_limits<T>::infinity();
+  T* map = a.map.at(s.b, s.h, s.i);
+  for (int64_t j = 0; j < a.keys; ++j) {
+    const bool kept = !s.zero && j >= s.visible.begin && j < s.visible.end;
+    map[j] = a.map_stage != MapStage::biased
+                 ? score(a, s.b, s.h, s.i, j, a.map_stage == MapStage::capped)
+             : kept ? z[j]
+                    : kNever;
+  }
+}
+
 // Rows [begin, end) of the B * H * Q rows.
 template <class T>
 void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* scratch) {
@@ -110,9 +135,12 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
     const auto s = attention_row(a, b, h, i, z, w);
     T* o = a.o.at(b, h, i);
     for (int64_t d = 0; d < a.value_dim; ++d) o[d] = 0;
-    if (a.map.data != nullptr) {
-      for (int64_t j = 0; j < a.keys; ++j) a.map.at(b, h, i)[j] = 0;
-    }
+    const bool map = a.map.data != nullptr && a.map_stage == MapStage::weights;
+    if (map) std::fill_n(a.map.at(b, h, i), a.keys, T(0));
+    if (a.map.data != nullptr && !map) map_scores(a, s, z);
+    if (a.lse.data != nullptr)
+      *a.lse.at(b, h, i) =
+          s.zero ? -std::numeric_limits<T>::infinity() : s.row.max + std::log(s.row.sum);
     if (a.part) {
       T* saved = saved_row(a, b, h, i);
       saved[0] = s.zero ? T(0) : s.row.max;
@@ -122,7 +150,7 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
     for (int64_t j = s.visible.begin; j < s.visible.end; ++j) {
       const T x = w[j] * static_cast<T>(dropout_factor(a.dropout, a.seed, a.stream,
                                                        weight_index(a, b, h, i, j)));
-      if (a.map.data != nullptr) a.map.at(b, h, i)[j] = x;
+      if (map) a.map.at(b, h, i)[j] = x;
       if (x == 0) continue;
       for (int64_t d = 0; d < a.value_dim; ++d) o[d] += x * a.v.at(b, s.g, j)[d];
     }
@@ -141,13 +169,16 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
   const int64_t group = a.heads / a.kv_heads;
   for (int64_t h = g * group; h < (g + 1) * group; ++h) {
     for (int64_t i = 0; i < a.queries; ++i) {
-      const auto s = attention_row(a, b, h, i, z, w);
+      auto s = attention_row(a, b, h, i, z, w);
       if (s.zero) continue;
+      if (grads.dlse.data != nullptr) s.row.dlse = *grads.dlse.at(b, h, i);
       const int64_t begin = s.visible.begin, end = s.visible.end;
       const T mean = a.part ? whole_row_weights(a, grads, s, z, w) : T(0);
       for (int64_t j = begin; j < end; ++j) {
         const T keep = static_cast<T>(
             dropout_factor(a.dropout, a.seed, a.stream, weight_index(a, b, h, i, j)));
+        dw[j] = 0;
+        if (z[j] == -std::numeric_limits<T>::infinity()) continue;
         T sum = grads.dmap.data == nullptr ? T(0) : grads.dmap.at(b, h, i)[j * grads.dmap.k];
         if (grads.dout.data != nullptr) {
           const T* dout = grads.dout.at(b, h, i);
@@ -175,16 +206,26 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
                                  dw + begin, dz + begin, scratch + 4 * a.keys);
         if (grads.dslope != nullptr) *grads.dslope += dslope;
       }
+      if (grads.dsinks != nullptr && a.sinks != nullptr) {
+        // The gradients of all scores, that of the sink included, sum to dlse.
+        T rest = s.row.dlse;
+        for (int64_t j = begin; j < end; ++j) rest -= dz[j];
+        grads.dsinks[h] += rest;
+      }
       for (int64_t j = begin; j < end; ++j) {
         if (dz[j] == 0) continue;
+        if (grads.dbias.data != nullptr && s.use_bias)
+          grads.dbias.at(b, h, i)[j * grads.dbias.k] += dz[j];
+        if (a.softcap != 0) {
+          const T t = score(a, b, h, i, j) / a.softcap;
+          dz[j] *= (1 - t) * (1 + t);
+        }
         for (int64_t d = 0; d < a.head_dim; ++d) {
           if (grads.dq.data != nullptr)
             grads.dq.at(b, h, i)[d] += a.scale * dz[j] * a.k.at(b, g, j)[d];
           if (grads.dk.data != nullptr)
             grads.dk.at(b, g, j)[d] += a.scale * dz[j] * a.q.at(b, h, i)[d];
         }
-        if (grads.dbias.data != nullptr && s.use_bias)
-          grads.dbias.at(b, h, i)[j * grads.dbias.k] += dz[j];
       }
     }
   }

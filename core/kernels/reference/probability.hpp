@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "core/kernels/probability.hpp"
 
@@ -17,7 +18,9 @@ namespace attn::kernels::reference {
 // What the backward pass needs beside z and w.
 template <class T>
 struct ProbabilityRow {
-  T max = 0, sum = 0;  // of exp(z - max)
+  T max = 0, sum = 0;  // of exp(z - max), the sink included
+  T sink = 0;          // its weight
+  T dlse = 0;          // softmax: gradient of max + ln(sum), given to the backward pass
   T gated = 0;         // threshmax: sum of y, plus epsilon
   T temperature = 1, temperature_slope = 0;
 };
@@ -29,10 +32,9 @@ T row_max(int64_t n, const T* z) {
   return max;
 }
 
-// w = softmax((z - max) / temperature); returns the sum that was divided by.
+// w = softmax((z - max) / temperature); returns the sum that was divided by, which begins with `sum`.
 template <class T>
-T softmax_of(int64_t n, const T* z, T max, T temperature, T* w) {
-  T sum = 0;
+T softmax_of(int64_t n, const T* z, T max, T temperature, T* w, T sum = 0) {
   for (int64_t j = 0; j < n; ++j) {
     w[j] = std::exp((z[j] - max) / temperature);
     sum += w[j];
@@ -55,14 +57,15 @@ struct Formula<Probability::softmax> {
   template <class T>
   static void forward(const ProbabilityArgs<T>&, int64_t n, const T* z, T* w,
                       ProbabilityRow<T>& row) {
-    row.sum = softmax_of(n, z, row.max, T(1), w);
+    row.sum = softmax_of(n, z, row.max, T(1), w, row.sink);
+    row.sink /= row.sum;
   }
   // w = p: dz = w (dw - w . dw). A saturated row has gradients far below the rounding of dw: the mean is refined by
-  // what is left of 0.
+  // what is left of 0. The weight of a sink has a gradient of 0.
   template <class T>
-  static T backward(const ProbabilityArgs<T>&, const ProbabilityRow<T>&, int64_t n, const T*,
+  static T backward(const ProbabilityArgs<T>&, const ProbabilityRow<T>& row, int64_t n, const T*,
                     const T* w, const T* dw, T dot, T* dz, T*) {
-    T rest = 0;
+    T rest = (row.sink == 0 ? T(0) : -row.sink * dot) - row.dlse;
     for (int64_t j = 0; j < n; ++j) rest += w[j] * (dw[j] - dot);
     for (int64_t j = 0; j < n; ++j) dz[j] = w[j] * (dw[j] - dot - rest);
     return 0;
@@ -225,9 +228,15 @@ struct Formula<Probability::adaptive> : AdaptiveFormula<Probability::adaptive> {
 template <>
 struct Formula<Probability::adaptive_paper> : AdaptiveFormula<Probability::adaptive_paper> {};
 
+// sink: softmax only; -infinity: none.
 template <class T>
-ProbabilityRow<T> probability(const ProbabilityArgs<T>& a, int64_t n, const T* z, T* w) {
+ProbabilityRow<T> probability(const ProbabilityArgs<T>& a, int64_t n, const T* z, T* w,
+                              T sink = -std::numeric_limits<T>::infinity()) {
   ProbabilityRow<T> row{.max = row_max(n, z)};
+  if (sink != -std::numeric_limits<T>::infinity()) {
+    row.max = sink <= row.max ? row.max : sink;  // NaN too
+    row.sink = std::exp(sink - row.max);
+  }
   switch (a.kind) {
 #define ATTN_ROW(kind, ...)                                           \
   case Probability::kind:                                             \
@@ -245,6 +254,7 @@ T probability_backward(const ProbabilityArgs<T>& a, const ProbabilityRow<T>& row
                        const T* z, const T* w, const T* dw, T* dz, T* scratch) {
   T dot = 0;
   for (int64_t j = 0; j < n; ++j) dot += dw[j] * w[j];
+  dot -= row.dlse;
   switch (a.kind) {
 #define ATTN_ROW(kind, ...) \
   case Probability::kind:   \

@@ -66,6 +66,13 @@ struct AttentionOptions {
   bool zero_fully_masked_rows = false;
   double dropout = 0;  // rate on the weights, in training calls
   int64_t tile = 0;    // > 0: most keys taken at a time (in multiples of 128): memory and speed
+  // Beside causal and window: keys from i + offset - window_left to i + offset + window_right; -1: no bound.
+  int64_t window_left = -1, window_right = -1;
+  double softcap =
+      0;  // > 0: scaled scores become softcap tanh(score / softcap), before bias and masks
+  // What the weights show instead, of all keys: 0 scaled scores, 1 capped, 2 with bias and -infinity where masked or
+  // not visible. Only 3, the weights, has a gradient.
+  int64_t map_stage = 3;
 };
 
 namespace detail {
@@ -79,6 +86,14 @@ inline double dropout_of(const Call& c, const AttentionOptions& o) {
 struct Attended {
   Tensor output;   // (B, H, Q, Dv)
   Tensor weights;  // (B, H, Q, K) after dropout, when asked for
+  Tensor
+      lse{};  // (B, H, Q) ln of the sum of exp(score), when asked for; -infinity where a query sees no key
+};
+// What few calls of attention() have.
+struct AttentionExtras {
+  Tensor sinks{};         // (H) one more score a head, whose weight meets no value; softmax only
+  Tensor offsets{};       // (B) int32 or int64, added to the offset
+  bool want_lse = false;  // softmax only
 };
 // The norm of x; x itself without one. In training calls its statistics are updated.
 template <class = void>
@@ -167,8 +182,10 @@ template <class = void>
 Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                               const Probability& p, const AttentionOptions& o, const Tensor& keep,
                               const Tensor& bias) {
-  if (o.causal || o.window || o.block)
+  if (o.causal || o.window || o.block || o.window_left >= 0 || o.window_right >= 0)
     fail("a causal, window or block rule needs probabilities over the key axis");
+  if (o.softcap != 0 || o.map_stage != 3)
+    fail("a soft cap, or scores as a map, need probabilities over the key axis");
   const int64_t b = q.dim(0), h = q.dim(1), g = k.dim(1);
   // (B, G, H / G, Q, D) x (B, G, 1, D, K): every query head of a group meets the group's keys.
   const Tensor q5 = q.reshape({b, g, h / g, q.dim(2), q.dim(3)});
@@ -184,7 +201,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   return {out.reshape({b, h, q.dim(2), v.dim(3)}), std::move(weights)};
 }
 
-// probability(scale q k^T + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
+// probability(cap(scale q k^T) + bias, masked) v. q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), any
 // strides. keep: any kind, > 0 keeps; (K), (B, K), (B, Q, K) or (B, H, Q, K), extents of 1
 // broadcast. bias: floating, (Q, K), (H, Q, K) or (B, H, Q, K), extents of 1 broadcast; has a
 // gradient; a row (over other axes: a slice along them) of nothing but -infinity counts as zeros.
@@ -193,21 +210,26 @@ template <class = void>
 Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                    const Probability& probability, const AttentionOptions& o,
                    const Tensor& keep = {}, const Tensor& bias = {}, bool want_weights = false,
-                   const Tensor& lengths = {}) {
+                   const Tensor& lengths = {}, const AttentionExtras& extras = {}) {
   using namespace detail;
   if (probability.other_axis()) {
     if (lengths) fail("lengths need probabilities over the key axis");
+    if (extras.sinks || extras.offsets || extras.want_lse)
+      fail("sinks, offsets and log-sum-exp need probabilities over the key axis");
     return attention_other_axis(c, q, k, v, probability, o, keep, bias);
   }
   const Tensor slope = c.weight(probability, 0);
-  auto out = apply_all<"attention", 2>(
+  auto out = apply_all<"attention", 3>(
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
           int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
           int_value(o.block), int_value(o.zero_fully_masked_rows ? 1 : 0),
-          real_value(dropout_of(c, o)), int_value(o.tile)),
-      {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths)}, want_weights ? 3u : 1u);
-  return {std::move(out[0]), std::move(out[1])};
+          real_value(dropout_of(c, o)), int_value(o.tile), int_value(o.window_left),
+          int_value(o.window_right), real_value(o.softcap), int_value(o.map_stage)),
+      {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(extras.sinks),
+       given(extras.offsets)},
+      1u | (want_weights ? 2u : 0u) | (extras.want_lse ? 4u : 0u));
+  return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
 }
 
 // softmax(scale q k^T, masked) v of a sequence that several ranks share: q, k and v (B, H, own tokens, D) in, output
