@@ -84,11 +84,16 @@ void add(const attn_view& from, const attn_view& to) {
 
 void copy_strided(const attn_view& from, const attn_view& to) {
   if (from.dtype != to.dtype) {
-    if (to.dtype == ATTN_F64)
-      convert_to<double>(from, to);
-    else
-      convert_to<float>(from, to);
-    return;
+    switch (to.dtype) {
+      case ATTN_F64:
+        return convert_to<double>(from, to);
+      case ATTN_F16:
+        return convert_to<Float16>(from, to);
+      case ATTN_BF16:
+        return convert_to<BFloat16>(from, to);
+      default:
+        return convert_to<float>(from, to);
+    }
   }
   switch (dtype_size(static_cast<attn_dtype>(from.dtype))) {
     case 1:

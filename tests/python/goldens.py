@@ -10,7 +10,15 @@ import struct
 import numpy as np
 
 GOLDENS = pathlib.Path(__file__).resolve().parents[1] / "goldens"
-_DTYPES = {"F32": "<f4", "F64": "<f8", "BOOL": "?", "I32": "<i4", "I64": "<i8", "U32": "<u4", "U8": "u1"}
+_DTYPES = {
+    "F32": "<f4",
+    "F64": "<f8",
+    "BOOL": "?",
+    "I32": "<i4",
+    "I64": "<i8",
+    "U32": "<u4",
+    "U8": "u1",
+}
 
 
 class Golden:
@@ -27,10 +35,14 @@ class Golden:
             array = np.frombuffer(data[begin:end], dtype=_DTYPES[entry["dtype"]])
             self.tensors[name] = array.reshape(entry["shape"])
         self.type, self.case = self.metadata["type"], self.metadata["case"]
-        self.config, self.call = json.loads(self.metadata["config"]), json.loads(self.metadata["call"])
+        self.config, self.call = json.loads(self.metadata["config"]), json.loads(
+            self.metadata["call"]
+        )
         self.inputs, self.outputs = (json.loads(self.metadata[k]) for k in ("inputs", "outputs"))
         own = json.loads(self.metadata.get("tolerance", "{}"))
-        self.output_tolerance, self.gradient_tolerance = own.get("output", 1e-5), own.get("grad", 5e-4)
+        self.output_tolerance, self.gradient_tolerance = own.get("output", 1e-5), own.get(
+            "grad", 5e-4
+        )
         self.chunks = json.loads(self.metadata.get("decode", '{"chunks": []}'))["chunks"]
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
@@ -44,11 +56,17 @@ def all_cases() -> list[pathlib.Path]:
     return [p for p in sorted(GOLDENS.glob("*/*.safetensors")) if p.parent.name != "activation"]
 
 
-def assert_close(name: str, got, expected: np.ndarray, tolerance: float, least: float = 0.0) -> None:
+def assert_close(
+    name: str, got, expected: np.ndarray, tolerance: float, least: float = 0.0
+) -> None:
     """max |got - expected| / max(max |expected|, least) <= tolerance; a scalar () equals a (1)."""
     got = np.asarray(got, dtype=np.float64)
     expected = np.asarray(expected, dtype=np.float64)
-    assert got.shape == expected.shape or got.size == expected.size == 1, (name, got.shape, expected.shape)
+    assert got.shape == expected.shape or got.size == expected.size == 1, (
+        name,
+        got.shape,
+        expected.shape,
+    )
     difference = np.abs(got.reshape(expected.shape) - expected)
     same = (got.reshape(expected.shape) == expected) | (
         np.isnan(got.reshape(expected.shape)) & np.isnan(expected)

@@ -117,9 +117,14 @@ def test_values_outside_json(value):
 def test_numbers_of_numpy_and_of_any_size():
     import numpy as np
 
-    layer = attn.MultiHeadAttention(dim=np.int64(64), num_heads=np.int32(4), use_bias=np.bool_(True))
+    layer = attn.MultiHeadAttention(
+        dim=np.int64(64), num_heads=np.int32(4), use_bias=np.bool_(True)
+    )
     assert layer.get_config()["dim"] == 64 and layer.get_config()["use_bias"] is True
-    assert refusal(attn.PerformerAttention, dim=64, seed=2**64) == "Parameter 'seed' must be below 2^64"
+    assert (
+        refusal(attn.PerformerAttention, dim=64, seed=2**64)
+        == "Parameter 'seed' must be below 2^64"
+    )
     assert attn.PerformerAttention(dim=64, seed=2**64 - 1).get_config()["seed"] == 2**64 - 1
 
 

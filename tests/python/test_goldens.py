@@ -65,7 +65,12 @@ def test_golden(path, dtype):
     outputs = layer.forward(**inputs, **golden.call, seed=0, record=bool(cotangents))
     if cotangents:
         outputs, tape = outputs
-        check_gradients(golden, layer, layer.backward(tape, **cotangents), 5e-5 if double else golden.gradient_tolerance)
+        check_gradients(
+            golden,
+            layer,
+            layer.backward(tape, **cotangents),
+            5e-5 if double else golden.gradient_tolerance,
+        )
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     names = [o["name"] for o in attn.types.schema(golden.type)["outputs"]]
     by_name = dict(zip(names, outputs))
@@ -78,20 +83,26 @@ def test_golden(path, dtype):
         check_chunks(golden, layer, inputs, limit)
 
 
-def check_gradients(golden: Golden, layer: attn.Layer, gradients: attn.Gradients, limit: float) -> None:
+def check_gradients(
+    golden: Golden, layer: attn.Layer, gradients: attn.Gradients, limit: float
+) -> None:
     stored = {**golden.group("grad_input"), **golden.group("grad_weight")}
     least = 1e-3 * max((np.max(np.abs(g), initial=0.0) for g in stored.values()), default=0.0)
     own = {a: g["name"] for g in attn.types.schema(golden.type)["inputs"] for a in g["aliases"]}
     for alias, expected in golden.group("grad_input").items():
         name = own.get(alias, alias)
-        assert_close(name, gradients.inputs.get(name, np.zeros_like(expected)), expected, limit, least)
+        assert_close(
+            name, gradients.inputs.get(name, np.zeros_like(expected)), expected, limit, least
+        )
     for name, expected in golden.group("grad_weight").items():
         if not is_table(name):
             got = gradients.weights.get(name, np.zeros_like(expected))
             assert_close(name, got, expected, limit, least)
 
 
-def check_chunks(golden: Golden, layer: attn.Layer, inputs: dict[str, np.ndarray], limit: float) -> None:
+def check_chunks(
+    golden: Golden, layer: attn.Layer, inputs: dict[str, np.ndarray], limit: float
+) -> None:
     expected = golden.tensors["output/" + golden.outputs[0]]
     state = layer.make_state(expected.shape[0], sum(golden.chunks))
     pieces, begin = [], 0

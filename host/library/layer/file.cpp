@@ -97,6 +97,7 @@ void PluginLayer::save(const std::string& path) const {
   attn::weights::save_safetensors(path, tensors,
                                   {{"format", kFormat},
                                    {"type", type().id},
+                                   {"dtype", std::string(dtype_name(layer_.dtype()))},
                                    {"config", config_.dump()},
                                    {"inputs", shapes_json(layer_.build_shapes()).dump()},
                                    {"attn_version", version()},

@@ -41,9 +41,6 @@ from .layer import Gradients, Layer, OperatorTime, State, Tape, WeightInfo, Weig
 from .layers import types  # noqa: E402
 from .system import doctor, load_plugins  # noqa: E402
 
-if TYPE_CHECKING:
-    from .layers import *  # noqa: F403
-
 __version__: str = _attn.version
 
 __all__ = [
@@ -77,7 +74,12 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from . import layers
+    from .layers import *  # noqa: F403
+
+    __all__ += layers.__all__
+else:
 
     def __getattr__(name: str) -> Any:
         """Classes of the types, and AttentionType; plugins are looked for at the first one."""

@@ -98,7 +98,9 @@ def _jax(array: Any, where: str) -> Prepared:
     if isinstance(array, jax.core.Tracer):
         raise TypeError(f"{where} is traced by jax; use attn.jax inside jit, grad and vmap")
     if any(device.platform != "cpu" for device in array.devices()):
-        raise TypeError(f"{where} is not on the CPU; use jax.device_put(array, jax.devices('cpu')[0])")
+        raise TypeError(
+            f"{where} is not on the CPU; use jax.device_put(array, jax.devices('cpu')[0])"
+        )
     try:
         return _numpy(np.from_dlpack(array), where, JAX)
     except (TypeError, BufferError, RuntimeError, ValueError):  # bfloat16, several devices

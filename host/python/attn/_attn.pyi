@@ -15,22 +15,29 @@ class State:
     @property
     def length(self) -> int:
         """Positions seen."""
+
     @property
     def capacity(self) -> int:
         """Positions that it can hold."""
+
     @property
     def bytes(self) -> int:
         """Memory that it takes."""
+
     @property
     def closed(self) -> bool: ...
     def reset(self) -> None:
         """Back to length 0."""
+
     def truncate(self, length: int) -> None:
         """Keeps the oldest `length` positions."""
+
     def reorder(self, rows: Sequence[int]) -> None:
         """Row b becomes the old row rows[b]; their number is the new batch."""
+
     def close(self) -> None:
         """Gives its memory back; calls with it raise from then on."""
+
     def __enter__(self) -> State: ...
     def __exit__(self, *error: object) -> None: ...
 
@@ -50,9 +57,11 @@ class LayerBase:
     @property
     def library(self) -> str:
         """Path of the plugin file."""
+
     @property
     def dtype(self) -> str | None:
         """float32 or float64; None before the layer is built."""
+
     @property
     def built_for(self) -> tuple[tuple[int, ...] | None, ...]: ...
     @property
@@ -69,6 +78,7 @@ class LayerBase:
     def _backward(
         self, tape: Tape, *gradients: Any, **options: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]: ...
+    def _median_seconds(self, n: int, *inputs: Any) -> float: ...
     def _profile(self, *inputs: Any, **options: Any) -> list[tuple[Any, ...]]: ...
     def _maps(self, *inputs: Any, **options: Any) -> list[tuple[str, npt.NDArray[Any]]]: ...
     def _output_shapes(self, *inputs: Any, **options: Any) -> dict[str, tuple[int, ...]]: ...

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from typing import Any
 
@@ -74,11 +75,9 @@ def docstring(schema: dict[str, Any]) -> str:
     """Summary, description, then the sections in the order in which Keras has them."""
     lines = [schema["description"], "", schema["use_case"], f"Cost: {schema['complexity']}.", ""]
     lines.append("Arguments:")
-    lines += [
-        _entry(f"{p['name']} ({p['kind']})", _choices(p)) for p in schema["parameters"]
-    ]
-    lines.append(_entry("name (text or null)", "of the layer, without '/'; default None: made from the class name"))  # fmt: skip
-    lines += [f"    {rule}" for rule in schema["rules"]]
+    lines += [_entry(f"{p['name']} ({annotation(p)})", _choices(p)) for p in schema["parameters"]]
+    lines.append(_entry("name (str | None)", "of the layer, without '/'; default None: made from the class name"))  # fmt: skip
+    lines += ["    " + re.sub(r" \({\w+}\)", "", rule) for rule in schema["rules"]]
     lines += ["", "Input shape:", f"    {schema['input_shape']}"]
     lines += ["", "Output shape:"]
     for output in schema["outputs"]:
@@ -91,14 +90,23 @@ def docstring(schema: dict[str, Any]) -> str:
         if given["aliases"]:
             words.append("also called " + ", ".join(given["aliases"]))
         lines.append(_entry(given["name"], "; ".join(words)))
-    lines += [_entry(f"{a['name']} ({a['kind']})", _choices(a)) for a in schema["arguments"]]
-    lines.append(_entry("training (bool)", "whether dropout and statistics are at work; default False"))
+    lines += [_entry(f"{a['name']} ({annotation(a)})", _choices(a)) for a in schema["arguments"]]
+    lines.append(
+        _entry("training (bool)", "whether dropout and statistics are at work; default False")
+    )
     lines += ["", "Example:", f"    layer = {example(schema)}", "    y = layer(x)"]
     lines += ["", "References:", f"    {schema['paper']}"]
     return "\n".join(lines)
 
 
-_SIZES = {"dim": 64, "channels": 64, "num_heads": 4, "num_kv_heads": 2, "head_dim": 16, "key_dim": 16}
+_SIZES = {
+    "dim": 64,
+    "channels": 64,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 16,
+    "key_dim": 16,
+}
 
 
 def example(schema: dict[str, Any]) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _attn
 from .layer import Layer, from_core
 
+if TYPE_CHECKING:
+    from .layers import AttentionType
 
-def create_attention_layer(type: str, name: str | None = None, **kwargs: Any) -> Layer:
+
+def create_attention_layer(
+    type: AttentionType | str, name: str | None = None, **kwargs: Any
+) -> Layer:
     """A layer of that type. Writes one INFO or ERROR line to logging.getLogger("attn").
 
     Raises:
@@ -27,24 +32,24 @@ def create_attention_from_config(config: Mapping[str, Any]) -> Layer:
     return from_core(core, config["type"])
 
 
-def validate_attention_config(type: str, **kwargs: Any) -> None:
+def validate_attention_config(type: AttentionType | str, **kwargs: Any) -> None:
     """The checks of create_attention_layer alone."""
     _attn.validate(_text(type), kwargs)
 
 
 def get_attention_info() -> dict[str, dict[str, Any]]:
     """What each type is, needs and takes; a copy."""
-    return _attn.info()  # type: ignore[no-any-return]
+    return _attn.info()
 
 
-def get_attention_requirements(type: str) -> dict[str, Any]:
+def get_attention_requirements(type: AttentionType | str) -> dict[str, Any]:
     """The entry of one type."""
-    return _attn.requirements(_text(type))  # type: ignore[no-any-return]
+    return _attn.requirements(_text(type))
 
 
 def list_attention_types() -> list[str]:
     """Names of all types, ascending."""
-    return _attn.types()  # type: ignore[no-any-return]
+    return _attn.types()
 
 
 def load(path: str | os.PathLike[str]) -> Layer:

@@ -49,7 +49,7 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         return [WeightInfo(*row) for row in self._layer._weight_infos()]
 
     def __getitem__(self, path: str) -> npt.NDArray[Any]:
-        return self._layer._weight(self._known(path))  # type: ignore[no-any-return]
+        return self._layer._weight(self._known(path))
 
     def __setitem__(self, path: str, value: Any) -> None:
         if isinstance(value, (list, tuple, float, int)):
@@ -134,7 +134,7 @@ class Layer(_attn.LayerBase):
 
     def output_shapes(self, *inputs: Any, **options: Any) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs, without computing them; inputs are arrays or shapes."""
-        return self._output_shapes(*map(_stand_in, inputs), **options)  # type: ignore[no-any-return]
+        return self._output_shapes(*map(_stand_in, inputs), **options)
 
     def attention_maps(self, *inputs: Any, **options: Any) -> dict[str, npt.NDArray[Any]]:
         """Every attention map of a call, by the label that the type gives it."""
@@ -210,7 +210,7 @@ class Layer(_attn.LayerBase):
 
     def get_config(self) -> dict[str, Any]:
         """Every parameter with its value, and the name."""
-        return self._config()  # type: ignore[no-any-return]
+        return self._config()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/python/src/call.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 
 #include "core/engine/limits.hpp"
@@ -116,6 +118,19 @@ void Call::run(bool record) {
   const nb::gil_scoped_release released;
   layer_.forward(*context_, inputs_, options_);
   if (options_.training) layer_.commit(*context_);
+}
+
+double Call::median_seconds(int n) {
+  using Clock = std::chrono::steady_clock;
+  run(false);
+  std::vector<double> seconds(static_cast<size_t>(std::max(n, 1)));
+  for (double& s : seconds) {
+    const Clock::time_point start = Clock::now();
+    layer_.forward(*context_, inputs_, options_);
+    s = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + n / 2, seconds.end());
+  return seconds[static_cast<size_t>(n / 2)];
 }
 
 nb::object Call::outputs() const {

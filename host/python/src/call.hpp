@@ -29,6 +29,9 @@ class Call {
   [[nodiscard]] Context& context() const { return *context_; }
   [[nodiscard]] std::unique_ptr<Context> take_context() { return std::move(context_); }
 
+  // Seconds of the same call from C++, the median of n: what Python adds is the rest.
+  [[nodiscard]] double median_seconds(int n);
+
   // Outputs as the caller's kind of array: one, or a tuple where the call gives several.
   [[nodiscard]] nb::object outputs() const;
   [[nodiscard]] std::vector<std::pair<std::string, Shape>> output_shapes();

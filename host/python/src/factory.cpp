@@ -51,13 +51,13 @@ void validate(const std::string& type, const nb::dict& given) {
   without_gil([&] { validate_attention_config(type, parameters); });
 }
 
-// A layer from a file, in float64 where the file has float64 weights.
+// A layer from a file, in the dtype in which it was saved.
 nb::object load(const std::string& path) {
   Core core = without_gil([&] {
-    BuildOptions options;
-    for (const SafetensorsEntry& e : SafetensorsFile(path).entries())
-      if (e.dtype == ATTN_F64) options.dtype = ATTN_F64;
-    return Core{load_attention(path, options)};
+    const SafetensorsFile file(path);
+    const auto dtype = file.metadata().find("dtype");
+    const bool is_double = dtype != file.metadata().end() && dtype->second == "float64";
+    return Core{load_attention(path, {.dtype = is_double ? ATTN_F64 : ATTN_F32})};
   });
   const nb::str type(core.layer->type().id);
   return nb::make_tuple(std::move(core), type);

@@ -87,6 +87,10 @@ nb::object call(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs) {
   return c.outputs();
 }
 
+double median_seconds(PyLayer& self, int n, const nb::args& args) {
+  return Call(self, args, nb::handle()).median_seconds(n);
+}
+
 nb::object profile(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs) {
   Call c(self, args, kwargs);
   c.keep_profile = true;
@@ -153,6 +157,7 @@ void register_layer(nb::module_& m) {
       .def("_record", record)
       .def("_backward", backward)
       .def("_profile", profile)
+      .def("_median_seconds", median_seconds)
       .def("_maps", maps)
       .def("_output_shapes", output_shapes)
       .def("losses", losses)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls: inputs and arguments, gradients, states, maps, profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import numbers
+
+import attn
+
+
+def test_inputs_by_place_name_and_list(sequence):
+    cross = attn.MultiHeadCrossAttention(dim=16, num_heads=4)
+    kv = numbers(2, 7, 16, seed=1)
+    y = cross(sequence, kv)
+    for again in (
+        cross([sequence, kv]),
+        cross(query_input=sequence, kv_input=kv),
+        cross(sequence, kv_input=kv),
+        cross(sequence, kv, attention_mask=None, training=None),
+    ):
+        np.testing.assert_array_equal(again, y)
+    hopfield = attn.HopfieldAttention(num_heads=2, key_dim=8)
+    np.testing.assert_array_equal(hopfield([sequence, kv, kv]), hopfield(sequence, kv))
+    np.testing.assert_array_equal(hopfield(inputs=sequence), hopfield(query=sequence))
+
+
+def test_several_outputs(sequence):
+    layer = attn.HopfieldAttention(num_heads=2, key_dim=8)
+    y, scores = layer(sequence, return_attention_scores=True)
+    assert y.shape == sequence.shape and scores.shape == (2, 2, 5, 5)
+    np.testing.assert_allclose(layer(sequence), y, atol=1e-6)
+    np.testing.assert_allclose(scores.sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "text"),
+    [
+        ((), {}, ValueError, "input 'inputs' is missing"),
+        ((1, 2, 3), {}, ValueError, "more inputs"),
+        ((1,), {"inputs": 1}, ValueError, "set more than once"),
+        ((1,), {"nothing": True}, ValueError, "no argument of a call of this type"),
+        ((1,), {"training": "yes"}, ValueError, "must be true or false"),
+        ((1,), {"seed": -1}, ValueError, "0 to 2\\^64 - 1"),
+        ((1,), {"seed": 2**64}, ValueError, "0 to 2\\^64 - 1"),
+        ((1,), {"state": 5}, TypeError, "make_state"),
+        ((1,), {"use_causal_mask": 2}, ValueError, "must be true or false"),
+        ((1,), {"use_causal_mask": object()}, TypeError, "is of type object"),
+    ],
+)
+def test_calls_that_are_refused(layer, sequence, inputs, options, error, text):
+    options = {k: sequence if k == "inputs" else v for k, v in options.items()}
+    given = [sequence] * len(inputs)
+    if len(given) == 3:
+        given = [sequence, None, sequence]
+    with pytest.raises(error, match=text):
+        layer(*given, **options)
+    layer(sequence)  # still works
+
+
+def test_wrong_widths(layer):
+    with pytest.raises(attn.InvalidArgument) as caught:
+        layer(numbers(2, 5, 15))
+    assert caught.value.type == "multi_head" and caught.value.where
+    with pytest.raises(attn.InvalidArgument):
+        layer(numbers(5, 16))
+
+
+def test_dropout_follows_its_seed():
+    layer = attn.MultiHeadAttention(dim=16, num_heads=4, dropout_rate=0.5)
+    x = numbers(2, 9, 16)
+    a, b = (layer(x, training=True, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(layer(x, training=True, seed=4), a)
+    np.testing.assert_array_equal(layer(x), layer(x, seed=3))
+
+
+# ---- gradients ----------------------------------------------------------------------------------
+
+
+def test_gradients_against_differences():
+    layer = attn.GroupedQueryAttention(dim=8, num_heads=2, num_kv_heads=1, use_bias=True)
+    x = numbers(1, 4, 8, dtype=np.float64)
+    dy = numbers(1, 4, 8, dtype=np.float64, seed=1)
+    y, tape = layer.forward(x, record=True)
+    gradients = layer.backward(tape, dy)
+    assert set(gradients.weights) == {w.name for w in layer.weights.info() if w.trainable}
+
+    def slope(array, place, h=1e-6):
+        values = []
+        for sign in (1, -1):
+            array[place] += sign * h
+            values.append(float(np.sum(layer(x) * dy)))
+            array[place] -= sign * h
+        return (values[0] - values[1]) / (2 * h)
+
+    targets = {"inputs": (x, gradients.inputs["inputs"])}
+    targets |= {path: (layer.weights[path], g) for path, g in gradients.weights.items()}
+    for name, (array, gradient) in targets.items():
+        for flat in range(0, array.size, max(1, array.size // 5)):
+            place = np.unravel_index(flat, array.shape)
+            assert abs(slope(array, place) - gradient[place]) < 1e-7 * (
+                1 + abs(gradient[place])
+            ), name
+
+
+def test_a_tape_is_used_once(layer, sequence):
+    y, tape = layer.forward(sequence, record=True)
+    first = layer.backward(tape, np.ones_like(y))
+    with pytest.raises(attn.InvalidArgument, match="can be used once"):
+        layer.backward(tape, np.ones_like(y))
+    y, tape = layer.forward(sequence, record=True)
+    again = layer.backward(tape, output=np.ones_like(y))
+    np.testing.assert_array_equal(first.inputs["inputs"], again.inputs["inputs"])
+
+
+def test_a_refused_backward_leaves_the_tape(layer, sequence):
+    y, tape = layer.forward(sequence, record=True)
+    for wrong, error in (
+        ((np.ones((2, 5, 15), np.float32),), ValueError),
+        ((np.ones(y.shape, int),), TypeError),
+        ((y, y), ValueError),
+        (("text",), TypeError),
+    ):
+        with pytest.raises(error):
+            layer.backward(tape, *wrong)
+    with pytest.raises(attn.InvalidArgument, match="no output 'nothing'"):
+        layer.backward(tape, nothing=y)
+    other = attn.MultiHeadAttention(dim=16, num_heads=4)
+    other.build(sequence.shape)
+    with pytest.raises(attn.InvalidArgument, match="recorded forward call of this layer"):
+        other.backward(tape, np.ones_like(y))
+    layer.backward(tape, np.ones_like(y))
+
+
+def test_several_tapes_at_once(layer, sequence):
+    first = layer.forward(sequence, record=True)
+    layer.forward(2 * sequence, record=True)
+    layer(3 * sequence)
+    alone = layer.forward(sequence, record=True)
+    a, b = (layer.backward(t, np.ones_like(y)) for y, t in (first, alone))
+    np.testing.assert_array_equal(a.inputs["inputs"], b.inputs["inputs"])
+
+
+def test_inputs_of_a_tape_stay_alive(layer):
+    y, tape = layer.forward(numbers(2, 5, 16), record=True)
+    junk = [np.zeros((2, 5, 16), np.float32) for _ in range(100)]
+    alone = layer.forward(numbers(2, 5, 16), record=True)
+    a = layer.backward(tape, np.ones_like(y))
+    b = layer.backward(alone[1], np.ones_like(y))
+    np.testing.assert_array_equal(a.inputs["inputs"], b.inputs["inputs"])
+    assert junk
+
+
+def test_an_input_that_was_resized_meanwhile(layer):
+    x = numbers(2, 5, 16).copy()
+    y, tape = layer.forward(x, record=True)
+    x.resize((500, 500, 16), refcheck=False)
+    with pytest.raises(attn.InvalidArgument, match="resized after forward"):
+        layer.backward(tape, np.ones_like(y))
+
+
+def test_penalties():
+    layer = attn.MultiHeadAttention(dim=8, num_heads=2, kernel_regularizer="l2")
+    x = numbers(1, 3, 8)
+    y, tape = layer.forward(x, record=True)
+    plain = layer.backward(tape, np.ones_like(y))
+    y, tape = layer.forward(x, record=True)
+    more = layer.backward(tape, np.ones_like(y), penalties=True)
+    path = "cross_attention/qkv/kernel"
+    expected = plain.weights[path] + 2 * 0.01 * layer.weights[path]
+    np.testing.assert_allclose(more.weights[path], expected, rtol=1e-5)
+    total = sum(float(0.01 * np.sum(w**2)) for w in layer.weights.values())
+    assert abs(sum(layer.losses(x).values()) - total) < 1e-5 * total
+
+
+# ---- states -------------------------------------------------------------------------------------
+
+
+def test_decoding(layer, sequence):
+    whole = layer(sequence, use_causal_mask=True)
+    with layer.make_state(2, capacity=5) as state:
+        pieces = [layer(sequence[:, i : i + 1], state=state) for i in range(5)]
+        np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-6)
+        assert (state.batch, state.length, state.capacity) == (2, 5, 5) and state.bytes > 0
+        with pytest.raises(attn.InvalidArgument):
+            layer(sequence[:, :1], state=state)
+        assert state.length == 5
+        state.truncate(3)
+        again = layer(sequence[:, 3:], state=state)
+        np.testing.assert_allclose(again, whole[:, 3:], atol=1e-6)
+        state.truncate(4)
+        state.reorder([1, 1, 0])
+        assert state.batch == 3
+        last = layer(sequence[[1, 1, 0], 4:], state=state)
+        np.testing.assert_allclose(last, whole[[1, 1, 0], 4:], atol=1e-6)
+        state.reset()
+        assert state.length == 0
+    assert state.closed and "closed" in repr(state)
+    for use in (lambda: layer(sequence, state=state), state.reset, lambda: state.length):
+        with pytest.raises(attn.InvalidArgument, match="the state is closed"):
+            use()
+
+
+def test_states_that_are_refused(layer, sequence):
+    with pytest.raises(attn.InvalidArgument):
+        attn.CBAM(channels=8).make_state(1)
+    fnet = attn.FNetFourierTransform()
+    fnet.build((1, 4, 8))
+    with pytest.raises(attn.InvalidArgument, match="keeps no state"):
+        fnet.make_state(1)
+    state = layer.make_state(2, 8)
+    other = attn.MultiHeadAttention(dim=16, num_heads=4)
+    other.build(sequence.shape)
+    with pytest.raises(attn.InvalidArgument, match="belongs to another layer"):
+        other(sequence, state=state)
+    with pytest.raises(attn.InvalidArgument):
+        layer(sequence, state=state, training=True)
+    for wrong in (-1, 9):
+        with pytest.raises(attn.InvalidArgument):
+            state.truncate(wrong)
+    with pytest.raises(attn.InvalidArgument):
+        state.reorder([5])
+    assert state.length == 0
+
+
+# ---- maps and profiles --------------------------------------------------------------------------
+
+
+def test_attention_map(layer, sequence):
+    whole = layer.attention_map(sequence)
+    assert whole.shape == (2, 4, 5, 5)
+    np.testing.assert_allclose(whole.sum(-1), 1, rtol=1e-5)
+    part = layer.attention_map(sequence, heads=[0, 3], queries=slice(1, 3), keys=4)
+    np.testing.assert_allclose(part, whole[:, [0, 3], 1:3, 4:5], atol=1e-7)
+    causal = layer.attention_map(sequence, use_causal_mask=True, queries=slice(2, 4))
+    assert not np.triu(layer.attention_map(sequence, use_causal_mask=True), 1).any()
+    np.testing.assert_allclose(
+        causal, layer.attention_map(sequence, use_causal_mask=True)[:, :, 2:4], atol=1e-7
+    )
+
+
+def test_several_maps(sequence):
+    layer = attn.HopfieldAttention(num_heads=2, key_dim=8, update_steps_max=2)
+    maps = layer.attention_maps(sequence)
+    assert {"step_0", "step_1", "attention"} <= set(maps)
+    with pytest.raises(attn.InvalidArgument, match="expected label to be one of"):
+        layer.attention_map(sequence)
+    np.testing.assert_array_equal(
+        layer.attention_map(sequence, label="attention"), maps["attention"]
+    )
+    with pytest.raises(attn.InvalidArgument, match="has no attention map"):
+        attn.FNetFourierTransform().attention_map(sequence)
+
+
+def test_maps_of_all_types(each):
+    for label, array in each.layer().attention_maps(*each.inputs, **each.arguments).items():
+        assert isinstance(array, np.ndarray) and array.dtype == np.float32 and label
+
+
+def test_profile(layer, sequence):
+    rows = layer.profile(sequence)
+    assert any("attention" in row.name for row in rows)
+    assert all(row.seconds >= 0 and row.flops >= 0 for row in rows)
+    assert sum(row.flops for row in rows) > 2 * 4 * 16 * 16 * 10
