@@ -47,7 +47,12 @@ def _arguments(function: str, schema: str, given: dict[str, Any]) -> list[Any]:
         wanted = Tensor if kind.startswith("Tensor") else _TYPES[kind.rstrip("?")]
         if (isinstance(value, bool) and wanted is not bool) or not isinstance(value, wanted):
             if value is not None or not kind.endswith("?"):
-                text = {Tensor: "a torch.Tensor", bool: "True or False", int: "an integer", str: "a str"}
+                text = {
+                    Tensor: "a torch.Tensor",
+                    bool: "True or False",
+                    int: "an integer",
+                    str: "a str",
+                }
                 raise TypeError(
                     f"{function}: '{name}' must be {text.get(wanted, 'a number')}"
                     f"{' or None' if kind.endswith('?') else ''}, got {value!r}"

@@ -65,7 +65,9 @@ class Stateless:
             inputs = self._load(call, arrays)
             results = _listed(self.layer(**inputs))
             if call.options.get("training"):
-                results += [np.array(self.layer.weights[self.weights[n].name]) for n in self.statistics]
+                results += [
+                    np.array(self.layer.weights[self.weights[n].name]) for n in self.statistics
+                ]
             if self.penalized:
                 self._load(call, arrays)
                 penalty = sum(self.layer.losses(**inputs).values())
@@ -93,6 +95,8 @@ class Stateless:
         """Sets the weights; inputs and options as the layer takes them."""
         n = len(self.weights)
         for weight, value in zip(self.weights, arrays[:n]):
+            if not weight.dtype.startswith("float"):  # which frameworks keep in types of their own
+                value = np.asarray(value).astype(weight.dtype)
             self.layer._set_weight(weight.name, value)
         keywords = dict(zip(call.inputs, arrays[n:]), **call.options)
         if call.seeded:

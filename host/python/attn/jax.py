@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers as pairs of functions for jax: under jit, grad and vmap.
 
-    import attn.jax
+import attn.jax
 
-    layer = attn.jax.Layer("multi_head", dim=64, num_heads=4)
-    params = layer.init(jax.random.key(0), x)
-    y = layer.apply(params, x)
-    grads = jax.grad(lambda p: layer.apply(p, x).sum())(params)
+layer = attn.jax.Layer("multi_head", dim=64, num_heads=4)
+params = layer.init(jax.random.key(0), x)
+y = layer.apply(params, x)
+grads = jax.grad(lambda p: layer.apply(p, x).sum())(params)
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Layer:
         core = self._find(given, params)
         dropout = any(value for name, value in self.config.items() if "dropout" in name)
         if training and rng is None and dropout:
-            raise ValueError(f"{self.name}: a training call with dropout needs rng=jax.random.key(...)")
+            raise ValueError(
+                f"{self.name}: a training call with dropout needs rng=jax.random.key(...)"
+            )
         call = Call(tuple(given), {**arguments, "training": bool(training)}, bool(training))
         arrays = [params[w.name] for w in core.weights] + [*given.values()]
         if call.seeded:
@@ -121,7 +123,8 @@ class Layer:
                 all_given[name] = options.pop(name)
         ordered = {n: all_given[n] for n in names if all_given.get(n) is not None}
         arrays = {
-            n: a if isinstance(a, jax.ShapeDtypeStruct) else jnp.asarray(a) for n, a in ordered.items()
+            n: a if isinstance(a, jax.ShapeDtypeStruct) else jnp.asarray(a)
+            for n, a in ordered.items()
         }
         if not arrays:
             raise TypeError(f"{self.name}: no inputs given; the type takes {names}")
@@ -147,7 +150,9 @@ class Layer:
 
 def run(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
     """Stateless.run() as jax sees it: one call of the host, with a gradient that is another one."""
-    kind = next(a.dtype for a in arrays[len(core.weights) :] if jnp.issubdtype(a.dtype, jnp.floating))
+    kind = next(
+        a.dtype for a in arrays[len(core.weights) :] if jnp.issubdtype(a.dtype, jnp.floating)
+    )
     inputs = arrays[len(core.weights) : len(core.weights) + len(call.inputs)]
     specs = [jax.ShapeDtypeStruct(s, kind) for s in core.shapes(call, [a.shape for a in inputs])]
     if core.penalized:

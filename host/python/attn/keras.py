@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers in models of Keras 3, on the back ends torch, tensorflow and jax.
 
-    import attn.keras
+import attn.keras
 
-    model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer("multi_head", dim=64, num_heads=4)])
+model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer("multi_head", dim=64, num_heads=4)])
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from ._stateless import Call, Stateless, input_names, like, make, penalized
+from ._keras_backends import run
+from ._stateless import Call, Stateless, WeightInfo, input_names, make, penalized
 
 
 @keras.saving.register_keras_serializable(package="attn")
@@ -34,7 +33,13 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, type: str, *, name: str | None = None, dtype: Any = None, trainable: bool = True, **config: Any
+        self,
+        type: str,
+        *,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        **config: Any,
     ) -> None:
         if name is None:
             number = keras.backend.get_uid(f"attn_{type}")
@@ -58,21 +63,21 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         given = {n: tuple(s) for n, s in zip(self.ports, shapes) if s is not None}
         dtype = "float64" if self.variable_dtype == "float64" else "float32"
         core = Stateless(self.type, self.config, given, dtype, random.getrandbits(63))
-        self._own = []
-        for weight, value in zip(core.weights, core.initial()):
-            *scopes, name = weight.name.split("/")
-            with contextlib.ExitStack() as stack:
-                for scope in scopes:
-                    stack.enter_context(keras.name_scope(scope))
-                variable = self.add_weight(
-                    name=name,
-                    shape=weight.shape,
-                    dtype=self.variable_dtype if weight.dtype.startswith("float") else weight.dtype,
-                    initializer=_Values(value),
-                    trainable=weight.trainable and not weight.statistic,
-                )
-            self._own.append(variable)
+        self.own = [self._variable(w, a) for w, a in zip(core.weights, core.initial())]
         self._core = core
+
+    def _variable(self, weight: WeightInfo, value: np.ndarray[Any, Any]) -> keras.Variable:
+        *scopes, name = weight.name.split("/")
+        with contextlib.ExitStack() as stack:
+            for scope in scopes:
+                stack.enter_context(keras.name_scope(scope))
+            return keras.Variable(
+                lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
+                shape=weight.shape,
+                dtype=self.variable_dtype if weight.dtype.startswith("float") else weight.dtype,
+                trainable=weight.trainable and not weight.statistic,
+                name=name,
+            )
 
     def call(
         self,
@@ -90,7 +95,9 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         masks = list(mask) if isinstance(mask, (list, tuple)) else [mask]
         if len(tensors) > len(self.ports):
-            raise ValueError(f"{self.name}: {len(tensors)} inputs given; the type takes {self.ports}")
+            raise ValueError(
+                f"{self.name}: {len(tensors)} inputs given; the type takes {self.ports}"
+            )
         given = {n: t for n, t in zip(self.ports, tensors) if t is not None}
         if mask is None:  # Keras gives it to calls without attention_mask only
             masks = [getattr(t, "_keras_mask", None) for t in tensors]
@@ -99,13 +106,13 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         if attention_mask is not None:
             given["attention_mask"] = attention_mask
         call = Call(tuple(given), {**arguments, "training": bool(training)}, bool(training))
-        arrays = [v.value for v in self._own] + list(given.values())
+        arrays = [v.value for v in self.own] + list(given.values())
         if call.seeded:
             arrays.append(self.seeds.next())
-        results = _RUN[keras.backend.backend()](self._core, call, arrays)
+        results = run(self._core, call, arrays)
         statistics = self._core.statistics if training else []
         for place, value in zip(statistics, results[len(results) - len(statistics) :]):
-            self._own[place].assign(value)
+            self.own[place].assign(value)
         n = len(results) - len(statistics)
         if self.penalized:
             n -= 1
@@ -113,7 +120,12 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         return results[0] if n == 1 else tuple(results[:n])
 
     def compute_output_spec(
-        self, inputs: Any, attention_mask: Any = None, training: Any = None, mask: Any = None, **arguments: Any
+        self,
+        inputs: Any,
+        attention_mask: Any = None,
+        training: Any = None,
+        mask: Any = None,
+        **arguments: Any,
     ) -> Any:
         tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         given = {n: t for n, t in zip(self.ports, tensors) if t is not None}
@@ -132,16 +144,6 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "type": self.type, **self.config}
 
 
-class _Values:
-    """An initializer that gives what was drawn already."""
-
-    def __init__(self, values: np.ndarray[Any, Any]) -> None:
-        self._values = values
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        return keras.ops.convert_to_tensor(self._values, dtype)
-
-
 def _both(mask: Any, attention_mask: Any) -> Any:
     """attention_mask without the keys that Keras' mask (batch, key) leaves out."""
     if mask is None or attention_mask is None:
@@ -151,78 +153,3 @@ def _both(mask: Any, attention_mask: Any) -> Any:
     if rank > 2:
         mask = ops.reshape(mask, (ops.shape(mask)[0], *[1] * (rank - 2), ops.shape(mask)[1]))
     return ops.where(mask, attention_mask, ops.zeros_like(attention_mask))
-
-
-@functools.cache
-def _torch_function() -> Any:
-    import torch
-
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, core: Stateless, call: Call, *values: Any) -> tuple[Any, ...]:
-            ctx.save_for_backward(*values)
-            ctx.core, ctx.call = core, call
-            return tuple(torch.as_tensor(r) for r in core.run(call, values))
-
-        @staticmethod
-        def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
-            values = ctx.saved_tensors
-            found = ctx.core.gradients(ctx.call, values, upstream)
-            cast = [None if g is None else g.to(v.dtype) for g, v in zip(found, values)]
-            return (None, None, *cast, *[None] * (len(values) - len(cast)))
-
-    return Function
-
-
-def _run_torch(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
-    return list(_torch_function().apply(core, call, *arrays))
-
-
-def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
-    import tensorflow as tf
-
-    n = len(core.weights)
-    kind = next(a.dtype for a in arrays[n:] if a.dtype.is_floating)
-    given = [a.shape.as_list() for a in arrays[n : n + len(call.inputs)]]
-    specs = [(kind, shape) for shape in core.shapes(call, given)]
-    if core.penalized:
-        specs.append((tf.as_dtype(core.layer.dtype), ()))
-    if call.options["training"]:
-        specs += [(arrays[k].dtype, arrays[k].shape) for k in core.statistics]
-    kinds = [kind for kind, _ in specs]
-
-    def forward(*values: Any) -> list[Any]:
-        results = core.run(call, values)
-        return [np.asarray(r).astype(k.as_numpy_dtype) for r, k in zip(results, kinds)]
-
-    def backward(*values: Any) -> list[Any]:
-        arrays, upstream = values[: -len(kinds)], values[-len(kinds) :]
-        found = zip(core.gradients(call, arrays, upstream), arrays)
-        return [like(g, a) for g, a in found]
-
-    @tf.custom_gradient
-    def op(*values: Any) -> Any:
-        results = tf.numpy_function(forward, values, kinds)
-        for result, (_, shape) in zip(results, specs):
-            result.set_shape(shape)
-
-        def gradient(*upstream: Any) -> list[Any]:
-            some = [v.dtype for v in values[: n + len(call.inputs)]]
-            found = tf.numpy_function(backward, [*values, *upstream], some)
-            for g, v in zip(found, values):
-                g.set_shape(v.shape)
-            chosen = [g if v.dtype.is_floating else None for g, v in zip(found, values)]
-            return [*chosen, *[None] * (len(values) - len(chosen))]
-
-        return results, gradient
-
-    return list(op(*[tf.convert_to_tensor(a) for a in arrays]))
-
-
-def _run_jax(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
-    from . import jax
-
-    return jax.run(core, call, arrays)
-
-
-_RUN = {"torch": _run_torch, "tensorflow": _run_tensorflow, "jax": _run_jax}
