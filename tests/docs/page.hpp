@@ -11,6 +11,7 @@
 
 #include <attn/communicator.hpp>
 #include <attn/factory.hpp>
+#include <attn/functional.hpp>
 #include <attn/layers.hpp>
 
 // Names that a page shows and does not use again.

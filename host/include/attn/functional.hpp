@@ -89,11 +89,10 @@ struct ScaledDotProductTypes {
     const ConstView& query, const ConstView& key, const ConstView& value,
     const ScaledDotProductOptions& options = {});
 
-// What arrives at the results of a forward call: gradients of y and of lse, one at least. With y and lse of that call
-// (both; it asked for lse) the scores are computed once less.
+// Gradients of the results of a forward call, of y and of lse, one at least. Of that call nothing is kept: what the
+// gradient needs is computed again.
 struct ScaledDotProductCotangents {
   std::optional<ConstView> dy{}, dlse{};
-  std::optional<ConstView> y{}, lse{};
 };
 // Gradients of the inputs, in their shapes and kinds. attn_mask: of an additive one.
 struct ScaledDotProductGradients {
