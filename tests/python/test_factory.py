@@ -7,6 +7,7 @@ import json
 import logging
 import typing
 
+import numpy as np
 import pytest
 from goldens import GOLDENS
 
@@ -115,8 +116,6 @@ def test_values_outside_json(value):
 
 
 def test_numbers_of_numpy_and_of_any_size():
-    import numpy as np
-
     layer = attn.MultiHeadAttention(
         dim=np.int64(64), num_heads=np.int32(4), use_bias=np.bool_(True)
     )
@@ -126,6 +125,18 @@ def test_numbers_of_numpy_and_of_any_size():
         == "Parameter 'seed' must be below 2^64"
     )
     assert attn.PerformerAttention(dim=64, seed=2**64 - 1).get_config()["seed"] == 2**64 - 1
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+def test_texts_that_no_message_could_show(text):
+    for call in (
+        lambda: attn.create_attention_layer(text),
+        lambda: attn.create_attention_layer("multi_head", dim=text),
+        lambda: attn.create_attention_layer("multi_head", **{text: 1}),
+        lambda: attn.MultiHeadAttention(dim=8)(np.ones((1, 1, 8)), **{text: 1}),
+    ):
+        with pytest.raises(ValueError):
+            call()
 
 
 def test_a_list_that_holds_itself():

@@ -68,6 +68,8 @@ def test_repr_and_help(each):
     assert places == sorted(places)
     for name in inspect.signature(type(layer)).parameters:
         assert name in doc
+    (line,) = [s for s in doc.splitlines() if s.strip().startswith("layer = ")]
+    assert type(eval(line.partition(" = ")[2])) is type(layer)
 
 
 def test_signatures_are_real(each):
@@ -90,6 +92,24 @@ def test_positional_parameters():
         attn.Layer(dim=64)
     with pytest.raises(AttributeError):
         attn.NoSuchAttention
+
+
+class Mine(attn.MultiHeadAttention):
+    """A class of a user, with a constructor of its own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(dim=width, num_heads=2)
+        self.remark = "kept"
+
+
+def test_classes_of_users(sequence):
+    mine = Mine(16)
+    y = mine(sequence)
+    for twin in (copy.deepcopy(mine), copy.copy(mine), pickle.loads(pickle.dumps(mine))):
+        assert type(twin) is Mine and twin.remark == "kept"
+        np.testing.assert_array_equal(twin(sequence), y)
+    twin.weights[KERNEL][...] = 0
+    np.testing.assert_array_equal(mine(sequence), y)
 
 
 # ---- weights ------------------------------------------------------------------------------------
@@ -183,6 +203,11 @@ def test_seeds():
     first = kernel(None)
     attn.set_seed(5)
     np.testing.assert_array_equal(kernel(None), first)
+    for wrong in (-1, 2**64, 1.5):
+        with pytest.raises(attn.InvalidArgument, match="0 to 2\\^64 - 1"):
+            attn.set_seed(wrong)
+        with pytest.raises(attn.InvalidArgument, match="0 to 2\\^64 - 1"):
+            kernel(wrong)
 
 
 def test_building():

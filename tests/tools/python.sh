@@ -16,8 +16,8 @@ fi
 echo "== python: packages in $environment"
 if ! [ -e "$torch_directory" ]; then
   rm -rf "$torch_directory.new"
-  "$python" -m pip install -q --target "$torch_directory.new" "torch==$torch" &&
-    mv "$torch_directory.new" "$torch_directory" || cannot "torch cannot be installed"
+  "$python" -m pip install -q --target "$torch_directory.new" "torch==$torch" || cannot "torch cannot be installed"
+  mv "$torch_directory.new" "$torch_directory"
 fi
 grep -v '^torch==' tests/python/requirements.txt >"$build/python-requirements.txt"
 "$python" -m pip install -q -r "$build/python-requirements.txt" || cannot "the Python packages cannot be installed"

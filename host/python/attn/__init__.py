@@ -86,10 +86,11 @@ else:
         if name == "AttentionType" or name[:1].isupper():
             from . import layers
 
-            return getattr(layers, name)
+            if name in layers.__getattr__("__all__"):
+                return getattr(layers, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
         from . import layers
 
-        return sorted({*globals(), *layers.__getattr__("__all__")})
+        return sorted({*__all__, *layers.__getattr__("__all__"), "__version__"})

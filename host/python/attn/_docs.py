@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from typing import Any
+from typing import Any, Literal
 
 _KINDS = {
     "bool": "bool",
@@ -35,6 +35,11 @@ def annotation(parameter: dict[str, Any]) -> str:
     return text + " | None" if parameter["nullable"] else text
 
 
+def _real(text: str) -> Any:
+    """The type that an annotation means, so that help() shows it without quotes."""
+    return eval(text, {"Any": Any, "Literal": Literal})  # texts of this file and of loaded plugins
+
+
 def default(parameter: dict[str, Any]) -> Any:
     value = parameter["default"]
     return tuple(value) if isinstance(value, list) else value
@@ -48,12 +53,12 @@ def signature(schema: dict[str, Any]) -> inspect.Signature:
             p["name"],
             kind,
             default=inspect.Parameter.empty if p["required"] else default(p),
-            annotation=annotation(p),
+            annotation=_real(annotation(p)),
         )
         for p in schema["parameters"]
     ]
     name = inspect.Parameter(
-        "name", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="str | None"
+        "name", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_real("str | None")
     )
     return inspect.Signature([*parameters, name])
 

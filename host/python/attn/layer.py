@@ -225,7 +225,11 @@ class Layer(_attn.LayerBase):
         built = None
         if self.built:
             built = (self.built_for, self.dtype, {k: np.array(v) for k, v in self.weights.items()})
-        return (_restore, (self.type, self.get_config(), built))
+        from .layers import types
+
+        # The types' own classes are made anew where the copy is read; those of users are named.
+        cls = None if type(self) is types[self.type] else type(self)
+        return (_restore, (self.type, self.get_config(), built, cls), self.__dict__ or None)
 
     def __repr__(self) -> str:
         from .layers import types
@@ -267,19 +271,21 @@ def _select(array: npt.NDArray[Any], axis: int, index: Any) -> npt.NDArray[Any]:
     return np.take(array, np.atleast_1d(index), axis=axis)
 
 
-def from_core(core: Any, attention_type: str) -> Layer:
+def from_core(core: Any, attention_type: str, cls: type[Layer] | None = None) -> Layer:
     """The object of the type's class around a layer that the library has made."""
     from .layers import types
 
-    cls = types[attention_type]
+    cls = cls or types[attention_type]
     layer: Layer = cls.__new__(cls)
     _attn.LayerBase.__init__(layer, core)
     return layer
 
 
-def _restore(attention_type: str, config: dict[str, Any], built: Any) -> Layer:
+def _restore(
+    attention_type: str, config: dict[str, Any], built: Any, cls: type[Layer] | None
+) -> Layer:
     name = config.pop("name")
-    layer = from_core(_attn.create(attention_type, config, name, False), attention_type)
+    layer = from_core(_attn.create(attention_type, config, name, False), attention_type, cls)
     if built is not None:
         shapes, dtype, weights = built
         layer.build(*shapes, dtype=dtype, seed=0)

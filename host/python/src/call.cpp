@@ -39,8 +39,7 @@ Call::Call(PyLayer& layer, nb::handle args, nb::handle kwargs)
   for (const nb::handle value : nb::borrow<nb::object>(inputs)) input(port++, value);
   if (kwargs.is_valid() && PyDict_Size(kwargs.ptr()) > 0) {
     names_.reserve(static_cast<size_t>(PyDict_Size(kwargs.ptr())));
-    for (const auto& [key, value] : nb::borrow<nb::dict>(kwargs))
-      keyword(nb::cast<std::string>(key), value);
+    for (const auto& [key, value] : nb::borrow<nb::dict>(kwargs)) keyword(utf8(key), value);
   }
   prepare();
 }
@@ -78,10 +77,7 @@ void Call::keyword(const std::string& name, nb::handle value) {
   if (name == "training") {
     options_.training = to_bool(value, "training");
   } else if (name == "seed") {
-    if (value.is_none()) return;
-    options_.seed = to_json(value, "argument 'seed'").to_uint64();
-    if (!options_.seed)
-      throw InvalidArgument("Argument 'seed' must be an integer from 0 to 2^64 - 1, or None");
+    options_.seed = to_seed(value);
   } else if (name == "state") {
     if (value.is_none()) return;
     PyState* state = nullptr;

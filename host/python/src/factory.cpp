@@ -26,14 +26,15 @@ auto without_gil(F&& f) {
 Json parameters_of(const nb::dict& given) {
   Json out = Json::object();
   for (const auto& [key, value] : given) {
-    const std::string name = nb::cast<std::string>(key);
+    const std::string name = utf8(key);
     out.set(name, to_json(value, "Parameter '" + name + "'"));
   }
   return out;
 }
 
 // log: as create_attention_layer; otherwise as the classes of attn/layers.hpp.
-Core create(const std::string& type, const nb::dict& given, nb::handle name, bool log) {
+Core create(const nb::str& type_name, const nb::dict& given, nb::handle name, bool log) {
+  const std::string type = utf8(type_name);
   const Json parameters = parameters_of(given), name_json = to_json(name, "Parameter 'name'");
   return without_gil([&] {
     return Core{log ? create_attention_layer(type, parameters, name_json)
@@ -46,7 +47,8 @@ Core create_from_config(nb::handle config) {
   return without_gil([&] { return Core{create_attention_from_config(json)}; });
 }
 
-void validate(const std::string& type, const nb::dict& given) {
+void validate(const nb::str& type_name, const nb::dict& given) {
+  const std::string type = utf8(type_name);
   const Json parameters = parameters_of(given);
   without_gil([&] { validate_attention_config(type, parameters); });
 }
@@ -86,7 +88,9 @@ void register_factory(nb::module_& m) {
   m.def("schema", schema);
   m.def("load", load);
   m.def("load_config", config_file);
-  m.def("set_seed", set_seed, nb::arg("seed"));
+  m.def(
+      "set_seed", [](nb::handle seed) { set_seed(to_seed(seed).value_or(0)); }, nb::arg("seed"),
+      "Seed of the initial weights of layers built without one.");
 }
 
 }  // namespace attn::python

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/python/src/json.hpp"
 
+#include <attn/error.hpp>
+
 #include <string>
 
 namespace attn::python {
@@ -33,12 +35,31 @@ Json object(const nb::dict& values, std::string_view what) {
       throw nb::type_error(
           (std::string(what) + ": keys must be str, got " + nb::type_name(key.type()).c_str())
               .c_str());
-    out.set(nb::cast<std::string>(key), to_json(value, what));
+    out.set(utf8(key), to_json(value, what));
   }
   return out;
 }
 
 }  // namespace
+
+std::string utf8(nb::handle text) {
+  Py_ssize_t size = 0;
+  const char* const bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (!bytes) nb::raise_python_error();
+  std::string out(bytes, static_cast<size_t>(size));
+  if (out.find('\0') != std::string::npos)
+    throw nb::value_error("a text must not hold the character NUL");
+  return out;
+}
+
+std::optional<std::uint64_t> to_seed(nb::handle value) {
+  if (value.is_none()) return std::nullopt;
+  const std::optional<std::uint64_t> seed = to_json(value, "the seed").to_uint64();
+  if (!seed)
+    throw InvalidArgument("Argument 'seed' must be an integer from 0 to 2^64 - 1",
+                          {.parameter = "seed", .expected = "0 to 2^64 - 1"});
+  return seed;
+}
 
 Json to_json(nb::handle value, std::string_view what) {
   if (value.is_none()) return {};
@@ -49,10 +70,10 @@ Json to_json(nb::handle value, std::string_view what) {
     if (!plain.is_valid()) nb::raise_python_error();
     const nb::object digits = nb::steal(PyNumber_ToBase(plain.ptr(), 10));
     if (!digits.is_valid()) nb::raise_python_error();
-    return Json::number(nb::cast<std::string>(digits));
+    return Json::number(utf8(digits));
   }
   if (PyFloat_Check(value.ptr())) return Json(PyFloat_AsDouble(value.ptr()));
-  if (nb::isinstance<nb::str>(value)) return Json(nb::cast<std::string>(nb::str(value)));
+  if (nb::isinstance<nb::str>(value)) return Json(utf8(value));
   if (nb::isinstance<nb::list>(value) || nb::isinstance<nb::tuple>(value)) return list(value, what);
   if (nb::isinstance<nb::dict>(value)) return object(nb::borrow<nb::dict>(value), what);
   // Numbers of numpy and arrays of one number.

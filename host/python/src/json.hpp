@@ -6,11 +6,21 @@
 
 #include <attn/json.hpp>
 
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "host/python/src/hooks.hpp"
 
 namespace attn::python {
+
+// Text in UTF-8. Throws what Python does for lone surrogates (a ValueError), and nb::value_error for a NUL, which
+// messages could not show.
+[[nodiscard]] std::string utf8(nb::handle text);
+
+// 0 to 2^64 - 1; absent for None. Throws InvalidArgument.
+[[nodiscard]] std::optional<std::uint64_t> to_seed(nb::handle value);
 
 // what: names the value in errors, "parameter 'dim'".
 [[nodiscard]] Json to_json(nb::handle value, std::string_view what);

@@ -66,8 +66,9 @@ namespace {
 
 using Extents = std::vector<std::optional<std::vector<int64_t>>>;
 
-void build(PyLayer& self, const Extents& given, bool float64, std::optional<uint64_t> seed) {
+void build(PyLayer& self, const Extents& given, bool float64, nb::handle seed_given) {
   const LogDelivery log;
+  const std::optional<uint64_t> seed = to_seed(seed_given);
   std::vector<std::optional<Shape>> shapes;
   for (const auto& s : given) shapes.push_back(s ? std::optional(Shape(*s)) : std::nullopt);
   const nb::gil_scoped_release released;
@@ -128,6 +129,18 @@ nb::object losses(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs)
   return all;
 }
 
+constexpr const char* kCallSignature =
+    "def __call__(self, *inputs: typing.Any, training: bool | None = None, seed: int | None = "
+    "None, "
+    "state: State | None = None, **options: typing.Any) -> typing.Any";
+constexpr const char* kCallText =
+    "Calls the layer; the first call builds it for the widths of its inputs.\n\n"
+    "inputs: arrays in the order of the type's inputs, or one list of them. options: inputs by "
+    "name or alias,\n"
+    "and arguments of the type. seed: of dropout. Returns an array of the first input's kind, or a "
+    "tuple where\n"
+    "the call gives several outputs.";
+
 std::unique_ptr<PyState> make_state(PyLayer& self, int64_t batch, int64_t capacity) {
   auto state = std::make_unique<PyState>();
   state->state = self.layer().make_state(batch, capacity);
@@ -153,7 +166,7 @@ void register_layer(nb::module_& m) {
       .def_prop_ro("built_for", built_for)
       .def("_config", [](const PyLayer& l) { return from_json(l.layer().config()); })
       .def("_build", build, nb::arg("shapes"), nb::arg("float64"), nb::arg("seed").none())
-      .def("__call__", call)
+      .def("__call__", call, nb::sig(kCallSignature), kCallText)
       .def("_record", record)
       .def("_backward", backward)
       .def("_profile", profile)
@@ -164,7 +177,9 @@ void register_layer(nb::module_& m) {
       .def_prop_ro("has_state", [](const PyLayer& l) { return l.layer().has_state(); })
       .def("make_state", make_state, nb::arg("batch"), nb::arg("capacity") = 0)
       .def(
-          "redraw", [](PyLayer& l, uint64_t seed) { l.layer().redraw(seed); }, nb::arg("seed"))
+          "redraw",
+          [](PyLayer& l, nb::handle seed) { l.layer().redraw(to_seed(seed).value_or(0)); },
+          nb::arg("seed"))
       .def("_save",
            [](const PyLayer& l, const std::string& path) {
              const LogDelivery log;

@@ -109,7 +109,7 @@ nb::object backward(nb::object self, PyTape& tape, nb::args given, const nb::kwa
   add_positional(layer, cotangents, listed ? nb::handle(given[0]) : nb::handle(given));
   BackwardOptions how;
   for (const auto& [key, value] : options) {
-    const std::string name = nb::cast<std::string>(key);
+    const std::string name = utf8(key);
     if (name == "penalties") {
       how.penalties = nb::cast<bool>(value);
       continue;
