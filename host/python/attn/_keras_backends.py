@@ -53,8 +53,9 @@ def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]
 
     n = len(core.weights)
     kind = next(a.dtype for a in arrays[n:] if a.dtype.is_floating)
-    given = [a.shape.as_list() for a in arrays[n : n + len(call.inputs)]]
-    specs = [(kind, shape) for shape in core.shapes(call, given)]
+    inputs = arrays[n : n + len(call.inputs)]
+    shapes = core.shapes(call, [a.shape.as_list() for a in inputs], [a.dtype.name for a in inputs])
+    specs = [(kind, shape) for shape in shapes]
     if core.penalized:
         specs.append((tf.as_dtype(core.layer.dtype), ()))
     if call.options["training"]:
@@ -72,13 +73,13 @@ def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]
 
     @tf.custom_gradient
     def op(*values: Any) -> Any:
-        results = tf.numpy_function(forward, values, kinds)
+        results = _listed(tf.numpy_function(forward, values, kinds))
         for result, (_, shape) in zip(results, specs):
             result.set_shape(shape)
 
         def gradient(*upstream: Any) -> list[Any]:
             some = [v.dtype for v in values[: n + len(call.inputs)]]
-            found = tf.numpy_function(backward, [*values, *upstream], some)
+            found = _listed(tf.numpy_function(backward, [*values, *upstream], some))
             for g, v in zip(found, values):
                 g.set_shape(v.shape)
             chosen = [g if v.dtype.is_floating else None for g, v in zip(found, values)]
@@ -87,6 +88,11 @@ def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]
         return results, gradient
 
     return list(op(*[tf.convert_to_tensor(a) for a in arrays]))
+
+
+def _listed(results: Any) -> list[Any]:
+    """What numpy_function gives: one result is no list when it runs at once."""
+    return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
 def _run_jax(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:

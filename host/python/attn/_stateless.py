@@ -41,21 +41,28 @@ class Stateless:
         self.weights: list[WeightInfo] = self.layer.weights.info()
         self.statistics = [n for n, w in enumerate(self.weights) if w.statistic]
         self.penalized = penalized(self.layer)
+        self.functions: dict[Any, Any] = {}  # of frameworks, by what is fixed of a call
         self._lock = threading.Lock()
 
     def initial(self) -> list[np.ndarray[Any, Any]]:
         """The weights that the layer was built with; before the first call."""
         return [np.array(self.layer.weights[w.name]) for w in self.weights]
 
-    def shapes(self, call: Call, given: Sequence[Shape]) -> list[tuple[int | None, ...]]:
-        """Shapes of the outputs; None is an extent that is not known, in and out."""
-        found = [self._shapes(call, given, unknown) for unknown in (16, 64)]
+    def shapes(
+        self, call: Call, given: Sequence[Shape], dtypes: Sequence[Any]
+    ) -> list[tuple[int | None, ...]]:
+        """Shapes of the outputs for inputs of these; None is an extent that is not known, in and out."""
+        found = [self._shapes(call, given, dtypes, unknown) for unknown in (16, 64)]
         return [tuple(a if a == b else None for a, b in zip(*both)) for both in zip(*found)]
 
-    def _shapes(self, call: Call, given: Sequence[Shape], unknown: int) -> list[tuple[int, ...]]:
+    def _shapes(
+        self, call: Call, given: Sequence[Shape], dtypes: Sequence[Any], unknown: int
+    ) -> list[tuple[int, ...]]:
         # All unknown extents are the same: batches must agree, and the squares have whole roots.
-        whole = [tuple(unknown if n is None else n for n in shape) for shape in given]
-        inputs = {n: np.broadcast_to(np.float32(0), s) for n, s in zip(call.inputs, whole)}
+        inputs = {}
+        for name, shape, dtype in zip(call.inputs, given, dtypes):
+            zero = np.float32(0) if "float" in str(dtype) else np.False_
+            inputs[name] = np.broadcast_to(zero, [unknown if n is None else n for n in shape])
         with self._lock:
             return list(self.layer.output_shapes(**inputs, **call.options).values())
 
@@ -114,6 +121,29 @@ def input_names(attention_type: str) -> list[str]:
     from .layers import types
 
     return [port["name"] for port in types.schema(attention_type)["inputs"]]
+
+
+def sort_inputs(
+    attention_type: str, inputs: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays that are given, by the type's own names in its order, and all other keywords."""
+    from .layers import types
+
+    if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+        inputs = inputs[0]
+    ports = types.schema(attention_type)["inputs"]
+    options, given = dict(named), {}
+    for n, port in enumerate(ports):
+        found = [options.pop(name, None) for name in (port["name"], *port["aliases"])]
+        found = [a for a in (*inputs[n : n + 1], *found) if a is not None]
+        if len(found) > 1:
+            raise TypeError(f"{attention_type}: input '{port['name']}' is given twice")
+        if found:
+            given[port["name"]] = found[0]
+    if len(inputs) > len(ports) or not given:
+        names = [port["name"] for port in ports]
+        raise TypeError(f"{attention_type}: {len(inputs)} inputs given; the type takes {names}")
+    return given, options
 
 
 def penalized(layer: Layer) -> bool:

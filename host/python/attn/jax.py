@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._stateless import Call, Stateless, input_names, like, make
+from ._stateless import Call, Stateless, like, make, sort_inputs
 
 Params = dict[str, jax.Array]
 
@@ -50,9 +50,15 @@ class Layer:
         Args:
             rng: a key of jax.random. *inputs, **named: as for apply; jax.ShapeDtypeStruct will do.
         """
-        given, _ = self._inputs(inputs, named)
+        given, options = self._inputs(inputs, named)
         known = self._find(given, None)
         shapes, dtype = {n: a.shape for n, a in given.items()}, known.layer.dtype
+        # Refuses what apply would.
+        known.shapes(
+            Call(tuple(given), options, False),
+            list(shapes.values()),
+            [a.dtype for a in given.values()],
+        )
 
         def draw(seed: Any) -> list[np.ndarray[Any, Any]]:
             high, low = (int(n) for n in np.asarray(seed))
@@ -108,27 +114,11 @@ class Layer:
     def _inputs(
         self, inputs: Sequence[Any], named: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arrays by the type's names in the type's order, and all other options."""
-        if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
-            inputs = inputs[0]
-        names = input_names(self._type)
-        if len(inputs) > len(names):
-            raise TypeError(f"{self.name}: {len(inputs)} inputs given; the type takes {names}")
-        all_given = dict(zip(names, inputs))
-        options = dict(named)
-        for name in names:
-            if options.get(name) is not None and all_given.get(name) is not None:
-                raise TypeError(f"{self.name}: input '{name}' is given twice")
-            if name in options:
-                all_given[name] = options.pop(name)
-        ordered = {n: all_given[n] for n in names if all_given.get(n) is not None}
-        arrays = {
-            n: a if isinstance(a, jax.ShapeDtypeStruct) else jnp.asarray(a)
-            for n, a in ordered.items()
-        }
-        if not arrays:
-            raise TypeError(f"{self.name}: no inputs given; the type takes {names}")
-        return arrays, options
+        given, options = sort_inputs(self._type, inputs, named)
+        abstract = jax.ShapeDtypeStruct
+        return {
+            n: a if isinstance(a, abstract) else jnp.asarray(a) for n, a in given.items()
+        }, options
 
     def _find(self, given: dict[str, Any], params: Params | None) -> Stateless:
         """The layer for inputs like these, or for these params."""
@@ -150,16 +140,24 @@ class Layer:
 
 def run(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
     """Stateless.run() as jax sees it: one call of the host, with a gradient that is another one."""
-    kind = next(
-        a.dtype for a in arrays[len(core.weights) :] if jnp.issubdtype(a.dtype, jnp.floating)
-    )
+    # One function for equal calls, so that jax compiles it once where there is no jit around it.
     inputs = arrays[len(core.weights) : len(core.weights) + len(call.inputs)]
-    specs = [jax.ShapeDtypeStruct(s, kind) for s in core.shapes(call, [a.shape for a in inputs])]
+    facts = tuple((a.shape, str(a.dtype)) for a in inputs)
+    key = (call.inputs, repr(sorted(call.options.items())), call.seeded, facts)
+    if key not in core.functions:
+        core.functions[key] = _function(core, call, inputs)
+    return core.functions[key](*arrays)  # type: ignore[no-any-return]
+
+
+def _function(core: Stateless, call: Call, inputs: list[Any]) -> Any:
+    kind = next(a.dtype for a in inputs if _floating(a))
+    shapes = core.shapes(call, [a.shape for a in inputs], [a.dtype for a in inputs])
+    specs = [jax.ShapeDtypeStruct(s, kind) for s in shapes]
     if core.penalized:
         specs.append(jax.ShapeDtypeStruct((), core.layer.dtype))
     if call.options["training"]:
-        kept = [arrays[n] for n in core.statistics]
-        specs += [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in kept]
+        kept = [core.weights[n] for n in core.statistics]
+        specs += [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in kept]
 
     def forward(*values: Any) -> list[np.ndarray[Any, Any]]:
         results = core.run(call, [np.asarray(v) for v in values])
@@ -168,23 +166,25 @@ def run(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
     def backward(values: Any, upstream: Any) -> list[np.ndarray[Any, Any]]:
         plain = [np.asarray(v) for v in values]
         found = core.gradients(call, plain, [np.asarray(u) for u in upstream])
-        chosen = zip(found, plain)
-        return [like(g, a) for g, a in chosen if jnp.issubdtype(a.dtype, jnp.floating)]
+        return [like(g, a) for g, a in zip(found, plain) if _floating(a)]
 
     @jax.custom_vjp
     def op(*values: Any) -> list[Any]:
         return list(jax.pure_callback(forward, specs, *values, vmap_method="sequential"))
 
     def op_backward(values: Any, upstream: Any) -> tuple[Any, ...]:
-        floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in values]
-        like_them = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a, f in zip(values, floating) if f]
+        like_them = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in values if _floating(a)]
         found = iter(
             jax.pure_callback(backward, like_them, values, upstream, vmap_method="sequential")
         )
-        return tuple(next(found) if f else None for f in floating)
+        return tuple(next(found) if _floating(a) else None for a in values)
 
     op.defvjp(lambda *values: (op(*values), values), op_backward)
-    return op(*arrays)
+    return op
+
+
+def _floating(array: Any) -> bool:
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))
 
 
 def split(core: Stateless, call: Call, results: list[Any]) -> tuple[list[Any], Any, list[Any]]:

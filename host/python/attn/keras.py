@@ -132,7 +132,9 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
         if attention_mask is not None:
             given["attention_mask"] = attention_mask
         call = Call(tuple(given), arguments, False)
-        shapes = self._core.shapes(call, [t.shape for t in given.values()])
+        shapes = self._core.shapes(
+            call, [t.shape for t in given.values()], [t.dtype for t in given.values()]
+        )
         specs = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
         return specs[0] if len(specs) == 1 else tuple(specs)
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import gc
 import os
 
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # float64 is among the dtypes tested here
+
 import keras
 import numpy as np
 import pytest
@@ -136,13 +138,13 @@ def test_a_model_of_each_type_trains_saves_and_loads(name, tmp_path):
     y = layer(inputs if len(inputs) > 1 else inputs[0], **arguments)
     y = y[0] if isinstance(y, tuple) else y
     model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(y)))
-    model.compile(keras.optimizers.Adam(3e-5), "mse")
+    model.compile(keras.optimizers.SGD(3e-5), "mse")
     x, target = arrays, numbers(arrays[0].shape[0], 1, seed=9)
     before = {v.path: array(v) for v in layer.trainable_variables}
-    history = model.fit(x, target, epochs=8, verbose=0).history["loss"]
-    assert history[-1] < history[0] and np.isfinite(history).all()
-    changed = [p for p, v in before.items() if (array(dict((w.path, w) for w in layer.variables)[p]) != v).any()]
-    assert changed or not before
+    first = model.evaluate(x, target, verbose=0)
+    model.fit(x, target, epochs=8, verbose=0)
+    assert model.evaluate(x, target, verbose=0) < first
+    assert not before or any((array(v) != before[v.path]).any() for v in layer.trainable_variables)
     model.save(tmp_path / "model.keras")
     other = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
@@ -150,7 +152,8 @@ def test_a_model_of_each_type_trains_saves_and_loads(name, tmp_path):
     # The whole of it in our own layer.
     ours = attn.create_attention_layer(name, **config)
     ours.build(*(a.shape for a in arrays), seed=0)
-    ours.weights.update({path_of(layer, v): array(v) for v in layer.own})
+    kinds = {w.name: w.dtype for w in ours.weights.info()}
+    ours.weights.update({p: array(v).astype(kinds[p]) for v in layer.own for p in [path_of(layer, v)]})
     result = layer([ops.convert_to_tensor(a) for a in arrays] if len(arrays) > 1 else arrays[0], **arguments)
     expected = ours(*arrays, **arguments)
     result, expected = (r[0] if isinstance(r, tuple) else r for r in (result, expected))
@@ -416,7 +419,7 @@ def test_equals_the_attention_of_keras(heads, groups, masked, causal):
         if masked:
             mask[..., 0] = True
         if heads == groups:
-            layer = keras.layers.MultiHeadAttention(heads, 8, value_dim=6)
+            layer = keras.layers.MultiHeadAttention(heads, 8)
         else:
             layer = keras.layers.GroupQueryAttention(8, heads, groups)
         layer.build(q.shape, v.shape, k.shape)
