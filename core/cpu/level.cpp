@@ -47,7 +47,7 @@ Level choose() {
   refuse("ATTN_ISA", wanted, "unknown level");
 }
 
-// -1: not asked for yet. A level refused is asked for again the next time.
+// -1: not chosen yet. After a refused level the next call chooses again.
 std::atomic<int> g_level{-1};
 
 }  // namespace

@@ -22,7 +22,7 @@ TEST_CASE("cpu: levels are listed worst first and the chosen one is among them")
   CHECK(cpu::describe().find(cpu::name(here[1])) != std::string::npos);
 }
 
-TEST_CASE("cpu: every level but the reference has a kernel table that knows its own name") {
+TEST_CASE("cpu: every level but the reference has a kernel table with its own name") {
   const auto before = cpu::level();
   for (const auto level : cpu::available()) {
     cpu::set_level(level);

@@ -47,7 +47,7 @@ std::optional<double> quota(const std::string& root) {
     if (!unified && !has_cpu(controllers)) continue;
     std::string path = line.substr(second + 1);
     if (path.empty() || path[0] != '/') continue;
-    if (path.find("/..") != std::string::npos) path = "/";  // outside of what this process sees
+    if (path.find("/..") != std::string::npos) path = "/";  // outside the namespace of this process
     const std::string mount = root + "/sys/fs/cgroup/" + controllers;
     // A group within groups; those that are not mounted here are passed over.
     for (;; path.resize(path.rfind('/'))) {

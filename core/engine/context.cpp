@@ -35,7 +35,8 @@ Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument("a context computes in float32 or float64, not " +
                           std::string(dtype_name(dtype)));
-  (void)threads::concurrency();  // an unusable ATTN_THREADS is refused here, where it can be told
+  // An unusable ATTN_THREADS is refused here, where an error can be returned.
+  (void)threads::concurrency();
   parallel = &parallel_;
   packed_weight = engine::packed_weight;
   nodes_.reserve(64);

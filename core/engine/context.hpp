@@ -57,10 +57,16 @@ struct Loss {
   double value = 0;
 };
 
+// Heads and queries whose maps are wanted, from the first on; 0 of them: all that follow.
+struct MapPart {
+  int64_t head = 0, heads = 0, query = 0, queries = 0;
+};
+
 // An attention map that an operator gave.
 struct CapturedMap {
   std::string label;  // the plugin's label, or the operator's name
   Array map;
+  bool part = false;  // that of Context::map_part alone
 };
 
 class Context final : public attn_ctx {
@@ -80,7 +86,7 @@ class Context final : public attn_ctx {
     const attn_communicator* communicator = nullptr;  // outlives the call and its backward pass
   };
   void begin(const Start& start);
-  // A tensor over dense memory of another owner, or a converted dense copy where strides or kind do not suit.
+  // A tensor over dense memory of another owner, or a converted dense copy where strides or dtype differ.
   [[nodiscard]] Tensor* external(const attn_view& v, bool wants_grad);
   // A floating keep mask as true and false, dense: every element by its own bits, before anything could round it.
   [[nodiscard]] Tensor* keep_mask(const attn_view& v);
@@ -145,7 +151,8 @@ class Context final : public attn_ctx {
   Handles handles{};
 
   bool keep_profile = false;  // fill profile()
-  bool keep_maps = false;     // ask operators for their maps
+  bool keep_maps = false;     // operators write their maps
+  MapPart map_part{};  // of which they compute this, where the plugin does not use them itself
   [[nodiscard]] const std::vector<OpRecord>& profile() const { return profile_; }
   [[nodiscard]] const std::vector<CapturedMap>& maps() const { return maps_; }
   // Bytes of the arenas at their largest.

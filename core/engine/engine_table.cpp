@@ -154,7 +154,7 @@ const attn_op_ref* find_core_op(std::string_view name, uint32_t version) {
 const attn_op_ref* make_op_ref(const attn_op* op) {
   static threads::Mutex mutex;
   static std::deque<attn_op_ref>& refs =
-      *new std::deque<attn_op_ref>;  // libraries stay loaded for ever
+      *new std::deque<attn_op_ref>;  // libraries are never unloaded
   const std::lock_guard lock(mutex);
   return &refs.emplace_back(attn_op_ref{op});
 }

@@ -8,7 +8,6 @@
 
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/probability_rows.hpp"
-#include "core/kernels/reference/gemm.hpp"
 #include "core/kernels/table.hpp"
 #include "core/threads/ctx.hpp"
 
@@ -20,30 +19,9 @@ void matmul(attn_ctx* ctx, int64_t batch, int64_t m, int64_t n, int64_t k, float
             const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
             int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch, int64_t c_row,
             int32_t accumulate) {
-  if (kernels::use_kernels()) {
-    kernels::gemm({.m = m,
-                   .n = n,
-                   .k = k,
-                   .a = a,
-                   .a_row = a_row,
-                   .a_col = a_col,
-                   .b = b,
-                   .b_row = b_row,
-                   .b_col = b_col,
-                   .c = c,
-                   .c_row = c_row,
-                   .alpha = alpha,
-                   .accumulate = accumulate != 0,
-                   .batch = batch,
-                   .a_batch = a_batch,
-                   .b_batch = b_batch,
-                   .c_batch = c_batch},
-                  *ctx->parallel);
-    return;
-  }
-  for (int64_t i = 0; i < batch; ++i)
-    kernels::reference::gemm<float>(m, n, k, alpha, a + i * a_batch, a_row, a_col, b + i * b_batch,
-                                    b_row, b_col, c + i * c_batch, c_row, accumulate != 0);
+  kernels::gemm(kernels::Gemm{m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, alpha,
+                              accumulate != 0, batch, a_batch, b_batch, c_batch},
+                *ctx->parallel);
 }
 
 void exp_of(int64_t n, const float* x, float* y) {

@@ -82,6 +82,7 @@ struct Runner {
   attn_view* saved[kMaxPorts];
   attn_op_call call{};
   bool tape = false;
+  bool partial = false;  // the map is ctx.map_part of the whole
 
   void prepare(const attn_value* a, uint32_t n_attrs, attn_tensor* const* inputs, uint32_t n_in) {
     fill_attributes(op, a, n_attrs, attrs);
@@ -126,6 +127,21 @@ struct Runner {
     call.engine = engine_table();
     call.ctx = &ctx;
     call.communicator = op.flags & ATTN_OP_COMMUNICATES ? ctx.communicator_ : nullptr;
+  }
+
+  // Operators that can compute a part of their map have these attributes.
+  void ask_for_part(attn_tensor* const* wanted, uint32_t n_wanted) {
+    if (!ctx.keep_maps || op.map_output < 0) return;
+    const auto output = static_cast<uint32_t>(op.map_output);
+    if (output < n_wanted && wanted[output]) return;
+    const std::pair<std::string_view, int64_t> values[] = {{"map_head", ctx.map_part.head},
+                                                           {"map_heads", ctx.map_part.heads},
+                                                           {"map_query", ctx.map_part.query},
+                                                           {"map_queries", ctx.map_part.queries}};
+    for (uint32_t i = 0; i < op.n_attrs; ++i)
+      for (const auto& [name, value] : values)
+        if (op.attrs[i]->name == name)
+          attrs[i] = {.kind = ATTN_VALUE_I64, .count = 0, .u = {.i = value}}, partial = true;
   }
 
   // Real outputs in the place of the prototypes; those not wanted become NULL.
@@ -179,7 +195,7 @@ struct Runner {
     set_dense_strides(to);
     to.data = map.raw();
     copy_strided(v, to);
-    ctx.maps_.push_back({ctx.label_[0] ? ctx.label_ : op.name, std::move(map)});
+    ctx.maps_.push_back({ctx.label_[0] ? ctx.label_ : op.name, std::move(map), partial});
   }
 };
 
@@ -190,6 +206,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
   Runner r(*this, op);
   int32_t code = sdk::detail::guard(e, [&] {
     r.prepare(attrs, n_attrs, in, n_in);
+    r.ask_for_part(out, n_out);
     r.call.stream = op.flags & ATTN_OP_RANDOM ? random_ordinal_++ : 0;
     attn_error inner;
     sdk::check(op.shape(&r.call, &inner), inner);
@@ -211,7 +228,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
       const bool wanted = out[i] != nullptr;
       out[i] = i < op.n_out && wanted ? r.out[i] : nullptr;
     }
-    // A map that only capture asked for.
+    // A map for capture alone.
     for (uint32_t i = 0; i < op.n_out; ++i)
       if (r.out[i] && (i >= n_out || !out[i]) && --r.out[i]->refs == 0) release(r.out[i]);
   });

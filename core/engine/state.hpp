@@ -28,7 +28,7 @@ struct StateDeclaration {
 class State {
  public:
   // owner: id() of its layer. capacity 0: the largest the declarations allow. Throws InvalidArgument for a batch
-  // or capacity that does not suit.
+  // or capacity that does not fit.
   State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dtype dtype, int64_t batch,
         int64_t capacity);
 

@@ -2,9 +2,9 @@
 //
 // The weights of one layer: declared at build, owned here, in the layer's dtype (float or double).
 //
-// version counts changes; packed copies remember the version they were made of, so they follow. Reading from many
-// threads is fine; changing a weight needs exclusive use of the layer. Statistics are the exception: they are read
-// and committed under the layer's lock.
+// version counts changes; packed copies keep the version they were made of and are made again when it differs. Reading
+// from many threads is fine; changing a weight needs exclusive use of the layer. Statistics are the exception: they are
+// read and committed under the layer's lock.
 #pragma once
 
 #include <attn/sdk/abi.h>

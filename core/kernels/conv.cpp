@@ -304,15 +304,15 @@ void conv2d_weights(const Conv<float>& c, float* dk, Parallel& parallel) {
   pack_b(pixels, out, dy, out, 1, packed, parallel);
   const int64_t k = c.w.kernel * in;
   for (int64_t i = 0; i < c.h.kernel; ++i)
-    gemm({.m = k,
-          .n = out,
-          .k = pixels,
-          .a = x + i * width * in,
-          .a_row = 1,
-          .a_col = sw * in,
-          .packed = packed,
-          .c = dk + i * k * out,
-          .c_row = out},
+    gemm(Gemm{.m = k,
+              .n = out,
+              .k = pixels,
+              .a = x + i * width * in,
+              .a_row = 1,
+              .a_col = sw * in,
+              .c = dk + i * k * out,
+              .c_row = out,
+              .packed = packed},
          parallel);
 }
 

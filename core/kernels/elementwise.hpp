@@ -11,6 +11,17 @@
 
 namespace attn::kernels {
 
-enum class BinaryKind : int32_t { add, sub, mul, div, maximum };
+// Kinds of binary: KIND(name, f of p and q).
+#define ATTN_BINARY_KINDS(KIND)           \
+  KIND(add, p + q)                        \
+  KIND(sub, p - q)                        \
+  KIND(mul, (p * q))                      \
+  KIND(div, p / q)                        \
+  KIND(maximum, p >= q || p != p ? p : q) \
+  KIND(minimum, p <= q || p != p ? p : q)
+
+#define ATTN_KIND(name, formula) name,
+enum class BinaryKind : int32_t { ATTN_BINARY_KINDS(ATTN_KIND) };
+#undef ATTN_KIND
 
 }  // namespace attn::kernels

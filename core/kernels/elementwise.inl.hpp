@@ -28,22 +28,11 @@ template <class Arch>
 void binary(BinaryKind kind, int64_t n, const float* a, int64_t a_step, const float* b,
             int64_t b_step, float* y) {
   switch (kind) {
-    case BinaryKind::add:
-      binary_lines<Arch>(n, a, a_step, b, b_step, y, [](float p, float q) { return p + q; });
-      break;
-    case BinaryKind::sub:
-      binary_lines<Arch>(n, a, a_step, b, b_step, y, [](float p, float q) { return p - q; });
-      break;
-    case BinaryKind::mul:
-      binary_lines<Arch>(n, a, a_step, b, b_step, y, [](float p, float q) { return p * q; });
-      break;
-    case BinaryKind::div:
-      binary_lines<Arch>(n, a, a_step, b, b_step, y, [](float p, float q) { return p / q; });
-      break;
-    case BinaryKind::maximum:
-      binary_lines<Arch>(n, a, a_step, b, b_step, y,
-                         [](float p, float q) { return p >= q || p != p ? p : q; });
-      break;
+#define ATTN_KIND(name, formula) \
+  case BinaryKind::name:         \
+    return binary_lines<Arch>(n, a, a_step, b, b_step, y, [](float p, float q) { return formula; });
+    ATTN_BINARY_KINDS(ATTN_KIND)
+#undef ATTN_KIND
   }
 }
 

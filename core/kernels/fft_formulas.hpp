@@ -5,6 +5,8 @@
 // template on M, so that code for wide registers stays apart. [any-thread]
 #pragma once
 
+#include <utility>
+
 #include "core/kernels/fft.hpp"
 
 namespace attn::kernels::formulas {
@@ -19,6 +21,32 @@ struct Fourier {
     V r, i;
     [[gnu::always_inline]] Complex operator+(const Complex& b) const { return {r + b.r, i + b.i}; }
     [[gnu::always_inline]] Complex operator-(const Complex& b) const { return {r - b.r, i - b.i}; }
+    // Times w[0] + i w[1].
+    [[gnu::always_inline]] Complex times(const T* w) const {
+      const V c(w[0]), s(w[1]);
+      return {r * c - i * s, r * s + i * c};
+    }
+  };
+  [[gnu::always_inline]] static Complex load(const T* r, const T* i) {
+    return {M::load(r), M::load(i)};
+  }
+  [[gnu::always_inline]] static void store(T* r, T* i, const Complex& x) {
+    M::store(r, x.r), M::store(i, x.i);
+  }
+
+  // Results k and P - k of an odd length P: elements j and P - j meet conjugate roots. Starts with element 0.
+  struct Mirrored {
+    Complex even, odd = {V(T(0)), V(T(0))};
+    // Sum and difference of elements j and P - j; root j k.
+    [[gnu::always_inline]] void add(const Complex& sum, const Complex& difference, const T* root) {
+      const V cosine(root[0]), sine(root[1]);
+      even.r = even.r + sum.r * cosine;
+      even.i = even.i + sum.i * cosine;
+      odd.r = odd.r + difference.r * sine;
+      odd.i = odd.i + difference.i * sine;
+    }
+    [[gnu::always_inline]] Complex low() const { return {even.r - odd.i, even.i + odd.r}; }
+    [[gnu::always_inline]] Complex high() const { return {even.r + odd.i, even.i - odd.r}; }
   };
 
   // The transform of P numbers, in place.
@@ -50,7 +78,6 @@ struct Fourier {
       a[2] = {e2.r + o2.i, e2.i - o2.r}, a[6] = {e2.r - o2.i, e2.i + o2.r};
       a[3] = {e3.r + o3.r, e3.i - o3.i}, a[7] = {e3.r - o3.r, e3.i + o3.i};
     } else {
-      // Odd: elements j and P - j meet conjugate roots.
       constexpr int H = (P - 1) / 2;
       Complex sum[H], difference[H];
       const Complex first = a[0];
@@ -61,18 +88,11 @@ struct Fourier {
       }
 #pragma GCC unroll 6
       for (int k = 1; k <= H; ++k) {
-        Complex even = first, odd = {V(T(0)), V(T(0))};
+        Mirrored x{first};
 #pragma GCC unroll 6
-        for (int j = 1; j <= H; ++j) {
-          const int at = j * k % P;
-          const V cosine(roots[2 * at]), sine(roots[2 * at + 1]);
-          even.r = even.r + sum[j - 1].r * cosine;
-          even.i = even.i + sum[j - 1].i * cosine;
-          odd.r = odd.r + difference[j - 1].r * sine;
-          odd.i = odd.i + difference[j - 1].i * sine;
-        }
-        a[k] = {even.r - odd.i, even.i + odd.r};
-        a[P - k] = {even.r + odd.i, even.i - odd.r};
+        for (int j = 1; j <= H; ++j) x.add(sum[j - 1], difference[j - 1], roots + 2 * (j * k % P));
+        a[k] = x.low();
+        a[P - k] = x.high();
       }
     }
   }
@@ -86,20 +106,12 @@ struct Fourier {
     for (int64_t e = 0; e < step; e += M::width) {
       Complex a[P];
 #pragma GCC unroll 16
-      for (int r = 0; r < P; ++r)
-        a[r] = {M::load(xr + from + r * apart + e), M::load(xi + from + r * apart + e)};
+      for (int r = 0; r < P; ++r) a[r] = load(xr + from + r * apart + e, xi + from + r * apart + e);
       butterfly<P>(a, pass.roots);
 #pragma GCC unroll 16
       for (int t = 0; t < P; ++t) {
-        Complex b = a[t];
-        if constexpr (kTwiddled) {
-          if (t > 0) {
-            const V c(w[2 * t - 2]), s(w[2 * t - 1]);
-            b = {a[t].r * c - a[t].i * s, a[t].r * s + a[t].i * c};
-          }
-        }
-        M::store(yr + to + t * step + e, b.r);
-        M::store(yi + to + t * step + e, b.i);
+        if (kTwiddled && t > 0) a[t] = a[t].times(w + 2 * (t - 1));
+        store(yr + to + t * step + e, yi + to + t * step + e, a[t]);
       }
     }
   }
@@ -114,34 +126,25 @@ struct Fourier {
   [[gnu::always_inline]] static void elements(const FftPass<T>& pass, int64_t k, const T* w,
                                               const T* xr, const T* xi, T* yr, T* yi) {
     const int64_t p = pass.radix, step = pass.s * L, apart = pass.m * step;
-    Complex even[N], odd[N];
+    Mirrored x[N];
     int64_t at[N] = {};  // j k modulo p
-    for (int i = 0; i < N; ++i) {
-      even[i] = {M::load(xr), M::load(xi)};
-      odd[i] = {V(T(0)), V(T(0))};
-    }
+    for (int i = 0; i < N; ++i) x[i].even = load(xr, xi);
     for (int64_t j = 1; j <= p / 2; ++j) {
-      const Complex sum = {M::load(xr + j * apart), M::load(xi + j * apart)};
-      const Complex difference = {M::load(xr + (p - j) * apart), M::load(xi + (p - j) * apart)};
+      const Complex sum = load(xr + j * apart, xi + j * apart);
+      const Complex difference = load(xr + (p - j) * apart, xi + (p - j) * apart);
 #pragma GCC unroll 4
       for (int i = 0; i < N; ++i) {
         at[i] += k + i;
         if (at[i] >= p) at[i] -= p;
-        const V cosine(pass.roots[2 * at[i]]), sine(pass.roots[2 * at[i] + 1]);
-        even[i].r = even[i].r + sum.r * cosine;
-        even[i].i = even[i].i + sum.i * cosine;
-        odd[i].r = odd[i].r + difference.r * sine;
-        odd[i].i = odd[i].i + difference.i * sine;
+        x[i].add(sum, difference, pass.roots + 2 * at[i]);
       }
     }
     const auto put = [&](int64_t t, const Complex& a) __attribute__((always_inline)) {
-      const V c(w[2 * t - 2]), s(w[2 * t - 1]);
-      M::store(yr + t * step, a.r * c - a.i * s);
-      M::store(yi + t * step, a.r * s + a.i * c);
+      store(yr + t * step, yi + t * step, a.times(w + 2 * (t - 1)));
     };
     for (int i = 0; i < N; ++i) {
-      put(k + i, {even[i].r - odd[i].i, even[i].i + odd[i].r});
-      put(p - k - i, {even[i].r + odd[i].i, even[i].i - odd[i].r});
+      put(k + i, x[i].low());
+      put(p - k - i, x[i].high());
     }
   }
   // Larger odd radices, from the definition. Sums and differences of elements that meet conjugate roots take the
@@ -153,17 +156,16 @@ struct Fourier {
       for (int64_t e = 0; e < step; e += M::width) {
         T *ar = xr + q * step + e, *ai = xi + q * step + e;
         T *br = yr + p * q * step + e, *bi = yi + p * q * step + e;
-        Complex all = {M::load(ar), M::load(ai)};
+        Complex all = load(ar, ai);
         for (int64_t j = 1; j <= p / 2; ++j) {
           T *lr = ar + j * apart, *li = ai + j * apart;
           T *hr = ar + (p - j) * apart, *hi = ai + (p - j) * apart;
-          const Complex low = {M::load(lr), M::load(li)}, high = {M::load(hr), M::load(hi)};
-          const Complex sum = low + high, difference = low - high;
-          M::store(lr, sum.r), M::store(li, sum.i);
-          M::store(hr, difference.r), M::store(hi, difference.i);
+          const Complex low = load(lr, li), high = load(hr, hi), sum = low + high;
+          store(lr, li, sum);
+          store(hr, hi, low - high);
           all = all + sum;
         }
-        M::store(br, all.r), M::store(bi, all.i);
+        store(br, bi, all);
         const T* w = pass.twiddles + q * 2 * (p - 1);
         int64_t k = 1;
         for (; k + N <= p / 2 + 1; k += N) elements<N>(pass, k, w, ar, ai, br, bi);
@@ -172,38 +174,17 @@ struct Fourier {
   }
 
   static void pass(const FftPass<T>& p, T* xr, T* xi, T* yr, T* yi) {
-    switch (p.radix) {
-      case 2:
-        return pass_of<2>(p, xr, xi, yr, yi);
-      case 3:
-        return pass_of<3>(p, xr, xi, yr, yi);
-      case 4:
-        return pass_of<4>(p, xr, xi, yr, yi);
-      case 5:
-        return pass_of<5>(p, xr, xi, yr, yi);
-      case 7:
-        return pass_of<7>(p, xr, xi, yr, yi);
-      case 8:
-        return pass_of<8>(p, xr, xi, yr, yi);
-      case 11:
-        return pass_of<11>(p, xr, xi, yr, yi);
-      case 13:
-        return pass_of<13>(p, xr, xi, yr, yi);
-      default:
-        return any_radix(p, xr, xi, yr, yi);
-    }
+    const auto with = [&]<int... P>(std::integer_sequence<int, P...>) {
+      return ((p.radix == P && (pass_of<P>(p, xr, xi, yr, yi), true)) || ...);
+    };
+    if (!with(std::integer_sequence<int, 2, 3, 4, 5, 7, 8, 11, 13>())) any_radix(p, xr, xi, yr, yi);
   }
 
   // Stretch i of x times the complex number w[i], in place.
   static void multiply(int64_t n, const T* w, T* xr, T* xi) {
-    for (int64_t i = 0; i < n; ++i) {
-      const V c(w[2 * i]), s(w[2 * i + 1]);
-      for (int64_t e = i * L; e < (i + 1) * L; e += M::width) {
-        const V a = M::load(xr + e), b = M::load(xi + e);
-        M::store(xr + e, a * c - b * s);
-        M::store(xi + e, a * s + b * c);
-      }
-    }
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t e = i * L; e < (i + 1) * L; e += M::width)
+        store(xr + e, xi + e, load(xr + e, xi + e).times(w + 2 * i));
   }
 
   static void unpack(int64_t n, const T* zr, const T* zi, T* fr, T* fi, int64_t row,
@@ -211,12 +192,11 @@ struct Fourier {
     for (int64_t k = 0; k <= n / 2; ++k) {
       const int64_t there = k == 0 ? 0 : n - k;
       for (int64_t e = 0; e < L; e += M::width) {
-        const Complex a = {M::load(zr + k * L + e), M::load(zi + k * L + e)};
-        const Complex b = {M::load(zr + there * L + e), M::load(zi + there * L + e)};
-        M::store(fr + k * row + e, a.r + b.r);
-        M::store(fi + k * row + e, a.i - b.i);
-        M::store(fr + k * row + apart + e, a.i + b.i);
-        M::store(fi + k * row + apart + e, b.r - a.r);
+        const Complex a = load(zr + k * L + e, zi + k * L + e);
+        const Complex b = load(zr + there * L + e, zi + there * L + e);
+        const int64_t to = k * row + e;
+        store(fr + to, fi + to, {a.r + b.r, a.i - b.i});
+        store(fr + to + apart, fi + to + apart, {a.i + b.i, b.r - a.r});
       }
     }
   }

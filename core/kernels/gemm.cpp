@@ -14,6 +14,7 @@ constexpr int64_t kDepthBlock = 1024;  // k at most: a panel of B stays in L2
 constexpr int64_t kDirectRows = 24;    // up to here packing B costs more than it saves
 constexpr double kSerialWork =
     1.5e5;  // multiply-adds below which a second thread is not worth waking
+constexpr int64_t kReferenceRows = 8;    // rows of a task of the scalar path
 constexpr int64_t kSmallMatrix = 65536;  // elements of B up to which a batch is cut by matrix
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -243,8 +244,9 @@ Panels make_panels(const KernelTable& t, const GemmLayout& layout, const Gemm& g
   return packed_panels(layout, scratch, g.k, g.n);
 }
 
-Gemm element(const Gemm& g, int64_t i) {
-  Gemm one = g;
+template <class T>
+GemmOf<T> element(const GemmOf<T>& g, int64_t i) {
+  GemmOf<T> one = g;
   one.batch = 1;
   one.a += i * g.a_batch;
   if (g.packed != nullptr) {
@@ -281,28 +283,36 @@ void multiply_batch(const KernelTable& t, const GemmLayout& layout, const Gemm& 
   });
 }
 
-void multiply_reference(const Gemm& g, Parallel& parallel) {
+template <class T>
+void write_empty_sum(const GemmOf<T>& g) {
+  for (int64_t i = 0; i < g.batch * g.m; ++i) {
+    T* c = g.c + i / g.m * g.c_batch + i % g.m * g.c_row;
+    for (int64_t j = 0; j < g.n; ++j)
+      c[j] = (g.accumulate ? c[j] : T(0)) + (g.bias != nullptr ? g.bias[j] : T(0));
+  }
+}
+
+template <class T>
+void multiply_reference(const GemmOf<T>& g, Parallel& parallel) {
   const bool packed = g.packed != nullptr;
-  parallel.loop(g.batch, 1, [&](int64_t begin, int64_t end, int) {
+  parallel.loop(g.batch * g.m, kReferenceRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const Gemm one = element(g, i);
-      reference::gemm<float>(g.m, g.n, g.k, g.alpha, one.a, g.a_row, g.a_col,
-                             packed ? one.packed : one.b, packed ? g.n : g.b_row,
-                             packed ? 1 : g.b_col, one.c, g.c_row, g.accumulate, g.bias);
+      const GemmOf<T> one = element(g, i / g.m);
+      const int64_t row = i % g.m;
+      reference::gemm<T>(1, g.n, g.k, g.alpha, one.a + row * g.a_row, g.a_row, g.a_col,
+                         packed ? one.packed : one.b, packed ? g.n : g.b_row, packed ? 1 : g.b_col,
+                         one.c + row * g.c_row, g.c_row, g.accumulate, g.bias);
     }
   });
 }
 
-void write_empty_sum(const Gemm& g) {
-  for (int64_t i = 0; i < g.batch * g.m; ++i) {
-    float* c = g.c + i / g.m * g.c_batch + i % g.m * g.c_row;
-    for (int64_t j = 0; j < g.n; ++j) {
-      c[j] = (g.accumulate ? c[j] : 0.0f) + (g.bias != nullptr ? g.bias[j] : 0.0f);
-    }
-  }
-}
-
 }  // namespace
+
+void gemm(const GemmOf<double>& g, Parallel& parallel) {
+  if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
+  if (g.k <= 0) return write_empty_sum(g);
+  multiply_reference(g, parallel);
+}
 
 void gemm(const Gemm& given, Parallel& parallel) {
   Gemm g = given;

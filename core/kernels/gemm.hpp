@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix products: C = alpha * A x B (+ C) (+ bias), one or many, float32.
+// Matrix products: C = alpha * A x B (+ C) (+ bias), one or many. float32 by the kernels of the level in use; float64,
+// and the level `reference`, by scalar code.
 //
 // A is (m, k) with any strides. B is (k, n): with any strides, or packed once into the layout of the kernels
 // (weights). C is (m, n) with contiguous rows. Strides count elements. Operands must not overlap C.
@@ -15,23 +16,26 @@
 
 namespace attn::kernels {
 
-struct Gemm {
+template <class T>
+struct GemmOf {
   int64_t m = 0, n = 0, k = 0;
-  const float* a = nullptr;
+  const T* a = nullptr;
   int64_t a_row = 0, a_col = 1;
-  const float* b = nullptr;  // plain, or
+  const T* b = nullptr;  // plain; or packed, below
   int64_t b_row = 0, b_col = 1;
-  const float* packed = nullptr;  // made by pack_b at the current level; used instead of b when set
-  float* c = nullptr;
+  T* c = nullptr;
   int64_t c_row = 0;
-  float alpha = 1.0f;
-  bool accumulate = false;      // add to what C holds
-  const float* bias = nullptr;  // (n), added to every row
+  T alpha = 1;
+  bool accumulate = false;  // add to what C holds
   // `batch` products; strides from one to the next, 0: the same operand (not for C). b_batch also steps `packed`.
   int64_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0;
+  const T* packed = nullptr;  // B of pack_b at the current level, in place of b; float only
+  const T* bias = nullptr;    // (n), added to every row
 };
+using Gemm = GemmOf<float>;
 
 void gemm(const Gemm& g, Parallel& parallel);
+void gemm(const GemmOf<double>& g, Parallel& parallel);
 // The same for one product with B packed and a_col 1, on this thread and without scratch: for the bodies of
 // parallel loops. [any-thread]
 void gemm_serial(const Gemm& g);

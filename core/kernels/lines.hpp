@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What plugins may ask of one line of floats (the border's attn_kernels).
+// Functions over one line of floats, for plugins (the border's attn_kernels).
 //
 // exp_line          y[i] = e^x[i]; y may be x
 // log_sum_exp_rows  out[r] = log sum over j of e^x[r][j]; -infinity for a row of -infinity or without elements

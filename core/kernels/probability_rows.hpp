@@ -27,7 +27,7 @@ class ProbabilityRows {
       if (vectors_) return table().softmax_rows(rows, n, z, z_row, w, w_row);
     }
     for (; rows > 0; --rows, z += z_row, w += w_row) {
-      const bool none = dead(n, z);
+      const bool none = fully_masked(n, z);
       if (none) std::fill_n(w, n, T(0));
       (void)reference::probability(args_, n, none ? w : z, w);
     }
@@ -42,7 +42,7 @@ class ProbabilityRows {
         return 0;
       }
     }
-    if (dead(n, z)) {
+    if (fully_masked(n, z)) {
       std::fill_n(zeros, n, T(0));
       z = zeros;
     }
@@ -53,7 +53,7 @@ class ProbabilityRows {
   [[nodiscard]] bool vectors() const { return vectors_; }
 
  private:
-  static bool dead(int64_t n, const T* z) {
+  static bool fully_masked(int64_t n, const T* z) {
     for (int64_t i = 0; i < n; ++i)
       if (!(z[i] == -std::numeric_limits<T>::infinity())) return false;
     return true;

@@ -282,7 +282,7 @@ struct activation {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(kX)));
-    return {sizeof(attn_cost), 0, 10 * n, 2 * n * element_size(c)};
+    return {sizeof(attn_cost), 0, 10 * n, 2 * n * c.element_size()};
   }
 
  private:

@@ -3,6 +3,7 @@
 // The operator over the fused kernel: which tensors broadcast how, what is kept for the gradient. The result lies
 // in memory as (B, Q, H, Dv), so that merging the heads is a view.
 #include "core/kernels/attention.hpp"
+#include "core/ops/attention_map.hpp"
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
@@ -23,7 +24,11 @@ enum Attribute {
   kWindowLeft,
   kWindowRight,
   kSoftcap,
-  kMapStage
+  kMapStage,
+  kMapHead,
+  kMapHeads,
+  kMapQuery,
+  kMapQueries
 };
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths, kSinks, kOffsets };
 enum Result { kOutput, kMap, kLse };
@@ -145,7 +150,9 @@ struct attention {
       int_attribute("span", 0), int_attribute("block", 0), int_attribute("fully_masked_rows", 0),
       real_attribute("dropout", 0.0), int_attribute("tile", 0), int_attribute("window_left", -1),
       int_attribute("window_right", -1), real_attribute("softcap", 0.0),
-      int_attribute("map_stage", static_cast<int64_t>(kernels::MapStage::weights)));
+      int_attribute("map_stage", static_cast<int64_t>(kernels::MapStage::weights)),
+      int_attribute("map_head", 0), int_attribute("map_heads", 0), int_attribute("map_query", 0),
+      int_attribute("map_queries", 0));
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -179,7 +186,8 @@ struct attention {
     }
     check_attributes(c);
     c.out_shape(kOutput, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
-    c.out_shape(kMap, q.dtype, {e.b, e.h, e.q, e.k});
+    const MapPart part = map_part(c);
+    c.out_shape(kMap, q.dtype, {e.b, part.heads, part.queries, e.k});
     c.out_shape(kLse, q.dtype, {e.b, e.h, e.q});
     c.saved_shape(0, q.dtype, {e.b, e.h, e.q, kernels::saved_per_row(probability_options(c).kind)});
   }
@@ -188,6 +196,8 @@ struct attention {
   static void forward(OpCall c) {
     kernels::AttentionArgs<T> a = arguments<T>(c);
     a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
+    if (c.out(kMap) && !whole_map(c))
+      return attention_with_part_of_map(c, a, map_part(c), *c.out(kMap));
     if (c.out(kMap)) a.map = scores4<T>(*c.out(kMap));
     kernels::attention(a, parallel(c));
   }
@@ -203,6 +213,8 @@ struct attention {
       if (a.map_stage != kernels::MapStage::weights)
         fail("a map of stage {} has no gradient; expected stage 3, the weights",
              c.integer(kMapStage));
+      if (!whole_map(c))
+        fail("a map of some heads or queries has no gradient; ask for all of them");
       g.dmap = scores4<const T>(*c.dout(kMap));
     }
     if (c.dout(kLse)) g.dlse = rows4<T, const T>(*c.dout(kLse));
@@ -240,14 +252,26 @@ struct attention {
       }
     }
     const auto n = static_cast<double>(e.b / std::max<int64_t>(kinds, 1) * e.h);
-    const double element = element_size(c);
+    const double element = c.element_size();
     return {
         sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
         element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};
   }
 
  private:
-  // Memory for a result that the call does not want.
+  // 0 heads or queries: all from the first one on.
+  static MapPart map_part(const OpCall& c) {
+    const Extents e = extents(c);
+    const auto first = [](int64_t at, int64_t all) { return std::clamp<int64_t>(at, 0, all); };
+    const auto count = [](int64_t n, int64_t rest) { return n > 0 ? std::min(n, rest) : rest; };
+    const int64_t h = first(c.integer(kMapHead), e.h), q = first(c.integer(kMapQuery), e.q);
+    return {h, count(c.integer(kMapHeads), e.h - h), q, count(c.integer(kMapQueries), e.q - q)};
+  }
+  static bool whole_map(const OpCall& c) {
+    const MapPart part = map_part(c);
+    return part.heads == c.in(kQuery)->shape[1] && part.queries == c.in(kQuery)->shape[2];
+  }
+  // Memory for a result that is not asked for.
   template <class T>
   static kernels::View4<T> unwanted(const OpCall& c) {
     const Extents e = extents(c);

@@ -47,6 +47,15 @@ inline int check_axis(int64_t axis, int rank) {
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
+// Input 2, when there is one: a bias (size).
+inline void check_bias(const OpCall& c, int64_t size) {
+  const attn_view* b = c.in(2);
+  if (!b) return;
+  check_number(c, 2, "b");
+  if (b->rank != 1 || b->shape[0] != size)
+    fail("b has shape {}; expected ({})", shape_text(*b), size);
+}
+
 // Bit mask of axes; all of them when the list is empty and `empty_is_all`.
 inline uint32_t check_axes(std::span<const int64_t> axes, int rank, bool empty_is_all) {
   if (axes.empty() && empty_is_all) return (1u << rank) - 1;

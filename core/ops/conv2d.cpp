@@ -76,11 +76,7 @@ struct conv2d {
     if (x.rank != 4) fail("x has shape {}; expected (batch, H, W, channels)", shape_text(x));
     if (k.rank != 4 || k.shape[2] != x.shape[3] || k.shape[0] < 1 || k.shape[1] < 1)
       fail("K has shape {}; expected (kh, kw, {}, out)", shape_text(k), x.shape[3]);
-    if (const attn_view* b = c.in(2)) {
-      check_number(c, 2, "b");
-      if (b->rank != 1 || b->shape[0] != k.shape[3])
-        fail("b has shape {}; expected ({})", shape_text(*b), k.shape[3]);
-    }
+    check_bias(c, k.shape[3]);
     const auto strides = c.integers(0);
     if (strides.size() > 2) fail("{} strides given; expected one or two", strides.size());
     for (const int64_t s : strides)
@@ -117,7 +113,7 @@ struct conv2d {
     const auto y = static_cast<double>(size_of(*c.out(0)));
     const attn_view& k = *c.in(1);
     return {sizeof(attn_cost), 0, 2 * y * static_cast<double>(k.shape[0] * k.shape[1] * k.shape[2]),
-            (y + static_cast<double>(size_of(*c.in(0)) + size_of(k))) * element_size(c)};
+            (y + static_cast<double>(size_of(*c.in(0)) + size_of(k))) * c.element_size()};
   }
 
  private:

@@ -30,7 +30,7 @@ struct cumsum {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, n, 2 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+    return {sizeof(attn_cost), 0, n, 2 * n * c.element_size()};
   }
 
  private:

@@ -65,11 +65,7 @@ struct depthwise_conv2d {
     if (k.rank != 4 || k.shape[2] != x.shape[3] || k.shape[3] != 1 || k.shape[0] < 1 ||
         k.shape[1] < 1)
       fail("K has shape {}; expected (kh, kw, {}, 1)", shape_text(k), x.shape[3]);
-    if (const attn_view* b = c.in(2)) {
-      check_number(c, 2, "b");
-      if (b->rank != 1 || b->shape[0] != x.shape[3])
-        fail("b has shape {}; expected ({})", shape_text(*b), x.shape[3]);
-    }
+    check_bias(c, x.shape[3]);
     const auto strides = c.integers(0);
     if (strides.size() > 2) fail("{} strides given; expected one or two", strides.size());
     for (const int64_t s : strides)
@@ -142,7 +138,7 @@ struct depthwise_conv2d {
     const Geometry g = geometry(c);
     const auto n = static_cast<double>(g.batch * g.h.out * g.w.out * g.channels);
     return {sizeof(attn_cost), 0, 2 * n * static_cast<double>(g.h.kernel * g.w.kernel),
-            (n + static_cast<double>(size_of(*c.in(0)))) * element_size(c)};
+            (n + static_cast<double>(size_of(*c.in(0)))) * c.element_size()};
   }
 
  private:

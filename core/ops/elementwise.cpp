@@ -54,15 +54,16 @@ ATTN_KERNEL_BINARY(div, "a / b", a / b, 1 / b, -a / (b * b))
 ATTN_KERNEL_BINARY(maximum,
                    "the larger of a and b (NaN when either is); a tie's gradient goes to a",
                    a >= b || a != a ? a : b, T(a >= b || a != a), T(!(a >= b || a != a)))
+ATTN_KERNEL_BINARY(minimum,
+                   "the smaller of a and b (NaN when either is); a tie's gradient goes to a",
+                   a <= b || a != a ? a : b, T(a <= b || a != a), T(!(a <= b || a != a)))
 
 ATTN_COMPARISON(less, a < b)
 ATTN_COMPARISON(less_equal, a <= b)
 ATTN_COMPARISON(equal, a == b)
 ATTN_COMPARISON(not_equal, a != b)
 
-// Without a kernel for float. The derivatives of pow have their limits where the formulas say 0 times infinity.
-ATTN_BINARY(minimum, "the smaller of a and b (NaN when either is); a tie's gradient goes to a",
-            a <= b || a != a ? a : b, T(a <= b || a != a), T(!(a <= b || a != a)))
+// The derivatives of pow have their limits where the formulas say 0 times infinity.
 ATTN_BINARY(pow, "a^b", std::pow(a, b), b == 0 ? T(0) : b * std::pow(a, b - 1),
             a == 0 && b >= 0 ? T(0) : std::pow(a, b) * std::log(a))
 

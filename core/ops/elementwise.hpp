@@ -52,7 +52,7 @@ struct Unary {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, n, 2 * n * element_size(c)};
+    return {sizeof(attn_cost), 0, n, 2 * n * c.element_size()};
   }
 };
 
@@ -95,7 +95,7 @@ struct Binary {
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.out(0)));
     const double read = static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1)));
-    return {sizeof(attn_cost), 0, n, (n + read) * element_size(c)};
+    return {sizeof(attn_cost), 0, n, (n + read) * c.element_size()};
   }
 
  protected:

@@ -52,7 +52,7 @@ struct fft {
     const double n = static_cast<double>(size_of(x)), parts = c.in(1) ? 2 : 1;
     const double outputs = (c.out(0) ? 1 : 0) + (c.out(1) ? 1 : 0);
     return {sizeof(attn_cost), 0, parts * 2.5 * n * std::log2(length),
-            (parts + outputs) * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+            (parts + outputs) * n * c.element_size()};
   }
 
  private:

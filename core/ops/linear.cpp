@@ -2,7 +2,6 @@
 //
 // y = x W + b over the last axis. While nothing is recorded, a weight's packed copy is kept from call to call.
 #include "core/kernels/gemm.hpp"
-#include "core/kernels/reference/gemm.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/matrix_view.hpp"
 #include "core/ops/ops.hpp"
@@ -10,39 +9,7 @@
 namespace attn::ops {
 namespace {
 
-constexpr int64_t kReferenceRows = 8;    // rows of a task of the scalar path
 constexpr int64_t kColumnsOfATask = 64;  // of the bias gradient
-
-// c = a b (+ c) (+ bias), cut by rows.
-template <class T>
-void product(const OpCall& c, int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row,
-             int64_t a_col, const T* b, int64_t b_row, int64_t b_col, T* out, int64_t out_row,
-             bool accumulate, const T* bias, const float* packed = nullptr) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (use_kernels<T>()) {
-      kernels::gemm({.m = m,
-                     .n = n,
-                     .k = k,
-                     .a = a,
-                     .a_row = a_row,
-                     .a_col = a_col,
-                     .b = b,
-                     .b_row = b_row,
-                     .b_col = b_col,
-                     .packed = packed,
-                     .c = out,
-                     .c_row = out_row,
-                     .accumulate = accumulate,
-                     .bias = bias},
-                    parallel(c));
-      return;
-    }
-  }
-  parallel(c).loop(m, kReferenceRows, [&](int64_t begin, int64_t end, int) {
-    kernels::reference::gemm<T>(end - begin, n, k, T(1), a + begin * a_row, a_row, a_col, b, b_row,
-                                b_col, out + begin * out_row, out_row, accumulate, bias);
-  });
-}
 
 struct linear {
   static constexpr const char* name = "linear";
@@ -57,11 +24,7 @@ struct linear {
     if (w.rank != 2) fail("W has shape {}; expected (in, out)", shape_text(w));
     if (x.shape[x.rank - 1] != w.shape[0])
       fail("last extent {} of x does not match the {} rows of W", x.shape[x.rank - 1], w.shape[0]);
-    if (const attn_view* b = c.in(2)) {
-      check_number(c, 2, "b");
-      if (b->rank != 1 || b->shape[0] != w.shape[1])
-        fail("b has shape {}; expected ({})", shape_text(*b), w.shape[1]);
-    }
+    check_bias(c, w.shape[1]);
     int64_t out[ATTN_MAX_RANK];
     for (int i = 0; i < x.rank; ++i) out[i] = x.shape[i];
     out[x.rank - 1] = w.shape[1];
@@ -72,15 +35,16 @@ struct linear {
   static void forward(OpCall c) {
     const attn_view& w = *c.in(1);
     const Matrix<const T> x = matrix_of<T>(c, *c.in(0));
-    const T* bias = c.in(2) ? contiguous_bias<T>(c, *c.in(2)) : nullptr;
-    const float* packed = nullptr;
+    kernels::GemmOf<T> g{x.rows,    w.shape[1],       w.shape[0],  x.data,      x.row,
+                         x.col,     data<const T>(w), w.stride[0], w.stride[1], data<T>(*c.out(0)),
+                         w.shape[1]};
+    if (c.in(2)) g.bias = contiguous_bias<T>(c, *c.in(2));
     if constexpr (sizeof(T) == sizeof(float)) {
       const auto packed_weight = c.raw().ctx->packed_weight;
       if (use_kernels<T>() && packed_weight && !c.recording())
-        packed = packed_weight(c.raw().in[1]);
+        g.packed = packed_weight(c.raw().in[1]);
     }
-    product<T>(c, x.rows, w.shape[1], w.shape[0], x.data, x.row, x.col, data<const T>(w),
-               w.stride[0], w.stride[1], data<T>(*c.out(0)), w.shape[1], false, bias, packed);
+    kernels::gemm(g, parallel(c));
   }
 
   template <class T>
@@ -92,15 +56,17 @@ struct linear {
     if (attn_view* dx = c.din(0)) {
       bool direct = false;
       const Matrix<T> to = sum_matrix_of<T>(c, *dx, &direct);
-      product<T>(c, x.rows, k, n, dy.data, dy.row, dy.col, data<const T>(w), w.stride[1],
-                 w.stride[0], to.data, to.row, true, nullptr);
+      kernels::gemm(kernels::GemmOf<T>{x.rows, k, n, dy.data, dy.row, dy.col, data<const T>(w),
+                                       w.stride[1], w.stride[0], to.data, to.row, 1, true},
+                    parallel(c));
       finish_sum(to, *dx, direct);
     }
     if (attn_view* dw = c.din(1)) {
       bool direct = false;
       const Matrix<T> to = sum_matrix_of<T>(c, *dw, &direct);
-      product<T>(c, k, n, x.rows, x.data, x.col, x.row, dy.data, dy.row, dy.col, to.data, to.row,
-                 true, nullptr);
+      kernels::gemm(kernels::GemmOf<T>{k, n, x.rows, x.data, x.col, x.row, dy.data, dy.row, dy.col,
+                                       to.data, to.row, 1, true},
+                    parallel(c));
       finish_sum(to, *dw, direct);
     }
     if (attn_view* db = c.din(2)) {
@@ -121,7 +87,7 @@ struct linear {
         static_cast<double>(size_of(*c.in(0)) / std::max<int64_t>(1, c.in(1)->shape[0]));
     const double k = static_cast<double>(c.in(1)->shape[0]),
                  n = static_cast<double>(c.in(1)->shape[1]);
-    const double element = element_size(c);
+    const double element = c.element_size();
     return {sizeof(attn_cost), 0, 2 * rows * k * n, element * (rows * (k + n) + k * n)};
   }
 

@@ -3,7 +3,6 @@
 // alpha A B for matrices in the last two axes; the axes before them broadcast. Gradients of broadcast
 // operands add up in a fixed order.
 #include "core/kernels/gemm.hpp"
-#include "core/kernels/reference/gemm.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
 #include "core/ops/reduce.hpp"
@@ -11,7 +10,7 @@
 namespace attn::ops {
 namespace {
 
-constexpr int64_t kReferenceRows = 8;  // rows of a task of the scalar path
+constexpr int64_t kRows = 8;  // rows of a task
 
 // The last two axes as a matrix, the others as a batch.
 struct Stack {
@@ -37,36 +36,10 @@ struct Stack {
 template <class T>
 void products(Parallel& p, int64_t count, const Stack& a, const T* pa, int64_t sa, const Stack& b,
               const T* pb, int64_t sb, const Stack& y, T* py, int64_t sy, double alpha, bool add) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (use_kernels<T>()) {
-      kernels::gemm({.m = a.rows(),
-                     .n = b.columns(),
-                     .k = a.columns(),
-                     .a = pa,
-                     .a_row = a.row(),
-                     .a_col = a.column(),
-                     .b = pb,
-                     .b_row = b.row(),
-                     .b_col = b.column(),
-                     .c = py,
-                     .c_row = y.row(),
-                     .alpha = static_cast<float>(alpha),
-                     .accumulate = add,
-                     .batch = count,
-                     .a_batch = sa,
-                     .b_batch = sb,
-                     .c_batch = sy},
-                    p);
-      return;
-    }
-  }
-  for (int64_t i = 0; i < count; ++i)
-    p.loop(a.rows(), kReferenceRows, [&](int64_t begin, int64_t end, int) {
-      kernels::reference::gemm<T>(end - begin, b.columns(), a.columns(), static_cast<T>(alpha),
-                                  pa + i * sa + begin * a.row(), a.row(), a.column(), pb + i * sb,
-                                  b.row(), b.column(), py + i * sy + begin * y.row(), y.row(), add,
-                                  nullptr);
-    });
+  kernels::gemm(
+      kernels::GemmOf<T>{a.rows(), b.columns(), a.columns(), pa, a.row(), a.column(), pb, b.row(),
+                         b.column(), py, y.row(), static_cast<T>(alpha), add, count, sa, sb, sy},
+      p);
 }
 
 // y = alpha a b, or += for matrices of y that the batch repeats. `batch` has the extents.
@@ -108,7 +81,7 @@ void multiply_sparse(Parallel& p, const Stack& a, const Stack& b, const Stack& y
     T* py = data<T>(y.view) + o[0];
     const T* pa = data<T>(a.view) + o[1];
     const T* pb = data<T>(b.view) + o[2];
-    p.loop(a.rows(), kReferenceRows, [&](int64_t begin, int64_t end, int) {
+    p.loop(a.rows(), kRows, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i)
         for (int64_t j = 0; j < b.columns(); ++j) {
           T sum = 0;
@@ -195,7 +168,7 @@ struct matmul {
   }
   static attn_cost cost(OpCall c) {
     const Stack a(*c.in(0), c.flag(0));
-    const double element = element_size(c);
+    const double element = c.element_size();
     const auto out = static_cast<double>(size_of(*c.out(0)));
     return {sizeof(attn_cost), 0, 2 * out * static_cast<double>(a.columns()),
             element * (out + static_cast<double>(size_of(*c.in(0)) + size_of(*c.in(1))))};

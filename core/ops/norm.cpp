@@ -145,7 +145,7 @@ struct norm {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(kX)));
-    return {sizeof(attn_cost), 0, 6 * n, 2 * n * element_size(c)};
+    return {sizeof(attn_cost), 0, 6 * n, 2 * n * c.element_size()};
   }
 
  private:

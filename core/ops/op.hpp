@@ -17,9 +17,6 @@ using namespace attn::sdk;
 
 inline Parallel& parallel(const OpCall& c) { return *c.raw().ctx->parallel; }
 
-// Bytes of one number that the call computes in.
-inline double element_size(const OpCall& c) { return c.dtype() == ATTN_F64 ? 8 : 4; }
-
 // SIMD kernels compute in float; double, and ATTN_ISA=reference, take the scalar reference.
 template <class T>
 bool use_kernels() {

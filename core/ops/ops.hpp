@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tables of the library's own operators. Constant, live for ever. [any-thread]
+// The tables of the library's own operators. Constant, never freed. [any-thread]
 #pragma once
 
 #include <attn/sdk/abi.h>

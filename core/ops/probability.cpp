@@ -119,7 +119,7 @@ struct probability {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(kScores)));
-    return {sizeof(attn_cost), 0, 8 * n, 2 * n * element_size(c)};
+    return {sizeof(attn_cost), 0, 8 * n, 2 * n * c.element_size()};
   }
 
  private:
@@ -170,12 +170,12 @@ struct probability {
       if (kept == 0 && zero_) return nullptr;
       if (kept == 0 || kept == n) return row;
       constexpr T kNone = -std::numeric_limits<T>::infinity();
-      bool dead = true;  // all that is kept is -infinity: as if it were 0
+      bool none = true;  // all that is kept is -infinity: as if it were 0
       for (int64_t i = 0; i < n; ++i) {
-        dead = dead && !(flags[i] && row[i] != kNone);
+        none = none && !(flags[i] && row[i] != kNone);
         buffer[i] = flags[i] ? row[i] : kNone;
       }
-      for (int64_t i = 0; i < n && dead; ++i)
+      for (int64_t i = 0; i < n && none; ++i)
         if (flags[i]) buffer[i] = 0;
       return buffer;
     }

@@ -60,7 +60,7 @@ struct Reduction {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, n, n * element_size(c)};
+    return {sizeof(attn_cost), 0, n, n * c.element_size()};
   }
 };
 

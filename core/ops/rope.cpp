@@ -40,7 +40,7 @@ struct rope {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, 3 * n, 2 * n * element_size(c)};
+    return {sizeof(attn_cost), 0, 3 * n, 2 * n * c.element_size()};
   }
 
  private:

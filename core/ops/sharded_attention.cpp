@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Softmax attention over a sequence that several ranks share: keys and values travel, queries and outputs stay.
-// Forward holds two parts of keys and values, one that is worked on and one that arrives; backward also their
+// Forward holds two shards of keys and values, one that is worked on and one that arrives; backward also their
 // gradients, which come home after one move more. Every rank runs the same operators in the same order.
 //
-// Ordered: the parts come in order, and rows and keys are cut at multiples of `tile`. What a row gets then depends
+// Ordered: the shards come in order, and rows and keys are cut at multiples of `tile`. What a row gets then depends
 // on its tile and the tiles of keys alone, so that outputs are the same bits however the sequence is shared out.
 #include "core/ops/sharded_attention.hpp"
 #include "core/ops/check.hpp"
@@ -13,14 +13,14 @@
 namespace attn::ops {
 namespace {
 
-using parts::Block;
-using parts::Running;
-using parts::Shared;
+using shards::Block;
+using shards::Running;
+using shards::Shared;
 
 enum Attribute { kScale, kDropout, kTile, kOrdered, kBounds };
 enum Port { kQuery, kKey, kValue, kKeep };
 
-// Up to so many keys the gradient makes a first pass over all parts for what rounding leaves of each row's mean, as it
+// Up to so many keys the gradient makes a first pass over all shards for what rounding leaves of each row's mean, as it
 // is known to one process where a block holds the row.
 constexpr int64_t kRefinedKeys = 512;
 
@@ -32,7 +32,7 @@ Shared shared(const OpCall& c) {
           q.shape[1], k.shape[1], q.shape[3],          v.shape[3]};
 }
 
-// What forward and gradient ask of the kernels alike: the own queries against one part.
+// Arguments of the kernels that forward and gradient share: the own queries against one shard.
 template <class T>
 kernels::AttentionArgs<T> arguments(const OpCall& c, const Shared& s) {
   kernels::AttentionArgs<T> a;
@@ -92,50 +92,50 @@ struct sharded_attention {
     const ProcessGroup ranks(c.communicator());
     kernels::AttentionArgs<T> a = arguments<T>(c, s);
     const kernels::View4<const T> q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
-    const auto mask = parts::own_rows(c, ranks, s, c.in(kKeep));
+    const auto mask = shards::own_rows(c, ranks, s, c.in(kKeep));
     const auto rows = static_cast<size_t>(s.b * s.h * s.own());
     const Running<T> to{
         c.saved(0) ? data<T>(*c.saved(0)) : parallel(c).scratch_array<T>(2 * rows + 1),
         view4<T>(*c.out(0))};
-    parts::begin_rows(c, s, to);
+    shards::begin_rows(c, s, to);
     const bool ordered = c.flag(kOrdered);
     const auto step = [&](int64_t n) { return ordered ? c.integer(kTile) : n; };
     const int64_t most = std::min(s.own(), step(s.own()));
     T* part_o = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most * s.dv) + 1);
     a.saved = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most) * 2 + 1);
-    // Queries [i, i + rows) of the own ones against keys [j, j + keys) of a part.
-    const auto tile = [&](int part, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
+    // Queries [i, i + rows) of the own ones against keys [j, j + keys) of a shard.
+    const auto tile = [&](int shard, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
                           int64_t n_keys) {
       const size_t mark = parallel(c).mark();
       a.queries = n_rows, a.keys = n_keys;
       a.q = q, a.q.data = q.at(0, 0, i);
-      a.k = read_only(block.keys(s, part)), a.k.data += j * s.d;
-      a.v = read_only(block.values(s, part)), a.v.data += j * s.dv;
+      a.k = read_only(block.keys(s, shard)), a.k.data += j * s.d;
+      a.v = read_only(block.values(s, shard)), a.v.data += j * s.dv;
       a.o = {part_o, s.h * n_rows * s.dv, n_rows * s.dv, s.dv};
       a.first_query = s.begin(s.rank) + i;
-      a.first_key = s.begin(part) + j;
+      a.first_key = s.begin(shard) + j;
       a.mask = mask;
       if (mask.data != nullptr) a.mask.data += i * mask.q + a.first_key * mask.k;
       kernels::attention(a, parallel(c));
-      parts::merge(c, s, to, i, n_rows, a.saved, part_o);
+      shards::merge(c, s, to, i, n_rows, a.saved, part_o);
       parallel(c).rewind(mark);
     };
-    const auto visit = [&](int part, const Block<T>& block) {
-      const int64_t keys = s.tokens(part);
+    const auto visit = [&](int shard, const Block<T>& block) {
+      const int64_t keys = s.tokens(shard);
       for (int64_t i = 0; keys > 0 && i < s.own(); i += step(s.own()))
         for (int64_t j = 0; j < keys; j += step(keys))
-          tile(part, block, i, std::min(step(s.own()), s.own() - i), j,
+          tile(shard, block, i, std::min(step(s.own()), s.own() - i), j,
                std::min(step(keys), keys - j));
     };
-    const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
-    const auto own = [&](const Block<T>& block) { parts::put_own(c, s, block, kKey, kValue); };
+    const Block<T> current = shards::new_block<T>(c, s), next = shards::new_block<T>(c, s);
+    const auto own = [&](const Block<T>& block) { shards::put_own(c, s, block, kKey, kValue); };
     if (ordered) {
-      parts::pass_in_order(ranks, s, current, next, own, visit);
+      shards::pass_in_order(ranks, s, current, next, own, visit);
     } else {
       own(current);
-      parts::pass_round(ranks, s, current, next, visit, [](int, int) {});
+      shards::pass_round(ranks, s, current, next, visit, [](int, int) {});
     }
-    parts::finish_rows(c, s, to);
+    shards::finish_rows(c, s, to);
   }
 
   template <class T>
@@ -146,18 +146,18 @@ struct sharded_attention {
     a.q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
     a.o = view4<T>(*c.out(0));
     a.saved = data<T>(*c.saved(0));
-    const auto mask = parts::own_rows(c, ranks, s, c.in(kKeep));
+    const auto mask = shards::own_rows(c, ranks, s, c.in(kKeep));
     kernels::AttentionGrads<T> grads;
     if (c.dout(0)) grads.dout = view4<const T>(contiguous<T>(c, *c.dout(0)));
     const Target<T> dq(c, c.din(kQuery));
     grads.dq = dq.view();
-    const Block<T> current = parts::new_block<T>(c, s), next = parts::new_block<T>(c, s);
-    const auto visit = [&](int part, const Block<T>& block, const kernels::AttentionGrads<T>& g) {
+    const Block<T> current = shards::new_block<T>(c, s), next = shards::new_block<T>(c, s);
+    const auto visit = [&](int shard, const Block<T>& block, const kernels::AttentionGrads<T>& g) {
       const size_t mark = parallel(c).mark();
-      a.keys = s.tokens(part);
-      a.k = read_only(block.keys(s, part));
-      a.v = read_only(block.values(s, part));
-      a.first_key = s.begin(part);
+      a.keys = s.tokens(shard);
+      a.k = read_only(block.keys(s, shard));
+      a.v = read_only(block.values(s, shard));
+      a.first_key = s.begin(shard);
       a.mask = mask;
       if (mask.data != nullptr) a.mask.data += a.first_key * mask.k;
       kernels::attention_backward(a, g, parallel(c));
@@ -169,28 +169,28 @@ struct sharded_attention {
       const auto rows = static_cast<size_t>(s.b * s.h * s.own());
       grads.rest = first.rest_sum = parallel(c).scratch_array<T>(rows + 1);
       std::fill_n(first.rest_sum, rows, T(0));
-      parts::put_own(c, s, current, kKey, kValue);
-      parts::pass_round(
+      shards::put_own(c, s, current, kKey, kValue);
+      shards::pass_round(
           ranks, s, current, next,
-          [&](int part, const Block<T>& block) { visit(part, block, first); }, [](int, int) {});
+          [&](int shard, const Block<T>& block) { visit(shard, block, first); }, [](int, int) {});
     }
-    // Gradients go round behind the keys and values that they belong to. The last move brings those of the own part
+    // Gradients go round behind the keys and values that they belong to. The last move brings those of the own shard
     // home.
-    Block<T> sums = parts::new_block<T>(c, s), coming = parts::new_block<T>(c, s);
+    Block<T> sums = shards::new_block<T>(c, s), coming = shards::new_block<T>(c, s);
     std::fill_n(sums.data, Block<T>::elements(s, s.own()), T(0));
-    const auto add = [&](int part, const Block<T>& block) {
-      grads.dk = sums.keys(s, part);
-      grads.dv = sums.values(s, part);
-      visit(part, block, grads);
+    const auto add = [&](int shard, const Block<T>& block) {
+      grads.dk = sums.keys(s, shard);
+      grads.dv = sums.values(s, shard);
+      visit(shard, block, grads);
     };
-    const auto pass_on = [&](int part, int following) {
-      ranks.start_sendrecv(s.neighbour(1), sums.data, Block<T>::bytes(s, part), s.neighbour(-1),
+    const auto pass_on = [&](int shard, int following) {
+      ranks.start_sendrecv(s.neighbour(1), sums.data, Block<T>::bytes(s, shard), s.neighbour(-1),
                            coming.data, Block<T>::bytes(s, following));
       ranks.wait();
       std::swap(sums, coming);
     };
-    parts::put_own(c, s, current, kKey, kValue);
-    parts::pass_round(ranks, s, current, next, add, pass_on);
+    shards::put_own(c, s, current, kKey, kValue);
+    shards::pass_round(ranks, s, current, next, add, pass_on);
     dq.finish();
     add_home(c, s, sums.keys(s, s.rank), kKey);
     add_home(c, s, sums.values(s, s.rank), kValue);
@@ -199,7 +199,7 @@ struct sharded_attention {
   static attn_cost cost(OpCall c) {
     const Shared s = shared(c);
     const auto rows = static_cast<double>(s.b * s.h * s.own());
-    const double element = element_size(c);
+    const double element = c.element_size();
     const auto depth = static_cast<double>(s.d + s.dv);
     return {sizeof(attn_cost), 0, 2 * rows * static_cast<double>(s.total()) * depth,
             element * (rows * depth + static_cast<double>(s.b * s.g * s.total()) * depth)};
@@ -209,7 +209,7 @@ struct sharded_attention {
   template <class T>
   static void add_home(const OpCall& c, const Shared& s, kernels::View4<T> sum, int port) {
     if (const attn_view* din = c.din(port))
-      add_strided(parts::block_view(s, *c.in(port), sum), *din);
+      add_strided(shards::block_view(s, *c.in(port), sum), *din);
   }
   static void check_bounds(const OpCall& c, const Shared& s) {
     const auto& bounds = s.bounds;
@@ -217,10 +217,10 @@ struct sharded_attention {
     for (size_t i = 1; good && i < bounds.size(); ++i) good = bounds[i] >= bounds[i - 1];
     if (!good) fail("bounds must be {} numbers that begin at 0 and never fall", s.size + 1);
     if (c.integer(kTile) < (c.flag(kOrdered) ? 1 : 0))
-      fail("tile must not be negative, and positive for an ordered part");
+      fail("tile must not be negative, and positive for an ordered shard");
     for (size_t i = 1; c.flag(kOrdered) && i < bounds.size(); ++i)
       if (bounds[i] != bounds.back() && bounds[i] % c.integer(kTile) != 0)
-        fail("part {} begins at token {}; ordered parts begin at multiples of the tile, {}", i,
+        fail("shard {} begins at token {}; ordered shards begin at multiples of the tile, {}", i,
              bounds[i], c.integer(kTile));
   }
   static void check_mask(const attn_view& m, const Shared& s) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention whose sequence is shared out over several ranks: who has which tokens, how keys and values travel,
-// and how results over parts of the keys become one. For sharded_attention.cpp. [call-thread]
+// and how results over shards of the keys become one. For sharded_attention.cpp. [call-thread]
 //
-// Liu, Zaharia, Abbeel 2023 (arXiv 2310.01889): every rank keeps its queries and sees one part of the keys after
-// the other. A part is one block of memory: all keys (B, G, n, D), then all values (B, G, n, Dv).
+// Liu, Zaharia, Abbeel 2023 (arXiv 2310.01889): every rank keeps its queries and sees one shard of the keys after
+// the other. A shard is one block of memory: all keys (B, G, n, D), then all values (B, G, n, Dv).
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@
 
 #include "core/ops/attention_views.hpp"
 
-namespace attn::ops::parts {
+namespace attn::ops::shards {
 
 // Extents of a call of one rank.
 struct Shared {
@@ -22,9 +22,9 @@ struct Shared {
   std::span<const int64_t> bounds{};
   int64_t b = 0, h = 0, g = 0, d = 0, dv = 0;
 
-  [[nodiscard]] int64_t begin(int part) const { return bounds[static_cast<size_t>(part)]; }
-  [[nodiscard]] int64_t tokens(int part) const {
-    return bounds[static_cast<size_t>(part) + 1] - begin(part);
+  [[nodiscard]] int64_t begin(int shard) const { return bounds[static_cast<size_t>(shard)]; }
+  [[nodiscard]] int64_t tokens(int shard) const {
+    return bounds[static_cast<size_t>(shard) + 1] - begin(shard);
   }
   [[nodiscard]] int64_t own() const { return tokens(rank); }
   [[nodiscard]] int64_t total() const { return bounds.back(); }
@@ -37,7 +37,7 @@ struct Shared {
   [[nodiscard]] int neighbour(int steps) const { return ((rank + steps) % size + size) % size; }
 };
 
-// Keys and values (or their gradients) of one part, in one block.
+// Keys and values (or their gradients) of one shard, in one block.
 template <class T>
 struct Block {
   T* data = nullptr;
@@ -45,15 +45,15 @@ struct Block {
   static int64_t elements(const Shared& s, int64_t tokens) {
     return s.b * s.g * tokens * (s.d + s.dv);
   }
-  [[nodiscard]] static uint64_t bytes(const Shared& s, int part) {
-    return static_cast<uint64_t>(elements(s, s.tokens(part))) * sizeof(T);
+  [[nodiscard]] static uint64_t bytes(const Shared& s, int shard) {
+    return static_cast<uint64_t>(elements(s, s.tokens(shard))) * sizeof(T);
   }
-  [[nodiscard]] kernels::View4<T> keys(const Shared& s, int part) const {
-    const int64_t n = s.tokens(part);
+  [[nodiscard]] kernels::View4<T> keys(const Shared& s, int shard) const {
+    const int64_t n = s.tokens(shard);
     return {data, s.g * n * s.d, n * s.d, s.d};
   }
-  [[nodiscard]] kernels::View4<T> values(const Shared& s, int part) const {
-    const int64_t n = s.tokens(part);
+  [[nodiscard]] kernels::View4<T> values(const Shared& s, int shard) const {
+    const int64_t n = s.tokens(shard);
     return {data + s.b * s.g * n * s.d, s.g * n * s.dv, n * s.dv, s.dv};
   }
 };
@@ -79,38 +79,38 @@ void put_own(const OpCall& c, const Shared& s, const Block<T>& block, int key, i
   copy_strided(*c.in(value), block_view(s, *c.in(value), block.values(s, s.rank)));
 }
 
-// Ring: each part goes to the next rank while it is worked on. body(part, block) has the own part first, then those
-// of the ranks before; after(part, coming), when nothing is on its way, may send what belongs to the part after it.
+// Ring: each shard goes to the next rank while it is worked on. body(shard, block) has the own shard first, then those
+// of the ranks before; after(shard, coming), when nothing is on its way, may send what belongs to the shard after it.
 template <class T, class F, class After>
 void pass_round(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next,
                 F&& body, After&& after) {
   for (int step = 0; step < s.size; ++step) {
-    const int part = s.neighbour(-step), coming = s.neighbour(-step - 1);
+    const int shard = s.neighbour(-step), coming = s.neighbour(-step - 1);
     const bool more = step + 1 < s.size;
     if (more)
-      ranks.start_sendrecv(s.neighbour(1), current.data, Block<T>::bytes(s, part), s.neighbour(-1),
+      ranks.start_sendrecv(s.neighbour(1), current.data, Block<T>::bytes(s, shard), s.neighbour(-1),
                            next.data, Block<T>::bytes(s, coming));
-    body(part, current);
+    body(shard, current);
     if (more) ranks.wait();
-    after(part, coming);
+    after(shard, coming);
     std::swap(current, next);
   }
 }
 
-// The parts in order, each from its owner to all; own(block) puts the own one there.
+// The shards in order, each from its owner to all; own(block) puts the own one there.
 template <class T, class Own, class F>
 void pass_in_order(const ProcessGroup& ranks, const Shared& s, Block<T> current, Block<T> next,
                    Own&& own, F&& body) {
-  const auto start = [&](int part, Block<T> block) {
-    if (part == s.rank) own(block);
-    ranks.start_broadcast(part, block.data, Block<T>::bytes(s, part));
+  const auto start = [&](int shard, Block<T> block) {
+    if (shard == s.rank) own(block);
+    ranks.start_broadcast(shard, block.data, Block<T>::bytes(s, shard));
   };
   start(0, current);
   ranks.wait();
-  for (int part = 0; part < s.size; ++part) {
-    const bool more = part + 1 < s.size;
-    if (more) start(part + 1, next);
-    body(part, current);
+  for (int shard = 0; shard < s.size; ++shard) {
+    const bool more = shard + 1 < s.size;
+    if (more) start(shard + 1, next);
+    body(shard, current);
     if (!more) return;
     ranks.wait();
     std::swap(current, next);
@@ -143,7 +143,7 @@ inline KeepBytes gather_keys(const OpCall& c, const ProcessGroup& ranks, const S
 }
 
 // The rows of the own queries over all keys. A row that keeps nothing keeps everything: decided here once, because
-// no part alone can know it.
+// no shard alone determines it.
 inline kernels::Scores4<const uint8_t> own_rows(const OpCall& c, const ProcessGroup& ranks,
                                                 const Shared& s, const attn_view* mask) {
   if (mask == nullptr) return {};
@@ -214,4 +214,4 @@ void finish_rows(const OpCall& c, const Shared& s, const Running<T>& to) {
   });
 }
 
-}  // namespace attn::ops::parts
+}  // namespace attn::ops::shards

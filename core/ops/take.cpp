@@ -130,7 +130,7 @@ struct take {
   }
   static attn_cost cost(OpCall c) {
     return {sizeof(attn_cost), 0, 0,
-            2 * static_cast<double>(size_of(*c.out(0))) * (c.dtype() == ATTN_F64 ? 8 : 4)};
+            2 * static_cast<double>(size_of(*c.out(0))) * c.element_size()};
   }
 
  private:

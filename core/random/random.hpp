@@ -5,7 +5,7 @@
 // A RandomStream is the sequence of 64-bit words that Philox4x32-10 (random/philox.hpp) gives for counter 0,
 // 1, ...; two words a block. Everything else is made of + - * / and sqrt, which IEEE 754 fixes to the bit
 // as long as the compiler does not contract a product and a sum into one operation; a test over the bits of
-// 100,000 draws tells when a build does (-ffp-contract=off is the remedy):
+// 100,000 draws detects a build that does (-ffp-contract=off is the remedy):
 // - uniform(): k 2^-53 with k from 53 bits, so 0 <= u < 1.
 // - normal(): inverse distribution function at (k + 1/2) 2^-52, k from 52 bits, so symmetric about 0 and
 //   within +-8.21. Relative error of the inverse below 2e-15 (the test compares with erfc).

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the factory accepts, refuses, logs and tells, to the letter: the golden files against the schemas of the
+// What the factory accepts, refuses, logs and reports, to the letter: the golden files against the schemas of the
 // twenty types.
 #include <catch2/catch.hpp>
 #include <fstream>

@@ -2,7 +2,7 @@
 //
 // Json: one value of a configuration - null, bool, number, text, list or object.
 //
-// It differs from the usual in three points, because configurations are compared and printed to the letter:
+// It differs from the usual in three points, because configurations are compared and printed character by character:
 // objects keep the order of their keys and refuse a duplicate key; a number keeps the text it was written
 // with, so integers of any size are exact and "1" (integer) is not "1.0" (floating); and it can be built
 // from plain C++ values:

@@ -123,7 +123,7 @@ class Check {
       return;
     }
     const auto exact = x.to_int64();
-    // Beyond 64 bits the sign tells on which side of every bound the number lies.
+    // Beyond 64 bits the sign decides on which side of every bound the number lies.
     const auto compare = [&](const attn_value& bound) {
       if (!exact) return x.sign();
       return *exact < bound.u.i ? -1 : *exact > bound.u.i ? 1 : 0;

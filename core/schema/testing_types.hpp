@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The schemas of the twenty types as the specification writes them: `name = default [kind]`, for tests of the
-// validation without any plugin. Tables live for ever.
+// validation without any plugin. Tables are never freed.
 #pragma once
 
 #include <attn/sdk/abi.h>

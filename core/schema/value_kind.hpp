@@ -15,7 +15,7 @@ struct KindRow {
   const char* text;  // what follows "must be"
 };
 
-// In the order of attn_param_kind; the first one is of kinds that this version does not know.
+// In the order of attn_param_kind; the first one stands for kinds that this version does not have.
 inline constexpr KindRow kKindRows[] = {{ATTN_VALUE_STR, "a string"},
                                         {ATTN_VALUE_BOOL, "true or false"},
                                         {ATTN_VALUE_I64, "an integer"},

@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace attn {
 
@@ -60,41 +61,23 @@ static_assert(sizeof(Float16) == 2 && sizeof(BFloat16) == 2 && sizeof(bool) == 1
 template <class T>
 struct DtypeOf;
 template <>
-struct DtypeOf<float> {
-  static constexpr attn_dtype value = ATTN_F32;
-};
+struct DtypeOf<float> : std::integral_constant<attn_dtype, ATTN_F32> {};
 template <>
-struct DtypeOf<double> {
-  static constexpr attn_dtype value = ATTN_F64;
-};
+struct DtypeOf<double> : std::integral_constant<attn_dtype, ATTN_F64> {};
 template <>
-struct DtypeOf<Float16> {
-  static constexpr attn_dtype value = ATTN_F16;
-};
+struct DtypeOf<Float16> : std::integral_constant<attn_dtype, ATTN_F16> {};
 template <>
-struct DtypeOf<BFloat16> {
-  static constexpr attn_dtype value = ATTN_BF16;
-};
+struct DtypeOf<BFloat16> : std::integral_constant<attn_dtype, ATTN_BF16> {};
 template <>
-struct DtypeOf<int32_t> {
-  static constexpr attn_dtype value = ATTN_I32;
-};
+struct DtypeOf<int32_t> : std::integral_constant<attn_dtype, ATTN_I32> {};
 template <>
-struct DtypeOf<int64_t> {
-  static constexpr attn_dtype value = ATTN_I64;
-};
+struct DtypeOf<int64_t> : std::integral_constant<attn_dtype, ATTN_I64> {};
 template <>
-struct DtypeOf<uint32_t> {
-  static constexpr attn_dtype value = ATTN_U32;
-};
+struct DtypeOf<uint32_t> : std::integral_constant<attn_dtype, ATTN_U32> {};
 template <>
-struct DtypeOf<uint8_t> {
-  static constexpr attn_dtype value = ATTN_U8;
-};
+struct DtypeOf<uint8_t> : std::integral_constant<attn_dtype, ATTN_U8> {};
 template <>
-struct DtypeOf<bool> {
-  static constexpr attn_dtype value = ATTN_BOOL;
-};
+struct DtypeOf<bool> : std::integral_constant<attn_dtype, ATTN_BOOL> {};
 
 template <class T>
 inline constexpr attn_dtype kDtypeOf = DtypeOf<T>::value;

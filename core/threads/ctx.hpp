@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What operators of the library know of the call that runs them: the definition of the border's opaque attn_ctx.
+// The running call as operators of the library see it: the definition of the border's opaque attn_ctx.
 #pragma once
 
 #include <attn/sdk/abi.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Locks that a fork() leaves usable. A child has the memory of its parent and one thread: a std::mutex that another
-// thread held at that moment stays locked there for ever, what it guards may be half changed, and the destructor of a
+// thread held at that moment stays locked there, what it guards may be half changed, and the destructor of a
 // std::condition_variable waits for threads that are gone.
 //
 //   Mutex, SharedMutex   for short sections that run none but our own code. fork() waits until no thread is inside

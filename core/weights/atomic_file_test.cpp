@@ -39,7 +39,7 @@ class FileSizeLimit {
   rlimit old_{};
 };
 
-// The superuser may write everywhere; as somebody else permissions count.
+// Permissions do not bind the superuser; the test takes another user id.
 class OrdinaryUser {
  public:
   OrdinaryUser() : was_root_(::geteuid() == 0 && ::seteuid(65534) == 0) {}

@@ -90,7 +90,7 @@ TEST_CASE("initializers: constants") {
   CHECK(drawn(s, {0, 3}).empty());
 }
 
-TEST_CASE("initializers: scaled draws have the deviation that their fans ask for") {
+TEST_CASE("initializers: scaled draws have the deviation of their fans") {
   struct Case {
     InitializerKind kind;
     double variance;  // for (300, 500)

@@ -11,6 +11,7 @@
 
 using namespace attn;
 using namespace attn::weights;
+using namespace std::string_view_literals;
 using attn::testing::read_bytes;
 using attn::testing::TemporaryDirectory;
 
@@ -243,32 +244,11 @@ TEST_CASE("npy: wrong starts and lengths are refused") {
 TEST_CASE("npy: 20000 damaged files are read or refused") {
   const std::string whole = raw_npy(dictionary("<i2", "(2, 3)", true), "123456789abc", 1);
   std::mt19937 random(11);
-  const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
-  const std::string spice = "{}[]()'\":,<>|=fiub0123456789TF \n\\\xff\x80";
   int read = 0;
   int refused = 0;
   for (int i = 0; i < 20000; ++i) {
-    std::string bytes = whole;
-    for (size_t k = 1 + below(3); k > 0; --k) {
-      const size_t at = below(bytes.size());
-      switch (below(5)) {
-        case 0:
-          bytes[at] = static_cast<char>(random());
-          break;
-        case 1:
-          bytes[at] = spice[below(spice.size())];
-          break;
-        case 2:
-          bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
-          break;
-        case 3:
-          bytes.erase(at, 1 + below(4));
-          break;
-        default:
-          bytes.insert(at, bytes.substr(below(bytes.size()), 1 + below(12)));
-      }
-      if (bytes.empty()) bytes = "x";
-    }
+    const std::string bytes =
+        testing::damaged(whole, "{}[]()'\":,<>|=fiub0123456789TF \n\\\xff\x80"sv, random);
     try {
       static_cast<void>(parse(bytes));
       ++read;

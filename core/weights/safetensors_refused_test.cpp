@@ -17,6 +17,7 @@
 
 using namespace attn;
 using namespace attn::weights;
+using namespace std::string_view_literals;
 using attn::testing::raw_safetensors;
 using attn::testing::TemporaryDirectory;
 using attn::testing::write_bytes;
@@ -169,32 +170,11 @@ TEST_CASE("safetensors: truncated at any length, or longer by any byte, it is re
 TEST_CASE("safetensors: 20000 damaged files are read or refused") {
   const std::string whole = small_file();
   std::mt19937 random(7);
-  const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
-  const std::string spice = "{}[]\",:\\u0123456789-.eE \x00\xff\x80\xc3";
   int read = 0;
   int refused = 0;
   for (int i = 0; i < 20000; ++i) {
-    std::string bytes = whole;
-    for (size_t k = 1 + below(3); k > 0; --k) {
-      const size_t at = below(bytes.size());
-      switch (below(5)) {
-        case 0:
-          bytes[at] = static_cast<char>(random());
-          break;
-        case 1:
-          bytes[at] = spice[below(spice.size())];
-          break;
-        case 2:
-          bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
-          break;
-        case 3:
-          bytes.erase(at, 1 + below(4));
-          break;
-        default:
-          bytes.insert(at, bytes.substr(below(bytes.size()), 1 + below(12)));
-      }
-      if (bytes.empty()) bytes = "x";
-    }
+    const std::string bytes =
+        testing::damaged(whole, "{}[]\",:\\u0123456789-.eE \x00\xff\x80\xc3"sv, random);
     try {
       read_all(bytes);
       ++read;
@@ -203,7 +183,7 @@ TEST_CASE("safetensors: 20000 damaged files are read or refused") {
     }
   }
   CHECK(read + refused == 20000);
-  CHECK(read > 500);  // damage in the data alone is nobody's business
+  CHECK(read > 500);  // damage in the data alone is not detected
   CHECK(refused > 10000);
 }
 

@@ -10,8 +10,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace attn::testing {
 
@@ -56,6 +58,33 @@ inline std::string raw_safetensors(const std::string& header, const std::string&
   std::string bytes(8, '\0');
   std::memcpy(bytes.data(), &length, 8);
   return bytes + header + data;
+}
+
+// `whole` after one to three changes: a byte, one of `spice` or a bit put in, bytes left out or doubled. Never empty.
+inline std::string damaged(const std::string& whole, std::string_view spice, std::mt19937& random) {
+  const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
+  std::string bytes = whole;
+  for (size_t k = 1 + below(3); k > 0; --k) {
+    const size_t at = below(bytes.size());
+    switch (below(5)) {
+      case 0:
+        bytes[at] = static_cast<char>(random());
+        break;
+      case 1:
+        bytes[at] = spice[below(spice.size())];
+        break;
+      case 2:
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
+        break;
+      case 3:
+        bytes.erase(at, 1 + below(4));
+        break;
+      default:
+        bytes.insert(at, bytes.substr(below(bytes.size()), 1 + below(12)));
+    }
+    if (bytes.empty()) bytes = "x";
+  }
+  return bytes;
 }
 
 }  // namespace attn::testing

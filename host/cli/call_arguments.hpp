@@ -16,7 +16,7 @@ namespace attn::cli {
 class CallArguments {
  public:
   CallArguments() = default;
-  // An object {name: value}. Throws InvalidArgument for values that no argument can have; whether they suit the
+  // An object {name: value}. Throws InvalidArgument for values that no argument can have; whether they fit the
   // type is checked by the call.
   explicit CallArguments(const Json& object);
   CallArguments(CallArguments&&) = default;

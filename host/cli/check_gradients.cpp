@@ -100,7 +100,7 @@ int run_check_gradients(const Globals& globals, const CheckGradientsOptions& giv
   for (const std::string& text : given.arguments) arguments.add_assignment(text);
   Progress progress(!globals.json && globals.quiet == 0);
   std::vector<NamedOutput> inputs = read_inputs(type, config.parameters(), given);
-  const auto layer = config.create();
+  const auto layer = config.create(given.check.seed);
   std::vector<std::optional<Shape>> shapes(type.n_inputs);
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     for (const NamedOutput& input : inputs)

@@ -45,8 +45,9 @@ void ConfigFile::validate() const {
   }
 }
 
-std::unique_ptr<Attention> ConfigFile::create() const {
+std::unique_ptr<Attention> ConfigFile::create(uint64_t seed) const {
   validate();
+  set_seed(seed);
   return create_attention_from_config(config_.value());
 }
 

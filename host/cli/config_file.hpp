@@ -6,6 +6,7 @@
 #include <attn/attention.hpp>
 #include <attn/config.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -20,8 +21,9 @@ class ConfigFile {
   // `type` and `name` taken out.
   [[nodiscard]] Json parameters() const;
   void validate() const;
-  // Validated before, so that an error is told once, with its place.
-  [[nodiscard]] std::unique_ptr<Attention> create() const;
+  // Validated before, so that an error is reported once, with its place.
+  // seed: of what the type draws when the layer is made (random features), where the config names none.
+  [[nodiscard]] std::unique_ptr<Attention> create(uint64_t seed = 0) const;
 
  private:
   LoadedConfig config_;

@@ -33,7 +33,7 @@ int usable_cpus() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-// "always [madvise] never" -> what it means for the library, which asks with madvise.
+// "always [madvise] never" -> what it means for the library, which calls madvise.
 std::string huge_pages() {
   std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
   std::string text;
@@ -159,7 +159,7 @@ int run_doctor(const Globals& globals) {
   } catch (const InvalidArgument&) {
     program = short_version_facts();
   }
-  const QuietLog quiet;  // the report tells the refusals
+  const QuietLog quiet;  // the report has the refusals
   const PluginReport report = plugin_report();
   Json facts = {{"program", program},
                 {"cpu", cpu_part},

@@ -51,7 +51,7 @@ std::string to_text(const ErrorReport& r) {
   }
   text += message;
   const auto add = [&](const std::string& lead, const std::string& part) {
-    // A list that the message has already is not told again.
+    // A list that the message has already is not repeated.
     const std::string said = part.starts_with("one of ") ? part.substr(7) : part;
     if (!part.empty() && !contains(text, said)) text += "; " + lead + part;
   };

@@ -23,7 +23,7 @@ struct GradientCheckOptions {
   int64_t elements = 16;  // of each tensor, spread evenly; 0: all
   double tolerance = 1e-6;
   std::span<const Argument> arguments{};
-  std::function<void(const std::string&)> progress{};  // told the tensor in work; may be empty
+  std::function<void(const std::string&)> progress{};  // called with each tensor; may be empty
 };
 
 struct TensorGradients {

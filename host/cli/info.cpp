@@ -39,7 +39,7 @@ Json state_facts(const std::vector<StateInfo>& states) {
   return {{"capacity", capacity}, {"kept", kept}};
 }
 
-// What a built layer tells: weights, state, and the cost of one call on random inputs.
+// Of a built layer: weights, state, and the cost of one call on random inputs.
 Json layer_facts(Attention& layer, const NamedShapes& given) {
   const auto shapes = input_shapes(layer.type(), layer.config(), given);
   layer.build(shapes, {.seed = 0});

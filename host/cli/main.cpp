@@ -59,7 +59,7 @@ void apply(const Globals& g, bool diagnostic) {
   if (g.threads) set_threads(*g.threads);
   if (!g.plugin_path.empty()) set_plugin_options({.paths = g.plugin_path});
   if (diagnostic) return;
-  // Unusable values of ATTN_ISA and ATTN_THREADS are told before any work.
+  // Unusable values of ATTN_ISA and ATTN_THREADS are reported before any work.
   static_cast<void>(cpu::level());
   static_cast<void>(thread_count());
 }

@@ -17,7 +17,7 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 int run_plugins(const Globals& globals) {
-  const QuietLog quiet;  // the report tells the refusals
+  const QuietLog quiet;  // the report has the refusals
   const PluginReport report = plugin_report();
   if (globals.json) {
     Json files = Json::list({});

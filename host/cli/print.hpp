@@ -55,7 +55,7 @@ class Table {
 // For results in JSON; infinity and NaN as text.
 [[nodiscard]] Json json_number(double x);
 
-// A line on the terminal that tells what is being done, once it takes longer than a second. Nothing when
+// A line on the terminal that shows what is being done, once it takes longer than a second. Nothing when
 // standard error is no terminal or `enabled` is false. One at a time.
 class Progress {
  public:

@@ -48,7 +48,7 @@ Statistics statistics(const ConstView& view) {
   return s;
 }
 
-// The sign of a NaN tells nothing.
+// The sign of a NaN has no meaning.
 double plain(double x) { return std::isnan(x) ? std::fabs(x) : x; }
 
 void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
@@ -100,7 +100,7 @@ int run_layer(const Globals& globals, const RunOptions& options) {
     shapes.emplace_back(names[i].name, arrays[i].shape());
   }
 
-  const auto layer = config.create();
+  const auto layer = config.create(options.seed);
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
   for (const auto& [name, shape] : shapes) by_order.at(schema::find_input(type, name)) = shape;
   const CallOptions call{

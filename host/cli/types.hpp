@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the program knows of a type before there is a layer: its inputs, their shapes, states and masks.
+// A type's schema as the program uses it, before there is a layer: its inputs, their shapes, states and masks.
 #pragma once
 
 #include <attn/attention.hpp>

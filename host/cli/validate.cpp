@@ -31,7 +31,7 @@ int run_validate(const Globals& globals, const ValidateOptions& options) {
       lines.push_back(file + ": ok (" + config.type() + ")");
       results.push_back({{"file", file}, {"ok", true}, {"type", config.type()}});
     } catch (const InvalidArgument& e) {
-      // Several files: every error is told, not only the first.
+      // Several files: every error is reported, not only the first.
       refused = true;
       const ErrorReport report = describe(e);
       if (options.files.size() == 1) throw;

@@ -51,7 +51,7 @@ void verify_chunks(const GoldenCase& golden, Attention& layer, const VerifyOptio
 [[nodiscard]] Array golden_input(const GoldenCase& golden, const Attention& layer,
                                  const std::string& name);
 
-// factory*.json: cases, log lines or information, told apart by their form.
+// factory*.json: cases, log lines or information, distinguished by their form.
 void verify_factory(const std::string& path, const Globals& globals, VerifyReport& report);
 
 }  // namespace attn::cli

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// factory*.json: what the factory accepts and refuses, what it logs, and what it tells about types.
+// factory*.json: what the factory accepts and refuses, what it logs, and what it reports of types.
 #include <attn/config.hpp>
 #include <attn/error.hpp>
 #include <attn/factory.hpp>

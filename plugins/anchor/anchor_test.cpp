@@ -61,7 +61,7 @@ TEST_CASE("anchor: with as many anchors as tokens it is plain attention") {
   }
 }
 
-TEST_CASE("anchor: nobody attends to what is no anchor") {
+TEST_CASE("anchor: no position attends to one that is no anchor") {
   const Layer layer = small();
   const Array x = random({2, kTokens, kDim}, 2);
   const Array y = anchored(*layer, x, 4);

@@ -172,7 +172,9 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       const Tensor am = matmul(a, m);
       return call<capsule::squash>({a, am, base}, {p.epsilon, last});
     };
-    Tensor a = call<capsule::prefix>({queries}, {!constant, factor});
+    // The first round, where all tokens count alike.
+    Tensor a = affine(cumsum(queries, 2), factor);
+    if (!constant) a = div(a, counts(c, queries));
     Tensor u;
     for (int64_t t = 1; t < p.routing_iterations && !constant; ++t) {
       u = squashed(a, u, false);
@@ -180,6 +182,14 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       a = attention(c, u, queries, queries, routing_prob, {.scale = 1, .causal = true}).output;
     }
     return squashed(a, queries, true);
+  }
+
+  // (length, 1): how many tokens each position of x sees, 1, 2, ...
+  static Tensor counts(const Call& c, const Tensor& x) {
+    const std::array<int64_t, 2> shape{1, 1};
+    const float one = 1;
+    return cumsum(
+        broadcast_to(convert(c.constant(ATTN_F32, shape, &one), x.dtype()), {x.dim(2), 1}), 0);
   }
 
   // What routing between heads adds to the scores of these queries, times alpha. sums: of the aggregation's columns,
@@ -231,4 +241,4 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
 }  // namespace
 
 ATTN_PLUGIN("capsule_routing", "1.0.0", "Apache-2.0", CapsuleRoutingSelfAttention,
-            Operator<capsule::prefix>, Operator<capsule::squash>, Operator<capsule::head_capsules>)
+            Operator<capsule::squash>, Operator<capsule::head_capsules>)

@@ -349,7 +349,7 @@ void head_capsules::vjp(OpCall c) {
 attn_cost head_capsules::cost(OpCall c) {
   const Extents e = extents(c);
   const auto pairs = static_cast<double>(e.b * e.q * e.k), h = static_cast<double>(e.h);
-  const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+  const double element = c.element_size();
   return {sizeof(attn_cost), 0, pairs * h * (2 * static_cast<double>(e.d) + h + 12),
           element * (pairs * (c.in(kSums) ? h : 1) +
                      static_cast<double>(size_of(*c.in(kQuery)) + size_of(*c.in(kKey))))};

@@ -2,15 +2,14 @@
 //
 // Routing between tokens without the matrix of scores. The votes of one head are A[i,:] = alpha q_i K^T, so every
 // capsule is alpha a K^T for some a of the head's size: |alpha a K^T|^2 = a M a^T with M = alpha^2 K^T K. What stays
-// are two small steps over (batch, head, position, size), any strides, float32 and float64; threads over rows,
-// results independent of their number.
+// is a small step over (batch, head, position, size), any strides, float32 and float64; threads over rows, results
+// independent of their number.
 //
 // Sabour, Frosst, Hinton 2017, procedure 1, with one output capsule for each position (Duan et al. 2019).
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
 #include <attn/sdk/strided.hpp>
-#include <attn/sdk/worker_memory.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -30,63 +29,6 @@ inline double squash_slope(double n2, double eps) {
   const double root = std::sqrt(n2 + eps);
   return 1 / ((1 + n2) * (1 + n2) * root) - n2 / (2 * (1 + n2) * (n2 + eps) * root);
 }
-
-// y_l = (x_0 + ... + x_l) * factor, divided by l + 1 when averaged: the first round, where all tokens count alike.
-struct prefix {
-  static constexpr const char* name = "capsule_routing.prefix";
-  static constexpr const char* doc = "sums or means of all positions up to each";
-  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
-  static constexpr attn_param attributes[] = {bool_attribute("average", true),
-                                              real_attribute("factor", 1.0)};
-
-  static void shape(OpCall c) {
-    if (c.in(0)->rank != 4)
-      fail("x has shape {}; expected (batch, head, position, size)", shape_text(*c.in(0)));
-    const attn_view& x = *c.in(0);
-    c.out_shape(0, x.dtype, {x.shape[0], x.shape[1], x.shape[2], x.shape[3]}, {0, 2, 1, 3});
-  }
-  template <class T>
-  static void forward(OpCall c) {
-    run<T>(c, *c.in(0), *c.out(0), false);
-  }
-  template <class T>
-  static void vjp(OpCall c) {
-    if (c.dout(0) && c.din(0)) run<T>(c, *c.dout(0), *c.din(0), true);
-  }
-  static attn_cost cost(OpCall c) {
-    const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, 2 * n, 2 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
-  }
-
- private:
-  // Sums run in double. back: the transposed map, from the last position to the first, added to `to`.
-  template <class T>
-  static void run(const OpCall& c, const attn_view& from, const attn_view& to, bool back) {
-    const int64_t heads = from.shape[1], length = from.shape[2], size = from.shape[3];
-    const double factor = c.real(1);
-    const bool average = c.flag(0);
-    const WorkerMemory memory(c, [&](Arena& a) { a.take<double>(size); });
-    c.loop(from.shape[0] * heads, 1, [&](int64_t begin, int64_t end, int worker) {
-      double* sums = memory[worker].take<double>(size);
-      for (int64_t n = begin; n < end; ++n) {
-        std::fill_n(sums, size, 0.0);
-        for (int64_t step = 0; step < length; ++step) {
-          const int64_t l = back ? length - 1 - step : step;
-          const double w = average ? factor / static_cast<double>(l + 1) : factor;
-          for_line(
-              size,
-              [&](double& sum, T x, T& y) {
-                const auto value = static_cast<double>(x);
-                sum += back ? w * value : value;
-                y = back ? y + static_cast<T>(sum) : static_cast<T>(w * sum);
-              },
-              Line<double>{sums, 1}, line<T>(from, n / heads, n % heads, l),
-              line<T>(to, n / heads, n % heads, l));
-        }
-      }
-    });
-  }
-};
 
 // base + g x with the squash factor g of n2 = a . a M; am = kPart a M. x is a M (what the next round's agreements add
 // up), or a in the last round, where row 0 becomes 2 base: the first position keeps its own scores, which count twice.
@@ -149,7 +91,7 @@ struct squash {
   }
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, 4 * n, 4 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+    return {sizeof(attn_cost), 0, 4 * n, 4 * n * c.element_size()};
   }
 
  private:

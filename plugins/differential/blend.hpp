@@ -63,7 +63,7 @@ struct blend {
 
   static attn_cost cost(OpCall c) {
     const auto n = static_cast<double>(size_of(*c.in(0)));
-    return {sizeof(attn_cost), 0, 2 * n, 3 * n * (c.dtype() == ATTN_F64 ? 8 : 4)};
+    return {sizeof(attn_cost), 0, 2 * n, 3 * n * c.element_size()};
   }
 
  private:

@@ -196,7 +196,7 @@ TEST_CASE("fnet: tables of other libraries are accepted and ignored") {
   CHECK_THAT(loaded({6, 6, 2}, {4, 4}), says("'dft_matrix_hidden' has shape (4, 4)"));
 }
 
-TEST_CASE("fnet: a table with other values is told of") {
+TEST_CASE("fnet: a table with other values is warned of") {
   std::vector<std::string> told;
   set_log_sink([&](LogLevel level, std::string_view text) {
     if (level == LogLevel::warning) told.emplace_back(text);

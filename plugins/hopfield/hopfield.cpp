@@ -62,7 +62,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         .doc("of the outputs of the four projections, and of the layer's once more");
     s.input("query", {"batch, query, query_dim"})
         .alias({"inputs"})
-        .doc("the patterns that ask; alone they are asked, too");
+        .doc("the state patterns (queries); alone they are the stored patterns, too");
     s.input("key", {"batch, key, key_width"}).optional().doc("the stored patterns");
     s.input("value", {"batch, key, value_width"})
         .optional()

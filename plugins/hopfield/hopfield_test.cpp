@@ -151,7 +151,7 @@ TEST_CASE("hopfield: each head of each batch element stops by itself") {
   const Array y = layer->forward(x);
   REQUIRE(distance(y, reference(*layer, x, 4, eps)) < kSteps);
   REQUIRE(distance(y, full) > 10 * kSteps);
-  // A batch element knows nothing of the others.
+  // A batch element does not depend on the others.
   for (int64_t b = 0; b < 3; ++b)
     REQUIRE(distance(layer->forward(cut(x, 0, b, b + 1)), cut(y, 0, b, b + 1)) < kSameMath);
   // The same while gradients are recorded.
@@ -254,7 +254,7 @@ TEST_CASE("hopfield: a mask of each query goes with its block") {
     const Layer layer = lively({{"update_steps_max", 2}, {"update_steps_eps", eps}}, input.shape());
     return layer->forward({{"inputs", input.view()}, {"attention_mask", mask.view()}});
   };
-  // Nothing converges: the first 100 positions know nothing of the others, and are few.
+  // Nothing converges: the first 100 positions do not depend on the others, and are few.
   const Array some = cut(x, 1, 0, 100);
   REQUIRE(distance(cut(run(1e-30, x, triangle), 1, 0, 100),
                    run(1e-30, some, cut(cut(triangle, 1, 0, 100), 2, 0, 100))) < kSteps);

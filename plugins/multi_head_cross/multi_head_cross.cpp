@@ -52,13 +52,13 @@ struct MultiHeadCrossAttention : Layer<Params> {
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("Parameter 'use_adaptive_softmax' conflicts with probability_type '{probability_type}'",
            adaptive_is_consistent);
-    s.input("query_input", {"batch, query, dim"}).doc("the sequence that asks");
+    s.input("query_input", {"batch, query, dim"}).doc("the sequence of the queries");
     s.input("kv_input", {"batch, key, dim"})
         .optional()
         .doc(
-            "the sequence that is asked; without it the query sequence asks itself. With a state: "
-            "given once, then kept");
-    blocks::attention_mask(s, "keys that may be used (> 0), of the sequence that is asked");
+            "the sequence of the keys; without it the query sequence attends to itself. With a "
+            "state: given once, then kept");
+    blocks::attention_mask(s, "keys that may be used (> 0)");
     s.output("output", "batch, query, dim");
   }
 

@@ -33,7 +33,7 @@ TEST_CASE("multi_head_cross: shared projections are the separate ones side by si
   CHECK_THAT(refusal([&] { return shared->forward({x, x}); }), says("shared_qk_projections"));
 }
 
-TEST_CASE("multi_head_cross: without kv_input the query sequence asks itself") {
+TEST_CASE("multi_head_cross: without kv_input the query sequence attends to itself") {
   const Layer layer = small();
   const Array x = random({2, 5, 24}, 4);
   REQUIRE(distance(layer->forward(x), layer->forward({x, x})) == 0);

@@ -117,7 +117,7 @@ TEST_CASE("non_local: a bias broadcasts at its last axes") {
                says(shape.to_string()));
 }
 
-TEST_CASE("non_local: a floating mask of 0 and 1 is told to be added, once") {
+TEST_CASE("non_local: a warning, once, that a floating mask of 0 and 1 is added") {
   int warnings = 0;
   set_log_sink([&](LogLevel level, std::string_view text) {
     warnings += level == LogLevel::warning && text.find("is added to the scores") != text.npos;
@@ -178,7 +178,7 @@ TEST_CASE("non_local: normalization_kwargs are checked for batch and layer") {
 }
 
 TEST_CASE("non_local: attention has no position of its own") {
-  // With a kernel of one pixel nothing knows where a pixel is.
+  // With a kernel of one pixel nothing depends on where a pixel is.
   const Layer layer = small({{"kernel_size", 1}});
   const Array x = image(10);
   const std::vector<int64_t> order{5, 2, 11, 0, 8, 1, 10, 3, 7, 4, 6, 9};

@@ -37,8 +37,8 @@ struct PerceiverAttention : Layer<Params> {
     s.input("kv_input", {"batch, key, dim"})
         .optional()
         .doc(
-            "the input array; without it the latent array asks itself. With a state: given once, "
-            "then kept");
+            "the input array; without it the latent array attends to itself. With a state: given "
+            "once, then kept");
     blocks::attention_mask(s, "positions of the input array that may be used (> 0)");
     s.output("output", "batch, query, dim");
   }

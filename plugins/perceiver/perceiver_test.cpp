@@ -43,7 +43,7 @@ TEST_CASE("perceiver: a masked part of the input array might as well be missing"
           kSameMath);
 }
 
-TEST_CASE("perceiver: alone, the latents ask themselves") {
+TEST_CASE("perceiver: alone, the latents attend to themselves") {
   const Layer layer = small();
   const Array x = random({2, 4, 24}, 7);
   REQUIRE(distance(layer->forward(x), layer->forward({x, x})) == 0);

@@ -72,7 +72,7 @@ struct attend {
     const auto tokens = static_cast<double>(s.batch * s.heads * s.tokens),
                d = static_cast<double>(s.width), m = static_cast<double>(s.features);
     const double inside = s.causal ? static_cast<double>(kTile) * (m + d) : 0;
-    const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+    const double element = c.element_size();
     return {sizeof(attn_cost), 0, tokens * (8 * d * m + inside), element * 4 * tokens * d};
   }
 };

@@ -307,7 +307,7 @@ TEST_CASE("performer: seeds") {
   };
   CHECK(same_bits(rows(with({})), rows(with({}))));
   CHECK_FALSE(same_bits(rows(with({})), rows(with({{"seed", 6}}))));
-  // Without one the layer draws it and tells it.
+  // Without one the layer draws it and reports it.
   const Layer layer = create_attention_layer("performer", with({{"seed", nullptr}}));
   const Json seed = layer->config().at("seed");
   REQUIRE(seed.to_uint64());

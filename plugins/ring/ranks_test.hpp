@@ -37,7 +37,7 @@ inline std::vector<std::string> on_ranks(std::vector<std::unique_ptr<Communicato
       } catch (const std::exception& e) {
         texts[r] = std::string("failed: ") + e.what();
       }
-      if (!keep) ranks[r].reset();  // so that nobody waits for this rank
+      if (!keep) ranks[r].reset();  // so that no rank waits for this one
     });
   for (std::thread& t : threads) t.join();
   return texts;

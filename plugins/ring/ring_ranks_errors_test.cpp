@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A sequence that several ranks share: what is wrong with one of them is told to all, and nobody waits for ever.
+// A sequence that several ranks share: what is wrong with one of them reaches all, and none waits for ever.
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -65,7 +65,7 @@ class Flaky final : public Communicator {
 
 }  // namespace
 
-TEST_CASE("ring, ranks: what one of them does wrong is told to all") {
+TEST_CASE("ring, ranks: an error of one of them reaches all") {
   const Layer layer = small();
   const auto is_told = [&](const std::vector<std::string>& texts, const std::string& part) {
     for (const std::string& text : texts) {
@@ -148,7 +148,7 @@ TEST_CASE("ring, ranks: what one of them does wrong is told to all") {
             absent ? "other options" : "(2, 4, 8)");
 }
 
-TEST_CASE("ring, ranks: nobody waits for one that is gone") {
+TEST_CASE("ring, ranks: none waits for one that is gone") {
   const Layer layer = small();
   const Array x = random({2, 4, kDim}, 1);
   auto texts = on_ranks(3, [&](Communicator& m) {
@@ -237,7 +237,7 @@ TEST_CASE("ring, ranks: one that fails in the middle of a call ends it for those
   for (int rank = 0; rank < 3; ++rank) ranks.push_back(std::make_unique<Flaky>(rank, 3, box));
   const auto texts = on_ranks(
       ranks, [&](Communicator& m) { (void)layer->forward(x, {.communicator = &m}); }, true);
-  // Rank 0 may have all that it needs before it hears of it; rank 2 has not.
+  // Rank 0 may have all that it needs before the error arrives; rank 2 has not.
   for (const size_t r : {1, 2}) {
     CHECK_THAT(texts[r], Catch::Matchers::StartsWith("failed: "));
     CHECK_THAT(texts[r], says("the cable is cut"));

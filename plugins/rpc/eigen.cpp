@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kSweeps = 8;    // of rotations that are applied at once, strip by strip
 constexpr int kMaxSteps = 60;     // for one eigenvalue; two or three are usual
-constexpr double kTiny = 1e-290;  // squares below have no reciprocal to speak of
+constexpr double kTiny = 1e-290;  // reciprocals of squares below it overflow
 
 }  // namespace
 

@@ -181,7 +181,7 @@ void pursuit::vjp(OpCall c) {
 attn_cost pursuit::cost(OpCall c) {
   const attn_view& z = *c.in(0);
   const auto n = static_cast<double>(z.shape[2]);
-  const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+  const double element = c.element_size();
   // A product, a reduction to three diagonals, its rotations and the vectors above tau, in each sweep.
   return {sizeof(attn_cost), 0,
           static_cast<double>(z.shape[0] * z.shape[1] * c.integer(kSweeps)) * 10 * n * n * n,

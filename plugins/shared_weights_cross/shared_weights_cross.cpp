@@ -28,7 +28,7 @@ struct Range {
   [[nodiscard]] int64_t size() const { return end - begin; }
 };
 
-// Which tokens ask and which are asked. Direction 0: A asks B; 1: B asks A.
+// Which tokens are queries and which keys. Direction 0: queries of A, keys of B; 1: the other way round.
 struct Split {
   std::array<Range, 2> queries, keys;
 };

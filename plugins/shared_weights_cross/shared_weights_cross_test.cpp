@@ -112,7 +112,7 @@ TEST_CASE("shared_weights_cross: only the blocks between the modalities count in
                    run(*layer, {x, reshaped(keys, {1, 1, 1, 12})}, {5, 7})) == 0);
 }
 
-TEST_CASE("shared_weights_cross: query tokens ask and are never asked") {
+TEST_CASE("shared_weights_cross: query tokens are queries and never keys") {
   const Layer layer = small();
   Array x = random({2, 12, kDim}, 4);
   const std::vector<int64_t> sizes{2, 3, 4, 3};  // query tokens 2..4 and 9..11
@@ -127,7 +127,7 @@ TEST_CASE("shared_weights_cross: query tokens ask and are never asked") {
   REQUIRE(distance(run(*layer, {x}, {5, 0, 7, 0}), run(*layer, {x}, {5, 7})) == 0);
 }
 
-TEST_CASE("shared_weights_cross: where there is nobody to ask the output is the bias") {
+TEST_CASE("shared_weights_cross: without keys the output is the bias") {
   const Layer layer = small();
   const Array x = random({2, 12, kDim}, 5);
   const Array bias = weight(*layer, "proj/bias");

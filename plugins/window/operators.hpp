@@ -87,7 +87,7 @@ void each_token(const OpCall& c, const Grid& g, const attn_view& windows, const 
 }
 
 inline attn_cost cost_of_copy(const OpCall& c) {
-  const double element = c.dtype() == ATTN_F64 ? 8 : 4;
+  const double element = c.element_size();
   return {sizeof(attn_cost), 0, 0,
           element * static_cast<double>(size_of(*c.in(0)) + size_of(*c.out(0)))};
 }

@@ -144,10 +144,10 @@ TEST_CASE("window: a key mask") {
   CHECK(distance(layer->forward({x, mask.astype(ATTN_F64)}), y) == 0);
 
   // A window that keeps nothing is a window without a mask, padding cells included.
-  Array dead = filled({1, 23}, 1);
+  Array emptied = filled({1, 23}, 1);
   for (int64_t t = 0; t < 23; ++t)
-    if (t / 5 >= 3 && t % 5 >= 3) dead.at<float>({0, t}) = 0;
-  const Array with = layer->forward({x, dead}), without = layer->forward(x);
+    if (t / 5 >= 3 && t % 5 >= 3) emptied.at<float>({0, t}) = 0;
+  const Array with = layer->forward({x, emptied}), without = layer->forward(x);
   for (int64_t q = 18; q < 20; ++q) CHECK(distance(row(with, q), row(without, q)) == 0);
 }
 

@@ -96,7 +96,7 @@ static int32_t forward(const attn_layer* self, const attn_call* call, attn_error
   if (code != ATTN_OK) return code;
   const attn_value attrs[] = {{.kind = ATTN_VALUE_I64, .u = {.i = layer->window}},
                               {.kind = ATTN_VALUE_I64, .u = {.i = x->view.shape[1]}}};
-  attn_tensor* result = x; /* any non-NULL value asks for the output */
+  attn_tensor* result = x; /* any non-NULL value: the output is computed */
   code = call->engine->run(call->ctx, average, attrs, 2, &history, 1, &result, 1, error);
   if (--history->refs == 0) call->engine->release(call->ctx, history);
   if (code == ATTN_OK) call->outputs[0] = result;

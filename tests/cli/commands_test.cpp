@@ -34,7 +34,7 @@ TEST_CASE("cli: info") {
   for (const char* part : {"MultiHeadAttention", "num_heads", "required", "dropout_rate",
                            "attention_mask", "divisible", "training"})
     CHECK_THAT(text.out, Catch::Matchers::Contains(part));
-  // Every type tells about itself in both forms.
+  // Information on every type, in both forms.
   const Json types = parsed(attn_run({"list", "--json"}).out);
   for (const Json& t : types.as_list()) {
     const std::string name = t.at("type").as_string();
@@ -68,7 +68,7 @@ TEST_CASE("cli: info") {
   check_refused(attn_run({"info", "group_query", "--config", layer}), {"'multi_head'"});
 }
 
-TEST_CASE("cli: info tells the cost of a call with arguments, and what the layer was built for") {
+TEST_CASE("cli: info has the cost of a call with arguments, and what the layer was built for") {
   const Folder folder;
   const std::string layer =
       folder.write("layer.json", R"({"type": "shared_weights_cross", "dim": 8, "num_heads": 2})");
@@ -78,7 +78,7 @@ TEST_CASE("cli: info tells the cost of a call with arguments, and what the layer
     check_done(f);
     return parsed(f.out).at("cost").at("flops").to_double();
   };
-  // Anchors alone are asked: 2 of 20 keys on each side.
+  // Anchors alone are keys: 2 of 20 on each side.
   CHECK(cost("split_sizes=[20,20]") > 1.5 * cost("split_sizes=[2,18,2,18]"));
   check_refused(
       attn_run({"info", "shared_weights_cross", "--config", layer, "--arg", "split_sizes=[20,20]"}),
@@ -121,7 +121,7 @@ TEST_CASE("cli: plugins and doctor") {
   CHECK(facts.at("threads").at("threads") == Json(1));
   CHECK(facts.at("files").size() == 2);
   CHECK(facts.at("directories").size() == 1);
-  // A bad file is in nobody's way.
+  // A bad file does not keep the others from being used.
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {1, 3, 8});
   check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
 }
@@ -192,6 +192,13 @@ TEST_CASE("cli: run writes what it computed") {
   CHECK(read_file(folder / "again.npy") == read_file(y));
   run({"--output", folder / "other.npy", "--seed", "1"});
   CHECK(read_file(folder / "other.npy") != read_file(y));
+  // What a type draws when the layer is made follows from the seed as well.
+  const std::string performer =
+      folder.write("performer.json", R"({"type": "performer", "dim": 8, "num_heads": 2})");
+  for (const char* out : {"first.npy", "second.npy"})
+    check_done(attn_run({"run", performer, "-q", "--input", "inputs=" + x, "--seed", "5",
+                         "--output", folder / out}));
+  CHECK(read_file(folder / "first.npy") == read_file(folder / "second.npy"));
   // One of several tensors of a file.
   const Array tensor = Folder::numbers({2, 5, 8});
   save_safetensors(folder / "in.safetensors", {{"a:b", tensor.view()}, {"c", a.view()}});

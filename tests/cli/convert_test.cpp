@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attn convert: recipes give the right numbers, wrong ones are refused.
+// attn convert: recipes give the right numbers, wrong ones are refused; forms go there and back.
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -110,6 +110,44 @@ TEST_CASE("cli: convert refuses mappings that do not fit") {
   check_refused(s.convert("[]"), {"map.json", "object"});
   check_refused(s.convert("{"), {"map.json:1:"});
   CHECK_FALSE(std::filesystem::exists(s.out));
+}
+
+TEST_CASE("cli: convert knows published attention by its form, and writes it again") {
+  const Folder folder;
+  const std::string model =
+      ATTN_SOURCE_DIR "/host/examples/minilm/minilm-attention-weights.safetensors";
+  const std::string layer = folder / "layer.safetensors", back = folder / "back.safetensors";
+  const Finished f = attn_run(
+      {"convert", model, "--prefix", "encoder.layer.3", "--num-heads", "12", "--output", layer});
+  check_done(f);
+  CHECK_THAT(f.out, Catch::Matchers::Contains("cross_attention/qkv/kernel"));
+  CHECK_THAT(f.out, Catch::Matchers::Contains(
+                        "4 weights of multi_head from hf-bert 'encoder.layer.3.attention.'"));
+  check_done(attn_run({"convert", layer, "--to", "hf-bert", "--prefix", "encoder.layer.3.attention",
+                       "--output", back}));
+  const SafetensorsFile published(model), written(back);
+  CHECK(written.entries().size() == 8);
+  for (const SafetensorsEntry& e : written.entries()) {
+    const Array a = written.read(e.name), b = published.read(e.name);
+    CHECK(a.to_vector<float>() == b.to_vector<float>());
+  }
+  const Finished json =
+      attn_run({"convert", model, "--from", "hf-bert", "--prefix", "encoder.layer.0", "--type",
+                "multi_head_cross", "--set", "num_heads=12", "--output", layer, "--json"});
+  check_done(json);
+  CHECK(parsed(json.out).at("type") == Json("multi_head_cross"));
+  CHECK(parsed(json.out).at("config").at("dim") == Json(384));
+  CHECK(parsed(json.out).at("weights").size() == 6);
+  check_refused(attn_run({"convert", model, "--num-heads", "12", "--output", layer}),
+                {"3 attention modules", "encoder.layer.0.attention (hf-bert)", "prefix"});
+  check_refused(attn_run({"convert", model, "--prefix", "encoder.layer.0", "--output", back}),
+                {"num_heads"});
+  check_refused(attn_run({"convert", layer, "--to", "tims", "--output", back}), {"'tims'", "timm"});
+  check_refused(attn_run({"convert", model, "--to", "timm", "--output", back}), {"attn-layer-1"});
+  check_refused(attn_run({"convert", model, "--map", "m.json", "--output", back}), {"--config"});
+  check_refused(attn_run({"convert", model, "--config", "m.json", "--output", back}), {"--map"});
+  check_refused(attn_run({"convert", model, "--to", "timm", "--from", "timm", "--output", back}),
+                {"--from"});
 }
 
 }  // namespace attn::test

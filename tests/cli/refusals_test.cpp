@@ -60,7 +60,7 @@ TEST_CASE("cli: bad configurations are refused with their place") {
   refused(R"({"model": {}})", {"'type'"});
   refused("{\"type\": \"multi_head\",\n \"dim\": 8, \"name\": \"a\\u0000b\"}",
           {"config.json:2:22", "\\u0000"});
-  // Texts of the file cannot disturb the terminal or break the line; they are told once and not endlessly.
+  // Texts of the file cannot disturb the terminal or break the line; they are shown once and shortened.
   refused("{\"type\": \"multi\\n\\u001b[31m\\u009bhead\"}",
           {"'multi\\x0a\\x1b[31m\\xc2\\x9bhead'"});
   const Finished unknown = validate(folder, R"({"type": "multi_head", "dim": 8, "x": 1})");
@@ -86,7 +86,7 @@ TEST_CASE("cli: validate") {
   check_refused(attn_run({"validate", folder / "none.json"}), {"none.json"});
   check_refused(attn_run({"validate", "/"}), {"directory"});
   check_refused(attn_run({"validate", model, "--section", "encoder."}), {"encoder.", "attention"});
-  // Of several files every bad one is told.
+  // Of several files every bad one is reported.
   const Finished two = attn_run({"validate", bad, good, folder / "none.json"});
   CHECK(two.code == 2);
   CHECK(two.out.empty());

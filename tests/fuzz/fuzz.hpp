@@ -4,7 +4,7 @@
 // nothing else, no crash, no endless loop, no memory that the file does not justify.
 //
 // ATTN_FUZZ_SEED (default 1) and ATTN_FUZZ_COUNT (files for each reader, default 6000) choose the files. A failure
-// tells both, the number of the file and its bytes.
+// prints both, the number of the file and its bytes.
 #pragma once
 
 #include <sys/resource.h>
@@ -40,7 +40,7 @@ inline uint64_t setting(const char* name, uint64_t otherwise) {
   return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-// While it lives, the process can get at most 2 GiB more: what asks for too much fails instead of filling the
+// While it lives, the process can get at most 2 GiB more: a larger allocation fails instead of filling the
 // machine. Sanitizers reserve terabytes for themselves and get no limit.
 class MemoryLimit {
  public:

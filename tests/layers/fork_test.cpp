@@ -15,7 +15,7 @@
 namespace attn::testing {
 namespace {
 
-// A layer that is built, its inputs, and a context that knows their sizes.
+// A layer that is built, its inputs, and a context whose memory fits them.
 struct Made {
   explicit Made(const Sample& s) : layer(create_attention_layer(s.type, s.config)) {
     for (size_t i = 0; i < s.inputs.size(); ++i) in.push_back(wave(s.inputs[i], i + 1));

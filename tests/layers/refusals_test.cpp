@@ -56,7 +56,7 @@ TEST_CASE("refusals: a context and a state outlive their layer and serve no othe
   };
   const Array x = wave({1, 3, 16});
   const Input in(x);
-  // The new layer often gets the memory of the old one, so addresses tell nothing.
+  // The new layer often gets the memory of the old one, so addresses prove nothing.
   for (int i = 0; i < 8; ++i) {
     Context ctx;
     std::unique_ptr<State> state;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Components of a head turn in pairs; a share that leaves no pair, or one component without its other, is told of.
+// Components of a head turn in pairs; a share that leaves no pair, or one component without its other, is warned of.
 #include <attn/log.hpp>
 #include <catch2/catch.hpp>
 

@@ -91,7 +91,7 @@ TEST_CASE("training: statistics wait for commit, and move as the norm says") {
   CHECK(same_bits(after, Array::copy_of(layer->weight(mean))));
   (void)layer->forward(x);  // inference changes nothing
   CHECK(same_bits(after, Array::copy_of(layer->weight(mean))));
-  (void)layer->forward(x, {.training = true});  // the simple door commits by itself
+  (void)layer->forward(x, {.training = true});  // the call without a context commits by itself
   CHECK_FALSE(same_bits(after, Array::copy_of(layer->weight(mean))));
 }
 

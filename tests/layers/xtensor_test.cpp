@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The door of xt::xarray: the same numbers as the door of arrays, in both kinds, with masks and options.
+// Calls with xt::xarray: the same numbers as calls with arrays, in both dtypes, with masks and options.
 #include <attn/xtensor.hpp>
 #include <catch2/catch.hpp>
 

@@ -81,7 +81,7 @@ TEST_CASE("elf_note: a file that this user may not read") {
   const std::string path = dir.add("good");
   REQUIRE(::chmod(path.c_str(), 0) == 0);
   REQUIRE(::chmod(dir.path().c_str(), 0755) == 0);
-  // Root may read everything, so a child asks as somebody else.
+  // Root may read everything, so a child reads under another user id.
   const pid_t child = ::fork();
   if (child == 0) {
     if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) ::_exit(2);

@@ -53,7 +53,7 @@ struct Results {
   }
 };
 
-// All outputs that can be asked for, and the gradients of everything but masks.
+// All optional outputs too, and the gradients of everything but masks.
 Results results(Attention& layer, const Call& call) {
   Results r;
   const attn_type& t = layer.type();

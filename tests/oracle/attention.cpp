@@ -47,7 +47,7 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
   if (const Json* j = run.argument("use_causal_mask"); j && j->as_bool()) causal.on = true;
   demand(!causal.on || p.over_keys(), "the causal rule needs weights over keys");
   const int64_t queries = scores.dim(2);
-  // Rows of scores and of the mask come in the same order: remember the latter.
+  // Rows of scores and of the mask come in the same order: the latter are kept.
   std::vector<std::vector<double>> kept;
   static_cast<void>(
       along(keep, axes, [&](std::vector<double>& row, int64_t) { kept.push_back(row); }));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the oracle is asked and what it answers. Parameters and arguments that are not given have the
+// What the oracle is given and what it returns. Parameters and arguments that are not given have the
 // defaults of the specification, which every type of the oracle states for itself.
 #pragma once
 
@@ -110,7 +110,7 @@ class Run {
   }
 };
 
-// Solves the problem; std::logic_error when the oracle does not know the type.
+// Solves the problem; std::logic_error when the oracle does not have the type.
 [[nodiscard]] Answer solve(const Problem& problem);
 [[nodiscard]] bool knows(const std::string& type);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensors of the oracle: dense, row-major, double, and as slow as they are plain. Nothing here knows
+// The tensors of the oracle: dense, row-major, double, and as slow as they are plain. Nothing here uses
 // the library. Reductions keep their axes with extent 1; zip() broadcasts extents of 1 between tensors of
 // the same rank. Wrong shapes throw std::logic_error: they are mistakes of the oracle.
 #pragma once

@@ -36,7 +36,7 @@ static int32_t op_shape(const attn_op_call* call, attn_error* error) {
       break;
     case 22:
       second->rank = 100;
-      break; /* nothing wants it */
+      break; /* nothing uses it */
     case 23:
       out->dtype = 77;
       break;

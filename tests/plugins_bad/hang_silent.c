@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Closes every descriptor, so that nobody can wait for its report, and hangs. */
+/* Closes every descriptor, so that no report can be waited for, and hangs. */
 #include <unistd.h>
 
 __attribute__((constructor)) static void on_load(void) {

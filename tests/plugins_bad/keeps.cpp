@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention of a third party that checks nothing by itself: what the host keeps from going wrong. One mask is declared
+// Attention of a third party without checks of its own: what the host refuses for it. One mask is declared
 // as such, the other is a tensor like any other.
 #include <attn/sdk/plugin.hpp>
 

@@ -268,13 +268,13 @@ class Maker {
     const double share = pattern == 0 ? 0.25 : 0.7;
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t padding = random_.below(keys);
-      const bool dead = pattern == 5 && random_.chance(0.3);
+      const bool fully_masked = pattern == 5 && random_.chance(0.3);
       for (int64_t k = 0; k < keys; ++k) {
         bool keep = random_.chance(share);
         if (pattern == 2) keep = k >= padding;                      // left padding
         if (pattern == 3) keep = k + padding < keys;                // right padding
         if (pattern == 4) keep = queries == 1 || k <= r % queries;  // lower triangle
-        if (dead) keep = false;
+        if (fully_masked) keep = false;
         t.v[static_cast<size_t>(r * keys + k)] = entry(keep);
       }
     }

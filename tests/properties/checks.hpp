@@ -83,7 +83,7 @@ class Call {
 // ---- the properties, in this order ----------------------------------------------------------------
 void check_forward(Trial& t);  // against the oracle, both kinds of elements; statistics of training
 void check_batch(Trial& t);    // an element does not depend on its neighbours
-void check_mask(Trial& t);     // keys that nobody uses do not matter, in results and gradients
+void check_mask(Trial& t);     // keys that no query uses do not matter, in results and gradients
 void check_decode(Trial& t);   // step by step as all at once
 void check_file(Trial& t);     // saved and restored
 void check_dropout(Trial& t);  // the same seed, the same result

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What must not matter: other elements of the batch, and keys that nobody uses.
+// What must not matter: other elements of the batch, and keys that no query uses.
 #include <attn/factory.hpp>
 
 #include <functional>
@@ -81,7 +81,7 @@ bool is_exempt(const Trial& t) {
     if (!one || statistics || !mask_of(c)->integral) return true;
   }
   const Json down = parameter(c, "use_downsampling");
-  // Keys that are no positions of the input; gates over channels and pixels know no keys.
+  // Keys that are no positions of the input; gates over channels and pixels have no keys.
   return (down.is_bool() && down.as_bool()) ||
          !(has_parameter(type, "num_heads") || has_parameter(type, "attention_channels"));
 }
@@ -213,7 +213,7 @@ void check_slopes(Trial& t, const Use& use) {
   const auto compare = [&](const auto& a, const auto& b) {
     for (const auto& [name, g] : a)
       if (const double d = largest_difference(g, b.at(name)); !(d <= 1e-9 * largest))
-        t.fail("the gradient of " + name + " depends on keys that nobody uses, by " +
+        t.fail("the gradient of " + name + " depends on keys that no query uses, by " +
                std::to_string(d));
   };
   compare(before.weights, after.weights);
@@ -273,7 +273,7 @@ void check_mask(Trial& t) {
       const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
       const std::string row = changed_row(use, before, after, allowed);
       if (row.empty()) continue;
-      t.fail(std::string(single ? "float32" : "float64") + ": keys that nobody uses, set to " +
+      t.fail(std::string(single ? "float32" : "float64") + ": keys that no query uses, set to " +
              (filling == Filling::nan        ? "NaN"
               : filling == Filling::infinity ? "infinity"
                                              : "other numbers") +

@@ -156,7 +156,7 @@ void check_penalties(Trial& t) {
   }
   for (const auto& [name, value] : found)
     if (!expected.contains(name) && !name.ends_with("/activity") && value != 0)
-      t.fail("a penalty of " + name + " that no regularizer asks for");
+      t.fail("a penalty of " + name + " that no regularizer gives");
 }
 
 }  // namespace attn::properties

@@ -2,7 +2,7 @@
 //
 // Random layers of every type that is loaded. Environment:
 //   ATTN_PROPERTY_SEED   another run (default 1)
-//   ATTN_PROPERTY_COUNT  number of cases over all types (default 2000); coverage is asked for from 2000 on
+//   ATTN_PROPERTY_COUNT  number of cases over all types (default 2000); coverage is required from 2000 on
 //   ATTN_PROPERTY_ONLY   TYPE or TYPE:NUMBER: those cases alone, printed
 #include <attn/factory.hpp>
 #include <attn/log.hpp>

@@ -10,7 +10,7 @@
 namespace attn::properties {
 namespace {
 
-// Axes that norms and activations are told, as they are written.
+// Axes of norms and activations, as they are written.
 std::set<int64_t> norm_axes(const Case& c) {
   std::set<int64_t> out;
   const attn_type& type = *find_attention_type(c.id.type).type;

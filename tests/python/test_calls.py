@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from conftest import numbers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import attn
 
@@ -239,6 +244,80 @@ def test_attention_map(layer, sequence):
     np.testing.assert_allclose(
         causal, layer.attention_map(sequence, use_causal_mask=True)[:, :, 2:4], atol=1e-7
     )
+
+
+INDICES = st.one_of(
+    st.none(),
+    st.integers(-4, 3),
+    st.lists(st.integers(-4, 3), min_size=1, max_size=4),
+    st.builds(slice, *[st.one_of(st.none(), st.integers(-5, 6))] * 2),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
+
+
+def chosen(whole: np.ndarray, *indices) -> np.ndarray:
+    for axis, index in zip((-3, -2, -1), indices):
+        if index is None:
+            continue
+        index = [index] if isinstance(index, int) else index
+        places = [slice(None)] * 4
+        places[axis] = index if isinstance(index, slice) else np.array(index)
+        whole = whole[tuple(places)]
+    return whole
+
+
+@settings(max_examples=150, deadline=None)
+@given(INDICES, INDICES, INDICES, st.booleans(), st.integers(0, 3), st.sampled_from("fd"))
+def test_a_part_of_a_map_is_that_part(heads, queries, keys, causal, mask, dtype):
+    layer = attn.MultiHeadAttention(dim=16, num_heads=4, dropout_rate=0.5)
+    x = numbers(2, 4, 16, dtype=dtype)
+    layer.build(x.shape, dtype=dtype, seed=1)
+    options = {"use_causal_mask": causal, "training": mask == 3, "seed": 5}
+    if mask == 1:
+        options["attention_mask"] = np.array([[1, 0, 1, 1], [1, 1, 1, 0]], bool)
+    elif mask == 2:
+        options["attention_mask"] = np.random.default_rng(0).random((2, 4, 4, 4)) > 0.3
+    whole = layer.attention_map(x, **options)
+    part = layer.attention_map(x, heads=heads, queries=queries, keys=keys, **options)
+    np.testing.assert_allclose(part, chosen(whole, heads, queries, keys), atol=1e-6)
+
+
+@pytest.mark.parametrize("heads", [0, 2, [1, 2], slice(1, 4)])
+def test_parts_where_heads_share_keys(heads):
+    layer = attn.GroupedQueryAttention(dim=32, num_heads=4, num_kv_heads=2)
+    x = numbers(2, 6, 32)
+    whole = layer.attention_map(x)
+    part = layer.attention_map(x, heads=heads, queries=slice(2, 5))
+    np.testing.assert_allclose(part, chosen(whole, heads, slice(2, 5), None), atol=1e-6)
+
+
+def test_parts_of_all_types(each):
+    layer = each.layer()
+    whole = layer.attention_maps(*each.inputs, **each.arguments)
+    parts = layer.attention_maps(*each.inputs, heads=0, queries=slice(1, 3), **each.arguments)
+    assert parts.keys() == whole.keys()
+    for label, part in parts.items():
+        np.testing.assert_allclose(part, chosen(whole[label], 0, slice(1, 3), None), atol=1e-6)
+
+
+def test_indices_that_are_refused(layer, sequence):
+    for wrong, error in (({"heads": 9}, IndexError), ({"queries": "x"}, TypeError)):
+        with pytest.raises(error):
+            layer.attention_map(sequence, **wrong)
+
+
+def test_the_rest_of_a_map_is_not_computed():
+    program = (
+        "import attn, numpy as np, resource\n"
+        "layer = attn.MultiHeadAttention(dim=64, num_heads=8)\n"
+        "x = np.ones((1, 4096, 64), np.float32); layer(x)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "m = layer.attention_map(x, heads=3, queries=slice(100, 108))\n"
+        "assert m.shape == (1, 1, 8, 4096)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(run.stdout) < 64 << 10  # KiB; the whole map has 512 MiB
 
 
 def test_several_maps(sequence):

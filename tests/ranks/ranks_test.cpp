@@ -166,7 +166,7 @@ TEST_CASE("ranks: one whose operators fail, at each of their loops, keeps none w
   set_executor(nullptr);
 }
 
-TEST_CASE("ranks: what one of them may not do is told to all, who go on afterwards") {
+TEST_CASE("ranks: a refusal of one of them reaches all, which stay usable") {
   const Array x = random({2, kTokens, kDim}, 1), small = random({2, kTokens, 8}, 1);
   const auto record = [](Attention& layer, Communicator& m, const Array& in) {
     static_cast<void>(layer.forward_all({{Input(in)}}, {.record = true, .communicator = &m}));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the third call of a context on, no call asks for memory: with outputs given by the caller, for a smaller
+// From the third call of a context on, no call allocates memory: with outputs given by the caller, for a smaller
 // shape, and while decoding inside the capacity of a cache; with one and with two threads.
 #include "tests/steady/allocation.hpp"
 
@@ -20,7 +20,7 @@ attn::Array filled(const attn::Shape& shape) {
   return a;
 }
 
-// Calls through the view door; returns how many requests the calls after the second made.
+// Calls with views; returns how many requests the calls after the second made.
 long requests_of_calls(attn::Attention& layer, attn::Context& ctx, const attn::Array& x,
                        int calls) {
   const attn::Input in(x.view());
@@ -104,7 +104,7 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
   }
 }
 
-TEST_CASE("steady: queries to a kept sequence ask for no memory") {
+TEST_CASE("steady: queries to a kept sequence allocate no memory") {
   attn::set_threads(GENERATE(1, 2));
   const auto layer =
       attn::create_attention_layer("multi_head_cross", {{"dim", 64}, {"num_heads", 4}});

@@ -21,7 +21,7 @@
 namespace attn::sweeps {
 
 // What the clauses say whose conditions hold, in their order. Nothing: the README has no such paragraph, which is a
-// failure of the test that asks.
+// failure of the test that reads it.
 [[nodiscard]] std::optional<std::vector<std::string>> claims(const ComponentSpec& s,
                                                              const std::string& what);
 

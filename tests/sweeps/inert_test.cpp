@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every element of every trained weight has a gradient, but for those that a README calls inert, and these have
-// none. host/docs/claims.md tells what the words mean:
+// none. host/docs/claims.md defines the words:
 //
 //   key bias W            the same for all keys: nothing where a probability runs over the keys
 //   query bias W          the same for all queries: nothing where it runs over the queries

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every setting in float64 against the oracle, which knows the specification alone.
+// Every setting in float64 against the oracle, which is written from the specification alone.
 #include <attn/factory.hpp>
 #include <catch2/catch.hpp>
 

@@ -17,12 +17,12 @@
 #include <string>
 #include <vector>
 
-extern char** environ;  // NOLINT: POSIX wants it declared by its user
+extern char** environ;  // NOLINT: POSIX leaves the declaration to the program
 
 namespace attn::test {
 
 struct Finished {
-  int code = -1;  // 128 + n after signal n, as a shell tells it
+  int code = -1;  // 128 + n after signal n, as in a shell
   std::string out, err;
   bool timed_out = false;
 };

@@ -26,8 +26,8 @@ struct Isa<Current> : CommonIsa<Current> {
   static ATTN_INLINE V select_bytes(const uint8_t* keep, V x, V other) {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(keep));
     const __m256i wide = _mm256_cvtepu8_epi32(bytes);
-    const __m256i dead = _mm256_cmpeq_epi32(wide, _mm256_setzero_si256());
-    return _mm256_blendv_ps(x, other, _mm256_castsi256_ps(dead));
+    const __m256i masked = _mm256_cmpeq_epi32(wide, _mm256_setzero_si256());
+    return _mm256_blendv_ps(x, other, _mm256_castsi256_ps(masked));
   }
   static ATTN_INLINE float max_lanes(V x) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

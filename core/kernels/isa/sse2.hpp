@@ -15,8 +15,8 @@ template <>
 struct Isa<Current> : CommonIsa<Current> {
   static ATTN_INLINE V select_bytes(const uint8_t* keep, V x, V other) {
     const __m128i words = _mm_setr_epi32(keep[0], keep[1], keep[2], keep[3]);
-    const __m128 dead = _mm_castsi128_ps(_mm_cmpeq_epi32(words, _mm_setzero_si128()));
-    return _mm_or_ps(_mm_and_ps(dead, other), _mm_andnot_ps(dead, x));
+    const __m128 masked = _mm_castsi128_ps(_mm_cmpeq_epi32(words, _mm_setzero_si128()));
+    return _mm_or_ps(_mm_and_ps(masked, other), _mm_andnot_ps(masked, x));
   }
   static ATTN_INLINE float max_lanes(__m128 m) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));

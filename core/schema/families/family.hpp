@@ -90,7 +90,7 @@ class Options {
   [[nodiscard]] bool boolean(std::string_view option) const;
   // One or several; fails for axis 0, the batch.
   [[nodiscard]] std::vector<std::int64_t> axes(std::string_view option) const;
-  [[nodiscard]] bool has(std::string_view option) const;  // whether the member knows it
+  [[nodiscard]] bool has(std::string_view option) const;  // whether the member has it
 
   // "<Noun> 'V': argument 'x' <complaint>" in the words of the family.
   [[noreturn]] void fail(std::string_view option, const std::string& complaint) const;

@@ -22,7 +22,7 @@ struct ResolvedNorm {
   double constant = 0.0;  // max_band_width, temperature or momentum
   bool trainable = true;
 
-  // The weight of a slot, as far as the options tell; none: switched off.
+  // The weight of a slot, as far as the options determine it; none: switched off.
   struct Weight {
     InitializerSpec initializer{};
     RegularizerSpec regularizer{};

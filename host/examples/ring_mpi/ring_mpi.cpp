@@ -91,7 +91,7 @@ bool compare(attn::Communicator& ranks, int64_t seq) {
   return wrong == 0;
 }
 
-// A mask that suits nobody on the last rank: all must be told, and go on.
+// A mask of a wrong shape on the last rank: all ranks must throw, and the group stays usable.
 bool errors_reach_all(attn::Communicator& ranks) {
   const auto layer = attn::create_attention_layer("ring", {{"dim", kDim}, {"num_heads", 4}});
   layer->build({attn::Shape{kBatch, 4, kDim}}, {.seed = 1});

@@ -6,8 +6,8 @@
 //   x = x + mlp(norm(x))                       (Xiong et al. 2020, figure 1b)
 //
 // `attention` is the name of a type, or "every": then all types run that take one sequence (batch, seq, dim), a
-// width `dim` and `num_heads`. Which do is asked from their schemas, so that no type is named here. Each type is
-// given those of `parameters` that it knows, and those of `arguments` that its calls take.
+// width `dim` and `num_heads`. Which do follows from their schemas, so that no type is named here. Each type is
+// given those of `parameters` that it has, and those of `arguments` that its calls take.
 //
 // Prints a table: type, parameters of the block, milliseconds of one call, norm of the output. Exit code 1 when
 // something did not run; its reason stands in the table.
@@ -166,7 +166,7 @@ std::vector<std::string> fitting_types() {
   return names;
 }
 
-// The given parameters that the type knows. Of those that only some types need, one that it could do without is
+// The given parameters that the type has. Of those that only some types need, one that it could do without is
 // left at its default when `all` is false.
 Json known_parameters(const attn_type& type, const Json& block, bool all) {
   Json known = Json::object();

@@ -126,7 +126,12 @@ struct Penalty {
 };
 struct AttentionMap {
   std::string label;
-  Array weights;
+  Array weights;      // (batch, heads, queries, keys)
+  bool part = false;  // that of keep_maps(part) alone
+};
+// Heads and queries whose maps are wanted, from the first on; 0 of them: all that follow.
+struct MapPart {
+  int64_t head = 0, heads = 0, query = 0, queries = 0;
 };
 
 // Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was
@@ -146,6 +151,8 @@ class Context {
   // What to keep in the next calls, and what was kept in the last.
   void keep_profile(bool on);
   void keep_maps(bool on);
+  // That part of the maps alone; whole ones where the type uses them itself, as AttentionMap tells.
+  void keep_maps(const MapPart& part);
   [[nodiscard]] std::vector<OperatorTime> profile() const;
   [[nodiscard]] std::vector<AttentionMap> take_maps();
   [[nodiscard]] uint64_t seed() const;  // of the last call

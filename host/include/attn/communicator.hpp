@@ -12,10 +12,10 @@
 //           order. Layers have the same type, config and weights everywhere.
 // Tokens    Any share will do, in the order of the ranks: sequence_part() gives the usual one. A rank may have
 //           none, then its tensors have an extent of 0. All other extents agree.
-// Errors    What a rank finds wrong with a call before it runs is told to all: all throw an InvalidArgument that
+// Errors    What a rank finds wrong with a call before it runs reaches all: all throw an InvalidArgument that
 //           names the rank and the reason, and the communicators stay usable. A rank that fails later, calls
 //           fail() or is destroyed makes the others' waits throw Failure; then the communicators are used up.
-//           No rank waits for ever for one that failed. A rank that simply never calls is waited for.
+//           No rank keeps waiting for one that failed. A rank that never calls is waited for.
 // Threads   A communicator belongs to one thread at a time, the one that makes the call.
 // Messages  Bytes as they lie in memory: ranks have the same byte order and dtypes.
 #pragma once

@@ -29,7 +29,7 @@ struct Position {
   std::size_t column = 0;
 };
 
-// A configuration that still knows where in its file everything stands.
+// A configuration with the line and column of each of its values.
 class LoadedConfig {
  public:
   // Parses text and picks the section: keys joined by dots ("model.encoder.attention"). Without one the whole

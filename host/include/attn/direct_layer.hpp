@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the classes of attn/layers.hpp are made of: a layer that is an object instead of a pointer, and the kinds of
-// its parameters. Nothing here knows a type.
+// its parameters. Nothing here is specific to a type.
 //
 // A DirectLayer is an Attention: everything of attn/attention.hpp works on it, with the same rules for threads and
 // errors. It owns the layer that its type's plugin made; moving is cheap, what was moved from may only be destroyed

@@ -17,7 +17,7 @@ enum class LogLevel { debug = 0, info = 1, warning = 2, error = 3 };
 // "DEBUG", "INFO", "WARNING", "ERROR".
 [[nodiscard]] const char* name(LogLevel level) noexcept;
 
-// The text has no newline at its end and lives until the sink returns.
+// The text has no newline at its end and is valid until the sink returns.
 using LogSink = std::function<void(LogLevel, std::string_view)>;
 
 // Replaces the sink; an empty one drops everything. When it returns, the old sink runs no more, unless it is

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ProcessGroup that are processes of an MPI job. This header alone knows MPI; the library is not linked with it.
+// ProcessGroup that are processes of an MPI job. This header alone uses MPI; the library is not linked with it.
 //
 //   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
 //   {
@@ -17,7 +17,7 @@
 // Waiting   Polls, and lets other processes run in between. How far messages move while the library computes is
 //           MPI's business.
 // Memory    A copy of what is being sent.
-// Errors    An error of MPI throws Failure. fail() tells the other processes. A process that dies is mpirun's affair:
+// Errors    An error of MPI throws Failure. fail() notifies the other processes. A process that dies is left to mpirun:
 //           it ends the job.
 #pragma once
 

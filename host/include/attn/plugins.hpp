@@ -54,7 +54,7 @@ struct PluginReport {
   std::vector<PluginFile> files{};             // in the order in which they were found
   std::string manifest{}, manifest_problem{};  // of what came with the library
   std::string probe_program{};                 // helper that tries unknown files; empty: not found
-  std::string verdict_cache{};                 // file that remembers its verdicts; empty: none
+  std::string verdict_cache{};                 // file with its earlier verdicts; empty: none
 };
 
 // To be called before plugins are first used. Throws InvalidArgument when a path does not exist or when it

@@ -214,7 +214,7 @@ TEST_CASE("config: files") {
   CHECK_THROWS_AS(attn::load_config(path), InvalidArgument);
   std::filesystem::resize_file(path, (std::size_t{16} << 20) + 1);
   CHECK_THROWS_WITH(attn::load_config(path), Catch::Matchers::Contains("larger than 16 MiB"));
-  // A pipe that nobody writes to does not block; one that the shell has filled is read.
+  // A pipe without a writer does not block; one that the shell has filled is read.
   const std::string named = (folder / "pipe").string();
   REQUIRE(mkfifo(named.c_str(), 0600) == 0);
   CHECK_THROWS_WITH(attn::load_config(named), Catch::Matchers::Contains("the text is empty"));

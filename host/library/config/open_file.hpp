@@ -15,7 +15,7 @@ namespace attn::config {
 using OpenFile = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
 // For reading; null and errno when it cannot be opened. Pipes are welcome, as in `attn validate <(...)`, but a
-// named one without a writer reads as empty instead of waiting for ever.
+// named one without a writer reads as empty instead of blocking.
 inline OpenFile open_file(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (descriptor < 0) return {nullptr, &std::fclose};

@@ -24,7 +24,7 @@ struct Place {
 // Where the value at a JSON pointer begins. text must be a JSON text that has been parsed without an error.
 [[nodiscard]] std::optional<Place> find_place(std::string_view text, std::string_view pointer);
 
-// "/" + key with ~ and / escaped as JSON pointers want it.
+// "/" + key with ~ and / escaped as in JSON pointers (RFC 6901).
 [[nodiscard]] std::string pointer_step(std::string_view key);
 
 }  // namespace attn::config

@@ -19,7 +19,7 @@ struct CheckedArguments {
   int64_t pairs[engine::kMaxArguments][2];
   bool training = false;  // given as an argument
   bool has_training = false;
-  uint64_t outputs_wanted = 0;  // optional outputs that the arguments ask for
+  uint64_t outputs_wanted = 0;  // optional outputs that the arguments switch on
 };
 
 // Throws InvalidArgument: unknown name (with the accepted ones), set more than once, required and missing, wrong kind, out of

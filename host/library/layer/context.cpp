@@ -52,7 +52,14 @@ std::optional<ConstView> Context::input_gradient(std::string_view name) const {
 }
 
 void Context::keep_profile(bool on) { impl_->engine.keep_profile = on; }
-void Context::keep_maps(bool on) { impl_->engine.keep_maps = on; }
+void Context::keep_maps(bool on) {
+  impl_->engine.keep_maps = on;
+  impl_->engine.map_part = {};
+}
+void Context::keep_maps(const MapPart& part) {
+  impl_->engine.keep_maps = true;
+  impl_->engine.map_part = {part.head, part.heads, part.query, part.queries};
+}
 
 std::vector<OperatorTime> Context::profile() const {
   std::vector<OperatorTime> out;
@@ -63,7 +70,8 @@ std::vector<OperatorTime> Context::profile() const {
 
 std::vector<AttentionMap> Context::take_maps() {
   std::vector<AttentionMap> out;
-  for (const engine::CapturedMap& m : impl_->engine.maps()) out.push_back({m.label, m.map.clone()});
+  for (const engine::CapturedMap& m : impl_->engine.maps())
+    out.push_back({m.label, m.map.clone(), m.part});
   return out;
 }
 

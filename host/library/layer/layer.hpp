@@ -102,7 +102,7 @@ class PluginLayer final : public Attention {
   void backward_shared(Context::Impl& ctx, std::span<const Input> cotangents, Gradients& into,
                        const BackwardOptions& options);
   void check_memory(std::span<const OutputMemory> outputs) const;
-  // The output that m names, which m must suit.
+  // The output that m names, whose shape m must have.
   uint32_t check_output(const Context::Impl& ctx, const OutputMemory& m) const;
   void assign_cotangents(std::span<const Input> cotangents, Ports& ports) const;
   void check_gradients(const Gradients& gradients) const;

@@ -9,7 +9,7 @@ namespace attn::host {
 
 namespace {
 
-// FNV-1a: equal for ranks that were told the same.
+// FNV-1a: equal for ranks with equal arguments.
 class Hash {
  public:
   void add(const void* data, size_t n) {

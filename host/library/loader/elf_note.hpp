@@ -25,7 +25,7 @@ struct FileIdentity {
 
 struct PluginNote {
   FileIdentity identity;
-  uint64_t hash = 0;     // of the whole file: tells a damaged copy from the original
+  uint64_t hash = 0;     // of the whole file: detects a damaged copy
   std::string build_id;  // hexadecimal; empty: the file has none
   uint16_t abi_major = 0, abi_minor_built = 0, abi_minor_needed = 0;
   std::string name, version;

@@ -16,7 +16,7 @@ namespace attn::loader {
 
 class Manifest {
  public:
-  // Missing or unreadable: an empty manifest; problem() tells why.
+  // Missing or unreadable: an empty manifest; problem() says why.
   [[nodiscard]] static Manifest read(const std::string& path);
   // Text of the manifest for the plugins in a directory; files that are not plugins are left out.
   [[nodiscard]] static std::string make(const std::string& directory);

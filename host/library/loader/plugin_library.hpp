@@ -25,7 +25,7 @@ namespace attn::loader {
 
 // What the loader needs of the engine.
 struct EngineHooks {
-  const attn_engine* engine = nullptr;  // lent to init()
+  const attn_engine* engine = nullptr;  // for init()
   // An operator of the library itself, or nullptr.
   std::function<const attn_op_ref*(std::string_view name, uint32_t version)> find_core_op;
   // A reference for an operator of a plugin; nothing else finds it.
@@ -40,8 +40,8 @@ class PluginLibrary {
   PluginLibrary(const PluginLibrary&) = delete;
   PluginLibrary& operator=(const PluginLibrary&) = delete;
 
-  // Opens the file that the note was read from, and checks its table. The pointer is valid for ever; the
-  // same file gives the same one. A file that was replaced since is refused.
+  // Opens the file that the note was read from, and checks its table. The pointer stays valid; the same file gives the
+  // same one. A file that was replaced since is refused.
   [[nodiscard]] static Checked<PluginLibrary*> open(const std::string& path,
                                                     const PluginNote& note);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the probe helper tells its parent on file descriptor 3: a greeting before it opens the plugin, and
-// one complete record after. A process that ended in between told only the first. [any-thread]
+// What the probe helper writes to its parent on file descriptor 3: a greeting before it opens the plugin, and
+// one complete record after. A process that ended in between wrote only the first. [any-thread]
 #pragma once
 
 #include <optional>

@@ -39,23 +39,16 @@ void Registry::ensure_scanned() {
     const std::shared_lock lock(data_mutex_);
     if (scanned_) return;
   }
-  std::vector<std::pair<LogLevel, std::string>> lines;
-  {
-    const std::lock_guard scan_lock(scan_mutex_);
-    if (scanned_) return;
-    Scan scan(*this);
-    scan.run();
-    lines = scan.log_lines();
-    const std::unique_lock lock(data_mutex_);
-    scanned_ = true;
-  }
-  for (const auto& [level, text] : lines) log(level, text);
+  scan(false);
 }
 
-void Registry::rescan() {
+void Registry::rescan() { scan(true); }
+
+void Registry::scan(bool again) {
   std::vector<std::pair<LogLevel, std::string>> lines;
   {
     const std::lock_guard scan_lock(scan_mutex_);
+    if (scanned_ && !again) return;
     Scan scan(*this);
     scan.run();
     lines = scan.log_lines();

@@ -76,6 +76,7 @@ class Registry {
   using OpKey = std::pair<std::string, uint32_t>;
 
   void ensure_scanned();
+  void scan(bool again);
   [[nodiscard]] const attn_op_ref* find_registered_op(std::string_view name,
                                                       uint32_t version) const;
   [[noreturn]] void throw_unknown(std::string_view id) const;

@@ -22,7 +22,7 @@ struct SearchPlace {
   PathSource source = PathSource::library;
   bool exists = false;
   bool single_file = false;  // an explicit path may name one plugin
-  std::string problem;       // why it is not searched although it was asked for; empty: none
+  std::string problem;       // why a directory that was named is not searched; empty: none
 };
 
 // What the search depends on; empty members are taken from the process.

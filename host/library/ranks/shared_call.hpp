@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the ranks of a call agree on before they run it, and what the engine gets to know of them.
+// What the ranks of a call agree on before they run it, and what the engine is given of it.
 //
-// Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so all know of it, all
-// throw, and no rank waits for a message that never comes. One thread at a time, as the context it belongs to.
+// Every step that exchanges handshakes runs on all ranks, whatever one of them has found wrong: so the fault reaches
+// all, all throw, and no rank waits for a message that never comes. One thread at a time, as the context it belongs to.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -18,7 +18,7 @@
 
 namespace attn::host {
 
-// A rank by itself, for calls that want the same bits as those of several.
+// A rank by itself, for calls whose bits must equal those of several ranks.
 class SelfCommunicator final : public Communicator {
  public:
   SelfCommunicator() : Communicator(0, 1) {}
@@ -42,7 +42,7 @@ struct ToldFailure final : Failure, Told {
 // Ends the work of all with this reason, also without memory.
 void abort(Communicator& ranks, const char* reason) noexcept;
 
-// A rank's part in a call. Whatever ends it early, and was not told to all, ends the call of the others, which may
+// A rank's part in a call. Whatever ends it early without a handshake ends the call of the others, which may
 // be waiting for this rank at any point. ranks: nullptr where there are no others.
 template <class Part>
 auto take_part(Communicator* ranks, Part&& part) {
@@ -59,7 +59,7 @@ auto take_part(Communicator* ranks, Part&& part) {
   }
 }
 
-// What one rank tells the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
+// What one rank sends to the others. Everything but `tokens`, `seed`, `mask_signs` and the error must be the same for
 // all.
 struct Handshake {
   int32_t code = ATTN_OK;  // attn_code of what this rank found wrong

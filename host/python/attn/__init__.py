@@ -21,6 +21,7 @@ _attn.set_hooks(
 
 from ._attn import set_seed, set_threads, thread_count  # noqa: E402
 from ._errors import Failure, InvalidArgument  # noqa: E402
+from .convert import convert  # noqa: E402
 from .factory import (  # noqa: E402
     create_attention_from_config,
     create_attention_layer,
@@ -53,6 +54,7 @@ __all__ = [
     "Tape",
     "WeightInfo",
     "Weights",
+    "convert",
     "create_attention_from_config",
     "create_attention_layer",
     "doctor",

@@ -7,6 +7,7 @@ No package is imported here that the caller has not imported: who has a tensor h
 from __future__ import annotations
 
 import array as _array
+import functools
 import sys
 from typing import Any, Callable
 
@@ -27,10 +28,11 @@ def prepare(array: Any, where: str) -> Prepared:
     """What the binding can read without a copy; TypeError where there is none. where: for messages."""
     if isinstance(array, (np.ndarray, np.generic)):
         return _numpy(array, where, NUMPY)
-    package = type(array).__module__.partition(".")[0]
-    for name, reader in _READERS.items():
-        if package == name or _is_tensor(array, name):
-            return reader(array, where)
+    reader = _READERS.get(type(array).__module__.partition(".")[0])
+    if reader is None:
+        reader = next((_READERS[name] for name in _READERS if _is_tensor(array, name)), None)
+    if reader is not None:
+        return reader(array, where)
     if isinstance(array, (memoryview, _array.array)):
         return _numpy(np.asarray(array), where, NUMPY)
     if hasattr(array, "__dlpack__"):
@@ -82,15 +84,25 @@ def _torch(tensor: Any, where: str) -> Prepared:
             f"{where} requires a gradient, which this call would not record; "
             "use attn.torch.Module, or tensor.detach()"
         )
-    if tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TypeError(f"{where} has layout {tensor.layout}; expected a dense tensor")
-    plain = tensor.detach().resolve_conj().resolve_neg()
-    if plain.dtype == torch.bfloat16:
+    plain = tensor.detach()
+    if plain.is_conj() or plain.is_neg():
+        plain = plain.resolve_conj().resolve_neg()
+    if plain.dtype is torch.bfloat16:
         return plain.view(torch.int16).numpy().view(np.uint16), TORCH, True
-    if str(plain.dtype).removeprefix("torch.") not in _DTYPES:
+    if plain.dtype not in _torch_dtypes():
         raise TypeError(f"{where} has dtype {plain.dtype}; expected float32, float64, float16 or "
                         "bfloat16, for a mask also bool; convert it with .to(...)")  # fmt: skip
-    return _numpy(plain.numpy(), where, TORCH)
+    if plain.ndim > 8:
+        raise ValueError(f"{where} has {plain.ndim} axes; expected at most 8")
+    return plain.numpy(), TORCH, False
+
+
+@functools.cache
+def _torch_dtypes() -> frozenset[Any]:
+    torch = sys.modules["torch"]
+    return frozenset(getattr(torch, name) for name in _DTYPES if hasattr(torch, name))
 
 
 def _jax(array: Any, where: str) -> Prepared:

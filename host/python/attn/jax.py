@@ -50,15 +50,9 @@ class Layer:
         Args:
             rng: a key of jax.random. *inputs, **named: as for apply; jax.ShapeDtypeStruct will do.
         """
-        given, options = self._inputs(inputs, named)
+        given, _ = self._inputs(inputs, named)
         known = self._find(given, None)
         shapes, dtype = {n: a.shape for n, a in given.items()}, known.layer.dtype
-        # Refuses what apply would.
-        known.shapes(
-            Call(tuple(given), options, False),
-            list(shapes.values()),
-            [a.dtype for a in given.values()],
-        )
 
         def draw(seed: Any) -> list[np.ndarray[Any, Any]]:
             high, low = (int(n) for n in np.asarray(seed))

@@ -136,14 +136,29 @@ class Layer(_attn.LayerBase):
         """Shapes of the outputs, without computing them; inputs are arrays or shapes."""
         return self._output_shapes(*map(_stand_in, inputs), **options)
 
-    def attention_maps(self, *inputs: Any, **options: Any) -> dict[str, npt.NDArray[Any]]:
-        """Every attention map of a call, by the label that the type gives it."""
+    def attention_maps(
+        self,
+        *inputs: Any,
+        heads: Any = None,
+        queries: Any = None,
+        keys: Any = None,
+        **options: Any,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Every attention map of a call, (batch, heads, queries, keys), by the label that the type gives it.
+
+        heads, queries, keys: an index, a slice or a list of indices. Maps of the heads and queries between the
+        first and the last of them are computed, and no other.
+        """
+        part = (*_span(heads), *_span(queries))
         maps: dict[str, npt.NDArray[Any]] = {}
-        for label, array in self._maps(*inputs, **options):
+        for label, array, is_part in self._maps(part, *inputs, **options):
+            begins = (part[0], part[2]) if is_part else (0, 0)
+            array = _select(array, -3, heads, begins[0])
+            array = _select(array, -2, queries, begins[1])
             name, n = label, 1
             while name in maps:
                 n, name = n + 1, f"{label}_{n + 1}"
-            maps[name] = array
+            maps[name] = _select(array, -1, keys, 0)
         return maps
 
     def attention_map(
@@ -155,11 +170,8 @@ class Layer(_attn.LayerBase):
         label: str | None = None,
         **options: Any,
     ) -> npt.NDArray[Any]:
-        """The attention map of a call, (batch, heads, queries, keys); label: where there are several.
-
-        heads, queries, keys: an index, a slice or a list of indices.
-        """
-        maps = self.attention_maps(*inputs, **options)
+        """The attention map of a call, as attention_maps; label: which one, where there are several."""
+        maps = self.attention_maps(*inputs, heads=heads, queries=queries, keys=keys, **options)
         if label is None and len(maps) == 1:
             label = next(iter(maps))
         if label not in maps:
@@ -168,11 +180,7 @@ class Layer(_attn.LayerBase):
                 if maps
                 else f"{self.name}: type '{self.type}' has no attention map"
             )
-        chosen = maps[label]
-        for axis, index in ((-3, heads), (-2, queries), (-1, keys)):
-            if index is not None:
-                chosen = _select(chosen, axis, index)
-        return chosen
+        return maps[label]
 
     def profile(self, *inputs: Any, **options: Any) -> list[OperatorTime]:
         """Runs a call and tells where its time went: one entry for each operator."""
@@ -263,12 +271,42 @@ def _stand_in(given: Any) -> Any:
     return given
 
 
-def _select(array: npt.NDArray[Any], axis: int, index: Any) -> npt.NDArray[Any]:
+def _span(index: Any) -> tuple[int, int]:
+    """(first, count) of what an index covers; (0, 0), which is all, where that needs the extent."""
+    if index is None:
+        return 0, 0
     if isinstance(index, slice):
-        places = [slice(None)] * array.ndim
+        first, end = index.start or 0, index.stop
+        if first < 0 or (index.step or 1) < 1:
+            return 0, 0
+        return first, max(1, end - first) if end is not None and end > first else 0
+    places = _places(index)
+    if places.size == 0 or places.min() < 0:
+        return 0, 0
+    return int(places.min()), int(places.max() - places.min()) + 1
+
+
+def _select(array: npt.NDArray[Any], axis: int, index: Any, begin: int) -> npt.NDArray[Any]:
+    """What an index chooses along an axis that begins with place `begin`."""
+    if index is None:
+        return array
+    if isinstance(index, slice):
+        if begin:
+            stop = index.stop
+            stop = stop if stop is None or stop < 0 else max(0, stop - begin)
+            index = slice(0, stop, index.step)
+        places: list[Any] = [slice(None)] * array.ndim
         places[axis] = index
         return array[tuple(places)]
-    return np.take(array, np.atleast_1d(index), axis=axis)
+    return np.take(array, _places(index) - begin, axis=axis)
+
+
+def _places(index: Any) -> npt.NDArray[Any]:
+    """An index, a list of them or of booleans as indices."""
+    places = np.atleast_1d(np.asarray(index))
+    if places.dtype.kind not in "iub" or places.ndim != 1:
+        raise TypeError(f"expected an index, a slice or a list of indices, got {index!r}")
+    return np.flatnonzero(places) if places.dtype.kind == "b" else places.astype(np.int64)
 
 
 def from_core(core: Any, attention_type: str, cls: type[Layer] | None = None) -> Layer:

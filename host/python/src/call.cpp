@@ -110,7 +110,8 @@ void Call::run(bool record) {
   options_.record = record;
   context_ = owner_.borrow(owner_.dtype_for(origin_.dtype));
   context_->keep_profile(keep_profile);
-  context_->keep_maps(keep_maps);
+  context_->keep_maps(false);
+  if (maps) context_->keep_maps(*maps);
   const nb::gil_scoped_release released;
   layer_.forward(*context_, inputs_, options_);
   if (options_.training) layer_.commit(*context_);

@@ -45,8 +45,9 @@ class Call {
   };
   [[nodiscard]] std::vector<Given> given() const;
 
-  // keep_profile or keep_maps of the context, set before run().
-  bool keep_profile = false, keep_maps = false;
+  // What the context is to keep, set before run().
+  bool keep_profile = false;
+  std::optional<MapPart> maps{};
 
  private:
   void input(uint32_t port, nb::handle value);

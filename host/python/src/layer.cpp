@@ -103,13 +103,15 @@ nb::object profile(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs
   return rows;
 }
 
-nb::object maps(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs) {
+// (label, map, whether it is the part alone); part: head, heads, query, queries.
+nb::object maps(PyLayer& self, const std::vector<int64_t>& part, const nb::args& args,
+                const nb::kwargs& kwargs) {
   Call c(self, args, kwargs);
-  c.keep_maps = true;
+  c.maps = MapPart{part.at(0), part.at(1), part.at(2), part.at(3)};
   c.run(false);
   nb::list all;
   for (const AttentionMap& m : c.context().take_maps())
-    all.append(nb::make_tuple(m.label, deliver(m.weights.view(), {0, m.weights.dtype()})));
+    all.append(nb::make_tuple(m.label, deliver(m.weights.view(), {0, m.weights.dtype()}), m.part));
   return all;
 }
 

@@ -2,6 +2,7 @@
 //
 // The module attn._attn: the library for the Python files of the package, which are what users see.
 #include "host/python/src/arrays.hpp"
+#include "host/python/src/convert.hpp"
 #include "host/python/src/errors.hpp"
 #include "host/python/src/factory.hpp"
 #include "host/python/src/functional.hpp"
@@ -51,4 +52,5 @@ NB_MODULE(_attn, m) {
   attn::python::register_factory(m);
   attn::python::register_plugins(m);
   attn::python::register_functional(m);
+  attn::python::register_convert(m);
 }

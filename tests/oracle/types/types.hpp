@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The types that the oracle knows: one function and one file each. It reads the problem of the run and
+// The types of the oracle: one function and one file each. It reads the problem of the run and
 // gives its outputs.
 #pragma once
 

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define ATTN_ABI_MAJOR 1 /* layouts: another major is refused */
-#define ATTN_ABI_MINOR 0 /* what this header knows: members appended since 1.0 */
+#define ATTN_ABI_MINOR 0 /* of this header: members appended since 1.0 */
 #define ATTN_MAX_RANK 8
 
 /* True when the struct that p points to is long enough to hold `member` of struct type `type`. */
@@ -95,7 +95,7 @@ typedef struct attn_view {
 } attn_view;
 
 /* A handle of the host. This prefix may be read at any time, so shapes cost no call; the host keeps a
-   private tail behind it. A handle is valid for one call only: epoch tells which. */
+   private tail behind it. A handle is valid for one call only, that of its epoch. */
 typedef struct attn_tensor {
   attn_view view;
   uint32_t flags; /* read only; none for plugins yet */
@@ -206,7 +206,7 @@ typedef struct attn_output {
   const char* name;
   const char* doc;
   const char* shape;    /* extents named: "batch, heads, query, key" */
-  const char* argument; /* the BOOL argument of the call that asks for it, or NULL */
+  const char* argument; /* the BOOL argument of the call that switches it on, or NULL */
 } attn_output;
 
 /* ---- several ranks: processes or threads that share the work of one call ------------------------ */
@@ -218,7 +218,7 @@ typedef struct attn_communicator {
   uint32_t struct_size, reserved;
   int32_t rank, size; /* this rank, 0..size-1, and how many there are */
   void* host;
-  /* Begins to send to one rank and to receive from another; both know both sizes. [call-thread] */
+  /* Begins to send to one rank and to receive from another; sizes agree on both sides. [call-thread] */
   int32_t (*start_sendrecv)(const struct attn_communicator*, int32_t to, const void* send,
                             uint64_t send_bytes, int32_t from, void* receive,
                             uint64_t receive_bytes, attn_error*);
@@ -280,9 +280,9 @@ typedef struct attn_cost {
 typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread] */
 
 enum {
-  ATTN_OP_RANDOM = 1u << 0,      /* wants seed and stream */
+  ATTN_OP_RANDOM = 1u << 0,      /* takes seed and stream */
   ATTN_OP_NO_GRAD = 1u << 1,     /* a constant for differentiation */
-  ATTN_OP_COMMUNICATES = 1u << 2 /* wants the communicator; its vjp runs on all ranks, too */
+  ATTN_OP_COMMUNICATES = 1u << 2 /* takes the communicator; its vjp runs on all ranks, too */
 };
 
 typedef struct attn_op {

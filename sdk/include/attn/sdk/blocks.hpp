@@ -117,7 +117,7 @@ void return_attention_weights(Schema<P, A>& s,
       .alias({"return_attention_scores"})
       .doc(doc);
 }
-// The output that return_attention_weights asks for.
+// The output of calls with return_attention_weights.
 template <class P, class A>
 void attention_weights(Schema<P, A>& s) {
   s.output("attention_weights", "batch, head, query, key")

@@ -3,7 +3,7 @@
 // Runs an operator inside forward(): one of the plugin's own or one of the host's.
 //
 //   const Tensor y = call<my_operator>({x, w}, {p.size, true});
-//   const auto [y, sums] = call<other>({x}, {p.rate}, keep ? 3u : 1u);  // two outputs; bit i asks for output i
+//   const auto [y, sums] = call<other>({x}, {p.rate}, keep ? 3u : 1u);  // two outputs; bit i: output i is computed
 //
 // Inputs are given in the order of the operator; Tensor{} is an absent one, and so is one that is left out at the end.
 // Attributes too: a bool, a number, a text, a list, or a component, which stands for the attributes that its family

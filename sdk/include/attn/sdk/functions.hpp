@@ -45,7 +45,7 @@ struct HostTag {
   static constexpr uint32_t version = 1, min_attrs = Attrs, min_in = Inputs;
 };
 
-// Runs one; input 0 is there. wanted: bit i asks for output i.
+// Runs one; input 0 is there. Bit i of wanted: output i is computed.
 template <OperatorName name, size_t Outputs, size_t A, size_t I>
 std::array<Tensor, Outputs> apply_all(const std::array<attn_value, A>& attrs,
                                       const Tensor* const (&inputs)[I], uint32_t wanted = ~0u) {

@@ -155,7 +155,7 @@ class Builder {
     return declare(w, name, shape);
   }
   // A table that the library computes by itself: accepted in weight files and ignored. One of another shape is
-  // refused; extents of 0 take any. With `table` (attn_weight tells what it is) values that are off by more than
+  // refused; extents of 0 take any. With `table` (see attn_weight) values that are off by more than
   // `tolerance` are warned of.
   void not_stored(const char* name, std::initializer_list<int64_t> shape,
                   double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr,
@@ -317,7 +317,7 @@ class Call {
     return ATTN_HAS(c_, attn_call, part) ? c_->part : nullptr;
   }
 
-  // Optional output n is asked for.
+  // The call computes optional output n.
   [[nodiscard]] bool wants(size_t n) const { return (c_->outputs_wanted >> n & 1u) != 0; }
   void output(size_t n, Tensor t) { c_->outputs[n] = t.detach(); }
 

@@ -265,6 +265,8 @@ class OpCall {
         return c_->in[i]->view.dtype;
     return ATTN_F32;
   }
+  // Bytes of a number of that dtype, for cost().
+  [[nodiscard]] double element_size() const { return dtype() == ATTN_F64 ? 8 : 4; }
 
  private:
   static void fill(attn_view& v, int32_t dtype, std::span<const int64_t> shape) {

@@ -5,7 +5,7 @@
 //   ATTN_PLUGIN("example", "1.0.0", "Apache-2.0", MyType, Operator<my_operator>)
 //
 // names the plugin, its version, its licence (SPDX) and what it offers: classes derived from Layer,
-// and operators of its own. Nothing of the host is touched before it asks for the table.
+// and operators of its own. Nothing of the host is touched before it takes the table.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -33,15 +33,7 @@ struct Operator {};
 
 namespace detail {
 
-// A list of table entries as the border wants it: pointers to elements that never move.
-template <class T, class List>
-const T* const* pointers(std::deque<std::vector<const T*>>& keep, List& list) {
-  auto& p = keep.emplace_back();
-  for (auto& x : list) p.push_back(&x);
-  return p.data();
-}
-
-// Everything the host learns of one type.
+// The table of one type, which the host reads.
 template <class L>
 class TypeTable {
  public:
@@ -71,11 +63,11 @@ class TypeTable {
     type_.n_inputs = static_cast<uint32_t>(t.inputs.size());
     type_.n_args = static_cast<uint32_t>(t.args.size());
     type_.n_outputs = static_cast<uint32_t>(t.outputs.size());
-    type_.params = pointers(params_, t.params);
-    type_.args = pointers(params_, t.args);
-    type_.rules = pointers(rules_, t.rules);
-    type_.inputs = pointers(inputs_, t.inputs);
-    type_.outputs = pointers(outputs_, t.outputs);
+    type_.params = t.params.data();
+    type_.args = t.args.data();
+    type_.rules = t.rules.data();
+    type_.inputs = t.inputs.data();
+    type_.outputs = t.outputs.data();
     type_.create = &create;
     type_.destroy = &destroy;
     type_.build = &build;
@@ -117,10 +109,6 @@ class TypeTable {
   static inline TypeTable* self_ = nullptr;
   Schema<Params, Arguments> schema_;
   attn_type type_{};
-  std::deque<std::vector<const attn_param*>> params_;
-  std::deque<std::vector<const attn_rule*>> rules_;
-  std::deque<std::vector<const attn_input*>> inputs_;
-  std::deque<std::vector<const attn_output*>> outputs_;
 };
 
 template <class L>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How a row of scores becomes weights: the one list of kinds, and their options with the defaults. Enums, the names in
-// configs, the attributes of operators and the rows of core/kernels are made from it. host/docs/hacking.md tells how a
+// configs, the attributes of operators and the rows of core/kernels are made from it. host/docs/hacking.md says how a
 // kind is added. [any-thread]
 #pragma once
 

@@ -15,7 +15,7 @@
 // Member types: bool, int64_t, double, std::string, std::optional of these (null), ComponentSpec
 // (initializer, regularizer or options, see below), std::array<int64_t, 2> (an int or a pair),
 // std::optional<uint64_t> (a seed). Arguments of a call must not allocate: bool, int64_t, double,
-// std::optional of these and std::span<const int64_t>. The tables live for ever.
+// std::optional of these and std::span<const int64_t>. The tables are freed when the plugin is unloaded.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -25,9 +25,9 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -137,10 +137,16 @@ constexpr uint32_t param_kind() {
 
 }  // namespace detail
 
-// Texts, parameters and functions of one type, kept for ever.
+// Texts, parameters and functions of one type. What keep() returns stays where it is until the plugin is unloaded.
 class SchemaTables {
  public:
-  const char* keep(std::string s) { return texts_.emplace_back(std::move(s)).c_str(); }
+  // A copy that stays where it is.
+  template <class T>
+  T& keep(T x) {
+    auto* kept = new T(std::move(x));
+    kept_.push_back({kept, [](void* p) { delete static_cast<T*>(p); }});
+    return *kept;
+  }
 
   template <class T>
   attn_value keep_value(const T& x) {
@@ -153,29 +159,28 @@ class SchemaTables {
     } else if constexpr (std::is_same_v<T, double>) {
       return detail::real_value(x);
     } else if constexpr (std::is_same_v<T, std::string>) {
-      return detail::text_value(keep(x));
+      return detail::text_value(keep(x).c_str());
     } else if constexpr (std::is_same_v<T, ComponentSpec>) {
       attn_value v = x.value();
-      if (v.kind != ATTN_NULL) v.u.s = keep(x.text);
+      if (v.kind != ATTN_NULL) v.u.s = keep(x.text).c_str();
       return v;
     } else {
-      const auto& kept = lists_.emplace_back(x.begin(), x.end());
+      const auto& kept = keep(std::vector<int64_t>(x.begin(), x.end()));
       return detail::ints_value(kept.data(), kept.size());
     }
   }
   const char* const* keep_list(std::initializer_list<const char*> names) {
-    return names_.emplace_back(names).data();
+    return keep(std::vector<const char*>(names)).data();
   }
 
-  std::deque<attn_param> params, args;
-  std::deque<attn_rule> rules;
-  std::deque<attn_input> inputs;
-  std::deque<attn_output> outputs;
+  // In the order of the calls that added them.
+  std::vector<const attn_param*> params, args;
+  std::vector<const attn_rule*> rules;
+  std::vector<const attn_input*> inputs;
+  std::vector<const attn_output*> outputs;
 
  private:
-  std::deque<std::string> texts_;
-  std::deque<std::vector<int64_t>> lists_;
-  std::deque<std::vector<const char*>> names_;
+  std::vector<std::unique_ptr<void, void (*)(void*)>> kept_;
 };
 
 // Says more about the parameter or argument just named.
@@ -312,7 +317,7 @@ class Schema {
     i.doc = "";
     i.n_shapes = static_cast<uint32_t>(shapes.size());
     i.shapes = tables_.keep_list(shapes);
-    return InputField(tables_.inputs.emplace_back(i), tables_);
+    return InputField(add(tables_.inputs, i), tables_);
   }
   OutputField output(const char* name, const char* shape) {
     attn_output o{};
@@ -320,25 +325,25 @@ class Schema {
     o.name = name;
     o.doc = "";
     o.shape = shape;
-    return OutputField(tables_.outputs.emplace_back(o));
+    return OutputField(add(tables_.outputs, o));
   }
   // A rule between parameters, checked after each one by itself: holds(const Params&) says whether it is kept. text is
   // the message when it is not; {name} in it stands for the value of that parameter.
   template <class F>
   void rule(const char* text, F holds) {
-    rules_.push_back({this, std::move(holds)});
-    tables_.rules.push_back({sizeof(attn_rule), 0, text, &check_rule, &rules_.back()});
+    const Rule& kept = tables_.keep(Rule{this, std::move(holds)});
+    add(tables_.rules, attn_rule{sizeof(attn_rule), 0, text, &check_rule, &kept});
   }
   // The rule that a divides by b, of int64_t or std::optional<int64_t>; null switches it off.
   template <class A, class B, class C, class D>
   void divisible(A C::*a, B D::*b) {
     const std::string over = name_of(a), under = name_of(b);
-    rule(tables_.keep(over + " ({" + over + "}) must be divisible by " + under + " ({" + under +
-                      "})"),
-         [a, b](const Params& p) {
-           const std::optional<int64_t> x = p.*a, y = p.*b;
-           return !x || !y || *x % *y == 0;
-         });
+    const std::string& text = tables_.keep(over + " ({" + over + "}) must be divisible by " +
+                                           under + " ({" + under + "})");
+    rule(text.c_str(), [a, b](const Params& p) {
+      const std::optional<int64_t> x = p.*a, y = p.*b;
+      return !x || !y || *x % *y == 0;
+    });
   }
 
   [[nodiscard]] Params read(const attn_value* values) const {
@@ -371,7 +376,7 @@ class Schema {
       return 1;  // no memory for the parameters: creating the layer reads them again and reports it
     }
   }
-  // Where a member lies in Params, which tells one field from another.
+  // Where a member lies in Params, which identifies the field.
   template <class T>
   static std::ptrdiff_t offset(T Params::*member) {
     static const Params params{};
@@ -382,11 +387,17 @@ class Schema {
   const char* name_of(T Params::*member) const {
     const auto at = std::find(offsets_.begin(), offsets_.end(), offset(member));
     if (at == offsets_.end()) throw std::logic_error("a rule names a member that is no field yet");
-    return tables_.params[static_cast<size_t>(at - offsets_.begin())].name;
+    return tables_.params[static_cast<size_t>(at - offsets_.begin())]->name;
   }
 
   template <class T>
-  Field add(std::deque<attn_param>& list, const char* name, const T& def) {
+  T& add(std::vector<const T*>& list, const T& entry) {
+    T& kept = tables_.keep(entry);
+    list.push_back(&kept);
+    return kept;
+  }
+  template <class T>
+  Field add(std::vector<const attn_param*>& list, const char* name, const T& def) {
     attn_param p{};
     p.struct_size = sizeof p;
     p.kind = detail::param_kind<T>();
@@ -394,11 +405,10 @@ class Schema {
     p.doc = "";
     p.def = tables_.keep_value(def);
     if (detail::is_optional<T>::value) p.flags |= ATTN_PARAM_NULLABLE;
-    return {list.emplace_back(p), tables_};
+    return {add(list, p), tables_};
   }
 
   SchemaTables tables_;
-  std::deque<Rule> rules_;
   std::vector<std::ptrdiff_t> offsets_;  // of the fields, in their order
   std::vector<std::function<void(Params&, const attn_value&)>> readers_;
   std::vector<std::pair<size_t, std::function<void(const Params&, attn_value&)>>> writers_;

@@ -162,7 +162,8 @@ namespace detail {
 // Of an operator, as the host takes them.
 inline constexpr size_t kMostInputs = 16, kMostAttributes = 32;
 
-// Runs the operator of Tag on at most kMostInputs inputs. `from` is any tensor of the call. wanted: bit i asks for output i.
+// Runs the operator of Tag on at most kMostInputs inputs. `from` is any tensor of the call. Bit i of wanted:
+// output i is computed.
 template <class Tag, size_t Outputs>
 std::array<Tensor, Outputs> run(const Tensor& from, std::span<const attn_value> attrs,
                                 std::span<const Tensor* const> inputs, uint32_t wanted = ~0u) {

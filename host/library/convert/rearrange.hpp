@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tensors cut, joined and turned; float32, always copies. Arguments must suit: mapping.cpp checks them.
+// Tensors of any kind cut, joined and turned; always copies. Arguments must suit: mapping.cpp checks them.
 #pragma once
 
 #include <attn/tensor.hpp>
 
 #include <vector>
 
-namespace attn::cli {
+namespace attn::conversion {
 
 [[nodiscard]] Array sliced(const Array& a, size_t axis, int64_t begin, int64_t end);
 [[nodiscard]] Array reshaped(const Array& a, const Shape& shape);
 // Axis i of the result is axis order[i] of a.
 [[nodiscard]] Array permuted(const Array& a, const std::vector<int64_t>& order);
+// Of one kind.
 [[nodiscard]] Array concatenated(const std::vector<Array>& parts, size_t axis);
 // The last axis is `heads` heads; of each the first r components go from half-split to interleaved pairs:
 // new[2i] = old[i], new[2i + 1] = old[i + r/2].
 [[nodiscard]] Array interleaved_pairs(const Array& a, int64_t heads, int64_t r);
 
-}  // namespace attn::cli
+}  // namespace attn::conversion

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/cli/mapping.hpp"
+#include "host/library/convert/mapping.hpp"
 
-#include <attn/config.hpp>
 #include <attn/error.hpp>
 
 #include <algorithm>
@@ -9,13 +8,12 @@
 #include <numeric>
 
 #include "core/schema/text.hpp"
-#include "host/cli/rearrange.hpp"
+#include "host/library/convert/rearrange.hpp"
 
-namespace attn::cli {
+namespace attn::conversion {
 
-Mapping::Mapping(const std::string& text, std::string path,
-                 std::map<std::string, std::string> variables)
-    : content_(parse_config(text, path)), path_(std::move(path)), variables_(std::move(variables)) {
+Mapping::Mapping(Json content, std::string path, std::map<std::string, std::string> variables)
+    : content_(std::move(content)), path_(std::move(path)), variables_(std::move(variables)) {
   if (!content_.is_object()) refuse("must hold an object {weight: recipe}");
   for (const auto& [key, recipe] : content_.as_object())
     if (!key.starts_with('$')) targets_.push_back(key);
@@ -75,22 +73,22 @@ size_t Mapping::axis(const Json& value, const Shape& shape) const {
   return static_cast<size_t>(at);
 }
 
-Array Mapping::load(const std::string& pattern, const SafetensorsFile& source) {
+Array Mapping::load(const std::string& pattern, const TensorSet& source) {
   const std::string name = substituted(pattern);
-  if (!source.contains(name)) {
+  if (!source.shapes.contains(name)) {
     schema::Names names;
-    for (const SafetensorsEntry& e : source.entries()) names.push_back(e.name);
+    for (const auto& [n, shape] : source.shapes) names.push_back(n);
     refuse("the source has no tensor '" + name + "'", schema::did_you_mean(name, names));
   }
   used_.insert(name);
-  const Array a = source.read(name);
+  Array a = source.read(name);
   if (!dtype_is_floating(a.dtype()))
     refuse("tensor '" + name + "' is " + std::string(dtype_name(a.dtype())) +
            "; expected floating numbers");
-  return a.astype(ATTN_F32);
+  return a.dtype() == ATTN_F64 ? std::move(a) : a.astype(ATTN_F32);
 }
 
-Array Mapping::cook(const Json& recipe, const SafetensorsFile& source) {
+Array Mapping::cook(const Json& recipe, const TensorSet& source) {
   if (recipe.is_string()) return load(recipe.as_string(), source);
   if (!recipe.is_object()) refuse("a recipe must be a name or an object, got " + recipe.brief());
   const schema::Names keys{"from",    "concat",  "axis",      "slice",
@@ -111,11 +109,16 @@ Array Mapping::cook(const Json& recipe, const SafetensorsFile& source) {
     refuse("'slice' beside 'concat'", "slice the parts: {\"from\": ..., \"slice\": ...}");
   if (!list->is_list() || list->empty()) refuse("'concat' must be a list of recipes");
   std::vector<Array> parts;
-  for (const Json& part : list->as_list()) parts.push_back(apply(recipe, cook(part, source)));
+  bool wide = false;
+  for (const Json& part : list->as_list()) {
+    parts.push_back(apply(recipe, cook(part, source)));
+    wide = wide || parts.back().dtype() == ATTN_F64;
+  }
   const Json zero = 0;
   const Json* along = recipe.find("axis");
   const size_t at = axis(along ? *along : zero, parts.front().shape());
-  for (const Array& p : parts) {
+  for (Array& p : parts) {
+    if (wide) p = p.astype(ATTN_F64);
     Shape a = p.shape(), b = parts.front().shape();
     if (a.rank() == b.rank()) a[at] = b[at] = 0;
     if (a != b)
@@ -206,11 +209,11 @@ Array Mapping::apply(const Json& recipe, Array a) const {
   return a;
 }
 
-Array Mapping::make(const std::string& target, const SafetensorsFile& source) {
+Array Mapping::make(const std::string& target, const TensorSet& source) {
   target_ = target;
   Array a = cook(content_.at(target), source);
   target_.clear();
   return a;
 }
 
-}  // namespace attn::cli
+}  // namespace attn::conversion

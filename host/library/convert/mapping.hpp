@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights of a layer out of tensors with other names, orders and layouts: what a mapping file says.
+// Tensors out of tensors with other names, orders and layouts: what a mapping says.
 //
-// A mapping is an object {weight of the layer: recipe}. A recipe is a name in the source file, or an object:
+// A mapping is an object {target: recipe}. A recipe is a name in the source, or an object:
 //   {"from": recipe, steps}            one tensor
 //   {"concat": [recipe, ...], "axis": N, steps}   several, each put through the steps, then joined along N
 // Steps, in this order whatever the order of the keys: "slice": [begin, end] along "axis"; "reshape": [...],
@@ -10,27 +10,28 @@
 // "dims": R}, the last axis holds H heads whose first R components (default: all) are turned from half-split
 // to interleaved pairs: new[2i] = old[i], new[2i+1] = old[i + R/2].
 // {name} in names, and "{name}" in place of a number, stand for variables.
-// host/docs/convert.md tells users the same. Errors: InvalidArgument that names the mapping file and weight.
+// host/docs/convert.md tells users the same. Errors: InvalidArgument that names the mapping and the target.
 #pragma once
 
+#include <attn/convert.hpp>
 #include <attn/json.hpp>
-#include <attn/safetensors.hpp>
 
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
-namespace attn::cli {
+namespace attn::conversion {
 
 class Mapping {
  public:
-  // `text`: the file's content; `path`: for messages.
-  Mapping(const std::string& text, std::string path, std::map<std::string, std::string> variables);
+  // `path`: for messages.
+  Mapping(Json content, std::string path, std::map<std::string, std::string> variables);
 
-  // Weights that have a recipe.
+  // What has a recipe.
   [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
-  // float32, dense. Notes which source tensors were read.
-  [[nodiscard]] Array make(const std::string& target, const SafetensorsFile& source);
+  // Dense; float64 where a part of it is, else float32. Notes which source tensors were read.
+  [[nodiscard]] Array make(const std::string& target, const TensorSet& source);
   [[nodiscard]] const std::set<std::string>& used() const { return used_; }
 
  private:
@@ -39,8 +40,8 @@ class Mapping {
   [[nodiscard]] int64_t integer(const Json& value, const char* key) const;
   [[nodiscard]] std::vector<int64_t> integers(const Json& value, const char* key) const;
   [[nodiscard]] size_t axis(const Json& value, const Shape& shape) const;
-  [[nodiscard]] Array load(const std::string& name, const SafetensorsFile& source);
-  [[nodiscard]] Array cook(const Json& recipe, const SafetensorsFile& source);
+  [[nodiscard]] Array load(const std::string& name, const TensorSet& source);
+  [[nodiscard]] Array cook(const Json& recipe, const TensorSet& source);
   [[nodiscard]] Array apply(const Json& recipe, Array a) const;
   // The steps of a recipe, each with the value of its key.
   [[nodiscard]] Array slice(const Json& recipe, const Json& range, const Array& a) const;
@@ -57,4 +58,4 @@ class Mapping {
   std::string target_;  // the one being made
 };
 
-}  // namespace attn::cli
+}  // namespace attn::conversion
