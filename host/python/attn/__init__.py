@@ -32,6 +32,12 @@ from .factory import (  # noqa: E402
     load_config,
     validate_attention_config,
 )
+from .functional import (  # noqa: E402
+    rotary_embedding,
+    rotary_embedding_backward,
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
+)
 from .layer import Gradients, Layer, OperatorTime, State, Tape, WeightInfo, Weights  # noqa: E402
 from .layers import types  # noqa: E402
 from .system import doctor, load_plugins  # noqa: E402
@@ -58,6 +64,10 @@ __all__ = [
     "load",
     "load_config",
     "load_plugins",
+    "rotary_embedding",
+    "rotary_embedding_backward",
+    "scaled_dot_product_attention",
+    "scaled_dot_product_attention_backward",
     "set_seed",
     "set_threads",
     "thread_count",

@@ -5,6 +5,7 @@
 #include "host/python/src/convert.hpp"
 #include "host/python/src/errors.hpp"
 #include "host/python/src/factory.hpp"
+#include "host/python/src/functional.hpp"
 #include "host/python/src/layer.hpp"
 #include "host/python/src/log.hpp"
 #include "host/python/src/plugins.hpp"
@@ -52,5 +53,6 @@ NB_MODULE(_attn, m) {
   attn::python::register_layer(m);
   attn::python::register_factory(m);
   attn::python::register_plugins(m);
+  attn::python::register_functional(m);
   attn::python::register_convert(m);
 }
