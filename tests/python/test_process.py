@@ -179,6 +179,13 @@ def test_layers_are_collected(sequence):
     assert seen() is None
 
 
+def test_a_thousand_layers():
+    layers = [attn.SpatialAttention(kernel_size=1) for _ in range(1000)]
+    x = numbers(1, 2, 2, 3)
+    assert all(layer(x).shape == (1, 2, 2, 1) for layer in layers)
+    assert all(layer(x.astype(np.float64)).shape == (1, 2, 2, 1) for layer in layers)
+
+
 def test_memory_does_not_grow(layer, sequence):
     import resource
 

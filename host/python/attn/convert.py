@@ -103,7 +103,7 @@ class Convert:
         return target
 
 
-convert = Convert()
+convert: Convert = Convert()
 
 
 def _within(prefix: str, place: str) -> bool:

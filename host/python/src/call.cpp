@@ -45,7 +45,7 @@ Call::Call(PyLayer& layer, nb::handle args, nb::handle kwargs)
 }
 
 Call::~Call() {
-  if (context_) owner_.give_back(std::move(context_));
+  if (context_) PyLayer::give_back(std::move(context_), dtype_);
 }
 
 void Call::input(uint32_t port, nb::handle value) {
@@ -113,7 +113,8 @@ void Call::run(bool record) {
   const LogDelivery log;
   owner_.begin_call();
   options_.record = record;
-  context_ = owner_.borrow(owner_.dtype_for(origin_.dtype));
+  dtype_ = owner_.dtype_for(origin_.dtype);
+  context_ = PyLayer::borrow(dtype_);
   context_->keep_profile(keep_profile);
   context_->keep_maps(false);
   if (maps) context_->keep_maps(*maps);

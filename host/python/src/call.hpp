@@ -27,7 +27,6 @@ class Call {
   // Runs forward without the GIL; results stay in context().
   void run(bool record);
   [[nodiscard]] Context& context() const { return *context_; }
-  [[nodiscard]] std::unique_ptr<Context> take_context() { return std::move(context_); }
 
   // Seconds of the same call from C++, the median of n: what Python adds is the rest.
   [[nodiscard]] double median_seconds(int n);
@@ -69,6 +68,7 @@ class Call {
   std::vector<std::vector<int64_t>> lists_;
   std::vector<Input> inputs_;
   std::optional<StateUse> state_;
+  attn_dtype dtype_ = ATTN_F32;  // of the context
   std::unique_ptr<Context> context_;
 };
 

@@ -12,26 +12,49 @@
 
 namespace attn::python {
 
+namespace {
+
+struct Idle {
+  std::mutex mutex;
+  int layers = 0;                                     // in Python
+  std::vector<std::unique_ptr<Context>> contexts[2];  // float32, float64
+};
+
+Idle& idle() {
+  static auto* const all = new Idle;  // layers may go when the process ends
+  return *all;
+}
+
+}  // namespace
+
 PyLayer::PyLayer(Core& core) : layer_(std::move(core.layer)) {
   if (!layer_) throw InvalidArgument("this core is in another layer already");
+  const std::lock_guard lock(idle().mutex);
+  ++idle().layers;
+}
+
+PyLayer::~PyLayer() {
+  const std::lock_guard lock(idle().mutex);
+  if (--idle().layers > 0) return;
+  for (auto& contexts : idle().contexts) contexts.clear();
 }
 
 std::unique_ptr<Context> PyLayer::borrow(attn_dtype dtype) {
   {
-    const std::lock_guard lock(mutex_);
-    auto& idle = contexts_[dtype == ATTN_F64];
-    if (!idle.empty()) {
-      std::unique_ptr<Context> context = std::move(idle.back());
-      idle.pop_back();
+    const std::lock_guard lock(idle().mutex);
+    auto& contexts = idle().contexts[dtype == ATTN_F64];
+    if (!contexts.empty()) {
+      std::unique_ptr<Context> context = std::move(contexts.back());
+      contexts.pop_back();
       return context;
     }
   }
   return std::make_unique<Context>(dtype);
 }
 
-void PyLayer::give_back(std::unique_ptr<Context> context) {
-  const std::lock_guard lock(mutex_);
-  if (layer_->built()) contexts_[layer_->dtype() == ATTN_F64].push_back(std::move(context));
+void PyLayer::give_back(std::unique_ptr<Context> context, attn_dtype dtype) {
+  const std::lock_guard lock(idle().mutex);
+  if (idle().layers > 0) idle().contexts[dtype == ATTN_F64].push_back(std::move(context));
 }
 
 attn_dtype PyLayer::dtype_for(attn_dtype given) const {

@@ -2,6 +2,8 @@
 //
 // What the Python classes of layers are made of: a layer of the library, contexts for its calls, and which of its
 // weights Python looks at. Calls run without the GIL, so any number of threads may call a built layer at once.
+// Contexts that no call uses are shared by all layers, because each takes memory and address space, and are gone with
+// the last layer.
 #pragma once
 
 #include <attn/attention.hpp>
@@ -24,12 +26,15 @@ struct Core {
 class PyLayer {
  public:
   explicit PyLayer(Core& core);
+  ~PyLayer();
+  PyLayer(const PyLayer&) = delete;
+  PyLayer& operator=(const PyLayer&) = delete;
 
   [[nodiscard]] Attention& layer() const { return *layer_; }
 
   // A context of the dtype, from those that no call uses; give_back() takes it when the call is over.
-  [[nodiscard]] std::unique_ptr<Context> borrow(attn_dtype dtype);
-  void give_back(std::unique_ptr<Context> context);
+  [[nodiscard]] static std::unique_ptr<Context> borrow(attn_dtype dtype);
+  static void give_back(std::unique_ptr<Context> context, attn_dtype dtype);
 
   // The dtype of the next call whose first floating input has dtype `given`.
   [[nodiscard]] attn_dtype dtype_for(attn_dtype given) const;
@@ -43,8 +48,7 @@ class PyLayer {
  private:
   std::unique_ptr<Attention> layer_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Context>> contexts_[2];  // float32, float64
-  std::vector<std::pair<std::string, int>> shown_;     // and how many arrays look at it
+  std::vector<std::pair<std::string, int>> shown_;  // and how many arrays look at it
 };
 
 void register_layer(nb::module_& m);
