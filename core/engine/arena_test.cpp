@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine/arena.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -57,6 +59,47 @@ TEST_CASE("arena: random blocks never overlap and all come back") {
   for (const Block& b : live) a.free(b.p, b.n);
   CHECK(a.mark() == 0);
   CHECK(a.peak() > 0);
+}
+
+TEST_CASE("arena: more than a region") {
+  constexpr size_t kLarge = size_t{200} << 20;  // touched at their ends alone
+  Arena a;
+  std::vector<char*> blocks;
+  for (int i = 0; i < 8; ++i) {
+    blocks.push_back(static_cast<char*>(a.allocate(kLarge)));
+    blocks.back()[0] = blocks.back()[kLarge - 1] = static_cast<char>(i);
+  }
+  CHECK(a.peak() == 8 * kLarge);
+  for (int i = 0; i < 8; ++i) {
+    const char* block = blocks[static_cast<size_t>(i)];
+    CHECK((block[0] == i && block[kLarge - 1] == i));
+  }
+  std::mt19937 random(3);
+  std::shuffle(blocks.begin(), blocks.end(), random);
+  for (char* b : blocks) a.free(b, kLarge);
+  CHECK(a.mark() == 0);
+
+  // As a stack, over the border of regions and back.
+  (void)a.allocate(64);
+  const size_t mark = a.mark();
+  char* const first = static_cast<char*>(a.allocate(kLarge));
+  (void)a.allocate(2 * kLarge);
+  a.rewind(mark);
+  CHECK(a.allocate(kLarge) == first);
+
+  // From the second time on it is one region: neighbours touch.
+  a.reset();
+  char* const x = static_cast<char*>(a.allocate(kLarge));
+  for (size_t i = 1; i < 8; ++i) CHECK(static_cast<char*>(a.allocate(kLarge)) == x + i * kLarge);
+  CHECK(a.peak() <= 8 * kLarge + 64);
+}
+
+TEST_CASE("arena: thousands of them fit into the address space") {
+  std::vector<std::unique_ptr<Arena>> arenas;
+  for (int i = 0; i < 5000; ++i) {
+    arenas.push_back(std::make_unique<Arena>());
+    REQUIRE(arenas.back()->allocate(64) != nullptr);
+  }
 }
 
 TEST_CASE("arena: what cannot be had is refused and the arena stays usable") {

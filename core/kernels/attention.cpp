@@ -52,24 +52,20 @@ AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
   return t;
 }
 
-void look_at(const Call& c, const float* o) {
-  if (c.spoilt != nullptr && !all_finite(o, c.a.value_dim))
-    c.spoilt->store(true, std::memory_order_relaxed);
-}
-
 // Rows [begin, end) of a unit, at most kTileRowsMax.
 void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
   AttentionRow row[kTileRowsMax];
   fill_rows(c.a, nullptr, b, g, begin, end, row);
+  bool spoilt = false;
   t.rows = end - begin;
   t.row = row;
+  t.spoilt = c.spoilt == nullptr ? nullptr : &spoilt;
   if (c.whole) {
     c.table.attention_whole(t);
   } else {
     c.table.attention_online(t);
   }
-  if (t.partial == nullptr)
-    for (int64_t r = 0; r < t.rows; ++r) look_at(c, row[r].o);
+  if (spoilt) c.spoilt->store(true, std::memory_order_relaxed);
 }
 
 int64_t scratch_of_tile(const Call& c, int64_t rows) {
@@ -214,7 +210,8 @@ void run_split(const Call& c, Parallel& parallel) {
           parts, partial + (unit * parts * c.rows + r) * part, c.rows * part, dv, c.rule.unit,
           c.a.sinks == nullptr ? kNever : c.a.sinks[h] * kSoftmaxScale, c.a.o.at(b, h, q),
           c.a.saved == nullptr ? nullptr : c.a.saved + index * 2);
-      look_at(c, c.a.o.at(b, h, q));
+      if (c.spoilt != nullptr && !all_finite(c.a.o.at(b, h, q), dv))
+        c.spoilt->store(true, std::memory_order_relaxed);
     }
   });
 }

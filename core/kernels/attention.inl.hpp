@@ -103,6 +103,23 @@ ATTN_INLINE void write_dead_row(const AttentionTile& t, const AttentionRow& row)
   }
 }
 
+// A value that is no number spoils its column of all rows of a group, whatever their weights: one row tells.
+template <class Arch>
+ATTN_INLINE void look_for_spoilt(const AttentionTile& t, const AttentionRow* row, int64_t rows) {
+  constexpr int64_t W = kWidth<Arch>;
+  if (t.spoilt == nullptr) return;
+  int64_t r = 0;
+  while (r < rows && row[r].begin >= row[r].end) ++r;
+  if (r == rows) return;
+  const Vec<Arch> nothing(0.0f);
+  Vec<Arch> sum = nothing;
+  for (int64_t d = 0; d < t.value_dim; d += W) {
+    const int64_t lanes = t.value_dim - d < W ? t.value_dim - d : W;
+    sum = fma<Arch>(load_first<Arch>(row[r].o + d, lanes), nothing, sum);
+  }
+  if (!(sum_lanes<Arch>(sum) == 0)) *t.spoilt = true;
+}
+
 // Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with.
 template <class Arch>
 __attribute__((noinline)) void online_softmax(const AttentionTile& t, const AttentionRow* row,
@@ -259,6 +276,7 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
   }
   const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
   group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  if (completes) look_for_spoilt<Arch>(t, row, rows);
   if (ends && t.partial != nullptr) online_write_partial(t, w, r0, rows);
 }
 
@@ -358,6 +376,7 @@ ATTN_INLINE void whole_values(const AttentionTile& t, const Groups& cut, const f
         }
         const ValueSink sink{out, all.begin >= base ? nullptr : before, ones, ones};
         group_values<Arch>(t, rows, base, span, s + r0 * ld + base, ld, sink);
+        if (all.end <= limit) look_for_spoilt<Arch>(t, row, rows);
       }
       r0 += rows;
     }

@@ -21,7 +21,6 @@ struct Plan {
   const AttentionArgs<float>& a;
   const AttentionGrads<float>& grads;
   const KernelTable& table;
-  View4<const float> finite_k;  // what the gradient of the scores is multiplied with
   AttentionRule rule;
   int64_t panel, group, rows, units;
   int64_t step, tile_rows, tiles, slices, examples;  // examples: slices of the batch
@@ -54,13 +53,11 @@ void plan_bias(Plan& p) {
   if (p.bias_copies == 1) p.bias_copies = 0;
 }
 
-Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads,
-               const View4<const float>& finite_k) {
+Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads) {
   const KernelTable& t = table();
   Plan p{a,
          grads,
          t,
-         finite_k,
          make_rule(a),
          t.gemm_layout().panel,
          a.heads / a.kv_heads,
@@ -157,16 +154,21 @@ void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* 
   t.head_dim = p.a.head_dim;
   t.value_dim = p.a.value_dim;
   t.keys = p.a.keys;
-  t.k = p.finite_k.at(b, task.g, 0);
-  t.k_row = p.finite_k.row;
+  t.k = p.a.k.at(b, task.g, 0);
+  t.k_row = p.a.k.row;
   t.step = p.step;
   float* v_panels = panels + round_up(p.a.keys, p.panel) * p.a.head_dim;
   pack_panels(p.table, p.panel, p.a.k.at(b, task.g, 0), p.a.k.row, t.head_dim, 0, t.keys, panels);
   pack_panels(p.table, p.panel, p.a.v.at(b, task.g, 0), p.a.v.row, t.value_dim, 0, t.keys,
               v_panels);
-  if (copy_pays(t.k_row, t.head_dim, p.rows)) {
-    float* copy = v_panels + round_up(p.a.keys, p.panel) * p.a.value_dim;
+  // Keys give scores as they are, which masks remove; what gradients are multiplied with must be numbers.
+  const int64_t v_size = round_up(p.a.keys, p.panel) * p.a.value_dim;
+  if (spoils_rows(p.a, b, task.g, p.a.v, t.value_dim)) clear_others(v_panels, v_size);
+  const bool spoilt = spoils_rows(p.a, b, task.g, p.a.k, t.head_dim);
+  if (spoilt || copy_pays(t.k_row, t.head_dim, p.rows)) {
+    float* copy = v_panels + v_size;
     copy_rows(p.table, t.k, t.k_row, t.head_dim, 0, t.keys, copy);
+    if (spoilt) clear_others(copy, t.keys * p.q_pad);
     t.k = copy;
     t.k_row = p.q_pad;
   }
@@ -313,12 +315,7 @@ void attention_backward(const AttentionArgs<float>& args, const AttentionGrads<f
   AttentionGrads<float> g = grads;
   if (g.dsinks != nullptr)
     g.dsinks = parallel.scratch_array<float>(static_cast<size_t>(a.batch * a.heads * a.queries));
-  View4<const float> finite_k = a.k;
-  if (hides_keys(a)) {
-    finite_k = finite_copy(a, a.k, a.head_dim, parallel);
-    a.v = finite_copy(a, a.v, a.value_dim, parallel);
-  }
-  run(make_plan(a, g, finite_k), parallel);
+  run(make_plan(a, g), parallel);
   if (g.dsinks != nullptr) add_sinks(a, g.dsinks, grads.dsinks);
 }
 

@@ -31,8 +31,8 @@ ATTN_INLINE BackScratch back_layout(const AttentionBackTile& t) {
   s.w = s.dq + t.rows * s.q_row;
   s.dw = s.w + t.rows * s.ld;
   s.factor = s.dw + t.rows * s.ld;
-  s.slope = s.factor + s.ld;
-  s.mean = s.slope + s.ld;
+  s.mean = s.factor + s.ld;
+  s.slope = s.mean + pad16(t.rows);
   return s;
 }
 

@@ -32,6 +32,10 @@ namespace attn::kernels::driver {
 // x (B, G, K, dim) itself when all of it is finite, else a copy with 0 in the place of what is not.
 [[nodiscard]] View4<const float> finite_copy(const AttentionArgs<float>& args, View4<const float> x,
                                              int64_t dim, Parallel& parallel);
+// Backward: whether x (B, G, K, dim) holds what is no number in keys that some row sees and another does not.
+[[nodiscard]] bool spoils_rows(const AttentionArgs<float>& args, int64_t b, int64_t g,
+                               const View4<const float>& x, int64_t dim);
+void clear_others(float* x, int64_t n);
 void add_other_values(const AttentionArgs<float>& args, Parallel& parallel);
 
 // The map of a stage before weights.

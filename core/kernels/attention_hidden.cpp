@@ -32,22 +32,43 @@ bool all_finite(const float* x, int64_t n) {
 
 View4<const float> finite_copy(const AttentionArgs<float>& a, View4<const float> x, int64_t dim,
                                Parallel& parallel) {
-  const int64_t heads = a.kv_heads, rows = a.batch * heads * a.keys;
-  const auto row = [&](int64_t r) {
-    return x.at(r / a.keys / heads, r / a.keys % heads, r % a.keys);
-  };
+  const int64_t heads = a.kv_heads, units = a.batch * heads;
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(a.keys * dim, 1));
   std::atomic<bool> finite = true;
-  parallel.loop(rows, 256, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r)
-      if (!all_finite(row(r), dim)) finite.store(false, std::memory_order_relaxed);
+  parallel.loop(units, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const float* row = x.at(unit / heads, unit % heads, 0);
+      for (int64_t j = 0; j < a.keys; ++j, row += x.row)
+        if (!all_finite(row, dim)) finite.store(false, std::memory_order_relaxed);
+    }
   });
   if (finite.load(std::memory_order_relaxed)) return x;
-  float* copy = parallel.scratch_array<float>(static_cast<size_t>(rows * dim));
-  parallel.loop(rows, 64, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r)
-      for (int64_t d = 0; d < dim; ++d) copy[r * dim + d] = is_finite(row(r)[d]) ? row(r)[d] : 0.0f;
+  float* copy = parallel.scratch_array<float>(static_cast<size_t>(units * a.keys * dim));
+  parallel.loop(units, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t unit = begin; unit < end; ++unit)
+      for (int64_t j = 0; j < a.keys; ++j) {
+        const float* row = x.at(unit / heads, unit % heads, j);
+        float* to = copy + (unit * a.keys + j) * dim;
+        for (int64_t d = 0; d < dim; ++d) to[d] = is_finite(row[d]) ? row[d] : 0.0f;
+      }
   });
   return {copy, heads * a.keys * dim, a.keys * dim, dim};
+}
+
+bool spoils_rows(const AttentionArgs<float>& a, int64_t b, int64_t g, const View4<const float>& x,
+                 int64_t dim) {
+  if (!hides_keys(a)) return false;
+  const KeyRange first = visible_keys(a, b, 0), last = visible_keys(a, b, a.queries - 1);
+  // Where the structure alone decides, what the first and the last row see is seen by all.
+  const bool alone = a.mask.data == nullptr && a.lengths == nullptr && a.bias.data == nullptr;
+  const KeyRange all = alone ? KeyRange{last.begin, first.end} : KeyRange{0, 0};
+  for (int64_t j = first.begin; j < last.end; ++j)
+    if ((j < all.begin || j >= all.end) && !all_finite(x.at(b, g, j), dim)) return true;
+  return false;
+}
+
+void clear_others(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = is_finite(x[i]) ? x[i] : 0.0f;
 }
 
 void add_other_values(const AttentionArgs<float>& a, Parallel& parallel) {

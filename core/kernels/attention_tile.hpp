@@ -68,6 +68,7 @@ struct AttentionTile {
   // for each row 2 + value_dim floats.
   int64_t first, last;
   float* partial;
+  bool* spoilt;  // set where outputs are no numbers; nullptr: not looked at
 };
 
 // Backward: rows of one tile, all keys. Adds to dk and dv (natural order, rows dk_row and dv_row floats apart, padded

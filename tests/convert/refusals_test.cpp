@@ -52,6 +52,17 @@ TEST_CASE("convert: what the tensors do not say has to be given") {
                 {.variables = {{"num_heads", 3}}});
   check_refused(torch_module(), {"positive integer", "0"}, {.variables = {{"num_heads", 0}}});
   check_refused(torch_module(), {"positive integer", "2.0"}, {.variables = {{"num_heads", 2.0}}});
+  check_refused(torch_module(), {"no variable 'num_head'", "did you mean 'num_heads'?"},
+                {.variables = {{"num_head", 2}}});
+  check_refused(torch_module(), {"no norm", "epsilon"},
+                {.variables = {{"num_heads", 2}, {"epsilon", 1e-5}}});
+  check_refused(torch_module(), {"dropout_rate must be a number", "\"x\""},
+                {.variables = {{"num_heads", 2}, {"dropout_rate", "x"}}});
+  const Module keras{{"query/kernel", {8, 2, 4}},
+                     {"key/kernel", {8, 2, 4}},
+                     {"value/kernel", {8, 2, 4}},
+                     {"attention_output/kernel", {2, 4, 8}}};
+  check_refused(keras, {"num_heads is 2, not 4"}, {.variables = {{"num_heads", 4}}});
   const Module norms{{"qkv.weight", {24, 8}}, {"proj.weight", {8, 8}}, {"q_norm.weight", {4}},
                      {"q_norm.bias", {4}},    {"k_norm.weight", {4}},  {"k_norm.bias", {4}}};
   check_refused(norms, {"epsilon"});
@@ -77,8 +88,10 @@ TEST_CASE("convert: which module is meant") {
           "blocks.1.attn.");
   check_refused(model, {"no attention", "'blocks.2'", "blocks.0.attn (timm)"},
                 {.prefix = "blocks.2", .variables = kHeads});
-  check_refused(model, {"no attention of torch.nn.MultiheadAttention", "blocks.0.attn (timm)"},
-                {.form = "torch", .variables = kHeads});
+  check_refused(
+      model,
+      {"no attention of the form 'torch' (torch.nn.MultiheadAttention)", "blocks.0.attn (timm)"},
+      {.form = "torch", .variables = kHeads});
   check_refused(model, {"no form 'tim'", "did you mean 'timm'?"},
                 {.form = "tim", .prefix = "blocks.1", .variables = kHeads});
   check_refused(Module{{"weight", {2}}}, {"no attention of a known form", "mapping"});
@@ -96,6 +109,8 @@ TEST_CASE("convert: tensors of wrong shapes and kinds") {
   m = torch_module();
   m.add("out_proj.weight", wave({64}));
   check_refused(m, {"'in_proj_weight' is (24, 8), expected (192, 64)"});
+  m.add("out_proj.weight", wave({200000, 1}));  // parts of hundreds of gigabytes
+  check_refused(m, {"'in_proj_weight' is (24, 8), too small"});
   m = torch_module();
   m.add("out_proj.bias", Array(ATTN_I32, {8}));
   check_refused(m, {"'out_proj.bias' is int32"});

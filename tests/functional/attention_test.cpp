@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // scaled_dot_product_attention against its definition, with all options at once.
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "core/cpu/level.hpp"
 #include "tests/functional/arrays.hpp"
@@ -217,4 +219,44 @@ TEST_CASE("functional: what is out of sight never reaches y") {
             }
     }
   });
+}
+
+TEST_CASE("functional: many threads at once, each with its own working memory") {
+  std::vector<Call> calls;
+  std::vector<std::vector<double>> expected;
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    calls.push_back(random_call(seed, seed % 2 == 0));
+    const Arguments a(calls.back());
+    const auto r = scaled_dot_product_attention(a.q.view, a.k.view, a.v.view, a.options);
+    expected.push_back(read(r.y, calls.back().h, calls.back().three).x);
+  }
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (size_t first = 0; first < 4; ++first)
+    threads.emplace_back([&, first] {
+      for (size_t n = 0; n < 40; ++n) {
+        const size_t i = (first + n) % calls.size();
+        const Arguments a(calls[i]);
+        const auto r = scaled_dot_product_attention(a.q.view, a.k.view, a.v.view, a.options);
+        if (read(r.y, calls[i].h, calls[i].three).x != expected[i]) ++wrong;
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("functional: nothing to do") {
+  const auto shape_of = [](const Shape& q, const Shape& k, ScaledDotProductOptions o) {
+    const Array query(ATTN_F32, q), key(ATTN_F32, k);
+    o.return_lse = true;
+    const auto r = scaled_dot_product_attention(query, key, key, o);
+    const auto g = scaled_dot_product_attention_backward(query, key, key, o, {.dy = r.y.view()});
+    CHECK(g.query.shape() == q);
+    CHECK(g.key.shape() == k);
+    return r.y.shape();
+  };
+  CHECK(shape_of({0, 2, 3, 4}, {0, 2, 5, 4}, {}) == Shape{0, 2, 3, 4});
+  CHECK(shape_of({2, 0, 3, 4}, {2, 0, 5, 4}, {}) == Shape{2, 0, 3, 4});
+  CHECK(shape_of({2, 2, 0, 4}, {2, 2, 5, 4}, {}) == Shape{2, 2, 0, 4});
+  CHECK(shape_of({2, 2, 3, 4}, {2, 2, 0, 4}, {.is_causal = true}) == Shape{2, 2, 3, 4});
 }

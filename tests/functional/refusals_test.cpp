@@ -182,6 +182,10 @@ TEST_CASE("functional refusals: every message says what was wrong and what is ex
     CHECK_THAT(refusal(c.change), Catch::Contains(c.text) && Catch::Contains("expected"));
   }
   CHECK(refusal([](Given&) {}).empty());
+  // Of the view itself, too.
+  CHECK_THROWS_WITH(scaled_dot_product_attention(ConstView(nullptr, ATTN_F32, {2, 4, 3, 8}),
+                                                 Given{}.k, Given{}.v),
+                    Catch::StartsWith("scaled_dot_product_attention: query: null data"));
 }
 
 TEST_CASE("functional refusals: memory and gradients that do not belong to the call") {

@@ -124,6 +124,12 @@ def test_float64_is_computed_in_float64(sequence):
     )  # computed in float64, given back as the caller has it
 
 
+def test_the_order_of_keywords_does_not_matter(sequence):
+    layer = attn.MultiHeadAttention(dim=16, num_heads=4)
+    y = layer(attention_mask=np.ones((2, 5), np.float64), inputs=sequence)
+    assert layer.dtype == "float32" and y.dtype == np.float32
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "int8", "complex64", "U3"])
 def test_other_dtypes_are_refused(layer, sequence, dtype):
     with pytest.raises(TypeError, match=r"input 'inputs' (must be floating, got|has dtype)"):

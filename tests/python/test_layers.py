@@ -94,6 +94,18 @@ def test_positional_parameters():
         attn.NoSuchAttention
 
 
+def test_configs_that_change_afterwards(sequence):
+    options = {"class_name": "HeNormal", "config": {"seed": 7}}
+    layer = attn.MultiHeadAttention(dim=16, kernel_initializer=options)
+    options["config"]["seed"] = 8
+    layer.get_config()["kernel_initializer"]["config"]["seed"] = 9
+    layer.get_config()["dim"] = 3
+    attn.types.schema("multi_head")["parameters"].clear()
+    assert layer.get_config()["kernel_initializer"]["config"]["seed"] == 7
+    assert layer(sequence).shape == sequence.shape
+    assert attn.types.schema("multi_head")["parameters"]
+
+
 class Mine(attn.MultiHeadAttention):
     """A class of a user, with a constructor of its own."""
 

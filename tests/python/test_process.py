@@ -50,6 +50,16 @@ def test_a_first_call_from_many_threads():
             np.testing.assert_array_equal(y, results[0])
 
 
+def test_one_class_for_all_threads():
+    program = (
+        "import attn\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(16) as pool:\n"
+        "    found = set(pool.map(lambda i: attn.types['cbam'], range(64)))\n"
+        "assert len(found) == 1"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_the_gil_is_free_during_a_call():
     layer = attn.MultiHeadAttention(dim=256, num_heads=8)
     x = numbers(1, 1500, 256)

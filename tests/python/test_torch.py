@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,16 @@ def test_weights_share_memory(layer, sequence):
     before = layer(sequence)
     kernel.mul_(2.0)
     assert not np.array_equal(layer(sequence), before)
+
+
+def test_the_interpreter_ends_quietly():
+    program = (
+        "import attn, torch\n"
+        "layer = attn.MultiHeadAttention(dim=16); layer.build((-1, -1, 16))\n"
+        "t = torch.from_numpy(layer.weights['cross_attention/proj/kernel'])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_parameters_and_subclasses(layer, sequence):

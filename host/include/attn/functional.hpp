@@ -22,7 +22,8 @@
 //           masked.
 // Dtypes    float32, float64, float16, bfloat16; one for query, key, value and all that belongs to them. The 16-bit kinds
 //           are computed in float32, and their lse is float32. softmax_precision ATTN_F64 computes in float64.
-// Memory    Linear in L and T, but for scores. Any strides, those of the inputs also 0 and negative. Inputs and results
+// Memory    Linear in L and T, but for scores, and for a mask whose keys do not lie side by side (its last extent is 1,
+//           say), which is copied as (.., T). Any strides, those of the inputs also 0 and negative. Inputs and results
 //           must not overlap.
 // Threads   Any number of threads may call at once. Working memory is the thread's own and stays for its next call.
 // Errors    InvalidArgument (attn/error.hpp) before anything is written.

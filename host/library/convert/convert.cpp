@@ -8,6 +8,7 @@
 
 #include "core/schema/text.hpp"
 #include "host/library/convert/form.hpp"
+#include "host/library/layer/construct.hpp"
 
 namespace attn {
 
@@ -29,6 +30,18 @@ bool lies_in(const std::string& prefix, const std::string& place) {
            prefix[place.size()] == '/'));
 }
 
+// The variables that callers may give, each of the kind that it needs.
+void check_variables(const Form& form, const Json& variables) {
+  const schema::Names known{"num_heads", "epsilon", "dropout_rate"};
+  for (const auto& [name, value] : variables.as_object()) {
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      form.refuse("there is no variable '" + name + "'; known are " + schema::name_list(known),
+                  schema::did_you_mean(name, known));
+    if (name != "num_heads" && !value.is_number())
+      form.refuse(name + " must be a number, got " + value.brief());
+  }
+}
+
 // What only the parts tell: biases and norms.
 void describe_parts(const Form& form, Parts& parts) {
   Json& v = parts.variables;
@@ -43,11 +56,13 @@ void describe_parts(const Form& form, Parts& parts) {
       form.refuse(std::string("there is a norm of ") + (query ? "queries" : "keys") + " alone",
                   "the types here normalise both or none");
     if (!query) continue;
-    if (!v.contains("epsilon") || !v.at("epsilon").is_number())
+    if (!v.contains("epsilon"))
       form.refuse("the tensors do not say the epsilon of the norms", "give epsilon");
     v.set("qk_norm_type", norm);
     v.set("qk_norm_kwargs", Json{{"epsilon", v.at("epsilon")}});
   }
+  if (v.contains("epsilon") && v.at("qk_norm_type").is_null())
+    form.refuse("there is no norm of queries and keys that epsilon could belong to");
   if (!v.contains("dropout_rate")) v.set("dropout_rate", 0.0);
 }
 
@@ -201,16 +216,17 @@ FoundAttention choose_attention(const TensorSet& source, const ConvertOptions& o
   if (meant.size() > names.size())
     list += " and " + std::to_string(meant.size() - names.size()) + " more";
   if (!none && one_place)
-    throw InvalidArgument(source.name + ": the tensors may be those of several forms: " + list,
-                          {.where = source.name, .hint = "choose one by form"});
+    throw conversion::refusal(source.name + ": the tensors may be those of several forms: " + list,
+                              {.where = source.name, .hint = "choose one by form"});
   const std::string where = options.prefix.empty() ? "" : " in '" + options.prefix + "'";
   if (!none)
-    throw InvalidArgument(source.name + ": there are " + std::to_string(meant.size()) +
-                              " attention modules" + where + ": " + list,
-                          {.where = source.name, .hint = "choose one by its prefix"});
-  const std::string kind =
-      options.form.empty() ? "of a known form" : "of " + Form::named(options.form).title();
-  throw InvalidArgument(
+    throw conversion::refusal(source.name + ": there are " + std::to_string(meant.size()) +
+                                  " attention modules" + where + ": " + list,
+                              {.where = source.name, .hint = "choose one by its prefix"});
+  const std::string kind = options.form.empty() ? "of a known form"
+                                                : "of the form '" + options.form + "' (" +
+                                                      Form::named(options.form).title() + ")";
+  throw conversion::refusal(
       source.name + ": there is no attention " + kind + where,
       {.where = source.name,
        .hint = meant.empty() ? "host/docs/convert.md lists the forms; a mapping does for others"
@@ -221,6 +237,7 @@ ConvertedAttention convert_attention(const TensorSet& source, const ConvertOptio
   ConvertedAttention out;
   out.found = choose_attention(source, options);
   const Form form = Form::named(out.found.form);
+  check_variables(form, options.variables);
   Parts parts = form.read(source, out.found.prefix, options.variables, &out.left_out);
   describe_parts(form, parts);
   const Form type = Form::of_type(choose_type(form, parts.variables, options.type));
@@ -229,7 +246,7 @@ ConvertedAttention convert_attention(const TensorSet& source, const ConvertOptio
     config.set(key, substituted(value, parts.variables));
   const bool wide = std::all_of(parts.arrays.begin(), parts.arrays.end(),
                                 [](const auto& p) { return p.second.dtype() == ATTN_F64; });
-  out.layer = create_attention_layer(type.name(), config);
+  out.layer = host::construct(type.name(), config, nullptr);
   out.layer->build(build_shapes(type, parts.variables),
                    {.dtype = wide ? ATTN_F64 : ATTN_F32, .seed = 0});
   const conversion::Shapes wanted = stored_weights(*out.layer);

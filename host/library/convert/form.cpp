@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/convert/form.hpp"
 
-#include <attn/error.hpp>
-
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -13,6 +11,8 @@
 namespace attn::conversion {
 
 namespace {
+
+constexpr int64_t kSmall = 1 << 20;  // elements that are no harm
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string out;
@@ -53,6 +53,11 @@ bool all_zero(const Array& a) {
 
 }  // namespace
 
+InvalidArgument refusal(const std::string& text, ErrorDetails details) {
+  const std::string end = details.hint.empty() ? "" : "; " + details.hint;
+  return InvalidArgument(text + end, std::move(details));
+}
+
 const Json& Form::section(const char* key) const {
   static const Json none = Json::object();
   const Json* found = table_->find(key);
@@ -63,7 +68,7 @@ std::string Form::title() const { return table_->at("title").as_string(); }
 
 void Form::refuse(const std::string& text, const std::string& hint,
                   const std::string& tensor) const {
-  throw InvalidArgument(title() + ": " + text, {.parameter = tensor, .hint = hint});
+  throw refusal(title() + ": " + text, {.parameter = tensor, .hint = hint});
 }
 
 bool Form::required(const std::string& tensor) const {
@@ -125,6 +130,9 @@ Parts Form::read(const TensorSet& source, const std::string& prefix, Json variab
                it->first);
       size *= it->second[axis];
     }
+    if (const Json* given = variables.find(variable); given && *given != Json(size))
+      refuse("the tensors say that " + variable + " is " + std::to_string(size) + ", not " +
+             given->brief());
     variables.set(variable, size);
   }
   complete_variables(variables,
@@ -136,6 +144,15 @@ Parts Form::read(const TensorSet& source, const std::string& prefix, Json variab
     const std::string name = prefix + tensor;
     if (!source.shapes.contains(name)) continue;
     Numbered parts;
+    // Before memory for them is taken: a file of a few bytes can claim parts of any size.
+    int64_t needed = 0, found = 1;
+    for (const std::string& part : leaves(recipe))
+      needed += part_shape(part, out.variables).elements();
+    for (const int64_t n : source.shapes.at(name)) found *= n;
+    if (needed > std::max(found, kSmall))
+      refuse("tensor '" + name + "' is " + shape_text(source.shapes.at(name)) +
+                 ", too small beside the others",
+             {}, name);
     for (const std::string& part : leaves(recipe)) parts.add(part, part_shape(part, out.variables));
     parts.set.read = [&](const std::string& part) { return parts.arrays.at(part).clone(); };
     const Array places = Mapping(Json{{tensor, recipe}}, title(), variable_texts(out.variables))

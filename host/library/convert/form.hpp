@@ -30,6 +30,7 @@
 #pragma once
 
 #include <attn/convert.hpp>
+#include <attn/error.hpp>
 
 #include "host/library/convert/parts.hpp"
 
@@ -41,6 +42,9 @@ struct Parts {
 };
 
 using Shapes = std::map<std::string, std::vector<int64_t>>;
+
+// The error with its hint at the end of the message, for those who see nothing else.
+[[nodiscard]] InvalidArgument refusal(const std::string& text, ErrorDetails details);
 
 class Form {
  public:

@@ -2,7 +2,6 @@
 //
 // The tables of all forms, read once.
 #include <attn/config.hpp>
-#include <attn/error.hpp>
 
 #include "core/schema/text.hpp"
 #include "host/library/convert/form.hpp"
@@ -31,7 +30,7 @@ Form Form::named(const std::string& name) {
   if (const Json* table = attention_forms().find(name)) return {name, *table};
   schema::Names names;
   for (const auto& [n, table] : attention_forms().as_object()) names.push_back(n);
-  throw InvalidArgument(
+  throw refusal(
       "no form '" + name + "' of attention weights; known are " + schema::name_list(names),
       {.value = name, .hint = schema::did_you_mean(name, names)});
 }
@@ -40,11 +39,11 @@ Form Form::of_type(const std::string& type) {
   if (const Json* table = type_forms().find(type)) return {type, *table};
   schema::Names names;
   for (const auto& [n, table] : type_forms().as_object()) names.push_back(n);
-  throw InvalidArgument("attention type '" + type +
-                            "' is not made of the parts that other libraries' attention has; those "
-                            "that are: " +
-                            schema::name_list(names),
-                        {.type = type, .hint = "choose one of them, or write a mapping (--map)"});
+  throw refusal("attention type '" + type +
+                    "' is not made of the parts that other libraries' attention has; those "
+                    "that are: " +
+                    schema::name_list(names),
+                {.type = type, .hint = "choose one of them, or write a mapping (--map)"});
 }
 
 }  // namespace attn::conversion

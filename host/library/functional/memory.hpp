@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "core/cpu/float_state.hpp"
 #include "core/engine/context.hpp"
@@ -35,6 +36,10 @@ auto guarded(const char* function, F&& f) {
     return f();
   } catch (const sdk::Error& e) {
     throw InvalidArgument(std::string(function) + ": " + e.what(), {.where = function});
+  } catch (const InvalidArgument& e) {  // of a view
+    ErrorDetails details = e.details();
+    details.parameter = std::exchange(details.where, function);
+    throw InvalidArgument(std::string(function) + ": " + e.what(), details);
   }
 }
 

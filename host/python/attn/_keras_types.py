@@ -34,7 +34,7 @@ def convert(layer: Any, attention_type: str) -> Layer:
         k: _checked(k, v) for k, v in layer.get_config().items() if k not in ("trainable", "dtype")
     }
     name = config.pop("name")
-    made = from_core(_attn.create(attention_type, config, name, True), attention_type)
+    made = from_core(_attn.create(attention_type, config, name, False), attention_type)
     made.build(*_shapes(layer), dtype=_dtype(layer), seed=0)
     made.weights.update({n: np.asarray(v.numpy()) for n, v in _by_name(layer, made).items()})
     return made

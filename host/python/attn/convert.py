@@ -49,7 +49,14 @@ class Convert:
         if not isinstance(root, (str, Mapping)):
             form, prefix, module = _live(root, tensors, form, prefix)
             table = _attn.attention_forms()[form]
-            variables = {**_told(module, table), **variables}
+            told = _told(module, table)
+            for key in told.keys() & variables.keys():
+                if told[key] != variables[key]:
+                    raise InvalidArgument(
+                        f"{_sources.name(module)}: its {key} is {told[key]!r}, not {variables[key]!r}",
+                        parameter=key,
+                    )
+            variables = {**told, **variables}
             for path, other in table.get("type_where", {}).items():
                 type = type or (other if _sources.setting(module, path) is True else None)
         core, made = _attn.convert(
@@ -72,6 +79,8 @@ class Convert:
 
         With the name of a form as target it returns the tensors of such a module, by name.
         """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"expected a layer of this package, got {_sources.name(layer)}")
         if isinstance(target, str):
             return _attn.convert_back(layer, target, None)
         same = _of_same_types(target, form, prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from . import _attn
 from ._errors import InvalidArgument
+from ._maps import select, span
+from .weights import WeightInfo as WeightInfo
+from .weights import Weights as Weights
 
 State = _attn.State
 Tape = _attn.Tape
@@ -21,68 +24,9 @@ Tape = _attn.Tape
 Shape = Sequence["int | None"]
 
 
-class WeightInfo(NamedTuple):
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    trainable: bool
-    statistic: bool  # changed by training calls without a gradient
-
-
 class Gradients(NamedTuple):
     inputs: dict[str, Any]
     weights: dict[str, Any]
-
-
-class Weights(Mapping[str, npt.NDArray[Any]]):
-    """Weights of a layer by path, as numpy arrays over the layer's own memory.
-
-    ``layer.weights["query/kernel"][...] = a`` changes the layer; so does
-    ``layer.weights["query/kernel"] = a``, which takes arrays of any package and floating dtype.
-    """
-
-    def __init__(self, layer: Layer) -> None:
-        self._layer = layer
-
-    def info(self) -> list[WeightInfo]:
-        """Name, shape, dtype of each weight, and whether it is trained."""
-        return [WeightInfo(*row) for row in self._layer._weight_infos()]
-
-    def __getitem__(self, path: str) -> npt.NDArray[Any]:
-        return self._layer._weight(self._known(path))
-
-    def __setitem__(self, path: str, value: Any) -> None:
-        if isinstance(value, (list, tuple, float, int)):
-            value = np.asarray(value, dtype=self[path].dtype)
-        self._layer._set_weight(self._known(path), value)
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Sets several weights; all names and shapes are checked before the first one changes."""
-        known = {w.name: w for w in self.info()}
-        for path, value in values.items():
-            shape = tuple(np.shape(value)) if not hasattr(value, "shape") else tuple(value.shape)
-            if shape != known[self._known(path)].shape:
-                raise InvalidArgument(
-                    f"{self._layer.name}: weight '{path}' has shape {known[path].shape}, got {shape}"
-                )
-        for path, value in values.items():
-            self[path] = value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([w.name for w in self.info()])
-
-    def __len__(self) -> int:
-        return len(self.info())
-
-    def __repr__(self) -> str:
-        rows = [f"  {w.name}: {w.dtype} {w.shape}" for w in self.info()]
-        return "\n".join([f"<weights of {self._layer.name}", *rows]) + ">"
-
-    def _known(self, path: str) -> str:
-        names = [w.name for w in self.info()]
-        if path not in names:
-            raise KeyError(f"{self._layer.name} has no weight {path!r}; it has {names}")
-        return path
 
 
 class OperatorTime(NamedTuple):
@@ -149,16 +93,16 @@ class Layer(_attn.LayerBase):
         heads, queries, keys: an index, a slice or a list of indices. Maps of the heads and queries between the
         first and the last of them are computed, and no other.
         """
-        part = (*_span(heads), *_span(queries))
+        part = (*span(heads), *span(queries))
         maps: dict[str, npt.NDArray[Any]] = {}
         for label, array, is_part in self._maps(part, *inputs, **options):
             begins = (part[0], part[2]) if is_part else (0, 0)
-            array = _select(array, -3, heads, begins[0])
-            array = _select(array, -2, queries, begins[1])
+            array = select(array, -3, heads, begins[0])
+            array = select(array, -2, queries, begins[1])
             name, n = label, 1
             while name in maps:
                 n, name = n + 1, f"{label}_{n + 1}"
-            maps[name] = _select(array, -1, keys, 0)
+            maps[name] = select(array, -1, keys, 0)
         return maps
 
     def attention_map(
@@ -269,44 +213,6 @@ def _stand_in(given: Any) -> Any:
     if isinstance(given, tuple) and all(isinstance(n, int) for n in given):
         return np.broadcast_to(np.float32(0), given)
     return given
-
-
-def _span(index: Any) -> tuple[int, int]:
-    """(first, count) of what an index covers; (0, 0), which is all, where that needs the extent."""
-    if index is None:
-        return 0, 0
-    if isinstance(index, slice):
-        first, end = index.start or 0, index.stop
-        if first < 0 or (index.step or 1) < 1:
-            return 0, 0
-        return first, max(1, end - first) if end is not None and end > first else 0
-    places = _places(index)
-    if places.size == 0 or places.min() < 0:
-        return 0, 0
-    return int(places.min()), int(places.max() - places.min()) + 1
-
-
-def _select(array: npt.NDArray[Any], axis: int, index: Any, begin: int) -> npt.NDArray[Any]:
-    """What an index chooses along an axis that begins with place `begin`."""
-    if index is None:
-        return array
-    if isinstance(index, slice):
-        if begin:
-            stop = index.stop
-            stop = stop if stop is None or stop < 0 else max(0, stop - begin)
-            index = slice(0, stop, index.step)
-        places: list[Any] = [slice(None)] * array.ndim
-        places[axis] = index
-        return array[tuple(places)]
-    return np.take(array, _places(index) - begin, axis=axis)
-
-
-def _places(index: Any) -> npt.NDArray[Any]:
-    """An index, a list of them or of booleans as indices."""
-    places = np.atleast_1d(np.asarray(index))
-    if places.dtype.kind not in "iub" or places.ndim != 1:
-        raise TypeError(f"expected an index, a slice or a list of indices, got {index!r}")
-    return np.flatnonzero(places) if places.dtype.kind == "b" else places.astype(np.int64)
 
 
 def from_core(core: Any, attention_type: str, cls: type[Layer] | None = None) -> Layer:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class Types(Mapping[str, "type[Layer]"]):
         if name not in self._classes:
             if name not in _attn.types():
                 raise KeyError(f"unknown attention type {name!r}")
-            self._classes[name] = _make(self.schema(name))
+            # Of several threads the first one's class is everybody's.
+            self._classes.setdefault(name, _make(self._schema(name)))
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -38,7 +40,10 @@ class Types(Mapping[str, "type[Layer]"]):
         return f"<attention types {', '.join(self)}>"
 
     def schema(self, name: str) -> dict[str, Any]:
-        """Everything that the plugin says about the type; "defaults" has those of the parameters."""
+        """Everything that the plugin says about the type; "defaults" has those of the parameters. A copy."""
+        return copy.deepcopy(self._schema(name))
+
+    def _schema(self, name: str) -> dict[str, Any]:
         if name not in self._schemas:
             schema = _attn.schema(name)
             schema["defaults"] = {
@@ -50,7 +55,7 @@ class Types(Mapping[str, "type[Layer]"]):
     def by_class_name(self, name: str) -> type[Layer] | None:
         """The class of that name, among the types that come with the library."""
         for attention_type in _attn.types():
-            if "." not in attention_type and self.schema(attention_type)["class"] == name:
+            if "." not in attention_type and self._schema(attention_type)["class"] == name:
                 return self[attention_type]
         return None
 
@@ -74,7 +79,7 @@ def __getattr__(name: str) -> Any:
         return Literal.__getitem__(tuple(_attn.types()))
     if name == "__all__":
         own = [t for t in _attn.types() if "." not in t]
-        return ["AttentionType", "types", *(types.schema(t)["class"] for t in own)]
+        return ["AttentionType", "types", *(types._schema(t)["class"] for t in own)]
     if name[:1] != "_":
         found = types.by_class_name(name)
         if found is not None:

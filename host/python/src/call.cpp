@@ -97,9 +97,14 @@ void Call::keyword(const std::string& name, nb::handle value) {
 void Call::prepare() {
   for (uint32_t i = 0; i < n_; ++i)
     inputs_.emplace_back(layer_.type().inputs[ports_[i]]->name, arrays_[i].view());
-  for (uint32_t i = n_; i-- > 0;)
-    if (dtype_is_floating(arrays_[i].view().dtype)) origin_.dtype = arrays_[i].view().dtype;
-  if (n_ > 0) origin_.framework = arrays_[0].origin().framework;
+  // Results are as the first port's array, in whatever order the keywords came; masks do not count.
+  uint32_t first = kMost;
+  for (uint32_t i = 0; i < n_; ++i) {
+    const bool mask = (layer_.type().inputs[ports_[i]]->flags & ATTN_INPUT_MASK) != 0;
+    if (mask || ports_[i] >= first || !dtype_is_floating(arrays_[i].view().dtype)) continue;
+    first = ports_[i];
+    origin_ = arrays_[i].origin();
+  }
   options_.arguments = arguments_;
   if (state_) options_.state = &**state_;
 }

@@ -36,7 +36,7 @@ class Call {
   [[nodiscard]] nb::object outputs() const;
   [[nodiscard]] std::vector<std::pair<std::string, Shape>> output_shapes();
 
-  // What results are delivered as: the first input's.
+  // What results are delivered as.
   [[nodiscard]] const Origin& origin() const { return origin_; }
   // Given inputs, by their own names.
   struct Given {

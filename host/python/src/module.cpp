@@ -42,6 +42,8 @@ nb::object borrowed(nb::handle array) {
 }  // namespace
 
 NB_MODULE(_attn, m) {
+  // Arrays over weights keep their layer, and other packages keep arrays until the process is gone.
+  nb::set_leak_warnings(false);
   attn::python::register_errors();
   attn::python::install_log_sink();
   m.def("set_hooks", set_hooks);

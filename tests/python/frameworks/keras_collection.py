@@ -61,7 +61,7 @@ class MultiHeadCrossAttention(_Configured):
     defaults = {"num_heads": 8, "shared_qk_projections": False, "use_bias": True, "qk_norm_type": None,
                 "qk_norm_kwargs": None}  # fmt: skip
 
-    def build(self, query_shape: Any, kv_shape: Any = None) -> None:
+    def build(self, query_input_shape: Any, kv_input_shape: Any = None) -> None:
         o = self.options
         dense = lambda n, name: keras.layers.Dense(
             n, use_bias=o["use_bias"], name=name, dtype=self.dtype
