@@ -32,7 +32,9 @@ def run(op, domain, version, inputs, outputs, **attributes):
     )
     opsets = [helper.make_opsetid("", version), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, given)
 
 
@@ -44,13 +46,19 @@ def heads(x, n):
     return x.reshape(*x.shape[:2], n, -1).transpose(0, 2, 1, 3)
 
 
-@pytest.mark.parametrize("masked, added, past, causal", itertools.product((False, True), repeat=4))
+@pytest.mark.parametrize(
+    "masked, added, past, causal", list(itertools.product((False, True), repeat=4))
+)
 def test_multi_head_attention(masked, added, past, causal):
     for seed in range(4):
         n, length, depth, width = 4, 3 + seed, 8, 8
         keys = length if past or causal else 6
         p = 5 if past else 0
-        q, k, v = numbers(seed, 2, length, n * depth), numbers(seed + 1, 2, keys, n * depth), numbers(seed + 2, 2, keys, n * width)
+        q, k, v = (
+            numbers(seed, 2, length, n * depth),
+            numbers(seed + 1, 2, keys, n * depth),
+            numbers(seed + 2, 2, keys, n * width),
+        )
         pk, pv = (numbers(seed + 3 + i, 2, n, p, depth) if past else None for i in range(2))
         bias = numbers(seed + 5, 2, n, length, p + keys) if added else None
         keep = None
@@ -112,7 +120,9 @@ def test_group_query_attention(rotary, interleaved, window, softcap, groups):
         last = np.full(2, total - 1, np.int32)
         given = [q, k, v, past_key, past_value, last, np.array([total], np.int32)]
         given += [cos, sin] if rotary else []
-        return run("GroupQueryAttention", "com.microsoft", 17, given, ["y", "pk", "pv"], **attributes)
+        return run(
+            "GroupQueryAttention", "com.microsoft", 17, given, ["y", "pk", "pv"], **attributes
+        )
 
     def ours(q, k, v, past, total):
         start = np.full(2, total - q.shape[1])
@@ -148,8 +158,16 @@ def test_group_query_attention(rotary, interleaved, window, softcap, groups):
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_attention_of_onnx(mode):
     for seed in range(4):
-        q, k, v = numbers(seed, 2, 4, 5, 8), numbers(seed + 1, 2, 2, 6, 8), numbers(seed + 2, 2, 2, 6, 8)
-        pk, pv, mask = numbers(seed + 3, 2, 2, 3, 8), numbers(seed + 4, 2, 2, 3, 8), numbers(seed + 5, 5, 9)
+        q, k, v = (
+            numbers(seed, 2, 4, 5, 8),
+            numbers(seed + 1, 2, 2, 6, 8),
+            numbers(seed + 2, 2, 2, 6, 8),
+        )
+        pk, pv, mask = (
+            numbers(seed + 3, 2, 2, 3, 8),
+            numbers(seed + 4, 2, 2, 3, 8),
+            numbers(seed + 5, 5, 9),
+        )
         theirs = run(
             *("Attention", "", 23, [q, k, v, mask, pk, pv], ["y", "pk", "pv", "scores"]),
             softcap=1.5,
