@@ -3,7 +3,7 @@
 
 import attn.jax
 
-layer = attn.jax.Layer("multi_head", dim=64, num_heads=4)
+layer = attn.jax.Layer(type, dim=64, num_heads=4)
 params = layer.init(jax.random.key(0), x)
 y = layer.apply(params, x)
 grads = jax.grad(lambda p: layer.apply(p, x).sum())(params)

@@ -3,7 +3,7 @@
 
 import attn.keras
 
-model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer("multi_head", dim=64, num_heads=4)])
+model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer(type, dim=64, num_heads=4)])
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .layer import WeightInfo
 
 @keras.saving.register_keras_serializable(package="attn")
 class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
-    """An attention layer. Its variables have the paths of its weights: ``multi_head/query/kernel``.
+    """An attention layer. Its variables have the paths of its weights: ``<name of the layer>/query/kernel``.
 
     Initial weights are drawn by the type's own initializers, from a seed that keras.utils.set_random_seed decides.
     Penalties of regularizers are among ``layer.losses``; statistics are variables that are not trained.
