@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-
 def attention(q, k, v, mask=None, *, causal=False, scale=None, softcap=0.0, past=None, lengths=None, left=-1, right=-1,
               sinks=None):  # fmt: skip
     """y, lse and the four kinds of scores of (B, H, L, D), (B, G, S, D), (B, G, S, E); zeros and -infinity for a query

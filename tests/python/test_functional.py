@@ -46,18 +46,26 @@ def problems(draw, dtypes=("float32", "float64", "float16")):
     def random(*shape):
         return strided(draw, rng.standard_normal(shape).astype(dtype))
 
-    q, k, v = random(batch, heads, length, depth), random(batch, groups, keys, depth), random(batch, groups, keys, width)
+    q, k, v = (
+        random(batch, heads, length, depth),
+        random(batch, groups, keys, depth),
+        random(batch, groups, keys, width),
+    )
     ours, formula = dict(enable_gqa=True), {}
     extra = draw(st.sampled_from(["none", "past", "lengths"]))
     total = keys
     if extra == "past":
         p = draw(st.integers(0, 4))
         total += p
-        ours["past_key"], ours["past_value"] = random(batch, groups, p, depth), random(batch, groups, p, width)
+        ours["past_key"], ours["past_value"] = random(batch, groups, p, depth), random(
+            batch, groups, p, width
+        )
         formula["past"] = (ours["past_key"], ours["past_value"])
     if extra == "lengths":
         kind = draw(st.sampled_from(["int32", "int64"]))
-        formula["lengths"] = ours["nonpad_kv_seqlen"] = rng.integers(0, keys + 1, batch).astype(kind)
+        formula["lengths"] = ours["nonpad_kv_seqlen"] = rng.integers(0, keys + 1, batch).astype(
+            kind
+        )
     for name, short in (("left_window_size", "left"), ("right_window_size", "right")):
         formula[short] = ours[name] = draw(st.sampled_from([-1, -1, 0, 1, 3]))
     formula["causal"] = ours["is_causal"] = draw(st.booleans())
@@ -91,12 +99,16 @@ def test_formula(problem, mode):
     assert got[0].dtype == q.dtype
     at = 1
     if options.get("nonpad_kv_seqlen") is None:
-        for present, past, new in zip(got[1:3], formula.get("past", (k[:, :, :0], v[:, :, :0])), (k, v)):
+        for present, past, new in zip(
+            got[1:3], formula.get("past", (k[:, :, :0], v[:, :, :0])), (k, v)
+        ):
             np.testing.assert_array_equal(present, np.concatenate([past, new], 2))
         at = 3
     half = q.dtype == np.float16
     assert got[at].dtype == (np.float32 if half else q.dtype)
-    np.testing.assert_allclose(got[at], lse, rtol=1e-5 if half else 4 * tolerance, atol=1e-5 if half else 4 * tolerance)
+    np.testing.assert_allclose(
+        got[at], lse, rtol=1e-5 if half else 4 * tolerance, atol=1e-5 if half else 4 * tolerance
+    )
     if mode is not None:
         assert got[at + 1].dtype == q.dtype
         np.testing.assert_allclose(got[at + 1], scores[mode], **close)
@@ -108,7 +120,9 @@ def test_gradient_is_that_of_differences(problem, with_lse):
     q, k, v, options, _ = problem
     rng = np.random.default_rng(0)
     inputs = {"query": q, "key": k, "value": v}
-    inputs |= {n: options.pop(n) for n in ("attn_mask", "past_key", "past_value", "sinks") if n in options}
+    inputs |= {
+        n: options.pop(n) for n in ("attn_mask", "past_key", "past_value", "sinks") if n in options
+    }
 
     def call(given):
         return attn.scaled_dot_product_attention(**given, **options, return_lse=True)
@@ -124,7 +138,9 @@ def test_gradient_is_that_of_differences(problem, with_lse):
         sides = []
         for h in (1e-6, -1e-6):
             y, lse = call({**inputs, name: inputs[name] + h * step})
-            sides.append(np.sum(y * dy) + (np.sum(np.where(dlse != 0, lse, 0) * dlse) if with_lse else 0))
+            sides.append(
+                np.sum(y * dy) + (np.sum(np.where(dlse != 0, lse, 0) * dlse) if with_lse else 0)
+            )
         expected = (sides[0] - sides[1]) / 2e-6
         # Masked entries of an additive mask have gradient 0, whatever their step is.
         assert abs(np.sum(gradient * step) - expected) <= 1e-6 * (1 + abs(expected)), name
@@ -146,12 +162,27 @@ def test_nan_and_infinity_out_of_sight():
 
 def test_three_axes():
     rng = np.random.default_rng(1)
-    q, k, v = rng.standard_normal((2, 5, 4 * 3)), rng.standard_normal((2, 6, 2 * 3)), rng.standard_normal((2, 6, 2 * 7))
-    y, pk, pv, scores = attn.scaled_dot_product_attention(
-        q, k, v, q_num_heads=4, kv_num_heads=2, enable_gqa=True, return_present=True, qk_matmul_output_mode=3
+    q, k, v = (
+        rng.standard_normal((2, 5, 4 * 3)),
+        rng.standard_normal((2, 6, 2 * 3)),
+        rng.standard_normal((2, 6, 2 * 7)),
     )
-    split = [a.reshape(2, a.shape[1], n, -1).transpose(0, 2, 1, 3) for a, n in ((q, 4), (k, 2), (v, 2))]
-    whole = attn.scaled_dot_product_attention(*split, enable_gqa=True, return_present=True, qk_matmul_output_mode=3)
+    y, pk, pv, scores = attn.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        q_num_heads=4,
+        kv_num_heads=2,
+        enable_gqa=True,
+        return_present=True,
+        qk_matmul_output_mode=3,
+    )
+    split = [
+        a.reshape(2, a.shape[1], n, -1).transpose(0, 2, 1, 3) for a, n in ((q, 4), (k, 2), (v, 2))
+    ]
+    whole = attn.scaled_dot_product_attention(
+        *split, enable_gqa=True, return_present=True, qk_matmul_output_mode=3
+    )
     assert y.shape == (2, 5, 28) and scores.shape == (2, 4, 5, 6)
     np.testing.assert_array_equal(y, whole[0].transpose(0, 2, 1, 3).reshape(2, 5, 28))
     for a, b in zip((pk, pv, scores), whole[1:]):
@@ -161,7 +192,9 @@ def test_three_axes():
 def test_dropout():
     x = np.random.default_rng(0).standard_normal((1, 2, 64, 8))
     one = np.ones((1, 2, 64, 1))
-    y, p = attn.scaled_dot_product_attention(x, x, one, dropout_p=0.25, seed=1, qk_matmul_output_mode=3)
+    y, p = attn.scaled_dot_product_attention(
+        x, x, one, dropout_p=0.25, seed=1, qk_matmul_output_mode=3
+    )
     full = attn.scaled_dot_product_attention(x, x, one, qk_matmul_output_mode=3)[1]
     dropped = p == 0
     assert 0.2 < dropped.mean() < 0.3
@@ -171,7 +204,9 @@ def test_dropout():
     assert (again[0] == y).all() and (again[1] != y).any()
     assert (attn.scaled_dot_product_attention(x, x, one, dropout_p=0.25) != y).any()
     assert (attn.scaled_dot_product_attention(x, x, one, dropout_p=1.0) == 0).all()
-    g = attn.scaled_dot_product_attention_backward(np.ones_like(y), x, x, one, dropout_p=0.25, seed=1)
+    g = attn.scaled_dot_product_attention_backward(
+        np.ones_like(y), x, x, one, dropout_p=0.25, seed=1
+    )
     np.testing.assert_allclose(g["value"][..., 0], p.sum(-2), rtol=1e-12)
     with pytest.raises(ValueError, match="'seed' must be that of the forward call"):
         attn.scaled_dot_product_attention_backward(np.ones_like(y), x, x, one, dropout_p=0.25)
@@ -211,7 +246,9 @@ def test_other_threads_run_meanwhile():
 def arrays(dtype=np.float32):
     rng = np.random.default_rng(0)
     shapes = dict(query=(2, 4, 3, 8), key=(2, 2, 5, 8), value=(2, 2, 5, 6))
-    return {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items()} | {"enable_gqa": True}
+    return {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items()} | {
+        "enable_gqa": True
+    }
 
 
 def zeros(*shape, dtype=np.float32):
@@ -276,7 +313,9 @@ def test_refusal(name):
     assert text in str(error.value) and "scaled_dot_product_attention" in str(error.value)
 
 
-@pytest.mark.parametrize("dy", [None, zeros(2, 4, 3, 5), zeros(2, 4, 3, 6, dtype=np.float64), zeros(2, 4, 3)])
+@pytest.mark.parametrize(
+    "dy", [None, zeros(2, 4, 3, 5), zeros(2, 4, 3, 6, dtype=np.float64), zeros(2, 4, 3)]
+)
 def test_refused_gradients(dy):
     with pytest.raises(ValueError, match="dy"):
         attn.scaled_dot_product_attention_backward(dy, **arrays())
@@ -295,7 +334,9 @@ def test_rotary_formula(data):
     positions = None
     shape = (batch, length, (part or depth) // 2)
     if draw(st.booleans()):
-        positions = rng.integers(0, 6, (batch, length)).astype(draw(st.sampled_from(["int32", "int64"])))
+        positions = rng.integers(0, 6, (batch, length)).astype(
+            draw(st.sampled_from(["int32", "int64"]))
+        )
         shape = (6, shape[-1])
     cos, sin = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
     options = dict(interleaved=draw(st.booleans()), rotary_embedding_dim=part)
@@ -320,12 +361,28 @@ ROTARY_REFUSED = {
     "negative": (dict(rotary_embedding_dim=-2), ValueError, "rotary_embedding_dim"),
     "num_heads with four axes": (dict(num_heads=2), ValueError, "num_heads"),
     "three axes without num_heads": (dict(input=zeros(2, 4, 24)), ValueError, "num_heads"),
-    "num_heads that does not divide": (dict(input=zeros(2, 4, 24), num_heads=5), ValueError, "num_heads"),
+    "num_heads that does not divide": (
+        dict(input=zeros(2, 4, 24), num_heads=5),
+        ValueError,
+        "num_heads",
+    ),
     "cache": (dict(cos_cache=zeros(2, 4, 3)), ValueError, "cos_cache"),
-    "cache of another dtype": (dict(sin_cache=zeros(2, 4, 4, dtype=np.float64)), ValueError, "sin_cache"),
+    "cache of another dtype": (
+        dict(sin_cache=zeros(2, 4, 4, dtype=np.float64)),
+        ValueError,
+        "sin_cache",
+    ),
     "caches for positions": (dict(position_ids=np.zeros((2, 4), np.int64)), ValueError, "cache"),
-    "integers": (dict(input=zeros(2, 3, 4, 8, dtype=np.int32)), TypeError, "'input' must be float32"),
-    "interleaved": (dict(interleaved=None), TypeError, "'interleaved' must be True or False, got null"),
+    "integers": (
+        dict(input=zeros(2, 3, 4, 8, dtype=np.int32)),
+        TypeError,
+        "'input' must be float32",
+    ),
+    "interleaved": (
+        dict(interleaved=None),
+        TypeError,
+        "'interleaved' must be True or False, got null",
+    ),
 }
 
 

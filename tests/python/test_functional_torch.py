@@ -53,7 +53,9 @@ def test_equals_torch(kind, groups, causal, dtype):
         ours = attn.scaled_dot_product_attention(*inputs, **options)
         if causal and mask is not None:  # torch takes one of them
             lower = torch.ones(7, 9, dtype=torch.bool).tril()
-            both = mask & lower if mask.dtype == torch.bool else mask.masked_fill(~lower, -torch.inf)
+            both = (
+                mask & lower if mask.dtype == torch.bool else mask.masked_fill(~lower, -torch.inf)
+            )
             options.update(attn_mask=both, is_causal=False)
         theirs = F.scaled_dot_product_attention(*inputs, **options)
         tolerance = 1e-5 if dtype == torch.float32 else 1e-12
@@ -108,7 +110,9 @@ OPTIONS = {
     "dropout": dict(dropout_p=0.3, seed=5),
     "scores": dict(qk_matmul_output_mode=3),
     "heads": dict(q_num_heads=4, kv_num_heads=2),
-    "heads, present": dict(q_num_heads=4, kv_num_heads=2, past=True, return_present=True, return_lse=True),
+    "heads, present": dict(
+        q_num_heads=4, kv_num_heads=2, past=True, return_present=True, return_lse=True
+    ),
 }
 
 
@@ -303,6 +307,8 @@ def test_meta_tensors_tell_shapes():
                 return_lse=lse,
                 qk_matmul_output_mode=mode,
             )
-            shapes = [tuple(r.shape) for r in (results if isinstance(results, tuple) else (results,))]
+            shapes = [
+                tuple(r.shape) for r in (results if isinstance(results, tuple) else (results,))
+            ]
             expected = [(2, 4, 3, 8)] + [(2, 2, 5, 8)] * 2 * present + [(2, 4, 3)] * lse
             assert shapes == expected + [(2, 4, 3, 5)] * (mode is not None)

@@ -24,7 +24,13 @@ _OPTIONS = (
 )
 _RESULTS = "bool return_present, bool return_lse, int? qk_matmul_output_mode"
 _ROTARY = "Tensor cos_cache, Tensor sin_cache, Tensor? position_ids, bool interleaved, SymInt rotary_embedding_dim, SymInt? num_heads"
-_TYPES = {"float": (int, float), "bool": bool, "SymInt": int, "int": int, "str": str}
+_TYPES: dict[str, Any] = {
+    "float": (int, float),
+    "bool": bool,
+    "SymInt": int,
+    "int": int,
+    "str": str,
+}
 
 
 def _names(schema: str) -> tuple[str, ...]:
@@ -44,10 +50,10 @@ def _arguments(function: str, schema: str, given: dict[str, Any]) -> list[Any]:
     for part in schema.split(", "):
         kind, name = part.split()
         value = given[name]
-        wanted = Tensor if kind.startswith("Tensor") else _TYPES[kind.rstrip("?")]
+        wanted: Any = Tensor if kind.startswith("Tensor") else _TYPES[kind.rstrip("?")]
         if (isinstance(value, bool) and wanted is not bool) or not isinstance(value, wanted):
             if value is not None or not kind.endswith("?"):
-                text = {
+                text: dict[Any, str] = {
                     Tensor: "a torch.Tensor",
                     bool: "True or False",
                     int: "an integer",
@@ -90,7 +96,8 @@ def rotary(given: dict[str, Any]) -> Tensor:
             "rotary_embedding: cos_cache and sin_cache have no gradient; give cos_cache.detach() "
             "and sin_cache.detach()"
         )
-    return _rotary(*arguments)
+    turned: Tensor = _rotary(*arguments)
+    return turned
 
 
 # ---- attention ----------------------------------------------------------------------------------

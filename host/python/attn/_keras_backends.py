@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import keras
+import keras  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
 
 from ._stateless import Call, Stateless, like
@@ -49,7 +49,7 @@ def _run_torch(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
 
 
 def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]:
-    import tensorflow as tf
+    import tensorflow as tf  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     n = len(core.weights)
     kind = next(a.dtype for a in arrays[n:] if a.dtype.is_floating)
@@ -71,7 +71,7 @@ def _run_tensorflow(core: Stateless, call: Call, arrays: list[Any]) -> list[Any]
         found = zip(core.gradients(call, arrays, upstream), arrays)
         return [like(g, a) for g, a in found]
 
-    @tf.custom_gradient
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def op(*values: Any) -> Any:
         results = _listed(tf.numpy_function(forward, values, kinds))
         for result, (_, shape) in zip(results, specs):

@@ -3,7 +3,7 @@
 
 import attn.jax
 
-layer = attn.jax.Layer("multi_head", dim=64, num_heads=4)
+layer = attn.jax.Layer(type, dim=64, num_heads=4)
 params = layer.init(jax.random.key(0), x)
 y = layer.apply(params, x)
 grads = jax.grad(lambda p: layer.apply(p, x).sum())(params)
@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import jax  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import jax.numpy as jnp  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
 
 from ._stateless import Call, Stateless, like, make, sort_inputs
@@ -162,7 +162,7 @@ def _function(core: Stateless, call: Call, inputs: list[Any]) -> Any:
         found = core.gradients(call, plain, [np.asarray(u) for u in upstream])
         return [like(g, a) for g, a in zip(found, plain) if _floating(a)]
 
-    @jax.custom_vjp
+    @jax.custom_vjp  # type: ignore[untyped-decorator,unused-ignore]
     def op(*values: Any) -> list[Any]:
         return list(jax.pure_callback(forward, specs, *values, vmap_method="sequential"))
 

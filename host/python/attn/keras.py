@@ -3,7 +3,7 @@
 
 import attn.keras
 
-model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer("multi_head", dim=64, num_heads=4)])
+model = keras.Sequential([keras.Input((16, 64)), attn.keras.Layer(type, dim=64, num_heads=4)])
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import contextlib
 import random
 from typing import Any
 
-import keras
+import keras  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
 
 from ._keras_backends import run
-from ._stateless import Call, Stateless, WeightInfo, input_names, make, penalized
+from ._stateless import Call, Stateless, input_names, make, penalized
+from .layer import WeightInfo
 
 
 @keras.saving.register_keras_serializable(package="attn")
-class Layer(keras.layers.Layer):  # type: ignore[misc]
-    """An attention layer. Its variables have the paths of its weights: ``multi_head/query/kernel``.
+class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
+    """An attention layer. Its variables have the paths of its weights: ``<name of the layer>/query/kernel``.
 
     Initial weights are drawn by the type's own initializers, from a seed that keras.utils.set_random_seed decides.
     Penalties of regularizers are among ``layer.losses``; statistics are variables that are not trained.
@@ -46,15 +47,18 @@ class Layer(keras.layers.Layer):  # type: ignore[misc]
             name = type if number == 1 else f"{type}_{number - 1}"
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         checked = make(type, config)
-        self.type = type
-        self.penalized = penalized(checked)
-        self.config = checked.get_config()
+        self.type: str = type
+        self.penalized: bool = penalized(checked)
+        self.config: dict[str, Any] = checked.get_config()
         del self.config["name"]
-        self.ports = [n for n in input_names(type) if n != "attention_mask"]
-        self.supports_masking = "attention_mask" in input_names(type)
-        self.supports_jit = keras.backend.backend() == "jax"  # XLA of tensorflow cannot call us
-        self.seeds = keras.random.SeedGenerator(random.getrandbits(31))
-        self._core: Stateless | None = None
+        self.ports: list[str] = [n for n in input_names(type) if n != "attention_mask"]
+        self.supports_masking: bool = "attention_mask" in input_names(type)
+        self.supports_jit: bool = (
+            keras.backend.backend() == "jax"
+        )  # XLA of tensorflow cannot call us
+        self.seeds: Any = keras.random.SeedGenerator(random.getrandbits(31))
+        self.own: list[Any] = []
+        self._core: Any = None
 
     def build(self, input_shape: Any) -> None:
         """input_shape: of the one input, or a list of several in the type's order, None for one that is not given."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import re
 
 import jax
 
@@ -12,8 +13,10 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from conftest import SOURCE  # noqa: E402
 from goldens import Golden, all_cases, assert_close  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
+from test_docs import run  # noqa: E402
 
 import attn  # noqa: E402
 import attn.jax  # noqa: E402
@@ -43,7 +46,10 @@ def test_golden(path, dtype):
     own = {a: i["name"] for i in schema["inputs"] for a in (i["name"], *i["aliases"])}
     masks = {i["name"] for i in schema["inputs"] if i["mask"]}
     inputs = {n: golden.tensors["input/" + n] for n in golden.inputs}
-    kinds = {n: dtype if own[n] not in masks and a.dtype.kind == "f" else a.dtype for n, a in inputs.items()}
+    kinds = {
+        n: dtype if own[n] not in masks and a.dtype.kind == "f" else a.dtype
+        for n, a in inputs.items()
+    }
     inputs = {n: jnp.asarray(a.astype(kinds[n])) for n, a in inputs.items()}
     layer = attn.jax.Layer(golden.type, **golden.config)
     params = layer.init(jax.random.key(0), **inputs)
@@ -56,14 +62,16 @@ def test_golden(path, dtype):
 
     @jax.jit
     def function(trained, through):
-        results, aux = layer.apply({**params, **trained}, **{**inputs, **through}, **golden.call, aux=True)
+        results, aux = layer.apply(
+            {**params, **trained}, **{**inputs, **through}, **golden.call, aux=True
+        )
         results = results if isinstance(results, tuple) else (results,)
         loss = sum(jnp.sum(r * cotangents[n]) for n, r in zip(names, results) if n in cotangents)
         return jnp.asarray(loss, dtype), (results, aux["statistics"])
 
-    (_, (results, statistics)), (weights, given) = jax.value_and_grad(function, (0, 1), has_aux=True)(
-        trained, through
-    )
+    (_, (results, statistics)), (weights, given) = jax.value_and_grad(
+        function, (0, 1), has_aux=True
+    )(trained, through)
     double = dtype == "float64"
     limit = 1e-6 if double else golden.output_tolerance
     for name, result in zip(names, results):
@@ -121,7 +129,11 @@ def test_jit_and_masks(case):
     expected = ours(layer, params, x, attention_mask=mask, use_causal_mask=True)
     np.testing.assert_array_equal(y, expected)
     assert (apply(params, x) != y).any()
-    assert layer.apply(params, numbers(3, 7, 16)).shape == (3, 7, 16)  # other lengths, the same params
+    assert layer.apply(params, numbers(3, 7, 16)).shape == (
+        3,
+        7,
+        16,
+    )  # other lengths, the same params
 
 
 def test_gradients():
@@ -130,7 +142,9 @@ def test_gradients():
     params = layer.init(jax.random.key(0), x)
     assert all(a.dtype == jnp.float64 for a in params.values())
     check_grads(lambda p, x: layer.apply(p, x), (params, x), order=1, modes=["rev"])
-    check_grads(jax.jit(lambda p, x: jnp.sin(layer.apply(p, x))), (params, x), order=1, modes=["rev"])
+    check_grads(
+        jax.jit(lambda p, x: jnp.sin(layer.apply(p, x))), (params, x), order=1, modes=["rev"]
+    )
 
 
 def test_vmap(case):
@@ -156,7 +170,9 @@ def test_dropout():
     a, b, c = (call(params, x, jax.random.key(n)) for n in (1, 1, 2))
     assert (a == b).all() and (a != c).any() and (a != layer.apply(params, x)).any()
     rng = jax.random.key(3)
-    check_grads(lambda p, x: layer.apply(p, x, training=True, rng=rng), (params, x), order=1, modes=["rev"])
+    check_grads(
+        lambda p, x: layer.apply(p, x, training=True, rng=rng), (params, x), order=1, modes=["rev"]
+    )
     with pytest.raises(ValueError, match="needs rng"):
         layer.apply(params, x, training=True)
 
@@ -263,6 +279,16 @@ def test_refusals(case):
         layer.apply(params, x, no_such=True)
     with pytest.raises(TypeError, match="use attn.jax inside jit"):
         jax.jit(attn.MultiHeadAttention(dim=16, num_heads=4))(x)
+
+
+def test_page():
+    names: dict = {}
+    page = (SOURCE / "host/docs/frameworks.md").read_text()
+    blocks = re.findall(r"^```python jax\n(.*?)^```$", page, re.M | re.S)
+    assert blocks
+    for code in blocks:
+        got, expected = run(code, names)
+        assert got == expected
 
 
 def test_plain_operator_takes_jax_arrays():

@@ -1,0 +1,1 @@
+../test_convert_torch.py
