@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from . import _torch_layers, _torch_op
 from ._errors import InvalidArgument
@@ -81,8 +80,7 @@ class Module(Weights):
     def _layer_for(self, shapes: Sequence[Shape | None]) -> tuple[str, Layer]:
         plain = [None if s is None else [-1 if n is None else int(n) for n in s] for s in shapes]
         spec = json.dumps({**self.config, "type": self.attention_type, "shapes": plain})
-        held = [t for t in self._tensors(self._weights) if not is_lazy(t)]
-        dtype = _torch_layers.dtype_of(held or [torch.empty(0, device="cpu")])
+        dtype = _torch_layers.dtype_of(self._tensors(self._weights) or [torch.empty(0, device="cpu")])
         return spec, _torch_layers.make(spec, dtype, int(torch.randint(2**63 - 1, (), device="cpu")))
 
     def _probe(self, unknown: int, then: Callable[[str, Layer], None]) -> bool:
