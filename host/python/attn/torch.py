@@ -159,7 +159,8 @@ class Module(Weights):
     @property
     def layer(self) -> Layer:
         """The layer with the values of the parameters: for states, attention maps, profiles, files."""
-        self._settle()
+        if not self._settled:
+            self._settle()
         tensors = self._tensors(self._weights), self._tensors(self._statistics)
         with torch.no_grad():
             return _torch_layers.layer_with(self._spec, [], *tensors)[1]

@@ -63,14 +63,14 @@ def test_chunked_prefill():
     with torch.no_grad():
         expected = eager(**batch).logits[:, 5:]
         first = ours(batch["input_ids"][:, :5], use_cache=True)
-        rest = ours(batch["input_ids"][:, 5:], past_key_values=first.past_key_values)
+        rest = ours(batch["input_ids"][:, 5:], cache=first.past_key_values)
     assert (rest.logits - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
 def test_gradients(name):
-    eager, ours = pair(name)
-    batch = ragged()
+    eager, ours = pair(name, experts_implementation="eager") if name == "gpt_oss" else pair(name)
+    batch = ragged("right")  # rows without keys have no gradient in eager attention but NaN
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     for model in (eager, ours):
         model.double()(**batch, labels=labels).loss.backward()

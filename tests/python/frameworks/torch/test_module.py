@@ -88,7 +88,7 @@ def test_optimizer_step(attention_type):
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
     optimizer.step()
     for name, p in module.named_parameters():
-        assert torch.equal(p, before[name] - 0.1 * p.grad)
+        torch.testing.assert_close(p, before[name] - 0.1 * p.grad, rtol=1e-6, atol=1e-6)
     by_hand = make(attention_type)
     by_hand.load_state_dict(module.state_dict())
     assert torch.equal(module.eval()(x), by_hand(x)) and in_place(module)
