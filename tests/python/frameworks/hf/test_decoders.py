@@ -89,7 +89,9 @@ def test_half_precision(dtype):
     batch, real = ragged(), ragged()["attention_mask"].bool()
     with torch.no_grad():
         exact = eager(**batch).logits[real]
-        errors = [(m.to(dtype)(**batch).logits[real].float() - exact).abs().mean() for m in (eager, ours)]
+        errors = [
+            (m.to(dtype)(**batch).logits[real].float() - exact).abs().mean() for m in (eager, ours)
+        ]
     assert errors[1] <= 1.2 * errors[0]  # ours accumulates in float32, eager rounds in between
 
 
