@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers as modules of torch.
 
-attention = attn.torch.Module("multi_head", dim=64, num_heads=4)
+    attention = attn.torch.Module(type, dim=64, num_heads=4)
 y = attention(x, attention_mask=mask, use_causal_mask=True)
 """
 
@@ -38,8 +38,8 @@ class Module(Weights):
         name: of the layer, in messages.
         config: parameters of the type.
 
-    Parameters exist from the beginning. Where the configuration leaves their shapes open (the width of what
-    "hopfield" is given), they are uninitialized, as those of torch's lazy modules, until build() or the first call.
+    Parameters exist from the beginning. Where the configuration leaves their shapes open (a width that it does not
+    name), they are uninitialized, as those of torch's lazy modules, until build() or the first call.
     Statistics and fixed weights are buffers. Initial values follow torch.manual_seed; so does dropout, which
     train() and eval() switch. float64 parameters compute in float64, all others in float32.
 
