@@ -2,7 +2,9 @@
 """Layers as modules of torch.
 
     attention = attn.torch.Module(type, dim=64, num_heads=4)
-y = attention(x, attention_mask=mask, use_causal_mask=True)
+    y = attention(x, attention_mask=mask, use_causal_mask=True)
+
+The parameters are the layer's own memory; host/docs/frameworks.md tells more.
 """
 
 from __future__ import annotations
