@@ -63,16 +63,17 @@ def layer_op(
     record: bool,
 ) -> list[Tensor]:
     """Outputs; of a training call also the new statistics; last the number of the record."""
+    number: np.ndarray[Any, Any] = np.zeros((), np.int64)
     with torch.no_grad():
         key, layer = layer_with(spec, inputs, weights, statistics)
         given, keywords = _positional(inputs, ports), _options(seed, options, training)
         if record:
             outputs, tape = layer.forward(*given, record=True, **keywords)
-            number = np.array(next(_numbers)).view(_Record)
-            number.tape, number.layer = tape, layer
-            _records[int(number)] = number
+            kept = np.array(next(_numbers)).view(_Record)
+            kept.tape, kept.layer = tape, layer
+            _records[int(kept)] = number = kept
         else:
-            outputs, number = layer(*given, **keywords), np.zeros((), np.int64)
+            outputs = layer(*given, **keywords)
         results = [*outputs] if isinstance(outputs, tuple) else [outputs]
         if training:
             for name, old in zip(names(layer, True), statistics):
@@ -85,7 +86,9 @@ def layer_op(
 @layer_op.register_fake
 def _(inputs, ports, weights, statistics, seed, spec, options, training, record):  # type: ignore[no-untyped-def]
     first = next(t for t in inputs if t.is_floating_point())
-    outputs = [first.new_empty(s) for s in _output_shapes(spec, options, _positional(inputs, ports))]
+    outputs = [
+        first.new_empty(s) for s in _output_shapes(spec, options, _positional(inputs, ports))
+    ]
     changed = [torch.empty_like(t) for t in statistics] if training else []
     return [*outputs, *changed, torch.empty((), dtype=torch.int64)]
 
@@ -110,7 +113,7 @@ def _output_shapes(spec: str, options: str, inputs: Sequence[Tensor | None]) -> 
     key = (spec, "float32")
     layer = take_spare(key)
     shapes = [None if t is None else tuple(int(n) for n in t.shape) for t in inputs]
-    found = [*layer.output_shapes(*shapes, **keywords).values()]
+    found: list[Sequence[Any]] = [*layer.output_shapes(*shapes, **keywords).values()]
     give_back(key, layer)
     return found
 

@@ -39,7 +39,7 @@ class Weights(nn.Module):
         for w in layer.weights.info():
             owner, name = self._place(w.name)
             if w.trainable:
-                owner.register_parameter(name, UninitializedParameter())
+                owner.register_parameter(name, UninitializedParameter())  # type: ignore[arg-type]
             else:
                 owner.register_buffer(name, UninitializedBuffer())
 
@@ -93,7 +93,9 @@ class Weights(nn.Module):
         for path in paths:
             owner: Any = self
             for part in path.split("/"):
-                owner = getattr(owner, part)  # a property, where torch.nn.utils.parametrize made one
+                owner = getattr(
+                    owner, part
+                )  # a property, where torch.nn.utils.parametrize made one
             found.append(owner)
         return found
 
@@ -101,12 +103,14 @@ class Weights(nn.Module):
         with _lock:
             self._settled = True
             held = self._tensors(self._weights)
-            if not self._spec or not held or any(t.device.type != "cpu" or t.is_shared() for t in held):
+            if not self._spec or not held or not all(_movable(t) for t in held):
                 return
             kinds = {t.dtype for t in held if t.is_floating_point()}
             whole = len(kinds) == 1 and kinds <= {torch.float32, torch.float64}
             if whole and not _torch_layers.owned(self._spec, held):
-                self._adopt(self._spec, _torch_layers.make(self._spec, _torch_layers.dtype_of(held)))
+                self._adopt(
+                    self._spec, _torch_layers.make(self._spec, _torch_layers.dtype_of(held))
+                )
 
     # ---- what moves parameters ------------------------------------------------------------------
 
@@ -117,7 +121,7 @@ class Weights(nn.Module):
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._settled = False
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
@@ -126,8 +130,13 @@ class Weights(nn.Module):
             given = state_dict.get(prefix + path.replace("/", "."))
             if isinstance(given, Tensor) and not is_lazy(given) and is_lazy(getattr(owner, name)):
                 getattr(owner, name).materialize(given.shape, dtype=given.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
         self._settled = False
+
+
+def _movable(tensor: Tensor) -> bool:
+    shared: bool = tensor.is_shared()  # type: ignore[no-untyped-call]
+    return tensor.device.type == "cpu" and not shared
 
 
 def on_cpu(tensor: Tensor, what: str, hint: str) -> None:

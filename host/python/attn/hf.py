@@ -15,16 +15,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import sdpa_mask
+from transformers import (  # type: ignore[import-not-found,unused-ignore]
+    AttentionInterface,
+    AttentionMaskInterface,
+)
+from transformers.masking_utils import (  # type: ignore[import-not-found,unused-ignore]
+    sdpa_mask,
+)
 
 from ._errors import InvalidArgument
 from .functional import scaled_dot_product_attention
 
 # What says nothing about the result of attention, or is in the mask already.
 _SAID_ELSEWHERE = frozenset(
-    ["sliding_window", "position_ids", "cache_position", "use_cache", "deterministic", "seq_idx", "return_dict"]
-    + ["max_length_q", "max_length_k", "num_items_in_batch", "output_hidden_states", "output_router_logits"]
+    [
+        "sliding_window",
+        "position_ids",
+        "cache_position",
+        "use_cache",
+        "deterministic",
+        "seq_idx",
+        "return_dict",
+    ]
+    + [
+        "max_length_q",
+        "max_length_k",
+        "num_items_in_batch",
+        "output_hidden_states",
+        "output_router_logits",
+    ]
 )
 
 
@@ -109,8 +128,12 @@ def _refuse(
 ) -> None:
     where = f"attn.hf: {type(module).__name__}"
     if query.device.type not in ("cpu", "meta"):
-        raise TypeError(f"{where}: query is on {query.device}; expected the CPU; use model.to('cpu')")
-    if mask is not None and (mask.ndim != 4 or not (mask.is_floating_point() or mask.dtype == torch.bool)):
+        raise TypeError(
+            f"{where}: query is on {query.device}; expected the CPU; use model.to('cpu')"
+        )
+    if mask is not None and (
+        mask.ndim != 4 or not (mask.is_floating_point() or mask.dtype == torch.bool)
+    ):
         raise InvalidArgument(
             f"{where}: attention_mask is {str(mask.dtype)[6:]} {tuple(mask.shape)}; expected bool or floating "
             "(batch, heads or 1, queries, keys); give the model its mask of (batch, keys)",

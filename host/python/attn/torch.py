@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers as modules of torch.
 
-    attention = attn.torch.Module("multi_head", dim=64, num_heads=4)
+    attention = attn.torch.Module(type, dim=64, num_heads=4)
     y = attention(x, attention_mask=mask, use_causal_mask=True)
+
+The parameters are the layer's own memory; host/docs/frameworks.md tells more.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ class Module(Weights):
         name: of the layer, in messages.
         config: parameters of the type.
 
-    Parameters exist from the beginning. Where the configuration leaves their shapes open (the width of what
-    "hopfield" is given), they are uninitialized, as those of torch's lazy modules, until build() or the first call.
+    Parameters exist from the beginning. Where the configuration leaves their shapes open (a width that it does not
+    name), they are uninitialized, as those of torch's lazy modules, until build() or the first call.
     Statistics and fixed weights are buffers. Initial values follow torch.manual_seed; so does dropout, which
     train() and eval() switch. float64 parameters compute in float64, all others in float32.
 
@@ -80,8 +82,12 @@ class Module(Weights):
     def _layer_for(self, shapes: Sequence[Shape | None]) -> tuple[str, Layer]:
         plain = [None if s is None else [-1 if n is None else int(n) for n in s] for s in shapes]
         spec = json.dumps({**self.config, "type": self.attention_type, "shapes": plain})
-        dtype = _torch_layers.dtype_of(self._tensors(self._weights) or [torch.empty(0, device="cpu")])
-        return spec, _torch_layers.make(spec, dtype, int(torch.randint(2**63 - 1, (), device="cpu")))
+        dtype = _torch_layers.dtype_of(
+            self._tensors(self._weights) or [torch.empty(0, device="cpu")]
+        )
+        return spec, _torch_layers.make(
+            spec, dtype, int(torch.randint(2**63 - 1, (), device="cpu"))
+        )
 
     def _probe(self, unknown: int, then: Callable[[str, Layer], None]) -> bool:
         """Tries the shapes that the type takes, with what the configuration says of their extents."""
@@ -133,7 +139,9 @@ class Module(Weights):
         if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
             inputs = tuple(inputs[0])
         if len(inputs) > len(self._ports):
-            raise InvalidArgument(f"{name}: {len(inputs)} inputs given; expected at most {len(self._ports)}")
+            raise InvalidArgument(
+                f"{name}: {len(inputs)} inputs given; expected at most {len(self._ports)}"
+            )
         given: list[Tensor | None] = [*inputs] + [None] * (len(self._ports) - len(inputs))
         for word in [w for w in options if w in self._names]:
             port = self._names[word]
@@ -142,7 +150,9 @@ class Module(Weights):
             given[port] = options.pop(word)
         for word, instead in _REFUSED.items():
             if word in options:
-                raise InvalidArgument(f"{name}: argument '{word}' is not one of a module; {instead}")
+                raise InvalidArgument(
+                    f"{name}: argument '{word}' is not one of a module; {instead}"
+                )
         for word, value in options.items():
             for part in value if isinstance(value, (list, tuple)) else [value]:
                 if not isinstance(part, (bool, int, float, str, NoneType)):
@@ -152,7 +162,9 @@ class Module(Weights):
             if t is None:
                 continue
             if not isinstance(t, Tensor):
-                raise TypeError(f"{name}: input '{port['name']}' must be a torch.Tensor; torch.as_tensor makes one")
+                raise TypeError(
+                    f"{name}: input '{port['name']}' must be a torch.Tensor; torch.as_tensor makes one"
+                )
             on_cpu(t, f"{name}: input '{port['name']}'", "use tensor.cpu()")
         return given
 

@@ -42,7 +42,9 @@ def pair(name: str, **more) -> tuple[torch.nn.Module, torch.nn.Module]:
     config_class, own = DECODERS[name]
     config = getattr(transformers, config_class)(**{**_COMMON, **own, **more})
     torch.manual_seed(0)
-    eager = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    eager = transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager"
+    ).eval()
     with torch.no_grad():
         for parameter in eager.parameters():  # scores far from 0, so that caps and sinks matter
             parameter.normal_(std=0.3)

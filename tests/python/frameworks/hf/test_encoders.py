@@ -27,7 +27,11 @@ SENTENCES = [
 
 def embed(implementation: str, sentences: list[str], dtype=torch.float32) -> torch.Tensor:
     tokenizer = transformers.AutoTokenizer.from_pretrained(PATH)
-    model = transformers.AutoModel.from_pretrained(PATH, attn_implementation=implementation).to(dtype).eval()
+    model = (
+        transformers.AutoModel.from_pretrained(PATH, attn_implementation=implementation)
+        .to(dtype)
+        .eval()
+    )
     batch = tokenizer(sentences, padding=True, return_tensors="pt")
     with torch.no_grad():
         hidden = model(**batch).last_hidden_state
@@ -52,7 +56,9 @@ def test_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
     found = [
-        SentenceTransformer(str(PATH), device="cpu", model_kwargs={"attn_implementation": i}).encode(SENTENCES)
+        SentenceTransformer(
+            str(PATH), device="cpu", model_kwargs={"attn_implementation": i}
+        ).encode(SENTENCES)
         for i in ("attn", "eager")
     ]
     assert abs(found[0] - found[1]).max() <= 1e-5
@@ -60,7 +66,11 @@ def test_sentence_transformers():
 
 def test_attention_maps():
     config = transformers.BertConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
     )
     torch.manual_seed(0)
     eager = transformers.BertModel(config).eval()
@@ -78,7 +88,13 @@ def test_attention_maps():
 def test_position_bias():
     """T5's relative positions, self and cross attention, encoder and decoder."""
     config = transformers.T5Config(
-        vocab_size=30, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0
+        vocab_size=30,
+        d_model=16,
+        d_kv=8,
+        d_ff=16,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
     )
     torch.manual_seed(0)
     model = transformers.T5ForConditionalGeneration(config).eval()
@@ -98,7 +114,12 @@ def test_position_bias():
 
 def test_vision():
     config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=16, patch_size=4
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=16,
+        patch_size=4,
     )
     torch.manual_seed(0)
     model = transformers.ViTModel(config).eval()

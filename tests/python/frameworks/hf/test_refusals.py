@@ -42,7 +42,9 @@ def test_what_is_not_given_is_not_refused():
     assert y.shape == (2, 3, 2, 4) and weights is None
 
 
-@pytest.mark.parametrize("name", ["", "sdpa", "eager", "flash_attention_2", "my_flash", "a/b", "paged|x"])
+@pytest.mark.parametrize(
+    "name", ["", "sdpa", "eager", "flash_attention_2", "my_flash", "a/b", "paged|x"]
+)
 def test_names(name):
     with pytest.raises(ValueError, match="attn.hf.register: name"):
         attn.hf.register(name)

@@ -35,17 +35,23 @@ SMALL = {
     "window": ({**_HEADS, "window_size": 2}, [_TOKENS]),
 }
 OPTIONS = {"shared_weights_cross": {"split_sizes": [2, 2]}}
-MASKED = [t for t in SMALL if any(p["mask"] and p["shapes"] for p in attn.types.schema(t)["inputs"])]
+MASKED = [
+    t for t in SMALL if any(p["mask"] and p["shapes"] for p in attn.types.schema(t)["inputs"])
+]
 
 
-def make(attention_type: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> attn.torch.Module:
+def make(
+    attention_type: str, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> attn.torch.Module:
     torch.manual_seed(seed)
     module = attn.torch.Module(attention_type, **SMALL[attention_type][0]).to(dtype)
     module(*inputs(attention_type, dtype), **OPTIONS.get(attention_type, {}))  # shapes of lazy ones
     return module.eval()
 
 
-def inputs(attention_type: str, dtype: torch.dtype = torch.float32, seed: int = 1) -> list[torch.Tensor]:
+def inputs(
+    attention_type: str, dtype: torch.dtype = torch.float32, seed: int = 1
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(s, generator=generator, dtype=dtype) for s in SMALL[attention_type][1]]
 

@@ -27,14 +27,27 @@ def test_opcheck(attention_type):
     weights, statistics = module._tensors(module._weights), module._tensors(module._statistics)
     options = repr(OPTIONS.get(attention_type, {}))
     for training in (False, True):
-        call = (given, list(range(len(given))), weights, statistics, torch.tensor(5), module._spec, options, training)
+        call = (
+            given,
+            list(range(len(given))),
+            weights,
+            statistics,
+            torch.tensor(5),
+            module._spec,
+            options,
+            training,
+        )
         checks = ("test_schema", "test_autograd_registration", "test_faketensor")
         torch.library.opcheck(_torch_op.layer_op, (*call, False), test_utils=checks)
 
 
 @pytest.mark.parametrize("attention_type", SMALL)
 def test_fullgraph(attention_type):
-    module, given, options = make(attention_type), inputs(attention_type), OPTIONS.get(attention_type, {})
+    module, given, options = (
+        make(attention_type),
+        inputs(attention_type),
+        OPTIONS.get(attention_type, {}),
+    )
     call = compiled(module)
     x = given[0].requires_grad_()
     expected, got = module(*given, **options), call(*given, **options)
@@ -55,7 +68,9 @@ def test_fullgraph_with_mask(attention_type):
 
 def test_inductor_in_a_model():
     module = make("group_query")
-    model = torch.nn.Sequential(torch.nn.Linear(8, 8), module, torch.nn.GELU(), torch.nn.Linear(8, 3))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(8, 8), module, torch.nn.GELU(), torch.nn.Linear(8, 3)
+    )
     (x,) = inputs("group_query")
     got, expected = compiled(model, "inductor")(x), model(x)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)

@@ -33,7 +33,9 @@ def load() -> dict[str, torch.Tensor]:
 
 def patches(images: torch.Tensor) -> torch.Tensor:
     """(n, 8, 8) as sixteen tokens of 2 x 2 pixels."""
-    return images.unflatten(1, (4, 2)).unflatten(3, (4, 2)).permute(0, 1, 3, 2, 4).reshape(-1, 16, 4)
+    return (
+        images.unflatten(1, (4, 2)).unflatten(3, (4, 2)).permute(0, 1, 3, 2, 4).reshape(-1, 16, 4)
+    )
 
 
 class Block(nn.Module):
@@ -77,4 +79,6 @@ def test_digits(mode):
     with torch.no_grad():
         right = (model(data["test_images"]).argmax(-1) == data["test_labels"]).float().mean().item()
     assert right >= 0.95, right
-    assert all(not torch.equal(a, b) for a, b in zip(before, model.blocks[0].attention.parameters()))
+    assert all(
+        not torch.equal(a, b) for a, b in zip(before, model.blocks[0].attention.parameters())
+    )

@@ -23,7 +23,8 @@ def in_place(module: attn.torch.Module) -> bool:
     """Whether the parameters are the memory of the layer that runs the calls."""
     layer = module.layer
     return all(
-        module.get_parameter(w.name.replace("/", ".")).data_ptr() == layer.weights[w.name].ctypes.data
+        module.get_parameter(w.name.replace("/", ".")).data_ptr()
+        == layer.weights[w.name].ctypes.data
         for w in layer.weights.info()
         if w.trainable
     )
@@ -33,7 +34,9 @@ def in_place(module: attn.torch.Module) -> bool:
 def test_parameters_from_the_beginning(attention_type):
     module = attn.torch.Module(attention_type, **SMALL[attention_type][0])
     before = dict(module.named_parameters())
-    assert any(isinstance(p, UninitializedParameter) for p in before.values()) == (attention_type in LAZY)
+    assert any(isinstance(p, UninitializedParameter) for p in before.values()) == (
+        attention_type in LAZY
+    )
     module(*inputs(attention_type), **OPTIONS.get(attention_type, {}))
     after = dict(module.named_parameters())
     assert list(before) == list(after) and all(before[n] is after[n] for n in after)
@@ -41,7 +44,9 @@ def test_parameters_from_the_beginning(attention_type):
     assert {w.name.replace("/", "."): w.shape for w in infos if w.trainable} == {
         n: tuple(p.shape) for n, p in after.items()
     }
-    assert {w.name.replace("/", ".") for w in infos if not w.trainable} == {n for n, _ in module.named_buffers()}
+    assert {w.name.replace("/", ".") for w in infos if not w.trainable} == {
+        n for n, _ in module.named_buffers()
+    }
     assert in_place(module)
 
 
@@ -73,7 +78,9 @@ def test_wrong_state_dicts():
         module.load_state_dict({})
     lazy = attn.torch.Module("hopfield", num_heads=2, key_dim=4)
     lazy.load_state_dict(make("hopfield").state_dict())
-    with pytest.raises(attn.InvalidArgument, match=r"query_dense/kernel has shape \(8, 8\); expected \(6, 8\)"):
+    with pytest.raises(
+        attn.InvalidArgument, match=r"query_dense/kernel has shape \(8, 8\); expected \(6, 8\)"
+    ):
         lazy(torch.randn(1, 3, 6))
     assert lazy(torch.randn(1, 3, 8)).shape == (1, 3, 8)
 
@@ -111,7 +118,9 @@ def test_copies():
             p.zero_()
     for other in copies:
         assert torch.equal(other(x), y) and in_place(other)
-        assert not {p.data_ptr() for p in other.parameters()} & {p.data_ptr() for p in module.parameters()}
+        assert not {p.data_ptr() for p in other.parameters()} & {
+            p.data_ptr() for p in module.parameters()
+        }
     lazy = copy.deepcopy(attn.torch.Module("hopfield", num_heads=2, key_dim=4))
     assert lazy(torch.randn(1, 3, 8)).shape == (1, 3, 8)
 
@@ -131,13 +140,17 @@ def test_parameters_elsewhere():
     module.share_memory()
     places = [p.data_ptr() for p in module.parameters()]
     module(x)
-    assert all(p.is_shared() for p in module.parameters()) and places == [p.data_ptr() for p in module.parameters()]
+    assert all(p.is_shared() for p in module.parameters()) and places == [
+        p.data_ptr() for p in module.parameters()
+    ]
 
 
 def test_one_memory_two_modules():
     one, two = make("multi_head", seed=0), make("multi_head", seed=1)
     for path in ("qkv", "proj"):
-        two.get_submodule(f"cross_attention.{path}").kernel = one.get_submodule(f"cross_attention.{path}").kernel
+        two.get_submodule(f"cross_attention.{path}").kernel = one.get_submodule(
+            f"cross_attention.{path}"
+        ).kernel
     (x,) = inputs("multi_head")
     with torch.no_grad():
         two.cross_attention.proj.kernel.mul_(2)
@@ -163,10 +176,14 @@ def test_dtypes():
     y = module(x)
     assert module.double()(x.double()).dtype == torch.float64 and in_place(module)
     assert module.layer.dtype == "float64"
-    assert torch.equal(module.float()(x), y) and in_place(module) and module.layer.dtype == "float32"
+    assert (
+        torch.equal(module.float()(x), y) and in_place(module) and module.layer.dtype == "float32"
+    )
     torch.set_default_dtype(torch.float64)
     try:
-        assert {p.dtype for p in attn.torch.Module("multi_head", dim=8).parameters()} == {torch.float64}
+        assert {p.dtype for p in attn.torch.Module("multi_head", dim=8).parameters()} == {
+            torch.float64
+        }
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -189,7 +206,10 @@ def test_statistics_change_in_training_alone():
     module.load_state_dict({**module.state_dict(), **before})
     module(x)  # from the loaded ones again
     assert all(torch.equal(b, after[n]) for n, b in module.named_buffers())
-    assert all(torch.equal(torch.from_numpy(module.layer.weights[n.replace(".", "/")]), b) for n, b in after.items())
+    assert all(
+        torch.equal(torch.from_numpy(module.layer.weights[n.replace(".", "/")]), b)
+        for n, b in after.items()
+    )
 
 
 def test_threads():
@@ -234,7 +254,9 @@ class _Data(torch.utils.data.Dataset):
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_in_workers_of_a_data_loader(context):
     data = _Data(make("multi_head"))
-    loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context=context)
+    loader = torch.utils.data.DataLoader(
+        data, batch_size=2, num_workers=2, multiprocessing_context=context
+    )
     found = torch.cat(list(loader))
     assert torch.equal(found, torch.stack([data[i] for i in range(4)]))
 
@@ -263,7 +285,9 @@ def test_refusals():
     with pytest.raises(attn.InvalidArgument, match="Unknown attention type"):
         attn.torch.Module("multi_hed", dim=8)
     for word in ("seed", "state", "training"):
-        with pytest.raises(attn.InvalidArgument, match=f"argument '{word}' is not one of a module; use|decode"):
+        with pytest.raises(
+            attn.InvalidArgument, match=f"argument '{word}' is not one of a module; use|decode"
+        ):
             module(x, **{word: 1})
     with pytest.raises(TypeError, match="input 'inputs' must be a torch.Tensor"):
         module(x.numpy())
@@ -287,7 +311,9 @@ def test_other_devices():
 
     module = make("multi_head")
     with FakeTensorMode():
-        with pytest.raises(TypeError, match="input 'inputs': on device cuda:0; expected the CPU; use tensor.cpu"):
+        with pytest.raises(
+            TypeError, match="input 'inputs': on device cuda:0; expected the CPU; use tensor.cpu"
+        ):
             module(torch.empty(2, 4, 8, device="cuda"))
         with pytest.raises(TypeError, match="the parameters: on device cuda:0; expected the CPU"):
             module.to("cuda")

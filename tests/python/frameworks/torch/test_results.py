@@ -23,7 +23,10 @@ def as_attention(theirs: torch.nn.MultiheadAttention, attention_type: str) -> at
         values = {"q.kernel": weight[:dim].T, "q.bias": bias[:dim]}
         values |= {"kv.kernel": weight[dim:].T, "kv.bias": bias[dim:]}
         prefix = ""
-    values |= {f"{prefix}proj.kernel": theirs.out_proj.weight.T, f"{prefix}proj.bias": theirs.out_proj.bias}
+    values |= {
+        f"{prefix}proj.kernel": theirs.out_proj.weight.T,
+        f"{prefix}proj.bias": theirs.out_proj.bias,
+    }
     ours.load_state_dict(values)
     return ours
 
@@ -59,7 +62,9 @@ def test_multihead_attention_across():
     mask[..., 0] = True
     expected = theirs(x, kv, kv, attn_mask=~mask.repeat_interleave(3, 0))[0]
     assert (ours(x, kv, attention_mask=mask) - expected).abs().max() <= 1e-5
-    assert torch.equal(ours([x, kv], attention_mask=mask), ours(x, kv_input=kv, attention_mask=mask))
+    assert torch.equal(
+        ours([x, kv], attention_mask=mask), ours(x, kv_input=kv, attention_mask=mask)
+    )
 
 
 def formula(attention_type: str, w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -72,7 +77,9 @@ def formula(attention_type: str, w: dict[str, torch.Tensor], x: torch.Tensor) ->
     if attention_type == "spatial":
         pooled = torch.stack([x.mean(-1), x.amax(-1)], 1)
         kernel = w["spatial_attention_conv.kernel"].permute(3, 2, 0, 1)
-        found = torch.nn.functional.conv2d(pooled, kernel, w["spatial_attention_conv.bias"], padding="same")
+        found = torch.nn.functional.conv2d(
+            pooled, kernel, w["spatial_attention_conv.bias"], padding="same"
+        )
         return torch.sigmoid(found).permute(0, 2, 3, 1)
     assert attention_type == "perceiver"
     q = x @ w["cross_attention.q.kernel"] + w["cross_attention.q.bias"]
@@ -91,7 +98,9 @@ def test_formula(attention_type):
     x = inputs(attention_type, torch.float64)[0]
     expected = formula(attention_type, dict(module.named_parameters()), x)
     got = module(x)
-    assert got.dtype == torch.float64 and (got - expected).abs().max() <= 1e-12 * expected.abs().max()
+    assert (
+        got.dtype == torch.float64 and (got - expected).abs().max() <= 1e-12 * expected.abs().max()
+    )
     single = module.float()(x.float())
     assert single.dtype == torch.float32
     assert (single - expected).abs().max() <= 1e-5 * expected.abs().max()
