@@ -39,8 +39,8 @@ class Stateless:
         given = [shapes.get(name) for name in ports]
         self.layer.build(*given, dtype=dtype, seed=seed)
         self.weights: list[WeightInfo] = self.layer.weights.info()
-        self.statistics = [n for n, w in enumerate(self.weights) if w.statistic]
-        self.penalized = penalized(self.layer)
+        self.statistics: list[int] = [n for n, w in enumerate(self.weights) if w.statistic]
+        self.penalized: bool = penalized(self.layer)
         self.functions: dict[Any, Any] = {}  # of frameworks, by what is fixed of a call
         self._lock = threading.Lock()
 

@@ -52,8 +52,8 @@ class Module(Weights):
     def __init__(self, type: str, name: str | None = None, **config: Any) -> None:
         layer = create_attention_layer(type, name, **config)
         super().__init__(name or layer.type)
-        self.attention_type = layer.type
-        self.config = {**layer.get_config(), "name": self._name}
+        self.attention_type: str = layer.type
+        self.config: dict[str, Any] = {**layer.get_config(), "name": self._name}
         self._ports = types.schema(layer.type)["inputs"]
         self._names = {n: i for i, p in enumerate(self._ports) for n in (p["name"], *p["aliases"])}
         self._refuse_penalties()
