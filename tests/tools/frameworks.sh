@@ -6,7 +6,7 @@
 # on Keras' back end X. ATTN_VENVS: where the environments lie (below the build otherwise); one that is there is used and
 # completed. ATTN_WHEELS: a directory with a wheel to test, instead of one that is built. Sourced by tests/run.
 shift
-attn_install_packages "${attn_packages[@]}" python3-venv python3-dev || cannot "packages are missing"
+attn_install_packages "${attn_packages[@]}" || cannot "packages are missing"
 directory=$PWD/tests/python/frameworks
 environments=${ATTN_VENVS:-$build/venvs}
 wheels=${ATTN_WHEELS:-$build/wheels}

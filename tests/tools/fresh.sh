@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and both commands
-# of README.md in it. Sourced by tests/run.
+# tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
+# README.md in it: both scripts, then the Python package. Sourced by tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
@@ -30,9 +30,12 @@ git clone -q --no-hardlinks . "$root/root/attn" || cannot "cannot clone"
 
 passed=0
 failed=0
-for command in host/quickstart tests/run; do
+package='python3 -m venv env && env/bin/pip install -q ./host/python &&
+  env/bin/python -c "import attn; print(*attn.list_attention_types())"'
+for command in host/quickstart tests/run "$package"; do
   echo "== fresh: $command"
   if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     sh -c "cd /root/attn && $command"; then
     passed=$((passed + 1))

@@ -5,7 +5,7 @@
 # reach its target. ATTN_PEERS: directory of the Python environment, outside the source tree; ATTN_ROUNDS: how
 # often each side runs. Sourced by tests/run.
 environment=${ATTN_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/attn-peers}
-attn_install_packages "${attn_packages[@]}" python3-venv || cannot "packages are missing"
+attn_install_packages "${attn_packages[@]}" || cannot "packages are missing"
 if ! [ -x "$environment/bin/python" ]; then
   python3 -m venv "$environment" || cannot "cannot make a Python environment in $environment"
 fi

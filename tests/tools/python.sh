@@ -3,7 +3,7 @@
 #
 # tests/run python: the Python package, installed as users install it, with numpy, torch and onnx, and as a wheel in an
 # empty environment. All environments lie below the directory of the build. Sourced by tests/run.
-attn_install_packages "${attn_packages[@]}" python3-venv python3-dev || cannot "packages are missing"
+attn_install_packages "${attn_packages[@]}" || cannot "packages are missing"
 # torch brings 3 GB: it lies outside the build, once for all builds. ATTN_TORCH: the directory of it.
 torch=$(sed -n 's/^torch==//p' tests/python/requirements.txt)
 torch_directory=${ATTN_TORCH:-${XDG_CACHE_HOME:-$HOME/.cache}/attn-torch-$torch-$(python3 -c 'import sys; print(sys.implementation.cache_tag)')}
