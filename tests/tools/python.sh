@@ -34,6 +34,8 @@ rm -f "$report"
 # The tests see the installed package alone: their directory has no attn.
 (cd tests/python && ATTN_WHEELS=$build/wheels "$python" -m pytest -q -p no:cacheprovider --ignore frameworks --junit-xml="$report" .)
 [ -s "$report" ] || cannot "the tests gave no report"
+# Figures for people: a machine that is busy fails no test by them.
+(cd tests/python && "$python" overhead.py)
 # shellcheck disable=SC2046
 finish $("$python" - "$report" <<'PYTHON'
 import sys

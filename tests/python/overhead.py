@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call from Python costs beside the same call from C++."""
+"""A benchmark: what a call from Python costs beside the same call from C++. Exit code 1: more than the limit."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 
 import numpy as np
-import pytest
+import torch
 
 import attn
 
@@ -28,25 +29,21 @@ def overhead(layer, x) -> float:
     return median_seconds(lambda: layer(x)) - layer._median_seconds(CALLS, x)
 
 
-def test_a_call_adds_less_than_five_microseconds():
+def main() -> int:
     layer = attn.MultiHeadAttention(dim=64)
     x = np.ones((1, 1, 64), np.float32)
     layer(x)
     # Other processes may be in the way of one measurement, hardly of all five.
     best = min(overhead(layer, x) for _ in range(5))
-    print(f"\na call of multi_head, dim 64, one token: {best * 1e6:.2f} us above C++")
-    assert best < LIMIT
-
-
-def test_beside_torch():
-    torch = pytest.importorskip("torch")
+    print(f"a call of multi_head, dim 64, one token: {best * 1e6:.2f} us above C++ (at most 5)")
     module = torch.nn.MultiheadAttention(64, 8, batch_first=True).eval()
-    x = torch.ones(1, 1, 64)
+    token = torch.ones(1, 1, 64)
     with torch.inference_mode():
-        seconds = median_seconds(lambda: module(x, x, x, need_weights=False))
-    layer = attn.MultiHeadAttention(dim=64)
-    ours = median_seconds(lambda: layer(np.ones((1, 1, 64), np.float32)))
-    print(
-        f"\nthe whole call: {ours * 1e6:.1f} us, torch.nn.MultiheadAttention {seconds * 1e6:.1f} us"
-    )
-    assert ours < seconds
+        theirs = median_seconds(lambda: module(token, token, token, need_weights=False))
+    ours = median_seconds(lambda: layer(x))
+    print(f"the whole call: {ours * 1e6:.1f} us, torch.nn.MultiheadAttention {theirs * 1e6:.1f} us")
+    return 0 if best < LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
