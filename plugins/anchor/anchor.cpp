@@ -41,7 +41,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence, anchors first");
     s.argument("num_anchor_tokens", &Arguments::num_anchor_tokens)
         .doc("how many first tokens are keys and values; null, or seq and more: all, as usual");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
   }
 
   void resolve_defaults() {

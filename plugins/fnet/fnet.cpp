@@ -43,7 +43,7 @@ struct FNetFourierTransform : Layer<Params> {
             "multiplies the rows of the output, with its values as they are; rows of the input "
             "take "
             "part in all others");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
   }
 
   void build(Builder& b) {

@@ -86,7 +86,7 @@ struct NonLocalAttention : Layer<Params> {
         "training calls, are over all pixels")
         .numbers()
         .partial();
-    s.output("output", "batch, height, width, channels");
+    s.output("output", "batch, height, width, channels").doc("shaped as the input");
   }
 
   int64_t channels = 0, width = 0;
