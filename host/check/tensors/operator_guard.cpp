@@ -26,7 +26,7 @@ struct Watched {
 struct Guard {
   std::deque<Watched> operators;
   Touching touching = Touching::end;
-  bool gaps = false;
+  bool gaps = false, spread = false;
   size_t calls = 0;
   std::string problem;
 };
@@ -57,56 +57,90 @@ Span span_of(const attn_view& v) {
           static_cast<size_t>(high - low + 1) * width};
 }
 
+// Where element n lies, in elements from the first.
+int64_t place(const attn_view& v, int64_t n) {
+  int64_t at = 0;
+  for (int axis = v.rank; axis-- > 0;) {
+    at += n % v.shape[axis] * v.stride[axis];
+    n /= v.shape[axis];
+  }
+  return at;
+}
+
+int64_t count(const attn_view& v) {
+  int64_t n = v.data ? 1 : 0;
+  for (int i = 0; i < v.rank; ++i) n *= v.shape[i];
+  return n;
+}
+
+// The same extents with the first axis fastest, and every second element left out.
+attn_view spread_out(attn_view v) {
+  int64_t next = 2;
+  for (int i = 0; i < v.rank; ++i) {
+    v.stride[i] = next;
+    next *= std::max<int64_t>(v.shape[i], 1);
+  }
+  return v;
+}
+
+// Read; written as a whole; written as the operator likes; added to.
+enum class Role { input, result, saved, sum };
+
 // One tensor of a run: the engine's memory, and that which the operator sees.
 class Moved {
  public:
-  // fill: with the pattern, else with what is there.
-  Moved(attn_view& view, bool fill)
-      : view_(view), span_(span_of(view)), memory_(span_.bytes, guard().touching) {
-    if (!span_.bytes) return;
-    if (fill)
-      std::memset(memory_.data(), kPattern, span_.bytes);
-    else
-      std::memcpy(memory_.data(), span_.begin, span_.bytes);
-    before_ = view.data;
-    view.data = static_cast<char*>(memory_.data()) + (static_cast<char*>(view.data) - span_.begin);
+  Moved(attn_view& view, Role role)
+      : role_(role),
+        view_(view),
+        engine_(view),
+        width_(dtype_size(static_cast<attn_dtype>(view.dtype))),
+        count_(count(view)),
+        seen_(guard().spread && (role == Role::input || role == Role::sum) ? spread_out(view)
+                                                                           : view),
+        span_(span_of(seen_)),
+        memory_(span_.bytes, guard().touching) {
+    if (!count_) return;
+    seen_.data =
+        static_cast<char*>(memory_.data()) + (static_cast<char*>(seen_.data) - span_.begin);
+    std::memset(memory_.data(), kPattern, span_.bytes);
+    if (role == Role::input || role == Role::sum) copy(engine_, seen_);
+    if (role == Role::input) memory_.make_read_only();
+    view_ = seen_;
   }
-  void protect() { memory_.make_read_only(); }
-  void put_back() {
-    if (!span_.bytes) return;
-    view_.data = before_;
-  }
-  // The elements alone: between them lie others' when there are strides.
-  void copy_back(const std::string& who) {
-    if (!span_.bytes) return;
-    const size_t width = dtype_size(static_cast<attn_dtype>(view_.dtype));
-    int64_t n = 1;
-    for (int i = 0; i < view_.rank; ++i) n *= view_.shape[i];
-    const char* from = static_cast<const char*>(view_.data);
-    char* to = static_cast<char*>(before_);
+
+  // Into the engine's memory: the elements alone, between which others may lie.
+  void put_back(const std::string& who) {
+    view_ = engine_;
+    if (!count_) return;
+    copy(seen_, engine_);
+    if (!guard().gaps || role_ != Role::result || who.empty()) return;
     char untouched[8];
     std::memset(untouched, kPattern, sizeof untouched);
     int64_t gaps = 0;
-    for (int64_t e = 0; e < n; ++e) {
-      int64_t at = 0, rest = e;
-      for (int axis = view_.rank; axis-- > 0;) {
-        at += rest % view_.shape[axis] * view_.stride[axis];
-        rest /= view_.shape[axis];
-      }
-      at *= static_cast<int64_t>(width);
-      gaps += width <= sizeof untouched && std::memcmp(from + at, untouched, width) == 0;
-      std::memcpy(to + at, from + at, width);
-    }
-    if (guard().gaps && gaps && !who.empty())
-      tell(who + " leaves " + std::to_string(gaps) + " of " + std::to_string(n) +
-           " elements as they were; write every element, also where it is zero");
+    for (int64_t n = 0; n < count_; ++n)
+      gaps += std::memcmp(element(seen_, n), untouched, std::min(width_, sizeof untouched)) == 0;
+    if (gaps)
+      tell(who +
+           " leaves elements of its result as they were; write every one, also where it is zero: " +
+           std::to_string(gaps) + " of " + std::to_string(count_));
   }
 
  private:
+  [[nodiscard]] char* element(const attn_view& v, int64_t n) const {
+    return static_cast<char*>(v.data) + place(v, n) * static_cast<int64_t>(width_);
+  }
+  void copy(const attn_view& from, const attn_view& to) const {
+    for (int64_t n = 0; n < count_; ++n) std::memcpy(element(to, n), element(from, n), width_);
+  }
+
+  Role role_;
   attn_view& view_;
+  attn_view engine_;
+  size_t width_;
+  int64_t count_;
+  attn_view seen_;
   Span span_;
   GuardedMemory memory_;
-  void* before_ = nullptr;
 };
 
 // Scratch memory of the run that is going on. Its slack behind the end holds the pattern.
@@ -136,47 +170,39 @@ int32_t run(const Watched& w, attn_op_fn function, bool forward, const attn_op_c
             attn_error* e) {
   ++guard().calls;
   const std::string who = std::string("operator ") + w.real->name;
-  std::deque<Moved> results, others;
+  std::deque<Moved> moved;
   std::deque<attn_tensor> tensors;
   std::deque<attn_view> views;
   std::vector<const attn_tensor*> in(c->n_in);
   std::vector<attn_tensor*> out(c->n_out);
   std::vector<attn_view*> saved(c->n_saved), din(c->n_in);
   std::vector<const attn_view*> dout(c->n_out);
-  const auto input = [&](attn_view& view) { others.emplace_back(view, false).protect(); };
   for (uint32_t i = 0; i < c->n_in; ++i)
     if (c->in[i]) {
-      input(tensors.emplace_back(*c->in[i]).view);
+      moved.emplace_back(tensors.emplace_back(*c->in[i]).view, Role::input);
       in[i] = &tensors.back();
     }
   for (uint32_t i = 0; c->out && i < c->n_out; ++i)
     if (c->out[i]) {
-      attn_view& view = tensors.emplace_back(*c->out[i]).view;
-      if (forward)
-        results.emplace_back(view, true);
-      else
-        input(view);
+      moved.emplace_back(tensors.emplace_back(*c->out[i]).view,
+                         forward ? Role::result : Role::input);
       out[i] = &tensors.back();
     }
+  // What an operator keeps for its gradient is its own affair.
   for (uint32_t i = 0; c->saved && i < c->n_saved; ++i)
     if (c->saved[i]) {
-      attn_view& view = views.emplace_back(*c->saved[i]);
-      if (forward)
-        results.emplace_back(view, true);
-      else
-        input(view);
-      saved[i] = &view;
+      moved.emplace_back(views.emplace_back(*c->saved[i]), forward ? Role::saved : Role::input);
+      saved[i] = &views.back();
     }
   for (uint32_t i = 0; c->dout && i < c->n_out; ++i)
     if (c->dout[i]) {
-      input(views.emplace_back(*c->dout[i]));
+      moved.emplace_back(views.emplace_back(*c->dout[i]), Role::input);
       dout[i] = &views.back();
     }
   for (uint32_t i = 0; c->din && i < c->n_in; ++i)
     if (c->din[i]) {
-      attn_view& view = views.emplace_back(*c->din[i]);
-      results.emplace_back(view, false);
-      din[i] = &view;
+      moved.emplace_back(views.emplace_back(*c->din[i]), Role::sum);
+      din[i] = &views.back();
     }
   Scratch scratch;
   attn_engine engine = *c->engine;
@@ -192,10 +218,7 @@ int32_t run(const Watched& w, attn_op_fn function, bool forward, const attn_op_c
   const int32_t code = function(&call, e);
   scratch_of_run = before;
   check_scratch(scratch, *w.real);
-  for (Moved& m : results) {
-    m.copy_back(code == ATTN_OK && forward ? who : "");
-    m.put_back();
-  }
+  for (Moved& m : moved) m.put_back(code == ATTN_OK && forward ? who : "");
   return code;
 }
 
@@ -225,7 +248,7 @@ OperatorGuard::OperatorGuard(const attn_plugin& plugin, Touching touching) {
   Guard& g = guard();
   g.operators.clear();
   g.touching = touching;
-  g.gaps = false;
+  g.gaps = g.spread = false;
   g.calls = 0;
   g.problem.clear();
   const Functions* const own = functions(std::make_index_sequence<kMost>());
@@ -250,6 +273,7 @@ OperatorGuard::~OperatorGuard() {
 }
 
 void OperatorGuard::look_for_gaps() { guard().gaps = true; }
+void OperatorGuard::spread() { guard().spread = true; }
 size_t OperatorGuard::operators() const { return guard().operators.size(); }
 size_t OperatorGuard::calls() const { return guard().calls; }
 std::string OperatorGuard::problem() const { return guard().problem; }

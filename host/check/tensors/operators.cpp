@@ -11,7 +11,8 @@ namespace attn::check {
 namespace {
 
 // Calls with everything that operators may be asked for: results alone, and with gradients.
-void run_all(Subject& s, const char* what, Touching touching) {
+std::vector<NamedOutput> run_all(Subject& s, const std::string& what) {
+  std::vector<NamedOutput> all;
   std::vector<Json> configs = s.configs(static_cast<size_t>(s.times(40, 8)));
   configs.insert(configs.begin(), s.config());
   for (const Json& config : configs)
@@ -19,10 +20,7 @@ void run_all(Subject& s, const char* what, Touching touching) {
       const auto sample = s.find_sample(config, {.length = length});
       if (!sample) continue;
       const auto layer = s.layer(*sample);
-      s.doing(std::string("a call with ") + what +
-              (touching == Touching::end ? ", which ends at a page that nobody may touch, "
-                                         : ", which begins behind a page that nobody may touch, ") +
-              sample->text());
+      s.doing("a call with " + what + ", " + sample->text());
       const cli::CallArguments arguments = sample->call_arguments();
       Context ctx;
       layer->forward(ctx, sample->inputs(),
@@ -34,11 +32,23 @@ void run_all(Subject& s, const char* what, Touching touching) {
       for (uint32_t i = 0; i < t.n_outputs; ++i)
         if (const auto out = ctx.output(t.outputs[i]->name); out && dtype_is_floating(out->dtype)) {
           arrays.push_back(Array::copy_of(*out));
+          all.push_back({t.outputs[i]->name, Array::copy_of(*out)});
           cotangents.emplace_back(t.outputs[i]->name, arrays.back().view());
         }
       Gradients gradients(*layer);
       layer->backward(ctx, cotangents, gradients);
+      for (const NamedArray& tensor : sample->tensors)
+        if (const auto view = ctx.input_gradient(tensor.name))
+          all.push_back({"gradient of " + tensor.name, Array::copy_of(*view)});
     }
+  return all;
+}
+
+const char* words(Touching touching) {
+  return touching == Touching::end
+             ? "each tensor of an operator in memory that ends at a page that nobody may touch"
+             : "each tensor of an operator in memory that begins behind a page that nobody may "
+               "touch";
 }
 
 Outcome operators_inside(Subject& s) {
@@ -47,7 +57,7 @@ Outcome operators_inside(Subject& s) {
   for (const Touching touching : {Touching::end, Touching::begin}) {
     OperatorGuard guard(s.loaded_table(), touching);
     if (guard.operators() == 0) return skipped("it brings no operators");
-    run_all(s, "each tensor of an operator in memory", touching);
+    static_cast<void>(run_all(s, words(touching)));
     if (const std::string wrong = guard.problem(); !wrong.empty()) return failed(wrong);
     calls += guard.calls();
   }
@@ -60,8 +70,25 @@ Outcome write_all(Subject& s) {
   OperatorGuard guard(s.loaded_table(), Touching::end);
   if (guard.operators() == 0) return skipped("it brings no operators");
   guard.look_for_gaps();
-  run_all(s, "results filled with a pattern", Touching::end);
+  static_cast<void>(run_all(s, "results filled with a pattern"));
   if (const std::string wrong = guard.problem(); !wrong.empty()) return failed(wrong);
+  return guard.calls() ? passed(std::to_string(guard.calls()) + " runs")
+                       : skipped("no layer that was tried runs its operators");
+}
+
+Outcome operators_strided(Subject& s) {
+  static_cast<void>(s.type());
+  const std::vector<NamedOutput> expected = run_all(s, "dense tensors");
+  OperatorGuard guard(s.loaded_table(), Touching::end);
+  if (guard.operators() == 0) return skipped("it brings no operators");
+  guard.spread();
+  const std::vector<NamedOutput> found = run_all(s, "inputs of operators at other strides");
+  if (const std::string difference = first_difference(found, expected); !difference.empty())
+    return failed(
+        "an operator computes something else when its inputs lie at other strides; go through "
+        "tensors by "
+        "their strides, attn/sdk/strided.hpp helps",
+        difference);
   return guard.calls() ? passed(std::to_string(guard.calls()) + " runs")
                        : skipped("no layer that was tried runs its operators");
 }
@@ -78,6 +105,10 @@ std::span<const Test> operator_tests() {
       {.name = "operators_write_all",
        .promise = "Operators of the plugin write every element of their results.",
        .run = write_all,
+       .group = Group::tensors},
+      {.name = "operators_strided",
+       .promise = "Operators of the plugin take inputs and gradients at any strides.",
+       .run = operators_strided,
        .group = Group::tensors},
   };
   return kTests;

@@ -75,8 +75,8 @@ int32_t with_error(attn_error* e, Function&& function) {
 }
 
 int32_t create(const attn_value* values, attn_layer** out, attn_error* e) {
-  return with_error(e,
-                    [&](attn_error* error) { return aged_type().real->create(values, out, error); });
+  return with_error(
+      e, [&](attn_error* error) { return aged_type().real->create(values, out, error); });
 }
 
 int32_t build(attn_layer* layer, attn_builder* b, attn_error* e) {
@@ -140,30 +140,35 @@ Outcome errors_inside(Subject& s) {
   const auto layer = aged_layer(s, sample, Age::newer);
   size_t refused = 0;
   const Array& x = sample.tensors.front().value;
+  std::vector<Shape> shapes;
   for (size_t axis = 0; axis < x.shape().size(); ++axis)
-    for (const int64_t n : {1, 3, 1000}) {
-      Sample other = sample.clone();
-      Shape shape = x.shape();
-      shape[axis] = n;
-      other.tensors.front().value = Array(ATTN_F32, shape);
-      s.doing("the refusal of " + other.text());
-      try {
-        static_cast<void>(call(*layer, other));
-      } catch (const InvalidArgument& e) {
-        ++refused;
-        if (std::string(e.what()).size() < 15)
-          return failed(
-              "a refusal says too little; say where, what was wrong, what was expected and what to "
-              "do",
-              std::string("\"") + e.what() + "\" for " + other.text());
-      } catch (const Failure& e) {
-        return failed(
-            std::string("a call that does not fit is refused as a fault of the plugin; give "
-                        "ATTN_INVALID_ARGUMENT, and a message that ends: ") +
-                e.what(),
-            other.text());
-      }
+    for (const int64_t n : {0, 1, 3, 1000}) {
+      shapes.push_back(x.shape());
+      shapes.back()[axis] = n;
     }
+  for (int rank = 0; rank <= ATTN_MAX_RANK; ++rank)
+    shapes.push_back(Shape(std::vector<int64_t>(static_cast<size_t>(rank), 2)));
+  for (const Shape& shape : shapes) {
+    Sample other = sample.clone();
+    other.tensors.front().value = Array(ATTN_F32, shape);
+    s.doing("the refusal of " + other.text());
+    try {
+      static_cast<void>(call(*layer, other));
+    } catch (const InvalidArgument& e) {
+      ++refused;
+      if (std::string(e.what()).size() < 15)
+        return failed(
+            "a refusal says too little; say where, what was wrong, what was expected and what to "
+            "do",
+            std::string("\"") + e.what() + "\" for " + other.text());
+    } catch (const Failure& e) {
+      return failed(
+          std::string("a call that does not fit is refused as a fault of the plugin; give "
+                      "ATTN_INVALID_ARGUMENT, and a message that ends: ") +
+              e.what(),
+          other.text());
+    }
+  }
   return passed(std::to_string(refused) + " refusals");
 }
 
