@@ -16,13 +16,15 @@
 #include <string>
 #include <vector>
 
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
 
 namespace attn::sweeps {
 
+using check::Setting;
+
 // What the clauses say whose conditions hold, in their order. Nothing: the README has no such paragraph, which is a
 // failure of the test that reads it.
-[[nodiscard]] std::optional<std::vector<std::string>> claims(const ComponentSpec& s,
+[[nodiscard]] std::optional<std::vector<std::string>> claims(const Setting& s,
                                                              const std::string& what);
 
 }  // namespace attn::sweeps

@@ -16,9 +16,8 @@
 #include "tests/sweeps/claims.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
-using oracle::Tensor;
-using properties::Random;
+using namespace attn::check;
+using sweeps::claims;
 
 namespace {
 
@@ -26,26 +25,26 @@ using Weights = std::map<std::string, Tensor>;
 
 // Raises `known` to the magnitudes of the gradients of one draw of weights and inputs, relative to the largest. Draws
 // have several sizes: what is switched off or saturated in one is on in another.
-void add_draw(const ComponentSpec& s, uint64_t draw, Weights& known) {
+void add_draw(const Setting& s, uint64_t draw, Weights& known) {
   constexpr double kSizes[] = {1, 0.1, 3, 1, 10, 0.02};
   const double size = kSizes[draw % std::size(kSizes)];
-  properties::Case c = s.c;
+  Case c = s.c;
   c.weights = draw + 1;
   for (auto& [name, input] : c.problem.inputs) {
     Random random(draw, name, 7);
     if (name.find("mask") == std::string::npos)
       for (double& x : input.v) x = random.single(2 * size);
   }
-  const auto layer = properties::make_layer(c, ATTN_F64);
+  const auto layer = make_layer(c, ATTN_F64);
   for (const WeightInfo& w : layer->weights()) {
     if (!w.trainable) continue;
-    Tensor value = properties::to_oracle(layer->weight(w.name));
+    Tensor value = to_tensor(layer->weight(w.name));
     for (double& x : value.v) x *= size;
-    layer->set_weight(w.name, properties::to_array(value, ATTN_F64).view());
+    layer->set_weight(w.name, to_array(value, ATTN_F64).view());
   }
-  properties::CallSpec spec = properties::spec_of(c);
+  CallSpec spec = spec_of(c);
   spec.record = true;
-  properties::Call call(*layer, c, c.problem.inputs, spec);
+  Call call(*layer, c, c.problem.inputs, spec);
   Tensor cotangent = call.run().at("output");
   Random random(draw, "cotangent", 0);
   for (double& x : cotangent.v) x = random.single();
@@ -55,8 +54,8 @@ void add_draw(const ComponentSpec& s, uint64_t draw, Weights& known) {
   double largest = 0;
   for (const auto& g : gradients.entries()) {
     if (!g.trained) continue;
-    now[g.name] = properties::to_oracle(g.gradient.view());
-    largest = std::max(largest, properties::magnitude(now[g.name]));
+    now[g.name] = to_tensor(g.gradient.view());
+    largest = std::max(largest, magnitude(now[g.name]));
   }
   for (const auto& [name, g] : now) {
     Tensor& all = known.try_emplace(name, Tensor(g.shape)).first->second;
@@ -75,9 +74,9 @@ bool fixes_axis(const attn_type& type) {
   return false;
 }
 
-bool runs_over(const ComponentSpec& s, int64_t axis) {
-  if (axis == -1) return properties::over_keys(s.c);
-  const Json config = properties::parameter(s.c, "probability_config");
+bool runs_over(const Setting& s, int64_t axis) {
+  if (axis == -1) return over_keys(s.c);
+  const Json config = parameter(s.c, "probability_config");
   const Json* given = config.is_object() ? config.find("axis") : nullptr;
   if (!given || fixes_axis(*find_attention_type(s.type).type)) return false;
   return *given == Json(axis) || *given == Json(axis + 4);
@@ -89,10 +88,10 @@ struct QueryKeyNorm {
   Json axis = -1;
   bool by_position = false;  // its weights belong to positions
 };
-QueryKeyNorm norm_of(const ComponentSpec& s) {
+QueryKeyNorm norm_of(const Setting& s) {
   QueryKeyNorm out;
-  const Json name = properties::parameter(s.c, "qk_norm_type");
-  const Json options = properties::parameter(s.c, "qk_norm_kwargs");
+  const Json name = parameter(s.c, "qk_norm_type");
+  const Json options = parameter(s.c, "qk_norm_kwargs");
   if (name.is_string()) out.name = name.as_string();
   const Json* axis = options.is_object() ? options.find("axis") : nullptr;
   if (!axis) return out;
@@ -104,14 +103,14 @@ QueryKeyNorm norm_of(const ComponentSpec& s) {
 }
 
 // It takes off what is the same at all positions.
-bool is_centred(const ComponentSpec& s) {
+bool is_centred(const Setting& s) {
   const QueryKeyNorm norm = norm_of(s);
   return norm.axis == Json(-2) && (norm.name == "layer_norm" || norm.name.starts_with("zero_"));
 }
 
 // It stands between what is added and the scores. Outside of training that of a batch has constants of its own, and
 // lets through what is the same at all positions, unless its constants belong to them.
-bool is_normed(const ComponentSpec& s) {
+bool is_normed(const Setting& s) {
   const QueryKeyNorm norm = norm_of(s);
   return !norm.name.empty() && (norm.name.find("batch_norm") == std::string::npos ||
                                 norm.by_position || s.c.problem.training);
@@ -125,7 +124,7 @@ struct Declared {
 
 class Reader {
  public:
-  Reader(const ComponentSpec& s, const Weights& weights) : s_(s), weights_(weights) {}
+  Reader(const Setting& s, const Weights& weights) : s_(s), weights_(weights) {}
 
   std::vector<Declared> read(const std::string& says) {
     Declared d;
@@ -170,7 +169,7 @@ class Reader {
   // One element for each position is not the same for all.
   [[nodiscard]] bool is_by_position(const std::string& weight) const {
     if (norm_of(s_).by_position) return true;
-    for (const Positions& p : positions_of(s_))
+    for (const Positions& p : positions_of(s_.c))
       for (const int64_t extent : weights_.at(weight).shape)
         if (extent % p.count == 0) return true;
     return false;
@@ -180,7 +179,7 @@ class Reader {
     return std::stod(text) / (slash == std::string::npos ? 1 : std::stod(text.substr(slash + 1)));
   }
 
-  const ComponentSpec& s_;
+  const Setting& s_;
   const Weights& weights_;
 };
 
@@ -189,7 +188,7 @@ struct Verdict {
   bool settled = true;  // another draw changes nothing
 };
 
-Verdict judge(const ComponentSpec& s, const Weights& all, const std::vector<std::string>& says) {
+Verdict judge(const Setting& s, const Weights& all, const std::vector<std::string>& says) {
   Verdict v;
   bool others = false;
   std::map<std::string, std::vector<Declared>> declared;
@@ -229,7 +228,7 @@ Verdict judge(const ComponentSpec& s, const Weights& all, const std::vector<std:
   return v;
 }
 
-void check(ComponentSpec s, bool training) {
+void examine(Setting s, bool training) {
   s.c.problem.training = training;
   const auto says = claims(s, "Inert");
   INFO(s.told() << (training ? "\n  in training" : ""));
@@ -249,8 +248,8 @@ void check(ComponentSpec s, bool training) {
 TEST_CASE("sweep: every weight has a gradient where the README does not call it inert") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       for (const auto* all : {&settings(type), &pairs(type)})
-        for (const ComponentSpec& s : *all)
+        for (const Setting& s : *all)
           for (const bool training : {false, true})
-            if (is_about_numbers(s) && !(training && drops(s.c))) check(s, training);
+            if (is_about_numbers(s) && !(training && drops(s.c))) examine(s, training);
     }
 }

@@ -8,9 +8,8 @@
 #include "tests/sweeps/claims.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
-using oracle::Tensor;
-using properties::cycled;
+using namespace attn::check;
+using sweeps::claims;
 
 namespace {
 
@@ -30,32 +29,31 @@ Tensor moved(const Tensor& x, const std::vector<int64_t>& to) {
   Tensor out = x;
   for (int64_t b = 0; b < x.dim(0); ++b)
     for (size_t n = 0; n < to.size(); ++n) {
-      const auto [from, end] = properties::position(x, b, to[n]);
+      const auto [from, end] = position(x, b, to[n]);
       std::copy(x.v.begin() + static_cast<std::ptrdiff_t>(from),
                 x.v.begin() + static_cast<std::ptrdiff_t>(end),
-                out.v.begin() + static_cast<std::ptrdiff_t>(
-                                    properties::position(x, b, static_cast<int64_t>(n)).first));
+                out.v.begin() +
+                    static_cast<std::ptrdiff_t>(position(x, b, static_cast<int64_t>(n)).first));
     }
   return out;
 }
 
 // All positions have the same result, as behind a gate over one channel: there is no order to see.
 bool is_uniform(const Tensor& y) {
-  const double allowed = 1e-12 * properties::magnitude(y);
+  const double allowed = 1e-12 * magnitude(y);
   const int64_t count = y.size() / (y.dim(0) * y.dim(-1));
   for (int64_t b = 0; b < y.dim(0); ++b)
     for (int64_t n = 1; n < count; ++n)
       for (int64_t i = 0; i < y.dim(-1); ++i) {
         const auto at = static_cast<size_t>(i);
-        const double first = y.v[properties::position(y, b, 0).first + at];
-        if (std::fabs(y.v[properties::position(y, b, n).first + at] - first) > allowed)
-          return false;
+        const double first = y.v[position(y, b, 0).first + at];
+        if (std::fabs(y.v[position(y, b, n).first + at] - first) > allowed) return false;
       }
   return true;
 }
 
 // Lengths of the parts that an argument names: a list, or the first so many and the rest.
-std::vector<int64_t> parts_of(const ComponentSpec& s, const std::string& argument, int64_t count) {
+std::vector<int64_t> parts_of(const Setting& s, const std::string& argument, int64_t count) {
   const Json& value = s.c.problem.arguments.at(argument);
   if (value.is_integer()) return {*value.to_int64(), count - *value.to_int64()};
   std::vector<int64_t> out;
@@ -71,16 +69,16 @@ bool has_weight_by_position(const Attention& layer, int64_t count) {
   return false;
 }
 
-void check(const ComponentSpec& s) {
-  const auto layer = properties::make_layer(s.c, ATTN_F64);
+void examine(const Setting& s) {
+  const auto layer = make_layer(s.c, ATTN_F64);
   const auto output = [&](const auto& inputs) {
-    return properties::run(*layer, s.c, inputs, properties::spec_of(s.c)).at("output");
+    return run(*layer, s.c, inputs, spec_of(s.c)).at("output");
   };
   const Tensor y = output(s.c.problem.inputs);
   const bool uniform = is_uniform(y);
   INFO(s.told());
   if (s.text.empty() && y.dim(1) > 1) CHECK_FALSE(uniform);
-  const std::vector<Positions> all = positions_of(s);
+  const std::vector<Positions> all = positions_of(s.c);
   for (size_t g = 0; g < all.size(); ++g) {
     const std::string what = g == 0 ? "Order" : "Order of " + all[g].name;
     const auto says = claims(s, what);
@@ -94,8 +92,8 @@ void check(const ComponentSpec& s) {
       const std::vector<int64_t> to = order(all[g].count, parts);
       auto inputs = s.c.problem.inputs;
       for (const std::string& name : all[g].inputs) inputs[name] = moved(inputs.at(name), to);
-      return properties::largest_difference(output(inputs), follows ? moved(y, to) : y) /
-             std::max(properties::magnitude(y), 1e-300);
+      return largest_difference(output(inputs), follows ? moved(y, to) : y) /
+             std::max(magnitude(y), 1e-300);
     };
     // Sums are taken in another order; what order makes of numbers of this size is far larger.
     constexpr double kSame = 1e-9;
@@ -117,11 +115,11 @@ void check(const ComponentSpec& s) {
 
 TEST_CASE("sweep: the order of positions matters exactly where the README says so") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      for (const ComponentSpec& s : settings(type)) {
+      for (const Setting& s : settings(type)) {
         const bool masked =
-            s.change.of == Of::input && s.change.name.find("mask") != std::string::npos;
-        if (is_about_numbers(s) && !masked) check(s);
+            s.change.of == ChangeOf::input && s.change.name.find("mask") != std::string::npos;
+        if (is_about_numbers(s) && !masked) examine(s);
       }
-      for (const ComponentSpec& s : pairs(type)) check(s);
+      for (const Setting& s : pairs(type)) examine(s);
     }
 }

@@ -6,23 +6,14 @@
 #include <functional>
 #include <sstream>
 
-#include "tests/oracle/parts.hpp"
-#include "tests/properties/checks.hpp"
+#include "host/check/mathematics/checks.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 namespace {
-
-using oracle::Tensor;
-using Inputs = std::map<std::string, Tensor>;
 
 const Tensor* mask_of(const Case& c) {
   const attn_input* mask = declared_mask(c);
   return mask ? &c.problem.inputs.at(mask->name) : nullptr;
-}
-
-bool is_mask(const Case& c, const std::string& name) {
-  const attn_input* mask = declared_mask(c);
-  return mask && name == mask->name;
 }
 
 // A mask without an axis of the batch is the same for every element.
@@ -66,10 +57,9 @@ struct Use {
 // Settings in which a position reaches others on another way than attention.
 bool is_exempt(const Trial& t) {
   const Case& c = t.c;
-  const attn_type& type = t.layer64->type();
   if (!over_keys(c)) return true;
   const attn_input* mask = declared_mask(c);
-  const bool statistics = !t.answer.statistics.empty();
+  const bool statistics = t.statistics;
   // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
   if (!mask && !is_causal(c) && (mixes_positions(c) || statistics)) return true;
   if (mask && mask->flags & ATTN_INPUT_PARTIAL) {
@@ -81,9 +71,8 @@ bool is_exempt(const Trial& t) {
     if (!one || statistics || !mask_of(c)->integral) return true;
   }
   const Json down = parameter(c, "use_downsampling");
-  // Keys that are no positions of the input; gates over channels and pixels have no keys.
-  return (down.is_bool() && down.as_bool()) ||
-         !(has_parameter(type, "num_heads") || has_parameter(type, "attention_channels"));
+  // Keys that are no positions of the input.
+  return (down.is_bool() && down.as_bool()) || (mask && mask->flags & ATTN_INPUT_UNUSED);
 }
 
 Use find_use(const Trial& t) {
@@ -91,17 +80,19 @@ Use find_use(const Trial& t) {
   const Extents e = extents_of(c);
   Use use;
   const auto& inputs = c.problem.inputs;
-  bool self = true;
-  for (const char* name : {"kv_input", "key"})
-    if (inputs.contains(name)) use.input = name, self = false;
-  if (inputs.contains("value")) use.with.emplace_back("value");
+  for (const std::string& name : second_sequence(c))
+    if (use.input.empty())
+      use.input = name;
+    else
+      use.with.push_back(name);
+  const bool self = use.input.empty();
   if (self)
     for (const auto& [name, value] : inputs)
       if (!is_mask(c, name)) use.input = name;
   // What takes part in a decomposition of the scores reaches everyone.
   const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
   const auto meets = structure(c, e);
-  const Tensor keep = oracle::keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
+  const Tensor keep = keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
   use.exempt.assign(static_cast<size_t>(e.batch * e.queries), false);
   Tensor used({e.batch, e.keys}), own({e.batch, e.keys});
   for (int64_t b = 0; b < e.batch; ++b)
@@ -187,7 +178,7 @@ Slopes slopes(Trial& t, const Use& use, const Inputs& inputs) {
   CallSpec spec = spec_of(t.c);
   spec.record = true;
   Call call(*t.layer64, t.c, inputs, spec);
-  Tensor cotangent = call.run().at("output");
+  Tensor cotangent = call.run().at(output_of(*t.layer64));
   Random random(t.c.weights, "cotangent", 0);
   const size_t width = cotangent.v.size() / use.exempt.size();
   for (size_t i = 0; i < cotangent.v.size(); ++i) {
@@ -195,10 +186,10 @@ Slopes slopes(Trial& t, const Use& use, const Inputs& inputs) {
     if (use.exempt[i / width]) cotangent.v[i] = 0;
   }
   Gradients gradients(*t.layer64);
-  call.backward({{"output", cotangent}}, gradients);
+  call.backward({{output_of(*t.layer64), cotangent}}, gradients);
   Slopes out;
   for (const auto& g : gradients.entries())
-    if (g.trained) out.weights[g.name] = to_oracle(g.gradient.view());
+    if (g.trained) out.weights[g.name] = to_tensor(g.gradient.view());
   for (const auto& [name, value] : inputs)
     if (!is_mask(t.c, name)) out.inputs[name] = call.input_gradient(name);
   return out;
@@ -228,60 +219,67 @@ void check_slopes(Trial& t, const Use& use) {
   }
 }
 
-}  // namespace
-
-void check_batch(Trial& t) {
-  const Case& c = t.c;
-  const int64_t batch = extents_of(c).batch;
-  // Statistics of a batch are about the batch.
-  if (batch < 2 || !t.answer.statistics.empty() || t.answer.margin < 1e-3) return;
-  t.marks.insert("batch " + c.id.type);
-  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
-    const bool single = layer->dtype() == ATTN_F32;
-    const Outputs whole = run(*layer, c, c.problem.inputs, spec_of(c));
-    for (int64_t b = 0; b < batch; ++b) {
-      Inputs inputs;
-      for (const auto& [name, value] : c.problem.inputs)
-        inputs[name] = is_mask(c, name) && !has_batch(c, value, batch)
-                           ? value
-                           : oracle::slice(value, 0, b, b + 1);
-      const Outputs alone = run(*layer, c, inputs, spec_of(c));
-      for (const auto& [name, value] : whole) {
-        const double d = largest_difference(alone.at(name), oracle::slice(value, 0, b, b + 1));
-        const double allowed = single ? 2 * t.tolerance32 : 1e-10 * magnitude(value);
-        if ((!single || name == "output") && !(d <= allowed))
-          t.fail("element " + std::to_string(b) + " of the batch depends on others: " + name +
-                 " by " + std::to_string(d));
-      }
-    }
-  }
-}
-
-void check_mask(Trial& t) {
-  if (is_exempt(t)) return;
+// Keys that no query uses, replaced: nothing else changes.
+bool check_filling(Trial& t, Filling filling) {
+  if (is_exempt(t)) return false;
   const Use use = find_use(t);
-  if (use.keys.empty()) return;
-  t.marks.insert("unused keys " + t.c.id.type);
+  if (use.keys.empty()) return false;
   for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
     const bool single = layer->dtype() == ATTN_F32;
     if (t.c.is_long && !single) continue;  // seconds in plain loops
-    const Tensor before = run(*layer, t.c, t.c.problem.inputs, spec_of(t.c)).at("output");
-    for (const Filling filling : {Filling::nan, Filling::infinity, Filling::finite}) {
-      if (t.c.is_long && filling == Filling::infinity) continue;
-      const Tensor after = run(*layer, t.c, replaced(t.c, use, filling), spec_of(t.c)).at("output");
-      // Values that are not finite may take another way to the same sum.
-      const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
-      const std::string row = changed_row(use, before, after, allowed);
-      if (row.empty()) continue;
+    const std::string output = output_of(*layer);
+    const Tensor before = run(*layer, t.c, t.c.problem.inputs, spec_of(t.c)).at(output);
+    const Tensor after = run(*layer, t.c, replaced(t.c, use, filling), spec_of(t.c)).at(output);
+    // Values that are not finite may take another way to the same sum.
+    const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
+    const std::string row = changed_row(use, before, after, allowed);
+    if (!row.empty())
       t.fail(std::string(single ? "float32" : "float64") + ": keys that no query uses, set to " +
              (filling == Filling::nan        ? "NaN"
               : filling == Filling::infinity ? "infinity"
                                              : "other numbers") +
              ", changed " + row);
-      break;
-    }
   }
-  if (!t.c.is_long) check_slopes(t, use);
+  return true;
 }
 
-}  // namespace attn::properties
+}  // namespace
+
+bool check_batch(Trial& t) {
+  const Case& c = t.c;
+  const int64_t batch = extents_of(c).batch;
+  // Statistics of a batch are about the batch.
+  if (batch < 2 || t.statistics || t.margin < 1e-3) return false;
+  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
+    const Outputs whole = run(*layer, c, c.problem.inputs, spec_of(c));
+    for (int64_t b = 0; b < batch; ++b) {
+      Inputs inputs;
+      for (const auto& [name, value] : c.problem.inputs)
+        inputs[name] =
+            is_mask(c, name) && !has_batch(c, value, batch) ? value : slice(value, 0, b, b + 1);
+      const Outputs alone = run(*layer, c, inputs, spec_of(c));
+      for (const auto& [name, value] : whole) {
+        const double d = largest_difference(alone.at(name), slice(value, 0, b, b + 1));
+        const bool compared = layer->dtype() == ATTN_F64 || name == output_of(*layer);
+        if (compared && !(d <= t.allowed(*layer, name)))
+          t.fail("element " + std::to_string(b) + " of the batch depends on others: " + name +
+                 " by " + std::to_string(d));
+      }
+    }
+  }
+  return true;
+}
+
+bool check_mask_numbers(Trial& t) { return check_filling(t, Filling::finite); }
+bool check_mask_nan(Trial& t) { return check_filling(t, Filling::nan); }
+bool check_mask_infinity(Trial& t) { return !t.c.is_long && check_filling(t, Filling::infinity); }
+
+bool check_mask_gradients(Trial& t) {
+  if (t.c.is_long || is_exempt(t)) return false;
+  const Use use = find_use(t);
+  if (use.keys.empty()) return false;
+  check_slopes(t, use);
+  return true;
+}
+
+}  // namespace attn::check

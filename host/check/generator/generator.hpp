@@ -11,13 +11,12 @@
 #include <attn/attention.hpp>
 
 #include <memory>
-#include <set>
 #include <string>
 
-#include "tests/oracle/problem.hpp"
-#include "tests/properties/random.hpp"
+#include "host/check/generator/problem.hpp"
+#include "host/check/random.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 
 struct CaseId {
   uint64_t seed = 0;
@@ -29,29 +28,28 @@ struct CaseId {
 
 struct Case {
   CaseId id{};
-  oracle::Problem problem{};  // without weights
+  Problem problem{};  // without weights
   attn_dtype mask_kind = ATTN_F32;
   uint64_t weights = 0;  // seed of the weights
   bool is_long = false;  // more positions than a block of keys
+  bool is_tiny = false;  // 1 to 9 positions
 };
 
-// What was seen: "norm gated.qk_norm_type=rms_norm" and the like.
-using Marks = std::set<std::string>;
+struct CaseOptions {
+  const Json* config = nullptr;  // of the layer; nullptr: random
+  bool tiny = false;             // lengths 1 to 9, batch 1 or 3
+};
 
-// A case; marks what it covers.
-[[nodiscard]] Case make_case(const CaseId& id, Marks& marks);
-// What all cases of a type together must cover.
-[[nodiscard]] Marks expected_marks(const std::string& type);
-// ... and all cases of all these types.
-[[nodiscard]] Marks expected_options(const std::vector<std::string>& types);
+// A case that the library takes. std::runtime_error when none is found.
+[[nodiscard]] Case make_case(const CaseId& id, const CaseOptions& options = {});
+// Its config, call and shapes, to be read.
+[[nodiscard]] std::string told(const Case& c);
 
-// Parameters of the case; false when a rule between them does not hold.
+// Parameters of the case; a rule between them may not hold.
 [[nodiscard]] Json make_config(const CaseId& id, Random& random, bool is_long);
-void mark_config(const std::string& type, const Json& config, Marks& marks);
 
 // Inputs, mask and arguments for the config in `c`.
 void make_call(Case& c, Random& random);
-void mark_call(const Case& c, Marks& marks);
 
 // The layer of a case, built, with weights drawn from the case's seed: the same numbers whatever the kind of
 // elements. `noise` changes weights and inputs relatively, by at most so much.
@@ -64,13 +62,37 @@ struct Extents {
   int64_t batch = 1, heads = 1, queries = 1, keys = 1;
 };
 [[nodiscard]] Extents extents_of(const Case& c);
+// Axes between the batch and the width of the inputs: "seq", "query", "key", "height, width".
+struct Positions {
+  std::string name{};
+  std::vector<std::string> inputs{};
+  int64_t count = 0;
+};
+// In the order of the inputs; those that share the names of their axes move together.
+[[nodiscard]] std::vector<Positions> positions_of(const Case& c);
 // The parameter as the layer uses it: given, or its default in the schema.
 [[nodiscard]] Json parameter(const Case& c, const std::string& name);
 [[nodiscard]] Json effective(const std::string& type, const Json& config, const std::string& name);
 [[nodiscard]] bool has_parameter(const attn_type& type, const std::string& name);
 // The mask is added to the scores and has a gradient, instead of keeping keys.
 [[nodiscard]] bool adds_mask(const Case& c);
-// Probability weights are normalised over the keys.
+// ... as a floating one of this input is; one without keys multiplies.
+[[nodiscard]] bool adds_numbers(const attn_input& mask);
+// Axes of (batch, head, query, key) that probability weights are normalised over together.
+[[nodiscard]] std::vector<size_t> probability_axes(const Case& c);
 [[nodiscard]] bool over_keys(const Case& c);
+// A norm or an activation whose result at one position depends on others, with the options of the case.
+[[nodiscard]] bool mixes_positions(const Case& c);
+// A training call drops something.
+[[nodiscard]] bool drops(const Case& c);
+// A norm that takes statistics of the batch in training calls.
+[[nodiscard]] bool takes_statistics(const Case& c);
+// The call is causal, by parameter or argument.
+[[nodiscard]] bool is_causal(const Case& c);
+// Inputs of the case that are attended to, where these are others than the first: those with an extent "key".
+[[nodiscard]] std::vector<std::string> second_sequence(const Case& c);
+[[nodiscard]] bool is_mask(const Case& c, const std::string& name);
+// The mask of the case as its type declares it; nullptr: none is given.
+[[nodiscard]] const attn_input* declared_mask(const Case& c);
 
-}  // namespace attn::properties
+}  // namespace attn::check

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random numbers that are the same on every machine (SplitMix64), and the ones that a case draws.
+// Random numbers that are the same on every machine (SplitMix64).
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace attn::properties {
+namespace attn::check {
 
 class Random {
  public:
@@ -60,4 +60,4 @@ inline size_t cycled(uint64_t seed, std::string_view purpose, uint64_t number, s
   return order[number % n];
 }
 
-}  // namespace attn::properties
+}  // namespace attn::check
