@@ -4,6 +4,7 @@
 // rows were chosen.
 #include <attn/factory.hpp>
 
+#include "host/check/generator/axis_names.hpp"
 #include "host/check/mathematics/checks.hpp"
 
 namespace attn::check {
@@ -114,7 +115,15 @@ bool decodes(const Trial& t) {
   const Case& c = t.c;
   if (!t.layer64->has_state() || c.problem.training || !over_keys(c) || mixes_positions(c))
     return false;
-  const auto first = c.problem.inputs.find(t.layer64->type().inputs[0]->name);
+  // A state keeps another sequence from its first call on, which has to give it.
+  const attn_type& type = t.layer64->type();
+  bool crosses = false;
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    for (const std::string& axis :
+         axis_names(type.inputs[i]->n_shapes ? type.inputs[i]->shapes[0] : ""))
+      crosses = crosses || (axis == "key" && !(type.inputs[i]->flags & ATTN_INPUT_MASK));
+  if (crosses && second_sequence(c).empty()) return false;
+  const auto first = c.problem.inputs.find(type.inputs[0]->name);
   return first != c.problem.inputs.end() && first->second.rank() == 3;
 }
 
