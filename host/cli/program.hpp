@@ -48,6 +48,7 @@ Command plugins_command(CLI::App& program, const Globals& globals);
 Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
+Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
 
 // Help text below the options: one example a line.

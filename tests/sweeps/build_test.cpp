@@ -26,7 +26,7 @@ void examine(const Setting& s, attn_dtype dtype) {
   const auto by_call = make();
   const auto first = run(*by_call);
   const auto by_shapes = make();
-  by_shapes->build(shapes_of(s), {.dtype = dtype});
+  by_shapes->build(shapes_of(s.c), {.dtype = dtype});
 
   INFO(s.told() << (dtype == ATTN_F32 ? "\n  float32" : "\n  float64"));
   CHECK(by_call->config() == by_shapes->config());

@@ -64,7 +64,7 @@ Outcome outcome(const Setting& s) {
   set_seed(1);  // what a layer draws when it is made is the same each time
   const auto layer = make_layer(s.c, ATTN_F64);
   const auto fresh = create_attention_layer(s.type, s.c.problem.config);
-  fresh->build(shapes_of(s), {.dtype = ATTN_F64, .seed = 1});
+  fresh->build(shapes_of(s.c), {.dtype = ATTN_F64, .seed = 1});
   for (const WeightInfo& w : fresh->weights())
     if (!w.not_stored && dtype_is_floating(fresh->weight(w.name).dtype))
       out["weight " + w.name] = to_tensor(fresh->weight(w.name));

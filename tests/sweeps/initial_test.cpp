@@ -19,7 +19,7 @@ using Weights = std::map<std::string, Tensor>;
 // Of a layer just built, what training may change.
 Weights initial(const Setting& s, uint64_t seed) {
   const auto layer = create_attention_layer(s.type, s.c.problem.config, "layer");
-  layer->build(shapes_of(s), {.dtype = ATTN_F64, .seed = seed});
+  layer->build(shapes_of(s.c), {.dtype = ATTN_F64, .seed = seed});
   Weights out;
   for (const WeightInfo& w : layer->weights())
     if (w.trainable) out[w.name] = to_tensor(layer->weight(w.name));

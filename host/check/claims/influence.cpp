@@ -33,17 +33,11 @@ std::string told(const Case& c, const Dependency& d) {
 ClaimTrial::ClaimTrial(Case the_case) : c(std::move(the_case)) {
   layer = make_layer(c, ATTN_F64);
   output = output_of(*layer);
-  const attn_type& type = layer->type();
-  // A call's arguments and shapes, as conditions of claims see them.
-  Call of(*layer, c, c.problem.inputs, spec_of(c));
-  std::vector<std::optional<Shape>> shapes(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (const auto in = c.problem.inputs.find(type.inputs[i]->name); in != c.problem.inputs.end())
-      shapes[i] = Shape(in->second.shape);
-  call.emplace(*layer,
-               ClaimCall::Options{
-                   .arguments = of.arguments(), .inputs = shapes, .training = c.problem.training});
-  for (const ClaimInfo& claim : claims_of(type))
+  const Call of(*layer, c, c.problem.inputs, spec_of(c));
+  call.emplace(*layer, ClaimCall::Options{.arguments = of.arguments(),
+                                          .inputs = shapes_of(c),
+                                          .training = c.problem.training});
+  for (const ClaimInfo& claim : claims_of(layer->type()))
     if (claim.known && call->holds(claim)) claims.push_back(claim);
 }
 

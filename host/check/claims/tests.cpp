@@ -230,13 +230,14 @@ Outcome claims_hold(Subject& s) {
   return out;
 }
 
-constexpr Test kTests[] = {
-    {"claims_hold", "what the type claims is true of random layers and calls", claims_hold,
-     Group::claims, Of::type, 120},
-};
-
 }  // namespace
 
-std::span<const Test> claim_tests() { return kTests; }
+std::span<const Test> claim_tests() {
+  static constexpr Test kTests[] = {
+      {"claims_hold", "what the type claims is true of random layers and calls", claims_hold,
+       Group::claims, Of::type, 120},
+  };
+  return kTests;
+}
 
 }  // namespace attn::check

@@ -10,17 +10,9 @@ namespace {
 
 constexpr int kAttempts = 4000;
 
-std::vector<std::optional<Shape>> shapes_of(const Case& c, const attn_type& type) {
-  std::vector<std::optional<Shape>> shapes(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (const auto it = c.problem.inputs.find(type.inputs[i]->name); it != c.problem.inputs.end())
-      shapes[i] = Shape(it->second.shape);
-  return shapes;
-}
-
 std::unique_ptr<Attention> build(const Case& c, attn_dtype dtype) {
   auto layer = create_attention_layer(c.id.type, c.problem.config);
-  layer->build(shapes_of(c, layer->type()), {.dtype = dtype, .seed = 1});
+  layer->build(shapes_of(c), {.dtype = dtype, .seed = 1});
   return layer;
 }
 
@@ -64,6 +56,15 @@ double draw(const WeightInfo& w, double initial, Random& random) {
 }
 
 }  // namespace
+
+std::vector<std::optional<Shape>> shapes_of(const Case& c) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  std::vector<std::optional<Shape>> shapes(type.n_inputs);
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (const auto it = c.problem.inputs.find(type.inputs[i]->name); it != c.problem.inputs.end())
+      shapes[i] = Shape(it->second.shape);
+  return shapes;
+}
 
 bool drops(const Case& c) {
   const attn_type& type = *find_attention_type(c.id.type).type;

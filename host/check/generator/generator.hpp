@@ -42,6 +42,8 @@ struct CaseOptions {
 
 // A case that the library takes. std::runtime_error when none is found.
 [[nodiscard]] Case make_case(const CaseId& id, const CaseOptions& options = {});
+// Shapes of the inputs, for Attention::build().
+[[nodiscard]] std::vector<std::optional<Shape>> shapes_of(const Case& c);
 // Its config, call and shapes, to be read.
 [[nodiscard]] std::string told(const Case& c);
 

@@ -378,14 +378,4 @@ std::optional<Setting> with(Setting s, const Change& change) {
   return s;
 }
 
-std::vector<std::optional<Shape>> shapes_of(const Setting& s) {
-  const attn_type& type = *find_attention_type(s.type).type;
-  std::vector<std::optional<Shape>> out(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (const auto in = s.c.problem.inputs.find(type.inputs[i]->name);
-        in != s.c.problem.inputs.end())
-      out[i] = Shape(in->second.shape);
-  return out;
-}
-
 }  // namespace attn::check

@@ -48,8 +48,6 @@ struct Setting {
 [[nodiscard]] const std::vector<Setting>& pairs(const std::string& type);
 // Other values of one parameter or argument of the base, as they stand in settings().
 [[nodiscard]] std::vector<Change> changes_of(const std::string& type, const std::string& name);
-// Shapes of the inputs, for Attention::build().
-[[nodiscard]] std::vector<std::optional<Shape>> shapes_of(const Setting& s);
 // Another change on top; nothing when the library refuses it.
 [[nodiscard]] std::optional<Setting> with(Setting base, const Change& change);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must not matter: other elements of the batch, and keys that no query uses.
+#include <attn/claims.hpp>
 #include <attn/factory.hpp>
 
 #include <functional>
@@ -23,28 +24,45 @@ bool has_batch(const Case& c, const Tensor& mask, int64_t batch) {
 
 // ---- who uses whom ------------------------------------------------------------------------------
 
-// Pairs of positions that the type lets meet at all, whatever the mask says.
-std::function<bool(int64_t, int64_t)> structure(const Case& c, const Extents& e) {
-  if (is_causal(c)) return [](int64_t q, int64_t k) { return k <= q; };
-  if (const Json* anchors = c.problem.arguments.find("num_anchor_tokens");
-      anchors && anchors->is_integer())
-    return [n = *anchors->to_int64()](int64_t, int64_t k) { return k < n; };
-  if (const Json* sizes = c.problem.arguments.find("split_sizes")) {
-    std::vector<int64_t> s;
-    for (const Json& j : sizes->as_list()) s.push_back(*j.to_int64());
-    const bool four = s.size() == 4;
-    const int64_t a = four ? s[0] + s[1] : s[0], keys_a = s[0], keys_b = four ? s[2] : s[1];
-    return [=](int64_t q, int64_t k) { return q < a ? k >= a && k < a + keys_b : k < keys_a; };
+// What the type claims for this call; made from shapes alone.
+class Promises {
+ public:
+  explicit Promises(const Trial& t)
+      : call_(*t.layer64,
+              {.arguments = Call(*t.layer64, t.c, t.c.problem.inputs, spec_of(t.c)).arguments(),
+               .inputs = shapes_of(t.c),
+               .training = t.c.problem.training}),
+        claims_(claims_of(t.layer64->type())) {
+    const attn_type& type = t.layer64->type();
+    const std::vector<std::string> second = second_sequence(t.c);
+    keys_ = second.empty() ? std::string(type.inputs[0]->name) : second.front();
+    first_ = type.inputs[0]->name;
   }
-  if (const Json size = parameter(c, "window_size"); size.is_integer()) {
-    int64_t s = 1;
-    while (s * s < e.queries) ++s;
-    return [s, w = *size.to_int64()](int64_t q, int64_t k) {
-      return q / s / w == k / s / w && q % s / w == k % s / w;
-    };
+
+  // Whether a position of the keys may act on one of the outputs at all, whatever the mask says.
+  [[nodiscard]] bool meets(int64_t q, int64_t k) const {
+    for (const ClaimInfo& claim : claims_) {
+      const bool causal = claim.name == "causal" && keys_ == first_;
+      const std::string subject = claim.subject.empty() ? first_ : claim.subject;
+      if (!causal && !(claim.name == "reaches" && subject == keys_)) continue;
+      if (call_.holds(claim) && !call_.allows(claim, q, k)) return false;
+    }
+    return true;
   }
-  return [](int64_t, int64_t) { return true; };
-}
+  // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
+  [[nodiscard]] std::optional<bool> respects_mask() const {
+    std::optional<bool> out;
+    for (const ClaimInfo& claim : claims_)
+      if (claim.name == "mask_respected") out = out.value_or(false) || call_.holds(claim);
+    if (!out && !claims_.empty()) out = false;
+    return out;
+  }
+
+ private:
+  ClaimCall call_;
+  std::vector<ClaimInfo> claims_;
+  std::string keys_{}, first_{};
+};
 
 struct Use {
   std::string input{};                              // whose positions are replaced
@@ -55,27 +73,25 @@ struct Use {
 };
 
 // Settings in which a position reaches others on another way than attention.
-bool is_exempt(const Trial& t) {
+bool is_exempt(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
   if (!over_keys(c)) return true;
   const attn_input* mask = declared_mask(c);
-  const bool statistics = t.statistics;
   // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
-  if (!mask && !is_causal(c) && (mixes_positions(c) || statistics)) return true;
-  if (mask && mask->flags & ATTN_INPUT_PARTIAL) {
-    // Declared: what is left out acts in other ways. A convolution of single pixels without statistics has none.
-    const Json kernel = parameter(c, "kernel_size");
-    const bool one = (kernel.is_integer() && *kernel.to_int64() == 1) ||
-                     (kernel.is_list() && *kernel.at(size_t{0}).to_int64() == 1 &&
-                      *kernel.at(size_t{1}).to_int64() == 1);
-    if (!one || statistics || !mask_of(c)->integral) return true;
+  if (!mask) return !is_causal(c) && (mixes_positions(c) || t.statistics);
+  if (const std::optional<bool> respected = promises.respects_mask()) {
+    if (!*respected) return true;
+  } else if (mask->flags & (ATTN_INPUT_PARTIAL | ATTN_INPUT_UNUSED)) {
+    return true;
   }
-  const Json down = parameter(c, "use_downsampling");
+  if (mask->flags & ATTN_INPUT_NUMBERS && !c.problem.inputs.at(mask->name).integral) return true;
   // Keys that are no positions of the input.
-  return (down.is_bool() && down.as_bool()) || (mask && mask->flags & ATTN_INPUT_UNUSED);
+  int64_t positions = 0;
+  for (const Positions& group : positions_of(c)) positions = group.count;
+  return positions != extents_of(c).keys;
 }
 
-Use find_use(const Trial& t) {
+Use find_use(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
   const Extents e = extents_of(c);
   Use use;
@@ -91,7 +107,11 @@ Use find_use(const Trial& t) {
       if (!is_mask(c, name)) use.input = name;
   // What takes part in a decomposition of the scores reaches everyone.
   const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
-  const auto meets = structure(c, e);
+  // A key is one that another position may use.
+  std::vector<bool> is_key(static_cast<size_t>(e.keys), e.queries == 1);
+  for (int64_t q = 0; q < e.queries; ++q)
+    for (int64_t k = 0; k < e.keys; ++k)
+      if ((!self || q != k) && promises.meets(q, k)) is_key[static_cast<size_t>(k)] = true;
   const Tensor keep = keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
   use.exempt.assign(static_cast<size_t>(e.batch * e.queries), false);
   Tensor used({e.batch, e.keys}), own({e.batch, e.keys});
@@ -100,7 +120,7 @@ Use find_use(const Trial& t) {
       for (int64_t h = 0; h < e.heads; ++h) {
         bool any = false, could = false;
         for (int64_t k = 0; k < e.keys; ++k) {
-          if (!meets(q, k)) continue;
+          if (!is_key[static_cast<size_t>(k)] || !promises.meets(q, k)) continue;
           could = true;
           if (keep.at(b, h, q, k) == 0) continue;
           any = true;
@@ -115,10 +135,6 @@ Use find_use(const Trial& t) {
         use.own.push_back(own.at(b, k) != 0);
         if (self) use.exempt[static_cast<size_t>(b * e.queries + k)] = true;
       }
-  // The number of steps depends on all queries of a head together.
-  if (const Json steps = parameter(c, "update_steps_max");
-      steps.is_integer() && *steps.to_int64() > 1)
-    if (std::count(use.exempt.begin(), use.exempt.end(), true) > 0) use.keys.clear();
   return use;
 }
 
@@ -221,8 +237,9 @@ void check_slopes(Trial& t, const Use& use) {
 
 // Keys that no query uses, replaced: nothing else changes.
 bool check_filling(Trial& t, Filling filling) {
-  if (is_exempt(t)) return false;
-  const Use use = find_use(t);
+  const Promises promises(t);
+  if (is_exempt(t, promises)) return false;
+  const Use use = find_use(t, promises);
   if (use.keys.empty()) return false;
   for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
     const bool single = layer->dtype() == ATTN_F32;
@@ -275,8 +292,10 @@ bool check_mask_nan(Trial& t) { return check_filling(t, Filling::nan); }
 bool check_mask_infinity(Trial& t) { return !t.c.is_long && check_filling(t, Filling::infinity); }
 
 bool check_mask_gradients(Trial& t) {
-  if (t.c.is_long || is_exempt(t)) return false;
-  const Use use = find_use(t);
+  if (t.c.is_long) return false;
+  const Promises promises(t);
+  if (is_exempt(t, promises)) return false;
+  const Use use = find_use(t, promises);
   if (use.keys.empty()) return false;
   check_slopes(t, use);
   return true;
