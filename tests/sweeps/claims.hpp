@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the README of a type claims in a fixed form, one paragraph each:
+// What the README of a type says in a fixed form, in a paragraph of its own:
 //
-//   Order: SAYS, SAYS [with CONDITION and CONDITION] [without CONDITION and CONDITION]; SAYS ...
-//   Order of key: ...
-//   Inert: SAYS ...
-//   Same function: SAYS ...
+//   Same function: TYPE, TYPE [with CONDITION and CONDITION] [without CONDITION and CONDITION]; TYPE ...
 //
-// A clause holds when all its conditions do. A condition is the name of a parameter or of an argument of the call
-// (set, and neither false nor 0), or a comparison: `head_dim * rope_percentage < 2`, `kernel_size = 1`. Names of
-// extents of the inputs (`seq`) count as numbers. Code marks are for the reader alone.
+// It is about two types, so that neither can claim it. A clause holds when all its conditions do. A condition is the
+// name of a parameter or of an argument of the call (set, and neither false nor 0), or a comparison:
+// `head_dim * rope_percentage < 2`, `kernel_size = 1`. Names of extents of the inputs (`seq`) count as numbers. Code
+// marks are for the reader alone.
 #pragma once
 
 #include <optional>
