@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
 
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
@@ -10,13 +10,10 @@
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/json_text.hpp"
-#include "tests/properties/values.hpp"
+#include "host/check/generator/values.hpp"
 
-namespace attn::sweeps {
+namespace attn::check {
 namespace {
-
-using oracle::Tensor;
-using properties::Random;
 
 constexpr uint64_t kSeed = 20;
 
@@ -40,16 +37,17 @@ const std::map<std::string, Json>& small() {
   return table;
 }
 
-int64_t extent(const ComponentSpec& s, const std::string& name) {
+int64_t extent(const Setting& s, const std::string& name) {
   static const std::map<std::string, int64_t> table{
       {"batch", 2},  {"seq", 11},  {"query", 11},    {"key", 7},
       {"height", 5}, {"width", 7}, {"key_width", 6}, {"value_width", 5}};
-  if (const Json j = properties::parameter(s.c, name); j.is_integer()) return *j.to_int64();
+  if (is_number(name)) return std::stoll(name);
+  if (const Json j = parameter(s.c, name); j.is_integer()) return *j.to_int64();
   const auto it = table.find(name);
   return it == table.end() ? 16 : it->second;
 }
 
-void fill_inputs(ComponentSpec& s) {
+void fill_inputs(Setting& s) {
   s.c.problem.inputs.clear();
   const attn_type& type = *find_attention_type(s.type).type;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
@@ -57,9 +55,9 @@ void fill_inputs(ComponentSpec& s) {
     const auto form = s.forms.find(in.name);
     if (form == s.forms.end()) continue;
     const bool mask = in.flags & ATTN_INPUT_MASK;
-    const properties::Extents e = properties::extents_of(s.c);
-    oracle::Extents shape;
-    for (const std::string& axis : test::axis_names(form->second))
+    const Extents e = extents_of(s.c);
+    std::vector<int64_t> shape;
+    for (const std::string& axis : axis_names(form->second))
       shape.push_back(!mask             ? extent(s, axis)
                       : axis == "batch" ? e.batch
                       : axis == "head"  ? e.heads
@@ -73,11 +71,11 @@ void fill_inputs(ComponentSpec& s) {
   }
 }
 
-bool is_accepted(const ComponentSpec& s) {
+bool is_accepted(const Setting& s) {
   try {
     validate_attention_config(s.type, s.c.problem.config);
-    const auto layer = properties::make_layer(s.c, ATTN_F64);
-    static_cast<void>(properties::run(*layer, s.c, s.c.problem.inputs, properties::spec_of(s.c)));
+    const auto layer = make_layer(s.c, ATTN_F64);
+    static_cast<void>(run(*layer, s.c, s.c.problem.inputs, spec_of(s.c)));
     static_cast<void>(layer->losses(Context(ATTN_F64)));
     return true;
   } catch (const InvalidArgument&) {
@@ -85,9 +83,9 @@ bool is_accepted(const ComponentSpec& s) {
   }
 }
 
-ComponentSpec base_of(const std::string& name) {
+Setting base_of(const std::string& name) {
   const attn_type& type = *find_attention_type(name).type;
-  ComponentSpec s{.type = name};
+  Setting s{.type = name};
   s.c.id = {kSeed, name, 0};
   s.c.weights = kSeed;
   s.c.mask_kind = ATTN_BOOL;
@@ -128,9 +126,9 @@ bool is_axis(const schema::Option& o) {
   return o.kind == schema::OptionKind::axis || o.kind == schema::OptionKind::axes;
 }
 
-Of of_option(const schema::Option& o) {
-  if (o.kind == schema::OptionKind::initializer) return Of::initializer;
-  return o.kind == schema::OptionKind::regularizer ? Of::regularizer : Of::parameter;
+ChangeOf of_option(const schema::Option& o) {
+  if (o.kind == schema::OptionKind::initializer) return ChangeOf::initializer;
+  return o.kind == schema::OptionKind::regularizer ? ChangeOf::regularizer : ChangeOf::parameter;
 }
 
 // Some values of an option besides its default.
@@ -143,7 +141,7 @@ std::vector<Json> option_values(const schema::Family& family, const schema::Fami
   Random random(kSeed, std::string(member.name) + o.name, 0);
   std::vector<Json> out;
   for (int attempt = 0; attempt < 8; ++attempt) {
-    const Json made = properties::random_options(family, member.name, random, 0, index);
+    const Json made = random_options(family, member.name, random, 0, index);
     if (const Json* value = made.find(o.name);
         value && !value->is_null() && !(*value == schema::parse_json(o.def)))
       out.push_back(*value);
@@ -156,7 +154,7 @@ std::vector<Json> named(const schema::Family& family, bool seeds) {
   std::vector<Json> out;
   for (const schema::FamilyMember& m : family.members) {
     Random random(kSeed, m.name, 1);
-    Json options = properties::random_options(family, m.name, random, 0);
+    Json options = random_options(family, m.name, random, 0);
     out.push_back({{"class_name", m.name}, {"config", options}});
     for (const schema::Option& o : m.options)
       if (seeds && o.kind == schema::OptionKind::seed) {
@@ -199,7 +197,7 @@ std::vector<Json> values_of(const attn_param& p, const Json& now) {
   }
   for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)
     out.emplace_back(p.choices[i]);
-  if (const schema::Family* family = properties::family_of(p.kind))
+  if (const schema::Family* family = family_of(p.kind))
     for (const schema::FamilyMember& m : family->members)
       if (!m.extra) out.emplace_back(m.name);
   if (p.flags & ATTN_PARAM_NULLABLE) out.emplace_back(nullptr);
@@ -235,35 +233,35 @@ class Lister {
   explicit Lister(const std::string& type)
       : type_(*find_attention_type(type).type), out_{base_of(type)} {}
 
-  std::vector<ComponentSpec> list() {
+  std::vector<Setting> list() {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& p = *type_.params[i];
       if (p.kind == ATTN_PARAM_OPTIONS)
         options(p);
       else
-        values(p, Of::parameter);
+        values(p, ChangeOf::parameter);
     }
-    for (uint32_t i = 0; i < type_.n_args; ++i) values(*type_.args[i], Of::argument);
+    for (uint32_t i = 0; i < type_.n_args; ++i) values(*type_.args[i], ChangeOf::argument);
     inputs();
     return std::move(out_);
   }
 
  private:
   bool take(const Change& change) {
-    std::optional<ComponentSpec> s = with(out_.front(), change);
+    std::optional<Setting> s = with(out_.front(), change);
     if (s) out_.push_back(std::move(*s));
     return s.has_value();
   }
 
-  void values(const attn_param& p, Of of) {
-    const properties::Case& c = out_.front().c;
-    Json now = of == Of::parameter ? properties::parameter(c, p.name) : Json();
-    if (const Json* given = c.problem.arguments.find(p.name); given && of == Of::argument)
+  void values(const attn_param& p, ChangeOf of) {
+    const Case& c = out_.front().c;
+    Json now = of == ChangeOf::parameter ? parameter(c, p.name) : Json();
+    if (const Json* given = c.problem.arguments.find(p.name); given && of == ChangeOf::argument)
       now = *given;
-    else if (of == Of::argument && p.def.kind == ATTN_VALUE_BOOL)
+    else if (of == ChangeOf::argument && p.def.kind == ATTN_VALUE_BOOL)
       now = p.def.u.i != 0;
-    if (p.kind == ATTN_PARAM_INITIALIZER) of = Of::initializer;
-    if (p.kind == ATTN_PARAM_REGULARIZER) of = Of::regularizer;
+    if (p.kind == ATTN_PARAM_INITIALIZER) of = ChangeOf::initializer;
+    if (p.kind == ATTN_PARAM_REGULARIZER) of = ChangeOf::regularizer;
     size_t taken = 0;
     const bool number = p.kind == ATTN_PARAM_INT || p.kind == ATTN_PARAM_REAL;
     for (const Json& value : values_of(p, now)) {
@@ -284,7 +282,7 @@ class Lister {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& of = *type_.params[i];
       if (!p.of || of.name != std::string(p.of)) continue;
-      const schema::Family& family = *properties::family_of(of.kind);
+      const schema::Family& family = *family_of(of.kind);
       for (const schema::FamilyMember& m : family.members) {
         if (m.extra) continue;
         for (size_t o = 0; o < m.options.size(); ++o)
@@ -315,7 +313,7 @@ class Lister {
           std::map<std::string, std::string> given = more;
           if (mask) given.clear();
           given[in.name] = form;
-          take({.of = Of::input,
+          take({.of = ChangeOf::input,
                 .name = in.name,
                 .text = std::string(in.name) + " as (" + form + ")" +
                         (mask ? kind == ATTN_BOOL ? ", bool" : ", floating" : ""),
@@ -328,12 +326,12 @@ class Lister {
   }
 
   const attn_type& type_;
-  std::vector<ComponentSpec> out_;
+  std::vector<Setting> out_;
 };
 
 }  // namespace
 
-std::string ComponentSpec::told() const {
+std::string Setting::told() const {
   std::string out = type + (text.empty() ? " as it is" : " with " + text) + ": " +
                     c.problem.config.dump() + ", call " + c.problem.arguments.dump();
   for (const auto& [name, value] : c.problem.inputs)
@@ -341,8 +339,8 @@ std::string ComponentSpec::told() const {
   return out;
 }
 
-const std::vector<ComponentSpec>& settings(const std::string& type) {
-  static std::map<std::string, std::vector<ComponentSpec>> made;
+const std::vector<Setting>& settings(const std::string& type) {
+  static std::map<std::string, std::vector<Setting>> made;
   if (const auto it = made.find(type); it != made.end()) return it->second;
   set_log_sink([](LogLevel, std::string_view) {});  // unusual settings warn
   return made[type] = Lister(type).list();
@@ -350,16 +348,16 @@ const std::vector<ComponentSpec>& settings(const std::string& type) {
 
 std::vector<Change> changes_of(const std::string& type, const std::string& name) {
   std::vector<Change> out;
-  for (const ComponentSpec& s : settings(type))
+  for (const Setting& s : settings(type))
     if (s.change.name == name) out.push_back(s.change);
   return out;
 }
 
-const std::vector<ComponentSpec>& pairs(const std::string& type) {
-  static std::map<std::string, std::vector<ComponentSpec>> made;
+const std::vector<Setting>& pairs(const std::string& type) {
+  static std::map<std::string, std::vector<Setting>> made;
   if (const auto it = made.find(type); it != made.end()) return it->second;
-  std::vector<ComponentSpec> firsts, out;
-  for (const ComponentSpec& s : settings(type))
+  std::vector<Setting> firsts, out;
+  for (const Setting& s : settings(type))
     if (s.change.plain && (firsts.empty() || firsts.back().change.name != s.change.name))
       firsts.push_back(s);
   for (size_t i = 0; i < firsts.size(); ++i)
@@ -368,51 +366,16 @@ const std::vector<ComponentSpec>& pairs(const std::string& type) {
   return made[type] = std::move(out);
 }
 
-std::optional<ComponentSpec> with(ComponentSpec s, const Change& change) {
+std::optional<Setting> with(Setting s, const Change& change) {
   s.change = change;
   s.text += (s.text.empty() ? "" : " and ") + change.text;
   for (const auto& [name, value] : change.values)
-    (change.of == Of::argument ? s.c.problem.arguments : s.c.problem.config).set(name, value);
+    (change.of == ChangeOf::argument ? s.c.problem.arguments : s.c.problem.config).set(name, value);
   for (const auto& [name, form] : change.forms) s.forms[name] = form;
-  if (change.of == Of::input) s.c.mask_kind = change.mask_kind;
+  if (change.of == ChangeOf::input) s.c.mask_kind = change.mask_kind;
   fill_inputs(s);
   if (!is_accepted(s)) return std::nullopt;
   return s;
 }
 
-bool drops(const properties::Case& c) {
-  for (const auto& [name, value] : c.problem.config.as_object())
-    if (name.find("dropout") != std::string::npos && value.to_double() > 0) return true;
-  return false;
-}
-
-std::vector<std::optional<Shape>> shapes_of(const ComponentSpec& s) {
-  const attn_type& type = *find_attention_type(s.type).type;
-  std::vector<std::optional<Shape>> out(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (const auto in = s.c.problem.inputs.find(type.inputs[i]->name);
-        in != s.c.problem.inputs.end())
-      out[i] = Shape(in->second.shape);
-  return out;
-}
-
-std::vector<Positions> positions_of(const ComponentSpec& s) {
-  std::vector<Positions> out;
-  const attn_type& type = *find_attention_type(s.type).type;
-  for (uint32_t i = 0; i < type.n_inputs; ++i) {
-    const std::string name = type.inputs[i]->name;
-    if (!s.forms.contains(name) || type.inputs[i]->flags & ATTN_INPUT_MASK) continue;
-    const std::string& form = s.forms.at(name);
-    const std::string axes = form.substr(0, form.rfind(',')).substr(form.find(',') + 2);
-    auto at =
-        std::find_if(out.begin(), out.end(), [&](const Positions& p) { return p.name == axes; });
-    if (at == out.end()) {
-      const Tensor& t = s.c.problem.inputs.at(name);
-      at = out.insert(at, {axes, {}, t.size() / (t.dim(0) * t.dim(-1))});
-    }
-    at->inputs.push_back(name);
-  }
-  return out;
-}
-
-}  // namespace attn::sweeps
+}  // namespace attn::check

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/properties/checks.hpp"
+#include "host/check/generator/call.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 
-Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-           const CallSpec& spec, attn_dtype dtype)
+Call::Call(Attention& layer, const Case& c, const Inputs& inputs, const CallSpec& spec,
+           attn_dtype dtype)
     : layer_(layer), ctx_(dtype), spec_(spec) {
   const attn_type& type = layer.type();
   arrays_.reserve(inputs.size());
@@ -35,20 +35,15 @@ Call::Call(Attention& layer, const Case& c, const std::map<std::string, oracle::
 }
 
 Outputs Call::run() {
-  const CallOptions options{.training = spec_.training,
-                            .record = spec_.record,
-                            .seed = spec_.seed,
-                            .arguments = arguments_,
-                            .state = spec_.state};
   // Every call says beforehand what it gives, with a state and without one, and the saying changes nothing.
-  const auto shapes = layer_.output_shapes(inputs_, options);
-  layer_.forward(ctx_, inputs_, options);
+  const auto shapes = layer_.output_shapes(inputs_, options());
+  layer_.forward(ctx_, inputs_, options());
   Outputs out;
   std::vector<std::pair<std::string, Shape>> given;
   const attn_type& type = layer_.type();
   for (uint32_t i = 0; i < type.n_outputs; ++i)
     if (const auto view = ctx_.output(type.outputs[i]->name)) {
-      out[type.outputs[i]->name] = to_oracle(*view);
+      out[type.outputs[i]->name] = to_tensor(*view);
       given.emplace_back(type.outputs[i]->name, view->shape);
     }
   if (given != shapes) throw Failure("output_shapes() differs from the shapes of the call");
@@ -66,13 +61,18 @@ void Call::backward(const Outputs& cotangents, Gradients& into, bool penalties) 
   layer_.backward(ctx_, given, into, {.penalties = penalties});
 }
 
-oracle::Tensor Call::input_gradient(const std::string& name) const {
+Tensor Call::input_gradient(const std::string& name) const {
   const auto view = ctx_.input_gradient(name);
-  return view ? to_oracle(*view) : oracle::Tensor{};
+  return view ? to_tensor(*view) : Tensor{};
 }
 
-Outputs run(Attention& layer, const Case& c, const std::map<std::string, oracle::Tensor>& inputs,
-            const CallSpec& spec) {
+Inputs Call::inputs() const {
+  Inputs out;
+  for (const Input& in : inputs_) out[std::string(in.name)] = to_tensor(in.view);
+  return out;
+}
+
+Outputs run(Attention& layer, const Case& c, const Inputs& inputs, const CallSpec& spec) {
   return Call(layer, c, inputs, spec).run();
 }
 
@@ -80,11 +80,11 @@ CallSpec spec_of(const Case& c) {
   return {.training = c.problem.training, .seed = 3, .arguments = c.problem.arguments};
 }
 
-std::map<std::string, oracle::Tensor> weights_of(const Attention& layer) {
-  std::map<std::string, oracle::Tensor> out;
+std::map<std::string, Tensor> weights_of(const Attention& layer) {
+  std::map<std::string, Tensor> out;
   for (const WeightInfo& w : layer.weights())
-    if (!w.not_stored) out[w.name] = to_oracle(layer.weight(w.name));
+    if (!w.not_stored) out[w.name] = to_tensor(layer.weight(w.name));
   return out;
 }
 
-}  // namespace attn::properties
+}  // namespace attn::check

@@ -6,12 +6,10 @@
 
 #include <sstream>
 
-#include "tests/properties/checks.hpp"
+#include "host/check/mathematics/checks.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 namespace {
-
-using oracle::Tensor;
 
 // A difference over 2h is wrong by h^2 times the third derivative and by the rounding of two results over h.
 constexpr double kCurvature = 1e-6, kRounding = 50;
@@ -19,7 +17,7 @@ constexpr double kCurvature = 1e-6, kRounding = 50;
 // left of others, or of cotangents of size 1.
 constexpr double kOwn32 = 4200, kAll32 = 2048, kUnit32 = 64, kInputs32 = 100, kNarrow32 = 10;
 
-struct Slopes {
+struct AllSlopes {
   std::map<std::string, Tensor> of{};  // "input x", "weight w"
   double size = 0;                     // sum of |cotangent * output|
   double largest = 0;
@@ -33,9 +31,9 @@ class Checker {
   std::string check(double shift) {
     inputs_ = t_.c.problem.inputs;
     for (auto& [name, value] : inputs_)
-      if (name.find("mask") == std::string::npos)
+      if (!is_mask(t_.c, name))
         for (double& e : value.v) e = static_cast<float>(e * (1 + shift));
-    const Slopes found = slopes(*t_.layer64, inputs_, true);
+    const AllSlopes found = slopes(*t_.layer64, inputs_, true);
     for (const auto& [name, gradient] : found.of) {
       if (const std::string wrong = along_direction(name, gradient, found); !wrong.empty())
         return wrong;
@@ -54,7 +52,7 @@ class Checker {
 
   double value(const std::map<std::string, Tensor>& inputs) {
     Call call(*t_.layer64, t_.c, inputs, spec_);
-    const Tensor y = call.run().at("output");
+    const Tensor y = call.run().at(output_of(*t_.layer64));
     const Tensor c = cotangent(y);
     double sum = 0;
     for (const Penalty& p : t_.layer64->losses(call.context())) sum += p.value;
@@ -62,22 +60,22 @@ class Checker {
     return sum;
   }
 
-  Slopes slopes(Attention& layer, const std::map<std::string, Tensor>& inputs, bool penalties) {
+  AllSlopes slopes(Attention& layer, const std::map<std::string, Tensor>& inputs, bool penalties) {
     CallSpec spec = spec_;
     spec.record = true;
     Call call(layer, t_.c, inputs, spec);
-    const Tensor y = call.run().at("output");
+    const Tensor y = call.run().at(output_of(*t_.layer64));
     const Tensor c = cotangent(y);
     Gradients gradients(layer);
-    call.backward({{"output", c}}, gradients, penalties);
-    Slopes out;
+    call.backward({{output_of(layer), c}}, gradients, penalties);
+    AllSlopes out;
     if (penalties)
       for (const Penalty& p : layer.losses(call.context())) out.size += std::fabs(p.value);
     for (size_t i = 0; i < y.v.size(); ++i) out.size += std::fabs(c.v[i] * y.v[i]);
     for (const auto& g : gradients.entries())
-      if (g.trained) out.of["weight " + g.name] = to_oracle(g.gradient.view());
+      if (g.trained) out.of["weight " + g.name] = to_tensor(g.gradient.view());
     for (const auto& [name, x] : inputs)
-      if (name.find("mask") == std::string::npos || adds_mask(t_.c)) {
+      if (!is_mask(t_.c, name) || adds_mask(t_.c)) {
         Tensor g = call.input_gradient(name);
         out.of["input " + name] = g.v.empty() ? Tensor(x.shape) : std::move(g);
       }
@@ -85,10 +83,11 @@ class Checker {
     return out;
   }
 
-  std::string along_direction(const std::string& name, const Tensor& gradient, const Slopes& all) {
+  std::string along_direction(const std::string& name, const Tensor& gradient,
+                              const AllSlopes& all) {
     const std::string tensor = name.substr(name.find(' ') + 1);
     const bool weight = name.starts_with("weight");
-    const Tensor x = weight ? to_oracle(t_.layer64->weight(tensor)) : inputs_.at(tensor);
+    const Tensor x = weight ? to_tensor(t_.layer64->weight(tensor)) : inputs_.at(tensor);
     Tensor direction(x.shape);
     Random random(t_.c.weights, "direction " + name, 0);
     double slope = 0, terms = 0;
@@ -125,11 +124,11 @@ class Checker {
 
   // float32 against float64: in units of eps times the largest gradient, plus what rounding inputs and weights
   // changes.
-  std::string check_single(const Slopes& expected) {
+  std::string check_single(const AllSlopes& expected) {
     if (is_sharp(t_.c)) return "";
     const auto near_layer = make_layer(t_.c, ATTN_F64, kEps32);
-    const Slopes near = slopes(*near_layer, inputs_, false);
-    const Slopes found = slopes(*t_.layer32, inputs_, false);
+    const AllSlopes near = slopes(*near_layer, inputs_, false);
+    const AllSlopes found = slopes(*t_.layer32, inputs_, false);
     for (const auto& [name, g] : expected.of) {
       const double d = largest_difference(found.of.at(name), g);
       const double allowed = kEps32 * (is_narrow(t_.c) ? kNarrow32 : 1) *
@@ -151,30 +150,17 @@ class Checker {
 
 }  // namespace
 
-void check_gradients(Trial& t) {
+bool check_gradients(Trial& t) {
   // A jump has no derivative.
-  if (t.c.is_long || t.answer.margin < 1e-3) return;
+  if (t.c.is_long || t.margin < 1e-3) return false;
   std::string wrong;
   for (const double shift : {0.0, 1e-3, -3e-3}) {
     const std::string now = Checker(t).check(shift);
-    if (now.empty()) {
-      wrong.clear();
-      break;
-    }
+    if (now.empty()) return true;
     if (wrong.empty()) wrong = now;
   }
-  if (!wrong.empty()) return t.fail(wrong);
-  t.marks.insert("gradient " + t.c.id.type);
-  if (adds_mask(t.c) && t.c.problem.inputs.contains("attention_mask"))
-    t.marks.insert("gradient of an added mask");
-  const Marks marks = t.marks;
-  for (const std::string& m : marks) {
-    const size_t value = m.find('=');
-    if (m.starts_with("norm ") || m.starts_with("probability ") || m.starts_with("activation "))
-      t.marks.insert("gradient of " + m.substr(0, m.find(' ')) + m.substr(value));
-    if (m.starts_with("rank ") && m.find("mask=") != std::string::npos)
-      t.marks.insert("gradient of mask" + m.substr(value));
-  }
+  t.fail(wrong);
+  return true;
 }
 
-}  // namespace attn::properties
+}  // namespace attn::check

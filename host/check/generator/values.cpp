@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/properties/values.hpp"
+#include "host/check/generator/values.hpp"
 
 #include <map>
 
@@ -9,7 +9,7 @@
 #include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 
 using schema::Option;
 using schema::OptionKind;
@@ -96,7 +96,7 @@ double within(const std::string& name, Random& random) {
   return std::nan("");
 }
 
-bool is_kernel(const std::string& name) { return name.find("kernel") != std::string::npos; }
+bool takes_matrix(const std::string& name) { return name.find("kernel") != std::string::npos; }
 
 Json named(const schema::Family& family, const std::vector<std::string>& names, Random& random) {
   const std::string& name = random.pick(names);
@@ -189,7 +189,7 @@ Json random_initializer(const std::string& name, Random& random) {
   for (const schema::FamilyMember& m : schema::initializers().members) {
     const std::string member = m.name;
     // Only a matrix can be orthogonal or an identity; a kernel may be one.
-    if (is_kernel(name) || (member != "orthogonal" && member != "identity"))
+    if (takes_matrix(name) || (member != "orthogonal" && member != "identity"))
       names.push_back(member);
   }
   return named(schema::initializers(), names, random);
@@ -197,7 +197,7 @@ Json random_initializer(const std::string& name, Random& random) {
 
 Json random_regularizer(const std::string& name, Random& random) {
   std::vector<std::string> names{"l1", "l2", "l1_l2"};
-  if (is_kernel(name)) names.emplace_back("orthogonal_regularizer");
+  if (takes_matrix(name)) names.emplace_back("orthogonal_regularizer");
   return named(schema::regularizers(), names, random);
 }
 
@@ -220,4 +220,4 @@ Json random_options(const schema::Family& family, const std::string& member, Ran
   return out;
 }
 
-}  // namespace attn::properties
+}  // namespace attn::check

@@ -11,15 +11,19 @@
 #include <string>
 
 #include "core/schema/families/family.hpp"
-#include "tests/properties/random.hpp"
+#include "host/check/random.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 
 [[nodiscard]] const schema::Family& norms();
 [[nodiscard]] const schema::Family& probabilities();
 [[nodiscard]] const schema::Family& activations();
 // The family whose members a parameter of this kind names; nullptr: none.
 [[nodiscard]] const schema::Family* family_of(uint32_t kind);
+
+// Every name that a parameter takes, without the second names of the same thing for probability types, whose
+// aliases are spelled by chance.
+[[nodiscard]] std::vector<Json> names_for(const attn_param& p);
 
 [[nodiscard]] Json random_integer(const std::string& name, const attn_param& p, Random& random,
                                   bool is_long);
@@ -31,4 +35,4 @@ namespace attn::properties {
                                   Random& random, double chance,
                                   std::optional<uint64_t> always = {});
 
-}  // namespace attn::properties
+}  // namespace attn::check

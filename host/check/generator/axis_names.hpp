@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace attn::test {
+namespace attn::check {
 
 inline std::vector<std::string> axis_names(const std::string& text) {
   std::vector<std::string> out(1);
@@ -18,4 +18,10 @@ inline std::vector<std::string> axis_names(const std::string& text) {
   return out;
 }
 
-}  // namespace attn::test
+// An extent that is always the same: "batch, seq, 8".
+inline bool is_number(const std::string& axis) {
+  return !axis.empty() && axis.size() < 10 &&
+         axis.find_first_not_of("0123456789") == std::string::npos;
+}
+
+}  // namespace attn::check

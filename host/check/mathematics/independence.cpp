@@ -1,28 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must not matter: other elements of the batch, and keys that no query uses.
+#include <attn/claims.hpp>
 #include <attn/factory.hpp>
 
 #include <functional>
 #include <sstream>
 
-#include "tests/oracle/parts.hpp"
-#include "tests/properties/checks.hpp"
+#include "host/check/mathematics/checks.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 namespace {
-
-using oracle::Tensor;
-using Inputs = std::map<std::string, Tensor>;
 
 const Tensor* mask_of(const Case& c) {
   const attn_input* mask = declared_mask(c);
   return mask ? &c.problem.inputs.at(mask->name) : nullptr;
-}
-
-bool is_mask(const Case& c, const std::string& name) {
-  const attn_input* mask = declared_mask(c);
-  return mask && name == mask->name;
 }
 
 // A mask without an axis of the batch is the same for every element.
@@ -32,28 +24,45 @@ bool has_batch(const Case& c, const Tensor& mask, int64_t batch) {
 
 // ---- who uses whom ------------------------------------------------------------------------------
 
-// Pairs of positions that the type lets meet at all, whatever the mask says.
-std::function<bool(int64_t, int64_t)> structure(const Case& c, const Extents& e) {
-  if (is_causal(c)) return [](int64_t q, int64_t k) { return k <= q; };
-  if (const Json* anchors = c.problem.arguments.find("num_anchor_tokens");
-      anchors && anchors->is_integer())
-    return [n = *anchors->to_int64()](int64_t, int64_t k) { return k < n; };
-  if (const Json* sizes = c.problem.arguments.find("split_sizes")) {
-    std::vector<int64_t> s;
-    for (const Json& j : sizes->as_list()) s.push_back(*j.to_int64());
-    const bool four = s.size() == 4;
-    const int64_t a = four ? s[0] + s[1] : s[0], keys_a = s[0], keys_b = four ? s[2] : s[1];
-    return [=](int64_t q, int64_t k) { return q < a ? k >= a && k < a + keys_b : k < keys_a; };
+// What the type claims for this call; made from shapes alone.
+class Promises {
+ public:
+  explicit Promises(const Trial& t)
+      : call_(*t.layer64,
+              {.arguments = Call(*t.layer64, t.c, t.c.problem.inputs, spec_of(t.c)).arguments(),
+               .inputs = shapes_of(t.c),
+               .training = t.c.problem.training}),
+        claims_(claims_of(t.layer64->type())) {
+    const attn_type& type = t.layer64->type();
+    const std::vector<std::string> second = second_sequence(t.c);
+    keys_ = second.empty() ? std::string(type.inputs[0]->name) : second.front();
+    first_ = type.inputs[0]->name;
   }
-  if (const Json size = parameter(c, "window_size"); size.is_integer()) {
-    int64_t s = 1;
-    while (s * s < e.queries) ++s;
-    return [s, w = *size.to_int64()](int64_t q, int64_t k) {
-      return q / s / w == k / s / w && q % s / w == k % s / w;
-    };
+
+  // Whether a position of the keys may act on one of the outputs at all, whatever the mask says.
+  [[nodiscard]] bool meets(int64_t q, int64_t k) const {
+    for (const ClaimInfo& claim : claims_) {
+      const bool causal = claim.name == "causal" && keys_ == first_;
+      const std::string subject = claim.subject.empty() ? first_ : claim.subject;
+      if (!causal && !(claim.name == "reaches" && subject == keys_)) continue;
+      if (call_.holds(claim) && !call_.allows(claim, q, k)) return false;
+    }
+    return true;
   }
-  return [](int64_t, int64_t) { return true; };
-}
+  // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
+  [[nodiscard]] std::optional<bool> respects_mask() const {
+    std::optional<bool> out;
+    for (const ClaimInfo& claim : claims_)
+      if (claim.name == "mask_respected") out = out.value_or(false) || call_.holds(claim);
+    if (!out && !claims_.empty()) out = false;
+    return out;
+  }
+
+ private:
+  ClaimCall call_;
+  std::vector<ClaimInfo> claims_;
+  std::string keys_{}, first_{};
+};
 
 struct Use {
   std::string input{};                              // whose positions are replaced
@@ -64,44 +73,46 @@ struct Use {
 };
 
 // Settings in which a position reaches others on another way than attention.
-bool is_exempt(const Trial& t) {
+bool is_exempt(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
-  const attn_type& type = t.layer64->type();
   if (!over_keys(c)) return true;
   const attn_input* mask = declared_mask(c);
-  const bool statistics = !t.answer.statistics.empty();
   // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
-  if (!mask && !is_causal(c) && (mixes_positions(c) || statistics)) return true;
-  if (mask && mask->flags & ATTN_INPUT_PARTIAL) {
-    // Declared: what is left out acts in other ways. A convolution of single pixels without statistics has none.
-    const Json kernel = parameter(c, "kernel_size");
-    const bool one = (kernel.is_integer() && *kernel.to_int64() == 1) ||
-                     (kernel.is_list() && *kernel.at(size_t{0}).to_int64() == 1 &&
-                      *kernel.at(size_t{1}).to_int64() == 1);
-    if (!one || statistics || !mask_of(c)->integral) return true;
+  if (!mask) return !is_causal(c) && (mixes_positions(c) || t.statistics);
+  if (const std::optional<bool> respected = promises.respects_mask()) {
+    if (!*respected) return true;
+  } else if (mask->flags & (ATTN_INPUT_PARTIAL | ATTN_INPUT_UNUSED)) {
+    return true;
   }
-  const Json down = parameter(c, "use_downsampling");
-  // Keys that are no positions of the input; gates over channels and pixels have no keys.
-  return (down.is_bool() && down.as_bool()) ||
-         !(has_parameter(type, "num_heads") || has_parameter(type, "attention_channels"));
+  if (mask->flags & ATTN_INPUT_NUMBERS && !c.problem.inputs.at(mask->name).integral) return true;
+  // Keys that are no positions of the input.
+  int64_t positions = 0;
+  for (const Positions& group : positions_of(c)) positions = group.count;
+  return positions != extents_of(c).keys;
 }
 
-Use find_use(const Trial& t) {
+Use find_use(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
   const Extents e = extents_of(c);
   Use use;
   const auto& inputs = c.problem.inputs;
-  bool self = true;
-  for (const char* name : {"kv_input", "key"})
-    if (inputs.contains(name)) use.input = name, self = false;
-  if (inputs.contains("value")) use.with.emplace_back("value");
+  for (const std::string& name : second_sequence(c))
+    if (use.input.empty())
+      use.input = name;
+    else
+      use.with.push_back(name);
+  const bool self = use.input.empty();
   if (self)
     for (const auto& [name, value] : inputs)
       if (!is_mask(c, name)) use.input = name;
   // What takes part in a decomposition of the scores reaches everyone.
   const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
-  const auto meets = structure(c, e);
-  const Tensor keep = oracle::keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
+  // A key is one that another position may use.
+  std::vector<bool> is_key(static_cast<size_t>(e.keys), e.queries == 1);
+  for (int64_t q = 0; q < e.queries; ++q)
+    for (int64_t k = 0; k < e.keys; ++k)
+      if ((!self || q != k) && promises.meets(q, k)) is_key[static_cast<size_t>(k)] = true;
+  const Tensor keep = keep_mask(mask_of(c), e.batch, e.heads, e.queries, e.keys);
   use.exempt.assign(static_cast<size_t>(e.batch * e.queries), false);
   Tensor used({e.batch, e.keys}), own({e.batch, e.keys});
   for (int64_t b = 0; b < e.batch; ++b)
@@ -109,7 +120,7 @@ Use find_use(const Trial& t) {
       for (int64_t h = 0; h < e.heads; ++h) {
         bool any = false, could = false;
         for (int64_t k = 0; k < e.keys; ++k) {
-          if (!meets(q, k)) continue;
+          if (!is_key[static_cast<size_t>(k)] || !promises.meets(q, k)) continue;
           could = true;
           if (keep.at(b, h, q, k) == 0) continue;
           any = true;
@@ -124,10 +135,6 @@ Use find_use(const Trial& t) {
         use.own.push_back(own.at(b, k) != 0);
         if (self) use.exempt[static_cast<size_t>(b * e.queries + k)] = true;
       }
-  // The number of steps depends on all queries of a head together.
-  if (const Json steps = parameter(c, "update_steps_max");
-      steps.is_integer() && *steps.to_int64() > 1)
-    if (std::count(use.exempt.begin(), use.exempt.end(), true) > 0) use.keys.clear();
   return use;
 }
 
@@ -187,7 +194,7 @@ Slopes slopes(Trial& t, const Use& use, const Inputs& inputs) {
   CallSpec spec = spec_of(t.c);
   spec.record = true;
   Call call(*t.layer64, t.c, inputs, spec);
-  Tensor cotangent = call.run().at("output");
+  Tensor cotangent = call.run().at(output_of(*t.layer64));
   Random random(t.c.weights, "cotangent", 0);
   const size_t width = cotangent.v.size() / use.exempt.size();
   for (size_t i = 0; i < cotangent.v.size(); ++i) {
@@ -195,10 +202,10 @@ Slopes slopes(Trial& t, const Use& use, const Inputs& inputs) {
     if (use.exempt[i / width]) cotangent.v[i] = 0;
   }
   Gradients gradients(*t.layer64);
-  call.backward({{"output", cotangent}}, gradients);
+  call.backward({{output_of(*t.layer64), cotangent}}, gradients);
   Slopes out;
   for (const auto& g : gradients.entries())
-    if (g.trained) out.weights[g.name] = to_oracle(g.gradient.view());
+    if (g.trained) out.weights[g.name] = to_tensor(g.gradient.view());
   for (const auto& [name, value] : inputs)
     if (!is_mask(t.c, name)) out.inputs[name] = call.input_gradient(name);
   return out;
@@ -228,60 +235,70 @@ void check_slopes(Trial& t, const Use& use) {
   }
 }
 
-}  // namespace
-
-void check_batch(Trial& t) {
-  const Case& c = t.c;
-  const int64_t batch = extents_of(c).batch;
-  // Statistics of a batch are about the batch.
-  if (batch < 2 || !t.answer.statistics.empty() || t.answer.margin < 1e-3) return;
-  t.marks.insert("batch " + c.id.type);
-  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
-    const bool single = layer->dtype() == ATTN_F32;
-    const Outputs whole = run(*layer, c, c.problem.inputs, spec_of(c));
-    for (int64_t b = 0; b < batch; ++b) {
-      Inputs inputs;
-      for (const auto& [name, value] : c.problem.inputs)
-        inputs[name] = is_mask(c, name) && !has_batch(c, value, batch)
-                           ? value
-                           : oracle::slice(value, 0, b, b + 1);
-      const Outputs alone = run(*layer, c, inputs, spec_of(c));
-      for (const auto& [name, value] : whole) {
-        const double d = largest_difference(alone.at(name), oracle::slice(value, 0, b, b + 1));
-        const double allowed = single ? 2 * t.tolerance32 : 1e-10 * magnitude(value);
-        if ((!single || name == "output") && !(d <= allowed))
-          t.fail("element " + std::to_string(b) + " of the batch depends on others: " + name +
-                 " by " + std::to_string(d));
-      }
-    }
-  }
-}
-
-void check_mask(Trial& t) {
-  if (is_exempt(t)) return;
-  const Use use = find_use(t);
-  if (use.keys.empty()) return;
-  t.marks.insert("unused keys " + t.c.id.type);
+// Keys that no query uses, replaced: nothing else changes.
+bool check_filling(Trial& t, Filling filling) {
+  const Promises promises(t);
+  if (is_exempt(t, promises)) return false;
+  const Use use = find_use(t, promises);
+  if (use.keys.empty()) return false;
   for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
     const bool single = layer->dtype() == ATTN_F32;
     if (t.c.is_long && !single) continue;  // seconds in plain loops
-    const Tensor before = run(*layer, t.c, t.c.problem.inputs, spec_of(t.c)).at("output");
-    for (const Filling filling : {Filling::nan, Filling::infinity, Filling::finite}) {
-      if (t.c.is_long && filling == Filling::infinity) continue;
-      const Tensor after = run(*layer, t.c, replaced(t.c, use, filling), spec_of(t.c)).at("output");
-      // Values that are not finite may take another way to the same sum.
-      const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
-      const std::string row = changed_row(use, before, after, allowed);
-      if (row.empty()) continue;
+    const std::string output = output_of(*layer);
+    const Tensor before = run(*layer, t.c, t.c.problem.inputs, spec_of(t.c)).at(output);
+    const Tensor after = run(*layer, t.c, replaced(t.c, use, filling), spec_of(t.c)).at(output);
+    // Values that are not finite may take another way to the same sum.
+    const double allowed = 64 * (single ? kEps32 : kEps64) * magnitude_of(use, before);
+    const std::string row = changed_row(use, before, after, allowed);
+    if (!row.empty())
       t.fail(std::string(single ? "float32" : "float64") + ": keys that no query uses, set to " +
              (filling == Filling::nan        ? "NaN"
               : filling == Filling::infinity ? "infinity"
                                              : "other numbers") +
              ", changed " + row);
-      break;
-    }
   }
-  if (!t.c.is_long) check_slopes(t, use);
+  return true;
 }
 
-}  // namespace attn::properties
+}  // namespace
+
+bool check_batch(Trial& t) {
+  const Case& c = t.c;
+  const int64_t batch = extents_of(c).batch;
+  // Statistics of a batch are about the batch.
+  if (batch < 2 || t.statistics || t.margin < 1e-3) return false;
+  for (Attention* layer : {t.layer64.get(), t.layer32.get()}) {
+    const Outputs whole = run(*layer, c, c.problem.inputs, spec_of(c));
+    for (int64_t b = 0; b < batch; ++b) {
+      Inputs inputs;
+      for (const auto& [name, value] : c.problem.inputs)
+        inputs[name] =
+            is_mask(c, name) && !has_batch(c, value, batch) ? value : slice(value, 0, b, b + 1);
+      const Outputs alone = run(*layer, c, inputs, spec_of(c));
+      for (const auto& [name, value] : whole) {
+        const double d = largest_difference(alone.at(name), slice(value, 0, b, b + 1));
+        const bool compared = layer->dtype() == ATTN_F64 || name == output_of(*layer);
+        if (compared && !(d <= t.allowed(*layer, name)))
+          t.fail("element " + std::to_string(b) + " of the batch depends on others: " + name +
+                 " by " + std::to_string(d));
+      }
+    }
+  }
+  return true;
+}
+
+bool check_mask_numbers(Trial& t) { return check_filling(t, Filling::finite); }
+bool check_mask_nan(Trial& t) { return check_filling(t, Filling::nan); }
+bool check_mask_infinity(Trial& t) { return !t.c.is_long && check_filling(t, Filling::infinity); }
+
+bool check_mask_gradients(Trial& t) {
+  if (t.c.is_long) return false;
+  const Promises promises(t);
+  if (is_exempt(t, promises)) return false;
+  const Use use = find_use(t, promises);
+  if (use.keys.empty()) return false;
+  check_slopes(t, use);
+  return true;
+}
+
+}  // namespace attn::check

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/properties/generator.hpp"
+#include "host/check/generator/generator.hpp"
 
 #include <attn/factory.hpp>
 
-#include "tests/properties/tensors.hpp"
+#include "host/check/generator/arrays.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 namespace {
 
 constexpr int kAttempts = 4000;
 
-std::vector<std::optional<Shape>> shapes_of(const Case& c, const attn_type& type) {
-  std::vector<std::optional<Shape>> shapes(type.n_inputs);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (const auto it = c.problem.inputs.find(type.inputs[i]->name); it != c.problem.inputs.end())
-      shapes[i] = Shape(it->second.shape);
-  return shapes;
-}
-
 std::unique_ptr<Attention> build(const Case& c, attn_dtype dtype) {
   auto layer = create_attention_layer(c.id.type, c.problem.config);
-  layer->build(shapes_of(c, layer->type()), {.dtype = dtype, .seed = 1});
+  layer->build(shapes_of(c), {.dtype = dtype, .seed = 1});
   return layer;
 }
 
@@ -65,17 +57,51 @@ double draw(const WeightInfo& w, double initial, Random& random) {
 
 }  // namespace
 
-Case make_case(const CaseId& id, Marks& marks) {
+std::vector<std::optional<Shape>> shapes_of(const Case& c) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  std::vector<std::optional<Shape>> shapes(type.n_inputs);
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (const auto it = c.problem.inputs.find(type.inputs[i]->name); it != c.problem.inputs.end())
+      shapes[i] = Shape(it->second.shape);
+  return shapes;
+}
+
+bool drops(const Case& c) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_params; ++i) {
+    const std::string name = type.params[i]->name;
+    if (name.find("dropout") == std::string::npos) continue;
+    if (const Json rate = parameter(c, name); rate.is_number() && rate.to_double() > 0) return true;
+  }
+  return false;
+}
+
+std::string told(const Case& c) {
+  std::string text = c.problem.config.dump() + ", call " + c.problem.arguments.dump() +
+                     (c.problem.training ? " in training" : "");
+  for (const auto& [name, value] : c.problem.inputs)
+    text += ", " + name + " " + Shape(value.shape).to_string() +
+            (is_mask(c, name) ? " of " + std::string(dtype_name(c.mask_kind)) : "");
+  return text;
+}
+
+Case make_case(const CaseId& id, const CaseOptions& options) {
   std::string refused;
   for (uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
     Random random(id.seed, id.type, id.number * kAttempts + attempt);
     Case c{.id = id};
-    c.is_long = id.number % 40 == 7;
+    c.is_long = !options.tiny && id.number % 40 == 7;
+    c.is_tiny = options.tiny;
     c.problem.type = id.type;
     c.problem.training = !c.is_long && random.chance(0.25);
-    c.problem.config = make_config(id, random, c.is_long);
-    if (c.problem.training) settle_dropout(c, random);
-    cheapen(c);
+    if (options.config) {
+      c.problem.config = *options.config;
+      c.problem.training = c.problem.training && !drops(c);
+    } else {
+      c.problem.config = make_config(id, random, c.is_long);
+      if (c.problem.training) settle_dropout(c, random);
+      cheapen(c);
+    }
     c.weights = random.next();
     try {
       validate_attention_config(id.type, c.problem.config);
@@ -86,8 +112,6 @@ Case make_case(const CaseId& id, Marks& marks) {
       refused = c.problem.config.dump() + ": " + e.what();
       continue;
     }
-    mark_config(id.type, c.problem.config, marks);
-    mark_call(c, marks);
     return c;
   }
   throw std::runtime_error(id.text() + ": no valid parameters found; the last refusal was " +
@@ -99,7 +123,7 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
   for (const WeightInfo& w : layer->weights()) {
     // A stored seed is no number of the layer's.
     if (w.not_stored || !dtype_is_floating(layer->weight(w.name).dtype)) continue;
-    oracle::Tensor value = to_oracle(layer->weight(w.name));
+    Tensor value = to_tensor(layer->weight(w.name));
     // What is drawn once and never trained stays as it was drawn.
     if (!w.name.starts_with("projection_")) {
       Random random(c.weights, w.name, 0);
@@ -113,4 +137,4 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
   return layer;
 }
 
-}  // namespace attn::properties
+}  // namespace attn::check

@@ -4,25 +4,22 @@
 #include <attn/factory.hpp>
 
 #include <map>
+#include <set>
 
-#include "tests/oracle/parts.hpp"
-#include "tests/properties/checks.hpp"
-#include "tests/properties/generator.hpp"
-#include "tests/tools/axis_names.hpp"
+#include "host/check/generator/axis_names.hpp"
+#include "host/check/generator/generator.hpp"
 
-namespace attn::properties {
+namespace attn::check {
 namespace {
-
-using oracle::Tensor;
 
 bool flag(const Case& c, const char* name) {
   const Json j = parameter(c, name);
   return j.is_bool() && j.as_bool();
 }
 
-class Maker {
+class CallMaker {
  public:
-  Maker(Case& c, Random& random)
+  CallMaker(Case& c, Random& random)
       : c_(c), random_(random), type_(*find_attention_type(c.id.type).type) {}
 
   void make() {
@@ -30,7 +27,9 @@ class Maker {
     mixing_ = mixes_positions(c_) || (c_.problem.training && takes_statistics(c_));
     choose_mask();
     choose_forms();
-    known_["batch"] = c_.is_long ? 1 : random_.between(1, 3);
+    known_["batch"] = c_.is_long   ? 1
+                      : c_.is_tiny ? random_.pick<int64_t>({1, 3})
+                                   : random_.between(1, 3);
     for (uint32_t i = 0; i < type_.n_inputs; ++i) {
       const attn_input& in = *type_.inputs[i];
       if (!(in.flags & ATTN_INPUT_MASK) && given(in)) c_.problem.inputs[in.name] = data(in);
@@ -59,7 +58,7 @@ class Maker {
     if (which == n || unseen)
       mask_ = nullptr;
     else if (mask_->n_shapes)
-      mask_shape_ = test::axis_names(mask_->shapes[which]);
+      mask_shape_ = axis_names(mask_->shapes[which]);
     else
       mask_shape_ = {"batch", "key"};
   }
@@ -92,6 +91,7 @@ class Maker {
       // Blocks of keys have up to 1024; a routing over all of them costs the third power.
       return has_parameter(type_, "routing_iterations") ? random_.between(513, 530)
                                                         : random_.between(1027, 1080);
+    if (c_.is_tiny) return random_.pick<int64_t>({1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9});
     // A decomposition of the scores costs the third power, many times over.
     if (has_parameter(type_, "svd_threshold"))
       return random_.pick<int64_t>({1, 2, 3, 5, 7, 8, 9, 11});
@@ -102,15 +102,19 @@ class Maker {
   int64_t extent(const std::string& name) {
     if (const auto it = known_.find(name); it != known_.end()) return it->second;
     int64_t n = 0;
-    if (const Json j = parameter(c_, name); j.is_integer()) {
+    if (is_number(name)) {
+      n = std::stoll(name);
+    } else if (const Json j = parameter(c_, name); j.is_integer()) {
       n = *j.to_int64();
     } else if (name == "height") {
-      n = c_.is_long ? random_.between(32, 33) : random_.between(1, 7);
+      n = c_.is_long ? random_.between(32, 33) : random_.between(1, c_.is_tiny ? 3 : 7);
     } else if (name == "width") {
-      n = c_.is_long ? random_.between(33, 34) : random_.pick<int64_t>({1, 2, 3, 5, 6, 7, 9});
+      n = c_.is_long   ? random_.between(33, 34)
+          : c_.is_tiny ? random_.between(1, 4)
+                       : random_.pick<int64_t>({1, 2, 3, 5, 6, 7, 9});
     } else if (name == "seq" || name == "query" || name == "key" || name == "seq_len") {
       n = length(name);
-      if (c_.id.type == "window" && mask_ && mask_shape_.size() == 3) {
+      if (has_parameter(type_, "window_size") && mask_ && mask_shape_.size() == 3) {
         const int64_t w = *parameter(c_, "window_size").to_int64();
         n = w * w;
       }
@@ -128,9 +132,9 @@ class Maker {
   }
 
   Tensor data(const attn_input& in) {
-    oracle::Extents shape;
+    std::vector<int64_t> shape;
     const size_t form = static_cast<size_t>(random_.below(in.n_shapes));
-    for (const std::string& name : test::axis_names(in.shapes[form])) shape.push_back(extent(name));
+    for (const std::string& name : axis_names(in.shapes[form])) shape.push_back(extent(name));
     Tensor t(shape);
     const double scale = random_.pick<double>({0.3, 1, 1, 2});
     for (double& e : t.v) e = random_.single(scale);
@@ -157,7 +161,7 @@ class Maker {
     if (a.kind == ATTN_PARAM_INTS) return parts(positions);
     if (name == "position_offset") {
       const Json most = parameter(c_, "max_seq_len");
-      return random_.between(0, *most.to_int64() - positions);
+      return random_.between(0, most.is_integer() ? *most.to_int64() - positions : 20);
     }
     if (name == "num_anchor_tokens") return random_.between(1, positions + 1);
     const int64_t low = a.flags & ATTN_PARAM_HAS_MIN ? a.min.u.i : -2;
@@ -180,10 +184,9 @@ class Maker {
   // ---- masks ------------------------------------------------------------------------------------
 
   void make_mask() {
-    Extents e = extents_of(c_);
-    if (c_.id.type == "window" && mask_shape_.size() == 3) e.queries = e.keys;
-    const bool additive = c_.id.type == "non_local" && random_.chance(0.4);
-    oracle::Extents shape = additive ? additive_shape(e) : keep_shape(e);
+    const Extents e = extents_of(c_);
+    const bool additive = adds_numbers(*mask_) && random_.chance(0.4);
+    std::vector<int64_t> shape = additive ? additive_shape(e) : keep_shape(e);
     if (shape.empty()) return;
     Tensor t(shape);
     t.integral = !additive;
@@ -210,7 +213,7 @@ class Maker {
     c_.problem.inputs[mask_->name] = std::move(t);
   }
 
-  oracle::Extents keep_shape(const Extents& e) {
+  std::vector<int64_t> keep_shape(const Extents& e) {
     std::map<std::string, int64_t> at{
         {"batch", e.batch}, {"head", e.heads}, {"query", e.queries}, {"key", e.keys}};
     size_t rank = mask_shape_.size();
@@ -218,12 +221,9 @@ class Maker {
     if (!plain) {
       // An axis that is normalised needs more than one entry, or nothing could be masked along it.
       const auto fits = [&](size_t r) {
-        const oracle::Extents scores{e.batch, e.heads, e.queries, e.keys};
-        oracle::Run run(c_.problem);
-        oracle::Probability p;
-        p.config = run.options("probability_config");
+        const std::vector<int64_t> scores{e.batch, e.heads, e.queries, e.keys};
         bool any = false;
-        for (const size_t axis : p.axes()) {
+        for (const size_t axis : probability_axes(c_)) {
           if (scores[axis] == 1) continue;
           any = true;
           if (axis == 3 || (axis == 2 && r >= 3) || (axis == 1 && r == 4)) return true;
@@ -234,14 +234,14 @@ class Maker {
       if (!fits(rank) || c_.problem.arguments.contains("split_sizes")) {
         rank = 0;
         for (uint32_t i = 0; i < mask_->n_shapes; ++i)
-          if (const size_t r = test::axis_names(mask_->shapes[i]).size(); r == 4) rank = r;
+          if (const size_t r = axis_names(mask_->shapes[i]).size(); r == 4) rank = r;
         if (rank == 0) return {};
       }
     }
     const std::vector<std::vector<const char*>> forms{
         {"key"}, {"batch", "key"}, {"batch", "query", "key"}, {"batch", "head", "query", "key"}};
     if (rank > 4) return {};
-    oracle::Extents shape;
+    std::vector<int64_t> shape;
     for (const char* name : forms[rank - 1]) {
       const bool broadcast = plain && std::string(name) != "key" && random_.chance(0.2);
       shape.push_back(broadcast ? 1 : at.at(name));
@@ -249,10 +249,10 @@ class Maker {
     return shape;
   }
 
-  oracle::Extents additive_shape(const Extents& e) {
-    const oracle::Extents full{e.batch, e.queries, e.keys};
+  std::vector<int64_t> additive_shape(const Extents& e) {
+    const std::vector<int64_t> full{e.batch, e.queries, e.keys};
     const int64_t rank = random_.between(1, 3);
-    oracle::Extents shape(full.end() - rank, full.end());
+    std::vector<int64_t> shape(full.end() - rank, full.end());
     for (size_t i = 0; i + 1 < shape.size(); ++i)
       if (random_.chance(0.2)) shape[i] = 1;
     return shape;
@@ -260,7 +260,7 @@ class Maker {
 
   void fill_keep(Tensor& t) {
     c_.mask_kind = random_.pick<attn_dtype>({ATTN_BOOL, ATTN_I32, ATTN_I64, ATTN_U8, ATTN_F32});
-    if (c_.id.type == "non_local" && c_.mask_kind == ATTN_F32) c_.mask_kind = ATTN_I32;
+    if (adds_numbers(*mask_) && c_.mask_kind == ATTN_F32) c_.mask_kind = ATTN_I32;
     t.integral = c_.mask_kind != ATTN_F32;
     const int64_t keys = t.dim(-1), rows = t.size() / std::max<int64_t>(1, keys);
     const int64_t queries = t.rank() >= 3 ? t.dim(-2) : 1;
@@ -298,7 +298,9 @@ class Maker {
         return keep ? 1 : 0;
     }
   }
-  [[nodiscard]] bool multiplies() const { return c_.id.type == "fnet"; }
+  [[nodiscard]] bool multiplies() const {
+    return (mask_->flags & ATTN_INPUT_NUMBERS) && !adds_numbers(*mask_);
+  }
 
   Case& c_;
   Random& random_;
@@ -322,14 +324,9 @@ bool has_parameter(const attn_type& type, const std::string& name) {
   return false;
 }
 
-bool adds_mask(const Case& c) { return c.id.type == "non_local" && c.mask_kind == ATTN_F32; }
-
-bool over_keys(const Case& c) {
-  // One type sets the axis of its probabilities itself.
-  if (c.id.type == "capsule_routing") return true;
-  oracle::Probability p;
-  if (const Json j = parameter(c, "probability_config"); j.is_object()) p.config = j;
-  return p.over_keys();
+bool adds_mask(const Case& c) {
+  const attn_input* mask = declared_mask(c);
+  return mask && adds_numbers(*mask) && c.mask_kind == ATTN_F32;
 }
 
 Extents extents_of(const Case& c) {
@@ -353,38 +350,6 @@ Extents extents_of(const Case& c) {
   return e;
 }
 
-void make_call(Case& c, Random& random) { Maker(c, random).make(); }
+void make_call(Case& c, Random& random) { CallMaker(c, random).make(); }
 
-void mark_call(const Case& c, Marks& marks) {
-  const attn_type& type = *find_attention_type(c.id.type).type;
-  const std::string at = c.id.type + ".";
-  bool ragged = false;
-  for (uint32_t i = 0; i < type.n_inputs; ++i) {
-    const std::string name = type.inputs[i]->name;
-    const auto it = c.problem.inputs.find(name);
-    if (it == c.problem.inputs.end()) {
-      marks.insert("no input " + at + name);
-      continue;
-    }
-    marks.insert("input " + at + name);
-    marks.insert("rank " + at + name + "=" + std::to_string(it->second.rank()));
-    if (type.inputs[i]->flags & ATTN_INPUT_MASK) continue;
-    const Tensor& t = it->second;
-    ragged = ragged || (t.dim(-1) % 16 != 0 && t.dim(1) % 16 != 0 && t.size() > 256);
-  }
-  for (uint32_t i = 0; i < type.n_args; ++i) {
-    const attn_param& a = *type.args[i];
-    const Json* given = c.problem.arguments.find(a.name);
-    if (!given || given->is_null()) continue;
-    const bool same = (a.def.kind == ATTN_VALUE_BOOL && given->is_bool() &&
-                       given->as_bool() == (a.def.u.i != 0)) ||
-                      (a.def.kind == ATTN_VALUE_I64 && given->to_int64() == a.def.u.i);
-    if (!same) marks.insert("argument " + at + a.name);
-  }
-  if (ragged) marks.insert("ragged " + c.id.type);
-  // More keys than a block has; routing is tried with fewer.
-  if (extents_of(c).keys > (has_parameter(type, "routing_iterations") ? 512 : 1024))
-    marks.insert("long " + c.id.type);
-}
-
-}  // namespace attn::properties
+}  // namespace attn::check
