@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "core/cpu/level.hpp"
 #include "host/cli/errors.hpp"
@@ -84,9 +85,9 @@ int run(int argc, char** argv) {
                      "attn run layer.json --input inputs=x.npy --output y.npy"});
 
   std::vector<Command> commands;
-  for (const auto add :
-       {list_command, info_command, validate_command, run_command, verify_command,
-        check_gradients_command, plugins_command, doctor_command, convert_command, bench_command})
+  for (const auto add : {list_command, info_command, validate_command, run_command, verify_command,
+                         check_gradients_command, plugins_command, doctor_command, convert_command,
+                         bench_command, new_command})
     commands.push_back(add(app, globals));
   for (const Command& c : commands) {
     c.app->fallthrough();
@@ -131,6 +132,19 @@ void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
   std::string text = "Examples:\n";
   for (const std::string& line : lines) text += "  " + line + "\n";
   app.footer(text);
+}
+
+std::string find_shared(const std::string& name, const std::string& in_source,
+                        const std::string& hint) {
+  std::error_code ec;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  const std::string installed =
+      (program.parent_path().parent_path() / "share/attn" / name).string();
+  for (const std::string& path : {installed, in_source})
+    if (std::filesystem::exists(path, ec)) return path;
+  throw InvalidArgument(
+      installed + " is missing",
+      {.where = installed, .expected = "what comes with the program", .hint = hint});
 }
 
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {

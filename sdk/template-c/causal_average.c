@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "average_op.h"
+#include "causal_average_op.h"
 
 /* ---- what it accepts ------------------------------------------------------------------------------ */
 
@@ -48,13 +48,13 @@ static const attn_op* const ops[] = {&average_op};
 
 /* ---- the layer --------------------------------------------------------------------------------------- */
 
-typedef struct causal_average {
+typedef struct average_layer {
   int64_t window;
   uint32_t history; /* index of the state */
-} causal_average;
+} average_layer;
 
 static int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
-  causal_average* layer = malloc(sizeof *layer);
+  average_layer* layer = malloc(sizeof *layer);
   if (layer == NULL) {
     error->code = ATTN_OUT_OF_MEMORY;
     snprintf(error->where, sizeof error->where, "example.causal_average");
@@ -76,11 +76,11 @@ static int32_t build(attn_layer* self, attn_builder* builder, attn_error* error)
                               .rank = 3,
                               .axis = 1,
                               .shape = {-1, -1, -1}};
-  return builder->state(builder, &history, &((causal_average*)self)->history, error);
+  return builder->state(builder, &history, &((average_layer*)self)->history, error);
 }
 
 static int32_t forward(const attn_layer* self, const attn_call* call, attn_error* error) {
-  const causal_average* layer = (const causal_average*)self;
+  const average_layer* layer = (const average_layer*)self;
   attn_tensor* x = call->inputs[0];
   if (x->view.rank != 3) {
     error->code = ATTN_INVALID_ARGUMENT;
