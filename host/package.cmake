@@ -10,7 +10,6 @@ set(CPACK_PACKAGE_CONTACT "attn maintainers <maintainers@attn.example>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "attention layers for the CPU")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
-set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 
 set(CPACK_COMPONENTS_ALL runtime development sdk)
 if(TARGET attn_python)
@@ -29,8 +28,8 @@ set(CPACK_DEBIAN_ATTN_PACKAGE_NAME attn)
 set(CPACK_DEBIAN_ATTN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_ATTN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_ATTN_PACKAGE_DEPENDS "attn-sdk (= ${PROJECT_VERSION})")
-set(CPACK_DEBIAN_ATTN_DESCRIPTION "attention layers for the CPU
-The program attn, the library, the attention types that come with it (each a
+# The summary stands in front of each of these.
+set(CPACK_DEBIAN_ATTN_DESCRIPTION "The program attn, the library, the attention types that come with it (each a
 shared library of its own), and what C++ programs are built with: headers,
 find_package(attn), pkg-config attn.")
 set(CPACK_DEBIAN_ATTN-SDK_PACKAGE_NAME attn-sdk)
@@ -38,14 +37,14 @@ set(CPACK_DEBIAN_ATTN-SDK_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_ATTN-SDK_PACKAGE_ARCHITECTURE all)
 set(CPACK_DEBIAN_ATTN-SDK_PACKAGE_RECOMMENDS "g++ | clang, cmake, make, pkgconf")
 set(CPACK_DEBIAN_ATTN-SDK_PACKAGE_SUGGESTS "attn, libxtensor-dev")
-set(CPACK_DEBIAN_ATTN-SDK_DESCRIPTION "attention layers for the CPU - for authors of plugins
-Headers in C and C++ without dependencies, attn_add_plugin() for CMake, a file
-for pkg-config, and the projects that `attn new` begins with.")
+set(CPACK_DEBIAN_ATTN-SDK_DESCRIPTION "For authors of plugins: headers in C and C++ without
+dependencies, attn_add_plugin() for CMake, a file for pkg-config, and the
+projects that `attn new` begins with.")
 set(CPACK_DEBIAN_PYTHON3-ATTN_PACKAGE_NAME python3-attn)
 set(CPACK_DEBIAN_PYTHON3-ATTN_PACKAGE_SECTION python)
 set(CPACK_DEBIAN_PYTHON3-ATTN_PACKAGE_SHLIBDEPS ON)
 get_property(depends GLOBAL PROPERTY ATTN_PYTHON_DEPENDS)
 set(CPACK_DEBIAN_PYTHON3-ATTN_PACKAGE_DEPENDS "attn (= ${PROJECT_VERSION}), ${depends}")
-set(CPACK_DEBIAN_PYTHON3-ATTN_DESCRIPTION "attention layers for the CPU - Python package
-The module attn: layers as numpy arrays see them, with gradients and states.")
+set(CPACK_DEBIAN_PYTHON3-ATTN_DESCRIPTION "The Python package attn: layers that take and give
+arrays, with gradients and states.")
 include(CPack)

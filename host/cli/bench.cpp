@@ -119,9 +119,9 @@ std::vector<Workload> chosen(const BenchOptions& o) {
   if (!o.config.empty()) return {from_config(o)};
   if (!o.shapes.empty() || !o.arguments.empty())
     throw InvalidArgument("--shape and --arg need a CONFIG", {.where = "bench"});
-  const std::string path = o.workloads.empty() ? find_shared("workloads.json", ATTN_WORKLOADS,
-                                                             "give a file by --workloads FILE")
-                                               : o.workloads;
+  const std::string path = o.workloads.empty()
+                               ? find_shared("workloads.json", "give a file by --workloads FILE")
+                               : o.workloads;
   std::vector<Workload> all = read_workloads(path);
   schema::Names ids;
   for (const Workload& w : all) ids.push_back(w.id);

@@ -134,17 +134,14 @@ void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
   app.footer(text);
 }
 
-std::string find_shared(const std::string& name, const std::string& in_source,
-                        const std::string& hint) {
+std::string find_shared(const std::string& name, const std::string& hint) {
   std::error_code ec;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
-  const std::string installed =
-      (program.parent_path().parent_path() / "share/attn" / name).string();
-  for (const std::string& path : {installed, in_source})
-    if (std::filesystem::exists(path, ec)) return path;
-  throw InvalidArgument(
-      installed + " is missing",
-      {.where = installed, .expected = "what comes with the program", .hint = hint});
+  std::string path = (program.parent_path().parent_path() / "share/attn" / name).string();
+  if (!std::filesystem::exists(path, ec))
+    throw InvalidArgument(path + " is missing",
+                          {.where = path, .expected = "what comes with the program", .hint = hint});
+  return path;
 }
 
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {

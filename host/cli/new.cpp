@@ -73,7 +73,7 @@ void check_id(const std::string& id) {
 // The folders of the templates by the names that users give.
 std::map<std::string, fs::path> find_templates() {
   std::map<std::string, fs::path> out;
-  const fs::path root = find_shared("templates", ATTN_TEMPLATES, "install the package attn-sdk");
+  const fs::path root = find_shared("templates", "install the package attn-sdk");
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(root, ec)) {
     const std::string folder = entry.path().filename();

@@ -54,10 +54,8 @@ Command new_command(CLI::App& program, const Globals& globals);
 // Help text below the options: one example a line.
 void add_examples(CLI::App& app, const std::vector<std::string>& lines);
 
-// A file or folder of the program: PREFIX/share/attn/NAME where it is installed, else its place in the source tree.
-// InvalidArgument with the hint when there is neither.
-[[nodiscard]] std::string find_shared(const std::string& name, const std::string& in_source,
-                                      const std::string& hint);
+// A file or folder that comes with the program, PREFIX/share/attn/NAME. InvalidArgument with the hint when it is missing.
+[[nodiscard]] std::string find_shared(const std::string& name, const std::string& hint);
 
 // --seed: all 64 bits, nothing else.
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);
