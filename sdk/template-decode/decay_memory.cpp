@@ -35,6 +35,9 @@ struct DecayMemoryLayer : Layer<Params> {
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("a sequence, or the next piece of one");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
+    s.claim(Claim::homogeneous).degree(3);  // q, k and v are linear in the input
+    s.claims({Claim::batch_independent, Claim::causal, Claim::position_sensitive,
+              Claim::decode_equals_prefill, Claim::deterministic});
   }
 
   Weight qkv, proj;

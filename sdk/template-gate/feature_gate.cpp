@@ -37,6 +37,8 @@ struct FeatureGateLayer : Layer<Params> {
     s.divisible(&Params::channels, &Params::ratio);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.output("output", "batch, height, width, channels").doc("the map times the gates");
+    // What `attn check` tries to refute: pixels may change places, and then the outputs do.
+    s.claims({Claim::batch_independent, Claim::equivariant, Claim::deterministic});
   }
 
   Dense squeeze, excite;

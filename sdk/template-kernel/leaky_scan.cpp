@@ -36,6 +36,8 @@ struct LeakyScanLayer : Layer<Params> {
     blocks::kernels(s, "of both kernels");
     s.input("inputs", {"batch, seq, dim"}).doc("a sequence, or the next piece of one");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
+    s.claims({Claim::batch_independent, Claim::causal, Claim::position_sensitive,
+              Claim::decode_equals_prefill, Claim::deterministic});
   }
 
   Weight gates, proj;

@@ -20,11 +20,13 @@ struct SlidingSinkLayer : Layer<Params> {
   static void describe(Schema<Params>& s) {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads; divides dim");
-    s.field("window", &Params::window).above(0).doc("keys of a query, its own position included");
+    s.field("window", &Params::window).above(1).doc("keys of a query, its own position included");
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("a sequence");
     blocks::attention_mask(s, "keys that may be used (> 0); with a state, of all positions so far");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
+    s.claims({Claim::batch_independent, Claim::causal, Claim::mask_respected, Claim::mask_neutral,
+              Claim::position_sensitive, Claim::decode_equals_prefill, Claim::deterministic});
   }
   Weight qkv, sinks, proj;
   KeyValueCache cache;
