@@ -270,6 +270,28 @@ InvalidArgument unknown_type(std::string_view given, const Names& known) {
   return InvalidArgument("Unknown attention type '" + std::string(given) + "'", std::move(details));
 }
 
+namespace {
+
+std::vector<std::string> read_require(const Json& list) {
+  std::vector<std::string> claims;
+  bool sound = list.is_list();
+  for (std::size_t i = 0; sound && i < list.size(); ++i) {
+    sound = list.at(i).is_string();
+    if (sound) claims.push_back(list.at(i).as_string());
+  }
+  if (!sound)
+    throw InvalidArgument(
+        "Configuration key '$require' must be a list of claims, got " + list.brief() +
+            "; expected something like [\"causal\"]; see `attn info TYPE` for what a type claims",
+        {.parameter = "$require",
+         .value = list.brief(),
+         .expected = "a list of claims, such as [\"causal\"]",
+         .hint = "`attn info TYPE` shows what a type claims"});
+  return claims;
+}
+
+}  // namespace
+
 SplitConfig split_config(const Json& config) {
   ErrorDetails details;
   if (!config.is_object()) {
@@ -285,10 +307,10 @@ SplitConfig split_config(const Json& config) {
   details.value = type->brief();
   if (!type->is_string())
     throw InvalidArgument("Configuration key 'type' must be a string", std::move(details));
-  SplitConfig split{type->as_string(), {}, config};
+  SplitConfig split{type->as_string(), {}, config, {}};
   if (const Json* name = config.find("name")) split.name = *name;
-  split.parameters.erase("type");
-  split.parameters.erase("name");
+  if (const Json* claims = config.find("$require")) split.require = read_require(*claims);
+  for (const char* key : {"type", "name", "$schema", "$require"}) split.parameters.erase(key);
   return split;
 }
 

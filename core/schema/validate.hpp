@@ -47,11 +47,12 @@ struct ValidatedConfig {
 [[nodiscard]] InvalidArgument unknown_type(std::string_view given, const Names& known);
 
 // A whole configuration taken apart; throws `Configuration must be a dictionary`, `Configuration must include a
-// 'type' key`, `Configuration key 'type' must be a string`.
+// 'type' key`, `Configuration key 'type' must be a string`, or what is wrong with `$require`. `$schema` is left out.
 struct SplitConfig {
   std::string type;
   Json name;
   Json parameters;
+  std::vector<std::string> require;  // claims: `$require`
 };
 [[nodiscard]] SplitConfig split_config(const Json& config);
 

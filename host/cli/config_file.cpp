@@ -4,6 +4,8 @@
 #include <attn/factory.hpp>
 
 #include "core/schema/layer_name.hpp"
+#include "core/schema/validate.hpp"
+#include "host/cli/log_sink.hpp"
 
 namespace attn::cli {
 
@@ -25,17 +27,16 @@ ConfigFile::ConfigFile(const std::string& path, const std::string& section)
 
 std::string ConfigFile::type() const { return config_.value().at("type").as_string(); }
 
-Json ConfigFile::parameters() const {
-  Json parameters = config_.value();
-  parameters.erase("type");
-  parameters.erase("name");
-  return parameters;
-}
+Json ConfigFile::parameters() const { return schema::split_config(config_.value()).parameters; }
 
 void ConfigFile::validate() const {
   try {
     validate_attention_config(type(), parameters());
     if (const Json* name = config_.value().find("name")) schema::check_layer_name(*name);
+    // Conditions of claims are asked of a layer.
+    const std::vector<std::string> require = schema::split_config(config_.value()).require;
+    const QuietLog quiet;
+    if (!require.empty()) (void)create_attention_layer(type(), parameters(), "required", {require});
   } catch (const InvalidArgument& e) {
     ErrorDetails details = e.details();
     // An unknown type is an error of the value of `type`.

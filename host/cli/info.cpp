@@ -2,6 +2,7 @@
 //
 // attn info: everything about one type; with a configuration also weights, states and costs.
 #include <fmt/format.h>
+#include <attn/claims.hpp>
 #include <attn/factory.hpp>
 
 #include <algorithm>
@@ -143,6 +144,16 @@ void print_schema(const Json& f) {
                "  " + text(o, "doc"));
 }
 
+// The author's word; `attn check` tries it.
+void print_claims(const Json& f) {
+  title("Claims");
+  for (const Json& c : f.at("claims").as_list())
+    print_line(
+        "  " + wrapped(text(c, "text"), 4) +
+        (c.contains("can_hold") && !c.at("can_hold").as_bool() ? "  (not with this config)" : ""));
+  if (f.at("claims").empty()) print_line("  none");
+}
+
 void print_layer(const Json& f) {
   title("Weights");
   Table table({"  NAME", "SHAPE", "COUNT", ""}, "llrl");
@@ -215,6 +226,14 @@ int run_info(const Globals& globals, const InfoOptions& options) {
     const Json built = layer_facts(*layer, shapes);
     for (const auto& [key, value] : built.as_object()) facts.set(key, value);
     facts.set("config", layer->config());
+    const std::vector<ClaimInfo> claims = claims_of(*entry.type);
+    Json list = Json::list({});
+    for (size_t i = 0; i < claims.size(); ++i) {
+      Json claim = facts.at("claims").at(i);
+      claim.set("can_hold", claim_can_hold(*layer, claims[i]));
+      list.push_back(claim);
+    }
+    facts.set("claims", list);
     if (!shapes.empty()) facts.set("cost", cost_facts(*layer, shapes, arguments));
   } else {
     const KeepsState kept = keeps_state(*entry.type);
@@ -226,6 +245,7 @@ int run_info(const Globals& globals, const InfoOptions& options) {
     return kDone;
   }
   print_schema(facts);
+  print_claims(facts);
   if (facts.contains("weights"))
     print_layer(facts);
   else

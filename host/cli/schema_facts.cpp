@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/cli/schema_facts.hpp"
 
+#include <attn/claims.hpp>
+
 #include "core/schema/input_names.hpp"
 #include "core/schema/value.hpp"
 #include "host/cli/param_text.hpp"
@@ -12,7 +14,7 @@ Json schema_facts(const TypeEntry& entry) {
   const Json info = get_attention_requirements(t.id);
   const Json& defaults = info.at("optional_params");
   Json inputs = Json::list({}), params = Json::list({}), args = Json::list({}),
-       outputs = Json::list({}), rules = Json::list({});
+       outputs = Json::list({}), rules = Json::list({}), claims = Json::list({});
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     const attn_input& in = *t.inputs[i];
     Json shapes = Json::list({}), aliases = Json::list({});
@@ -40,6 +42,14 @@ Json schema_facts(const TypeEntry& entry) {
                        {"doc", o.doc ? o.doc : ""}});
   }
   for (uint32_t i = 0; i < t.n_rules; ++i) rules.push_back(t.rules[i]->text);
+  for (const ClaimInfo& c : claims_of(t))
+    claims.push_back(
+        {{"claim", c.name},
+         {"subject", c.subject},
+         {"condition", c.condition},
+         {"relation", c.relation},
+         {"degree", c.declared->kind == ATTN_CLAIM_HOMOGENEOUS ? Json(c.degree) : Json()},
+         {"text", c.text()}});
   return {{"type", t.id},
           {"class", t.class_name},
           {"description", t.description},
@@ -52,7 +62,8 @@ Json schema_facts(const TypeEntry& entry) {
           {"parameters", params},
           {"rules", rules},
           {"arguments", args},
-          {"outputs", outputs}};
+          {"outputs", outputs},
+          {"claims", claims}};
 }
 
 }  // namespace attn::cli

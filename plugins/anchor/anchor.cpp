@@ -19,6 +19,10 @@ struct Arguments {
   std::optional<int64_t> num_anchor_tokens;  // null: every token is a key
 };
 
+int64_t anchors_of(const Arguments& a, const ClaimCall& c) {
+  return a.num_anchor_tokens.value_or(c.positions());
+}
+
 struct AnchorAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
       .id = "anchor",
@@ -42,6 +46,25 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.argument("num_anchor_tokens", &Arguments::num_anchor_tokens)
         .doc("how many first tokens are keys and values; null, or seq and more: all, as usual");
     s.output("output", "batch, seq, dim");
+    s.claims({Claim::batch_independent, Claim::deterministic});
+    blocks::over_keys(s.claim(Claim::reaches, "inputs", "anchors and itself",
+                              [](auto&, const Arguments& a, const ClaimCall& c, int64_t out,
+                                 int64_t in) { return in == out || in < anchors_of(a, c); }));
+    s.claim(Claim::equivariant, "inputs", "anchors among themselves, others among themselves",
+            [](auto&, const Arguments& a, const ClaimCall& c, int64_t i, int64_t j) {
+              return (i < anchors_of(a, c)) == (j < anchors_of(a, c));
+            });
+    blocks::inert(s, {"key bias key_proj/bias", "query bias query_proj/bias",
+                      "query bias query_token_proj/bias"});
+    for (const char* weight : {"query_token_proj/kernel", "query_token_proj/bias"})
+      s.claim(Claim::inert, weight)
+          .when("num_anchor_tokens >= seq",
+                [](const Params&, const Arguments& a, const ClaimCall& c) {
+                  return anchors_of(a, c) >= c.positions();
+                });
+    s.claim(Claim::inert, "others")
+        .when("num_anchor_tokens = 1",
+              [](const Params&, const Arguments& a) { return a.num_anchor_tokens == 1; });
   }
 
   void resolve_defaults() {

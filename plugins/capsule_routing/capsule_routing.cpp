@@ -72,6 +72,22 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
         s, "keys that may be used (> 0), after routing; all tokens take part in the routing")
         .partial();
     s.output("output", "batch, seq, dim");
+    const auto unrouted = [](const Params& p) {
+      return !p.use_vertical_routing && !p.use_horizontal_routing;
+    };
+    blocks::batch_independent(s, &Params::qk_norm_type);
+    s.claims({Claim::deterministic, Claim::mask_neutral});
+    blocks::without_batch_norm(s.claim(Claim::mask_respected).when("no routing", unrouted),
+                               &Params::qk_norm_type);
+    blocks::equivariant_when(s, "no horizontal or no positional routing", [](const Params& p) {
+      return !p.use_horizontal_routing || !p.use_positional_routing;
+    });
+    s.claim(Claim::inert, "key bias key/bias").when("no routing", unrouted);
+    blocks::inert(s, {"centred bias key/bias", "centred bias query/bias"});
+    for (const char* weight : {"vertical_aggregation_weights", "vertical_aggregation_bias"})
+      s.claim(Claim::inert, weight).when("num_heads = 1", [](const Params& p) {
+        return p.num_heads == 1;
+      });
   }
 
   int64_t width = 0, key = 0, value = 0;

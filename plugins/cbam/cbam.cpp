@@ -58,6 +58,9 @@ struct CBAM : Layer<Params> {
     s.divisible(&Params::channels, &Params::ratio);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.output("output", "batch, height, width, channels").doc("the refined map");
+    s.claims({Claim::batch_independent, Claim::deterministic});
+    blocks::equivariant_when(s, "kernel_size = 1",
+                             [](const Params& p) { return p.kernel_size == 1; });
   }
 
   Dense dense_1, dense_2, conv;

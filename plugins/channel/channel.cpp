@@ -45,6 +45,7 @@ struct ChannelAttention : Layer<Params> {
     s.divisible(&Params::channels, &Params::ratio);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.output("output", "batch, 1, 1, channels").doc("the gates");
+    s.claims({Claim::batch_independent, Claim::deterministic, Claim::invariant});
   }
 
   Dense dense_1, dense_2;

@@ -70,6 +70,12 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
         .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
     blocks::use_causal_mask(s);
     s.output("output", "batch, seq, dim");
+    blocks::attention(s, &Params::qk_norm_type);
+    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::equivariant_unless(s, &Arguments::use_causal_mask);
+    blocks::inert(s, {"key bias k1/bias", "key bias k2/bias", "query bias q1/bias",
+                      "query bias q2/bias", "key norm k_norm_1", "key norm k_norm_2",
+                      "query norm q_norm_1", "query norm q_norm_2"});
   }
 
   // What each of the two maps has for itself.

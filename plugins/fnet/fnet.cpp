@@ -44,6 +44,9 @@ struct FNetFourierTransform : Layer<Params> {
             "take "
             "part in all others");
     s.output("output", "batch, seq, dim");
+    s.claims({Claim::batch_independent, Claim::deterministic, Claim::mask_neutral,
+              Claim::position_sensitive, Claim::linear});
+    s.claim(Claim::homogeneous).degree(1);
   }
 
   void build(Builder& b) {

@@ -72,6 +72,16 @@ struct GatedAttention : Layer<Params, Arguments> {
             "position of the first token; null: the length of the state, 0 without one. Only "
             "distances count: no effect on the result, but positions must exist");
     s.output("output", "batch, seq, dim");
+    blocks::attention(s, &Params::qk_norm_type);
+    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::equivariant_when(
+        s, "head_dim * rope_percentage < 2 and not use_causal_mask",
+        [](const Params& p, const Arguments& a, const ClaimCall& c) {
+          return static_cast<double>(p.head_dim.value_or(p.dim / p.num_heads)) * p.rope_percentage <
+                     2 &&
+                 !a.use_causal_mask.value_or(c.stateful());
+        });
+    blocks::inert(s, {"key norm k_norm in part", "query norm q_norm in part"});
   }
 
   int64_t heads = 0, kv_heads = 0, head = 0;

@@ -20,6 +20,11 @@ struct Arguments {
   std::optional<int64_t> position_offset;  // null: the length of the state, 0 without one
 };
 
+// Components of a head rotate in pairs.
+bool rotates(const Params& p) {
+  return static_cast<double>(p.dim / p.num_heads) * p.rope_percentage >= 2;
+}
+
 struct GroupedQueryAttention : Layer<Params, Arguments> {
   static constexpr uint32_t flags = ATTN_TYPE_STATEFUL;
   static constexpr TypeInfo info{
@@ -61,6 +66,19 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
         .doc("position of the first token; null: the length of the state, 0 without one");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
+    blocks::attention(s, &Params::qk_norm_type);
+    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::equivariant_when(s, "nothing rotates and not use_causal_mask",
+                             [](const Params& p, const Arguments& a, const ClaimCall& c) {
+                               return !rotates(p) && !a.use_causal_mask.value_or(c.stateful());
+                             });
+    s.claim(Claim::inert, "key bias w_k/bias").when("nothing rotates", [](const Params& p) {
+      return !rotates(p);
+    });
+    s.claim(Claim::inert, "key bias w_k/bias in part").when("a part rotates", [](const Params& p) {
+      return p.rope_percentage < 1 || p.dim / p.num_heads % 2 == 1;
+    });
+    blocks::inert(s, {"key norm k_norm", "query norm q_norm"});
   }
 
   Dense w_q, w_k, w_v, w_o;

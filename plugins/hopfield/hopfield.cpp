@@ -75,6 +75,19 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     s.output("attention_scores", "batch, head, query, key")
         .when("return_attention_scores")
         .doc("after dropout in training");
+    blocks::batch_independent(s, &Params::qk_norm_type);
+    s.claims({Claim::deterministic, Claim::mask_neutral, Claim::equivariant});
+    s.claim(Claim::invariant, "key");
+    blocks::over_keys(s.claim(Claim::mask_respected))
+        .when("update_steps_max < 2", [](const Params& p) { return p.update_steps_max < 2; });
+    for (const char* weight : {"key bias key_dense/bias", "query bias query_dense/bias",
+                               "key norm k_norm", "query norm q_norm"})
+      s.claim(Claim::inert, weight).when("update_steps_max = 0", [](const Params& p) {
+        return p.update_steps_max == 0;
+      });
+    s.claim(Claim::inert, "others")
+        .when("key_dim = 1 and qk_norm_type = layer_norm",
+              [](const Params& p) { return p.key_dim == 1 && p.qk_norm_type == "layer_norm"; });
   }
 
   int64_t heads = 0;

@@ -53,6 +53,26 @@ struct MobileMQA : Layer<Params, Arguments> {
     blocks::return_attention_weights(s);
     s.output("output", "batch, height, width, dim");
     blocks::attention_weights(s);
+    blocks::batch_independent(s, &Params::qk_norm_type);
+    s.claims({Claim::deterministic, Claim::mask_neutral});
+    blocks::over_keys(s.claim(Claim::mask_respected)).unless(&Params::use_downsampling);
+    blocks::equivariant_unless(s, &Params::use_downsampling);
+    s.claim(Claim::inert, "key bias w_k/bias").unless(&Params::use_downsampling);
+    s.claim(Claim::inert, "w_k/bias")
+        .unless(&Params::use_downsampling)
+        .when("qk_norm_type is a batch norm without axis", [](const Params& p) {
+          return p.qk_norm_kwargs.option("axis").empty() &&
+                 (p.qk_norm_type == "batch_norm" || p.qk_norm_type == "bias_free_batch_norm");
+        });
+    blocks::inert(s, {"query bias w_q/bias", "key norm k_norm", "query norm q_norm"});
+    s.claim(Claim::inert, "others")
+        .when("qk_norm_type takes off the mean over the heads", [](const Params& p) {
+          const std::string_view axis = p.qk_norm_kwargs.option("axis");
+          return p.qk_norm_type &&
+                 (*p.qk_norm_type == "layer_norm" ||
+                  p.qk_norm_type->starts_with("zero_centered_")) &&
+                 (axis == "1" || axis == "-3");
+        });
   }
 
   int64_t head = 0;

@@ -42,6 +42,12 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::cached_attention(s);
     s.output("output", "batch, seq, dim");
+    blocks::attention(s, &Params::qk_norm_type);
+    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::equivariant_unless(s, &Arguments::use_causal_mask);
+    blocks::inert(s, {"key bias cross_attention/qkv/bias [1/3 .. 2/3)",
+                      "query bias cross_attention/qkv/bias [0 .. 1/3)",
+                      "key norm cross_attention/k_norm", "query norm cross_attention/q_norm"});
   }
 
   Dense qkv, proj;

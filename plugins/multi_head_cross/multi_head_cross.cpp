@@ -60,6 +60,12 @@ struct MultiHeadCrossAttention : Layer<Params> {
             "state: given once, then kept");
     blocks::attention_mask(s, "keys that may be used (> 0)");
     s.output("output", "batch, query, dim");
+    blocks::attention(s, &Params::qk_norm_type);
+    s.claims({Claim::equivariant, Claim::decode_equals_prefill});
+    s.claim(Claim::invariant, "kv_input");
+    blocks::inert(
+        s, {"key bias kv/bias [0 .. 1/2)", "query bias q/bias", "key bias qkv/bias [1/3 .. 2/3)",
+            "query bias qkv/bias [0 .. 1/3)", "key norm k_norm", "query norm q_norm"});
   }
 
   Dense qkv, q, proj;

@@ -87,6 +87,32 @@ struct NonLocalAttention : Layer<Params> {
         .numbers()
         .partial();
     s.output("output", "batch, height, width, channels");
+    const auto one_pixel = [](const Params& p) {
+      return p.kernel_size[0] == 1 && p.kernel_size[1] == 1;
+    };
+    blocks::batch_independent(s, &Params::normalization, &Params::qk_norm_type);
+    s.claims({Claim::deterministic, Claim::mask_neutral});
+    blocks::without_batch_norm(
+        blocks::over_keys(s.claim(Claim::mask_respected)).when("kernel_size = 1", one_pixel),
+        &Params::normalization, &Params::qk_norm_type);
+    blocks::equivariant_when(s, "kernel_size = 1", one_pixel);
+    s.claim(Claim::inert, "depthwise_conv/bias")
+        .unless(&Params::intermediate_activation)
+        .when("training and normalization takes statistics of the batch", [](const Params& p, auto&,
+                                                                             const ClaimCall& c) {
+          return c.training() && (p.normalization == "batch" || p.normalization == "batch_norm" ||
+                                  p.normalization == "bias_free_batch_norm");
+        });
+    blocks::inert(s, {"query bias query_conv/bias", "key norm k_norm", "query norm q_norm"});
+    s.claim(Claim::inert, "others")
+        .when("the probability runs over the one head", [](const Params& p) {
+          const std::string_view axis = p.probability_config.option("axis");
+          return axis == "1" || axis == "-3";
+        });
+    s.claim(Claim::inert, "key bias key_conv/bias")
+        .when("intermediate_activation is linear", [](const Params& p) {
+          return p.intermediate_activation.value_or("linear") == "linear";
+        });
   }
 
   int64_t channels = 0, width = 0;

@@ -41,6 +41,12 @@ struct PerceiverAttention : Layer<Params> {
             "once, then kept");
     blocks::attention_mask(s, "positions of the input array that may be used (> 0)");
     s.output("output", "batch, query, dim");
+    blocks::attention(s, &Params::qk_norm_type);
+    s.claims({Claim::equivariant, Claim::decode_equals_prefill});
+    s.claim(Claim::invariant, "kv_input");
+    blocks::inert(
+        s, {"key bias cross_attention/kv/bias [0 .. 1/2)", "query bias cross_attention/q/bias",
+            "key norm cross_attention/k_norm", "query norm cross_attention/q_norm"});
   }
 
   Dense q, proj;

@@ -64,6 +64,14 @@ struct PerformerAttention : Layer<Params, Arguments> {
         .alias({"return_attention_weights"})
         .doc("taken for the sake of callers that pass it; no effect: scores never exist");
     s.output("output", "batch, seq, dim");
+    s.claims({Claim::batch_independent, Claim::deterministic});
+    blocks::causal(s, &Params::causal);
+    blocks::equivariant_unless(s, &Params::causal);
+    for (const char* weight :
+         {"qkv_projection/kernel [0 .. 1/3)", "qkv_projection/bias [0 .. 1/3)"})
+      s.claim(Claim::inert, weight).when("nb_features = 1", [](const Params& p) {
+        return p.nb_features == 1;
+      });
   }
 
   int64_t head = 0;

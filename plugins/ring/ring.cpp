@@ -48,6 +48,10 @@ struct RingAttention : Layer<Params, Arguments> {
     blocks::return_attention_weights(
         s, "taken for the sake of callers that pass it; no effect: weights never exist");
     s.output("output", "batch, seq, dim");
+    blocks::batch_independent(s, &Params::qk_norm_type);
+    s.claims(
+        {Claim::deterministic, Claim::mask_respected, Claim::mask_neutral, Claim::equivariant});
+    blocks::inert(s, {"key bias w_k/bias", "key norm k_norm"});
   }
 
   Dense query, key, value, output;

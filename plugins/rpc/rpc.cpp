@@ -60,6 +60,8 @@ struct RPCAttention : Layer<Params, Arguments> {
     s.output("attention_scores", "batch, head, query, key")
         .when("return_attention_scores")
         .doc("the weights that were used");
+    blocks::attention(s, &Params::qk_norm_type);
+    s.claim(Claim::equivariant);
   }
 
   Dense qkv, out;

@@ -54,6 +54,13 @@ Split split_of(std::span<const int64_t> sizes, int64_t length) {
           .keys = {Range{a, a + keys_b}, Range{0, keys_a}}};
 }
 
+// Which of the parts a position is in.
+size_t part_of(std::span<const int64_t> sizes, int64_t position) {
+  size_t part = 0;
+  while (part < sizes.size() && position >= sizes[part]) position -= sizes[part++];
+  return part;
+}
+
 struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
       .id = "shared_weights_cross",
@@ -80,6 +87,24 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
         .required()
         .doc("[a, b] or [a anchors, a queries, b anchors, b queries]; sums to the sequence length");
     s.output("output", "batch, seq, dim").doc("tokens in the order of the input");
+    blocks::attention(s, &Params::qk_norm_type);
+    blocks::without_norm_of_positions(blocks::over_keys(
+        s.claim(Claim::reaches, "inputs", "itself and the keys of the other modality",
+                [](auto&, const Arguments& a, const ClaimCall& c, int64_t out, int64_t in) {
+                  const Split split = split_of(a.split_sizes, c.positions());
+                  const Range& keys = split.keys[out < split.queries[0].end ? 0 : 1];
+                  return in == out || (in >= keys.begin && in < keys.end);
+                })));
+    s.claim(Claim::equivariant, "inputs", "inside each part of split_sizes",
+            [](auto&, const Arguments& a, auto&, int64_t i, int64_t j) {
+              return part_of(a.split_sizes, i) == part_of(a.split_sizes, j);
+            });
+    blocks::inert(s, {"key bias qkv/bias [1/3 .. 2/3)", "query bias qkv/bias [0 .. 1/3)",
+                      "key norm k_norm", "query norm q_norm"});
+    s.claim(Claim::inert, "others")
+        .when("the first of split_sizes is 0", [](const Params&, const Arguments& a) {
+          return !a.split_sizes.empty() && a.split_sizes[0] == 0;
+        });
   }
 
   Dense qkv, proj;

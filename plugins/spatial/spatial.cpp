@@ -38,6 +38,27 @@ struct SpatialAttention : Layer<Params> {
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     s.input("attention_mask", {}).mask().unused().doc("of any shape; accepted, no effect");
     s.output("output", "batch, height, width, 1").doc("the gates");
+    const auto by_pixel = [](const Params& p) {
+      const std::string_view axis = p.gate_activation_args.option("axis");
+      return axis.empty() || axis == "-1" || axis == "3";
+    };
+    s.claims({Claim::batch_independent, Claim::deterministic, Claim::mask_neutral});
+    s.claim(Claim::reaches, "inputs", "the pixels under the kernel",
+            [](const Params& p, auto&, const ClaimCall& c, int64_t out, int64_t in) {
+              const int64_t width = c.dim(2), reach = p.kernel_size / 2;
+              return std::abs(out / width - in / width) <= reach &&
+                     std::abs(out % width - in % width) <= reach;
+            })
+        .when("gates by pixel", by_pixel);
+    blocks::equivariant_when(s, "kernel_size = 1",
+                             [](const Params& p) { return p.kernel_size == 1; });
+    s.claim(Claim::inert, "others")
+        .when("gate_activation_type is 1 for a single gate", [](const Params& p) {
+          for (const char* name :
+               {"softmax", "log_softmax", "sparsemax", "adaptive_softmax", "thresh_max"})
+            if (p.gate_activation_type == name) return true;
+          return false;
+        });
   }
 
   Dense conv;

@@ -68,6 +68,38 @@ struct WindowAttention : Layer<Params> {
         .mask()
         .doc("tokens that may be used (> 0); rank 3 only for one window, seq = window_size^2");
     s.output("output", "batch, seq, dim");
+    const auto one_window = [](const Params& p, auto&, const ClaimCall& c) {
+      return p.window_size * p.window_size >= c.positions();
+    };
+    blocks::batch_independent(s, &Params::qk_norm_type);
+    s.claim(Claim::deterministic);
+    blocks::over_keys(s.claim(Claim::mask_respected));
+    s.claim(Claim::mask_neutral)
+        .when("windows without padding", [](const Params& p, auto&, const ClaimCall& c) {
+          const attn::window::Grid grid(c.positions(), p.window_size);
+          return grid.side * grid.side == grid.tokens && grid.side % p.window_size == 0;
+        });
+    blocks::without_norm_of_positions(
+        s.claim(Claim::reaches, "inputs", "the same window of the grid",
+                [](const Params& p, auto&, const ClaimCall& c, int64_t out, int64_t in) {
+                  const int64_t side = attn::window::Grid(c.positions(), p.window_size).side,
+                                w = p.window_size;
+                  return out / side / w == in / side / w && out % side / w == in % side / w;
+                }));
+    blocks::equivariant_when(s, "window_size = 1, or one window without use_relative_position_bias",
+                             [one_window](const Params& p, auto& a, const ClaimCall& c) {
+                               return p.window_size == 1 ||
+                                      (one_window(p, a, c) && !p.use_relative_position_bias);
+                             });
+    blocks::inert(s, {"key bias single_window_attention/qkv/bias [1/3 .. 2/3)",
+                      "query bias single_window_attention/qkv/bias [0 .. 1/3)",
+                      "key norm single_window_attention/k_norm",
+                      "query norm single_window_attention/q_norm"});
+    s.claim(Claim::inert, "single_window_attention/relative_position_bias_table in part")
+        .when("one window", one_window);
+    s.claim(Claim::inert, "others").when("window_size = 1 or qk_scale = 0", [](const Params& p) {
+      return p.window_size == 1 || p.qk_scale == 0;
+    });
   }
 
   Weight table;

@@ -34,6 +34,36 @@ std::string write_tensors(const Folder& folder, const std::string& name,
 
 }  // namespace
 
+TEST_CASE("cli: claims that a configuration requires") {
+  const Folder folder;
+  const std::string good =
+      R"({"$require": ["causal"], "type": "multi_head", "dim": 8, "num_heads": 2})";
+  CHECK(validate(folder, good).code == 0);
+  const Finished run = attn_run({"run", folder.write("config.json", good), "--input",
+                                 "inputs=" + folder.write_npy("x.npy", {1, 4, 8})});
+  CHECK(run.code == 0);
+  const std::string linear = "{\"type\": \"multi_head\", \"dim\": 8,\n \"$require\": [\"linear\"]}";
+  check_refused(validate(folder, linear), {"config.json:2:14", "is required to be 'linear'",
+                                           "does not claim it", "choose another type"});
+  check_refused(attn_run({"run", folder.write("config.json", linear), "--input",
+                          "inputs=" + folder.write_npy("x.npy", {1, 4, 8})}),
+                {"config.json:2:14", "is required to be 'linear'"});
+  check_refused(validate(folder, R"({"type": "multi_head", "dim": 8, "$require": "causal"})"),
+                {"config.json:1:47", "'$require' must be a list of claims"});
+}
+
+TEST_CASE("cli: info shows what a type claims") {
+  const Finished info = attn_run({"info", "multi_head"});
+  CHECK(info.out.find("causal when use_causal_mask") != std::string::npos);
+  const Json facts = parse_config(attn_run({"info", "fnet", "--json"}).out, "info").at("claims");
+  CHECK(facts.at(facts.size() - 1).at("text").as_string() == "homogeneous of degree 1");
+  const Folder folder;
+  const std::string config = folder.write(
+      "config.json", R"({"type": "performer", "dim": 8, "num_heads": 2, "causal": false})");
+  CHECK(attn_run({"info", "performer", "--config", config})
+            .out.find("causal when causal  (not with this config)") != std::string::npos);
+}
+
 TEST_CASE("cli: bad configurations are refused with their place") {
   const Folder folder;
   const auto refused = [&](const std::string& text, std::vector<std::string> parts) {

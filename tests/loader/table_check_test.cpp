@@ -37,6 +37,8 @@ struct Table {
   const attn_input* inputs[2] = {&input, &mask};
   attn_output output{}, weights{};
   const attn_output* outputs[2] = {&output, &weights};
+  attn_claim claim{};
+  const attn_claim* claims[1] = {&claim};
   attn_type type{};
   const attn_type* types[1] = {&type};
   attn_op op{};
@@ -87,6 +89,17 @@ struct Table {
     type.id = "my.type";
     type.class_name = "MyType";
     type.description = type.use_case = type.input_shape = type.complexity = type.paper = "text";
+    claim.struct_size = sizeof claim;
+    claim.kind = ATTN_CLAIM_REACHES;
+    claim.subject = "inputs";
+    claim.condition = "size = 1";
+    claim.holds = [](const attn_claim_call*, const void*) { return 1; };
+    claim.relation = "the same position";
+    claim.allows = [](const attn_claim_call*, int64_t p, int64_t q, const void*) {
+      return p == q ? 1 : 0;
+    };
+    type.claims = claims;
+    type.n_claims = 1;
     type.n_params = 3;
     type.n_rules = 1;
     type.n_inputs = 2;
@@ -159,7 +172,22 @@ TEST_CASE("table_check: larger structs of a newer SDK pass") {
           t.type.struct_size += 64;
           t.plugin.struct_size += 8;
           t.size.struct_size += 16;
+          t.claim.struct_size += 8;
+          t.claim.kind = 99;
+          t.claim.subject = "of a kind that is not known";
           t.plugin.abi_minor_built = t.note.abi_minor_built = 9;
+        }) == "good");
+}
+
+TEST_CASE("table_check: claims are no part of ABI 1.0") {
+  CHECK(spoilt([](Table& t) {
+          t.type.struct_size = offsetof(attn_type, n_claims);
+          t.type.claims = nullptr;
+          t.type.n_claims = 1u << 30;
+        }) == "good");
+  CHECK(spoilt([](Table& t) {
+          t.type.claims = nullptr;
+          t.type.n_claims = 0;
         }) == "good");
 }
 
@@ -211,6 +239,30 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
          t.flag.def = integer(0);
        },
        "no bool argument 'return_weights' asks for it"},
+      {[](T t) { t.claims[0] = nullptr; }, "claims[0] is NULL"},
+      {[](T t) { t.type.claims = nullptr; }, "claims: the array is NULL"},
+      {[](T t) { t.claim.struct_size = 56; }, "claims[0] has struct_size 56, less than 64"},
+      {[](T t) { t.claim.kind = 0; }, "claim 0: its kind is 0"},
+      {[](T t) { t.claim.condition = "\xff"; }, "condition or relation is not a text"},
+      {[](T t) { t.claim.subject = "\x01"; }, "subject, condition or relation is not a text"},
+      {[](T t) { t.claim.holds = nullptr; }, "or words without a function"},
+      {[](T t) { t.claim.relation = nullptr; }, "a function without words"},
+      {[](T t) { t.claim.subject = "outputs"; }, "claim 0: there is no input 'outputs'"},
+      {[](T t) {
+         t.claim.relation = nullptr;
+         t.claim.allows = nullptr;
+       },
+       "claim 0: reaches nothing, allows() is NULL"},
+      {[](T t) {
+         t.claim.kind = ATTN_CLAIM_INERT;
+         t.claim.subject = nullptr;
+       },
+       "claim 0: inert names no weight"},
+      {[](T t) {
+         t.claim.kind = ATTN_CLAIM_HOMOGENEOUS;
+         t.claim.degree = std::numeric_limits<double>::infinity();
+       },
+       "claim 0: its degree is not finite"},
       {[](T t) { t.rule.text = ""; }, "it has no text"},
       {[](T t) { t.rule.check = nullptr; }, "it has no check function"},
       {[](T t) { t.rule.text = "{depth} is wrong"; }, "there is no parameter 'depth'"},

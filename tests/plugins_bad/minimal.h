@@ -134,6 +134,10 @@ static const attn_type type = {.struct_size = sizeof(attn_type),
                                .n_params = sizeof FIXTURE_PARAMS / sizeof FIXTURE_PARAMS[0],
                                .n_inputs = sizeof FIXTURE_INPUTS / sizeof FIXTURE_INPUTS[0],
                                .n_outputs = sizeof FIXTURE_OUTPUTS / sizeof FIXTURE_OUTPUTS[0],
+#ifdef FIXTURE_CLAIMS
+                               .n_claims = sizeof FIXTURE_CLAIMS / sizeof FIXTURE_CLAIMS[0],
+                               .claims = FIXTURE_CLAIMS,
+#endif
 #ifdef FIXTURE_ARGS
                                .n_args = sizeof FIXTURE_ARGS / sizeof FIXTURE_ARGS[0],
                                .args = FIXTURE_ARGS,

@@ -19,13 +19,21 @@
 
 namespace attn {
 
+struct CreateOptions {
+  // Claims (attn/claims.hpp) that the type must make for this config; otherwise it is refused, with the reason.
+  std::vector<std::string> require{};
+};
+
 // name: of the layer, without '/'; empty: the class name in snake case, made unique in the process. Null is empty,
 // any other kind is refused.
 [[nodiscard]] std::unique_ptr<Attention> create_attention_layer(
-    std::string_view type, const Json& parameters = Json::object(), const Json& name = nullptr);
+    std::string_view type, const Json& parameters = Json::object(), const Json& name = nullptr,
+    const CreateOptions& options = {});
 
-// config: an object with `type`, optionally `name`, and the parameters.
-[[nodiscard]] std::unique_ptr<Attention> create_attention_from_config(const Json& config);
+// config: an object with `type`, optionally `name`, and the parameters. `"$require": ["causal"]` in it is required as in
+// the options; like `$schema`, it is no parameter and not in the layer's config.
+[[nodiscard]] std::unique_ptr<Attention> create_attention_from_config(
+    const Json& config, const CreateOptions& options = {});
 
 // The checks alone: creates nothing and writes no INFO or ERROR line. `name` is not a parameter here.
 void validate_attention_config(std::string_view type, const Json& parameters);

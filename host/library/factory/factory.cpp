@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <attn/claims.hpp>
 #include <attn/direct_layer.hpp>
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
@@ -59,7 +60,7 @@ DirectLayer::DirectLayer(std::string_view type, const Json& parameters, std::str
     : layer_(host::construct(type, parameters, Json(name))) {}
 
 std::unique_ptr<Attention> create_attention_layer(std::string_view type, const Json& parameters,
-                                                  const Json& name) {
+                                                  const Json& name, const CreateOptions& options) {
   const attn_type* known = nullptr;
   try {
     const loader::RegisteredType t = registry().type(type);
@@ -67,16 +68,20 @@ std::unique_ptr<Attention> create_attention_layer(std::string_view type, const J
     const schema::ValidatedConfig config =
         schema::validate(*t.type, checked_parameters(parameters), name);
     log(LogLevel::info, schema::creating_line(*t.type, config.effective, name));
-    return make(t, config, name);
+    auto layer = make(t, config, name);
+    require_claims(*layer, options.require);
+    return layer;
   } catch (const std::exception& e) {
     log(LogLevel::error, schema::failed_line(known, type, parameters, e.what()));
     throw;
   }
 }
 
-std::unique_ptr<Attention> create_attention_from_config(const Json& config) {
-  const schema::SplitConfig parts = schema::split_config(config);
-  return create_attention_layer(parts.type, parts.parameters, parts.name);
+std::unique_ptr<Attention> create_attention_from_config(const Json& config,
+                                                        const CreateOptions& options) {
+  schema::SplitConfig parts = schema::split_config(config);
+  parts.require.insert(parts.require.end(), options.require.begin(), options.require.end());
+  return create_attention_layer(parts.type, parts.parameters, parts.name, {parts.require});
 }
 
 void validate_attention_config(std::string_view type, const Json& parameters) {

@@ -74,13 +74,16 @@ Checked<bool> check_abi(uint16_t major, uint16_t minor_built, uint16_t minor_nee
     return Refusal{RefusalKind::abi_major,
                    "built for ABI " + std::to_string(major) + "." + std::to_string(minor_built),
                    "ABI " + std::to_string(ATTN_ABI_MAJOR) + " (this host speaks " + host + ")",
-                   "build it with an SDK of major version " + std::to_string(ATTN_ABI_MAJOR)};
+                   "build it with an SDK of major version " + std::to_string(ATTN_ABI_MAJOR) +
+                       ", or install an attn whose `attn --version` shows ABI " +
+                       std::to_string(major)};
   }
   if (minor_needed > ATTN_ABI_MINOR) {
     const std::string needed = std::to_string(major) + "." + std::to_string(minor_needed);
     return Refusal{RefusalKind::abi_minor, "needs a host with ABI " + needed + " or newer",
                    "at most ABI " + host + ", which is what this host speaks",
-                   "install a newer attn, or build the plugin for ABI " + host};
+                   "install an attn whose `attn --version` shows ABI " + needed +
+                       " or newer, or build the plugin for ABI " + host};
   }
   return true;
 }

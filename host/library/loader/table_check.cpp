@@ -2,6 +2,7 @@
 #include "host/library/loader/table_check.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -151,6 +152,47 @@ void check_rules(const std::string& where, const attn_type& t, Problems& problem
   }
 }
 
+bool is_text_or_null(const char* text) { return text == nullptr || is_text(text); }
+
+// What a claim of a later border means is not known: its texts alone are looked at.
+void check_claims(const std::string& where, const attn_type& t, Problems& problems) {
+  if (!ATTN_HAS(&t, attn_type, claims)) return;
+  if (!check_array(where + ": claims", t.claims, t.n_claims, ATTN_SIZE_UP_TO(attn_claim, degree),
+                   problems)) {
+    return;
+  }
+  for (uint32_t i = 0; i < t.n_claims; ++i) {
+    const attn_claim& claim = *t.claims[i];
+    const std::string at = where + ": claim " + std::to_string(i);
+    if (!is_text_or_null(claim.subject) || !is_text_or_null(claim.condition) ||
+        !is_text_or_null(claim.relation)) {
+      problems.push_back(at + ": subject, condition or relation is not a text");
+      continue;
+    }
+    if (claim.kind > ATTN_CLAIM_DETERMINISTIC) continue;
+    if (claim.kind == 0) problems.push_back(at + ": its kind is 0");
+    if ((claim.condition == nullptr) != (claim.holds == nullptr) ||
+        (claim.relation == nullptr) != (claim.allows == nullptr)) {
+      problems.push_back(at + ": a function without words, or words without a function");
+    }
+    if (claim.kind == ATTN_CLAIM_REACHES && claim.allows == nullptr) {
+      problems.push_back(at + ": reaches nothing, allows() is NULL");
+    }
+    if (claim.kind == ATTN_CLAIM_HOMOGENEOUS && !std::isfinite(claim.degree)) {
+      problems.push_back(at + ": its degree is not finite");
+    }
+    const bool inert = claim.kind == ATTN_CLAIM_INERT;
+    if (inert && claim.subject == nullptr) problems.push_back(at + ": inert names no weight");
+    if (inert || claim.subject == nullptr) continue;
+    bool found = false;
+    for (uint32_t k = 0; k < t.n_inputs && k < kMaxElements; ++k) {
+      const char* input = t.inputs[k]->name;
+      found = found || (input != nullptr && std::strcmp(input, claim.subject) == 0);
+    }
+    if (!found) problems.push_back(at + ": there is no input " + quoted(claim.subject));
+  }
+}
+
 void check_type(const attn_type& t, Problems& problems) {
   const std::string where = "type " + quoted(t.id);
   if (!is_dotted_name(t.id)) {
@@ -174,7 +216,9 @@ void check_type(const attn_type& t, Problems& problems) {
   if (problems.size() == before) check_rules(where, t, problems);
   check_params(where, t.args, t.n_args, ParamsOf::call, problems);
   check_count(where, "arguments", t.n_args, 0, kMaxArguments, problems);
+  const std::size_t inputs = problems.size();
   check_inputs(where, t, problems);
+  if (problems.size() == inputs) check_claims(where, t, problems);
   check_outputs(where, t, problems);
   if (t.create == nullptr || t.destroy == nullptr || t.build == nullptr || t.forward == nullptr) {
     problems.push_back(where + ": create, destroy, build or forward is NULL");

@@ -23,8 +23,10 @@ from ._attn import set_seed, set_threads, thread_count  # noqa: E402
 from ._errors import Failure, InvalidArgument  # noqa: E402
 from .convert import convert  # noqa: E402
 from .factory import (  # noqa: E402
+    Claim,
     create_attention_from_config,
     create_attention_layer,
+    get_attention_claims,
     get_attention_info,
     get_attention_requirements,
     list_attention_types,
@@ -45,6 +47,7 @@ from .system import doctor, load_plugins, rescan_plugins  # noqa: E402
 __version__: str = _attn.version
 
 __all__ = [
+    "Claim",
     "Failure",
     "Gradients",
     "InvalidArgument",
@@ -58,6 +61,7 @@ __all__ = [
     "create_attention_from_config",
     "create_attention_layer",
     "doctor",
+    "get_attention_claims",
     "get_attention_info",
     "get_attention_requirements",
     "list_attention_types",

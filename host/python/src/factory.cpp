@@ -33,18 +33,19 @@ Json parameters_of(const nb::dict& given) {
 }
 
 // log: as create_attention_layer; otherwise as the classes of attn/layers.hpp.
-Core create(const nb::str& type_name, const nb::dict& given, nb::handle name, bool log) {
+Core create(const nb::str& type_name, const nb::dict& given, nb::handle name, bool log,
+            const std::vector<std::string>& require) {
   const std::string type = utf8(type_name);
   const Json parameters = parameters_of(given), name_json = to_json(name, "Parameter 'name'");
   return without_gil([&] {
-    return Core{log ? create_attention_layer(type, parameters, name_json)
+    return Core{log ? create_attention_layer(type, parameters, name_json, {require})
                     : host::construct(type, parameters, name_json)};
   });
 }
 
-Core create_from_config(nb::handle config) {
+Core create_from_config(nb::handle config, const std::vector<std::string>& require) {
   const Json json = to_json(config, "the configuration");
-  return without_gil([&] { return Core{create_attention_from_config(json)}; });
+  return without_gil([&] { return Core{create_attention_from_config(json, {require})}; });
 }
 
 void validate(const nb::str& type_name, const nb::dict& given) {
@@ -77,8 +78,8 @@ nb::object config_file(const std::string& path, const std::string& section) {
 
 void register_factory(nb::module_& m) {
   m.def("create", create, nb::arg("type"), nb::arg("parameters"), nb::arg("name").none(),
-        nb::arg("log"));
-  m.def("create_from_config", create_from_config, nb::arg("config").none());
+        nb::arg("log"), nb::arg("require") = std::vector<std::string>());
+  m.def("create_from_config", create_from_config, nb::arg("config").none(), nb::arg("require"));
   m.def("validate", validate);
   m.def("info", [] { return from_json(without_gil(get_attention_info)); });
   m.def("requirements", [](const std::string& type) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * abi.h - everything that crosses the border between the attn host and a plugin. C11, no dependency.
+ * abi.h - everything that crosses the border between the attn host and a plugin. C11, no dependency. abi_schema.h is
+ * the part of it in which a plugin says what it is.
  *
  * What      A plugin is a shared library that exports one function, attn_plugin_v1(). It returns a constant
  *           table of attention types and operators. The host pulls that table; the plugin never calls a
@@ -17,197 +18,35 @@
  *             [one-thread-per-layer]  the host never calls it twice at once for one layer
  *             [call-thread]           only on the thread that runs the current forward or operator,
  *                                     and only until that returns
+ * Pointers  A tag stands before each pointer that a function takes, and says who may use it for how long. Unless it
+ *           says more ("until wait", "for ever"), a pointer is the callee's until the function returns.
+ *             in      read only; the caller keeps it
+ *             out     memory of the caller that the callee writes; nothing in it is read
+ *             inout   memory of the caller that is read and written
+ *             new     out, for a handle that is the caller's from then on: given back with release() or destroy()
+ *             lent    out, for a pointer to what the callee keeps
+ *             take    a handle that the callee ends; the caller uses it no more
+ *             handle  an object of either side that the call is about
+ *             user    handed on to a function of the same owner, never looked at
  * Units     Shapes and strides count elements, not bytes. Text is UTF-8 and ends with NUL.
  */
 #ifndef ATTN_SDK_ABI_H
 #define ATTN_SDK_ABI_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <attn/sdk/abi_schema.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #define ATTN_ABI_MAJOR 1 /* layouts: another major is refused */
-#define ATTN_ABI_MINOR 0 /* of this header: members appended since 1.0 */
-#define ATTN_MAX_RANK 8
-
-/* True when the struct that p points to is long enough to hold `member` of struct type `type`. */
-#define ATTN_HAS(p, type, member) \
-  ((p)->struct_size >= offsetof(type, member) + sizeof(((type*)0)->member))
-
-/* ---- codes; never renumbered ---------------------------------------------------------------- */
-
-typedef enum attn_code {
-  ATTN_OK = 0,
-  ATTN_INVALID_ARGUMENT = 1, /* what the caller gave is wrong: shape, kind, range, order of calls */
-  ATTN_UNSUPPORTED = 2, /* right in itself, but this host, type or operator does not offer it */
-  ATTN_OUT_OF_MEMORY = 3,
-  ATTN_INTERNAL = 4 /* a fault of the plugin or of the host */
-} attn_code;
-
-typedef enum attn_dtype {
-  ATTN_F32 = 1,
-  ATTN_F64 = 2,
-  ATTN_F16 = 3,
-  ATTN_BF16 = 4,
-  ATTN_I32 = 5,
-  ATTN_I64 = 6,
-  ATTN_U32 = 7,
-  ATTN_U8 = 8,
-  ATTN_BOOL = 9
-} attn_dtype;
-
-typedef enum attn_value_kind {
-  ATTN_NULL = 0, /* for an attribute: its default */
-  ATTN_VALUE_BOOL = 1,
-  ATTN_VALUE_I64 = 2,
-  ATTN_VALUE_F64 = 3,
-  ATTN_VALUE_STR = 4,
-  ATTN_VALUE_I64S = 5,
-  ATTN_VALUE_F64S = 6,
-  ATTN_VALUE_OBJECT = 7 /* u.s is the JSON text of an object */
-} attn_value_kind;
-
-/* ---- frozen structs --------------------------------------------------------------------------- */
-
-/* A parameter, a call argument or an operator attribute. Pointers live as long as the call they are
-   given to; those given to create() may not be kept, copy them. */
-typedef struct attn_value {
-  int32_t kind;   /* attn_value_kind */
-  uint32_t count; /* of the lists */
-  union {
-    int64_t i; /* BOOL (0 or 1), I64; a seed is the bits of a uint64_t */
-    double f;
-    const char* s;
-    const int64_t* is;
-    const double* fs;
-  } u;
-} attn_value;
-
-typedef struct attn_view {
-  void* data;    /* NULL in a shape-only run */
-  int32_t dtype; /* attn_dtype */
-  int32_t rank;  /* 0..ATTN_MAX_RANK */
-  int64_t shape[ATTN_MAX_RANK];
-  int64_t stride[ATTN_MAX_RANK]; /* in elements */
-} attn_view;
-
-/* A handle of the host. This prefix may be read at any time, so shapes cost no call; the host keeps a
-   private tail behind it. A handle is valid for one call only, that of its epoch. */
-typedef struct attn_tensor {
-  attn_view view;
-  uint32_t flags; /* read only; none for plugins yet */
-  int32_t refs;   /* counted by the holder; give a handle back with release() when it reaches 0 */
-  uint32_t epoch; /* number of the call that the handle belongs to */
-  uint32_t reserved;
-} attn_tensor;
-
-typedef struct attn_shape {
-  int32_t rank;
-  int32_t present;            /* 0: an optional input that is not there */
-  int64_t dim[ATTN_MAX_RANK]; /* -1: not known yet */
-} attn_shape;
-
-/* Memory of the caller; contents are undefined unless the function returned a code. */
-typedef struct attn_error {
-  int32_t code;
-  char where[124];   /* the layer, operator or parameter concerned */
-  char message[896]; /* what was wrong, what was expected, what to do */
-} attn_error;
+#define ATTN_ABI_MINOR 1 /* of this header: members appended since 1.0 */
 
 /* Opaque: what a plugin keeps for one layer; the context of one call; a resolved operator. */
 typedef struct attn_layer attn_layer;
 typedef struct attn_ctx attn_ctx;
 typedef struct attn_op_ref attn_op_ref;
 struct attn_engine;
-
-/* ---- schema: parameters of types, arguments of calls, attributes of operators ----------------- */
-
-typedef enum attn_param_kind {
-  ATTN_PARAM_BOOL = 1,
-  ATTN_PARAM_INT = 2,
-  ATTN_PARAM_REAL = 3, /* arrives as F64 whatever the config wrote */
-  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these */
-  ATTN_PARAM_INTS = 5,
-  ATTN_PARAM_REALS = 6,
-  ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two */
-  ATTN_PARAM_SEED = 8, /* 0..2^64-1, the bits of an I64; null: drawn for the layer and its config */
-  ATTN_PARAM_PROBABILITY = 9,  /* name of a probability type, any letter case */
-  ATTN_PARAM_NORM = 10,        /* name of a norm; choices are further names that the type takes */
-  ATTN_PARAM_ACTIVATION = 11,  /* name of an activation; null is linear */
-  ATTN_PARAM_INITIALIZER = 12, /* name or object; arrives as STR or OBJECT */
-  ATTN_PARAM_REGULARIZER = 13, /* name or object; arrives as STR or OBJECT */
-  ATTN_PARAM_OPTIONS = 14      /* object or null: options of the parameter named in `of` */
-} attn_param_kind;
-
-enum {
-  ATTN_PARAM_REQUIRED = 1u << 0,
-  ATTN_PARAM_NULLABLE = 1u << 1,
-  ATTN_PARAM_HAS_MIN = 1u << 2,
-  ATTN_PARAM_HAS_MAX = 1u << 3,
-  ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
-  ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
-  ATTN_PARAM_ODD = 1u << 6,
-  ATTN_PARAM_CAUSAL = 1u << 7 /* BOOL: true: no position uses later ones; null: true with a state */
-};
-
-typedef struct attn_param {
-  uint32_t struct_size;
-  uint32_t kind;  /* attn_param_kind */
-  uint32_t flags; /* ATTN_PARAM_* */
-  uint32_t n_choices;
-  const char* name;
-  const char* doc;
-  attn_value def; /* when absent; NULL for a required one */
-  attn_value min, max;
-  const char* const* choices;
-  const char* const* aliases; /* further names of the same setting */
-  uint32_t n_aliases;
-  uint32_t reserved;
-  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL */
-} attn_param;
-
-/* A rule between parameters, checked after each one by itself, with defaults filled in, in schema order. */
-typedef struct attn_rule {
-  uint32_t struct_size, reserved;
-  const char* text; /* the message when broken; {name} stands for the value of that parameter */
-  int32_t (*check)(const attn_value* values, const void* user); /* nonzero: holds. [any-thread] */
-  const void* user;
-} attn_rule;
-
-enum {
-  ATTN_INPUT_OPTIONAL = 1u << 0,
-  ATTN_INPUT_MASK = 1u << 1,    /* a keep mask: no width; a floating one arrives as bool, > 0 */
-  ATTN_INPUT_NUMBERS = 1u << 2, /* MASK: a floating one arrives as it is: no keep mask */
-  ATTN_INPUT_PARTIAL = 1u << 3, /* MASK: what it leaves out acts in other ways; the doc says how */
-  ATTN_INPUT_UNUSED = 1u << 4   /* taken for the sake of callers that pass it; no effect */
-};
-
-typedef struct attn_input {
-  uint32_t struct_size;
-  uint32_t flags; /* ATTN_INPUT_* */
-  const char* name;
-  const char* doc;
-  uint32_t n_shapes;
-  uint32_t dtypes; /* bit i: attn_dtype i is taken; 0: floating kinds, for a mask every kind */
-  const char* const* shapes; /* one text for each accepted rank, extents named: "batch, seq, dim" */
-  const char* const* aliases; /* further names of the same input */
-  uint32_t n_aliases;
-  uint32_t reserved;
-} attn_input;
-
-enum { ATTN_OUTPUT_OPTIONAL = 1u << 0 };
-
-typedef struct attn_output {
-  uint32_t struct_size;
-  uint32_t flags; /* ATTN_OUTPUT_* */
-  const char* name;
-  const char* doc;
-  const char* shape;    /* extents named: "batch, heads, query, key" */
-  const char* argument; /* the BOOL argument of the call that switches it on, or NULL */
-} attn_output;
 
 /* ---- several ranks: processes or threads that share the work of one call ------------------------ */
 
@@ -219,17 +58,18 @@ typedef struct attn_communicator {
   int32_t rank, size; /* this rank, 0..size-1, and how many there are */
   void* host;
   /* Begins to send to one rank and to receive from another; sizes agree on both sides. [call-thread] */
-  int32_t (*start_sendrecv)(const struct attn_communicator*, int32_t to, const void* send,
-                            uint64_t send_bytes, int32_t from, void* receive,
-                            uint64_t receive_bytes, attn_error*);
+  int32_t (*start_sendrecv)(/*handle*/ const struct attn_communicator*, int32_t to,
+                            /*in until wait*/ const void* send, uint64_t send_bytes, int32_t from,
+                            /*out until wait*/ void* receive, uint64_t receive_bytes,
+                            /*out*/ attn_error*);
   /* Begins to copy data of rank `root` to all others. [call-thread] */
-  int32_t (*start_broadcast)(const struct attn_communicator*, int32_t root, void* data,
-                             uint64_t bytes, attn_error*);
+  int32_t (*start_broadcast)(/*handle*/ const struct attn_communicator*, int32_t root,
+                             /*inout until wait*/ void* data, uint64_t bytes, /*out*/ attn_error*);
   /* Until what was started has arrived. [call-thread] */
-  int32_t (*wait)(const struct attn_communicator*, attn_error*);
+  int32_t (*wait)(/*handle*/ const struct attn_communicator*, /*out*/ attn_error*);
   /* all = what ranks 0, 1, ... gave, one behind the other; bytes: of each rank. [call-thread] */
-  int32_t (*all_gather)(const struct attn_communicator*, const void* own, void* all,
-                        const uint64_t* bytes, attn_error*);
+  int32_t (*all_gather)(/*handle*/ const struct attn_communicator*, /*in*/ const void* own,
+                        /*out*/ void* all, /*in*/ const uint64_t* bytes, /*out*/ attn_error*);
 } attn_communicator;
 
 /* Outputs must not depend on how the sequence is shared out, to the last bit. */
@@ -277,7 +117,7 @@ typedef struct attn_cost {
   double bytes; /* that have to be read and written at least once */
 } attn_cost;
 
-typedef int32_t (*attn_op_fn)(const attn_op_call*, attn_error*); /* [call-thread] */
+typedef int32_t (*attn_op_fn)(/*in*/ const attn_op_call*, /*out*/ attn_error*); /* [call-thread] */
 
 enum {
   ATTN_OP_RANDOM = 1u << 0,      /* takes seed and stream */
@@ -299,7 +139,7 @@ typedef struct attn_op {
   attn_op_fn shape;   /* fills dtype and shape of every output and of saved; checks all arguments */
   attn_op_fn forward; /* computes outputs (and saved when RECORDING) */
   attn_op_fn vjp;     /* accumulates gradients; NULL: recording through it is an error */
-  int32_t (*cost)(const attn_op_call*, attn_cost*); /* may be NULL. [any-thread] */
+  int32_t (*cost)(/*in*/ const attn_op_call*, /*out*/ attn_cost*); /* may be NULL. [any-thread] */
 } attn_op;
 
 /* An operator that a plugin calls. The host fills *slot when it loads the plugin, before init(). */
@@ -318,31 +158,34 @@ typedef struct attn_op_use {
 typedef struct attn_kernels {
   uint32_t struct_size, reserved;
   /* c[i] = alpha a[i] b[i] (+ c[i] when accumulate), `batch` products (m, k) x (k, n). Any strides. [call-thread] */
-  void (*matmul)(attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float* a, int64_t a_batch, int64_t a_row, int64_t a_col, const float* b,
-                 int64_t b_batch, int64_t b_row, int64_t b_col, float* c, int64_t c_batch,
-                 int64_t c_row, int32_t accumulate);
-  void (*exp)(int64_t n, const float* x, float* y); /* y may be x */
+  void (*matmul)(/*handle*/ attn_ctx*, int64_t batch, int64_t m, int64_t n, int64_t k, float alpha,
+                 /*in*/ const float* a, int64_t a_batch, int64_t a_row, int64_t a_col,
+                 /*in*/ const float* b, int64_t b_batch, int64_t b_row, int64_t b_col,
+                 /*inout*/ float* c, int64_t c_batch, int64_t c_row, int32_t accumulate);
+  void (*exp)(int64_t n, /*in*/ const float* x, /*out*/ float* y); /* y may be x */
   /* Each row in place; a row of -infinity becomes 1 / cols. */
-  void (*softmax)(int64_t rows, int64_t cols, float* x, int64_t row);
+  void (*softmax)(int64_t rows, int64_t cols, /*inout*/ float* x, int64_t row);
   /* out[r] = log sum exp of row r; -infinity for a row of -infinity. */
-  void (*log_sum_exp)(int64_t rows, int64_t cols, const float* x, int64_t row, float* out);
-  double (*sum)(int64_t n, const float* x);
-  double (*dot)(int64_t n, const float* x, const float* y);
-  void (*sort)(int64_t n, float* x, int32_t descending);
+  void (*log_sum_exp)(int64_t rows, int64_t cols, /*in*/ const float* x, int64_t row,
+                      /*out*/ float* out);
+  double (*sum)(int64_t n, /*in*/ const float* x);
+  double (*dot)(int64_t n, /*in*/ const float* x, /*in*/ const float* y);
+  void (*sort)(int64_t n, /*inout*/ float* x, int32_t descending);
   /* c = a b (+ c when accumulate), one product (m, k) x (k, n) on this thread alone: for bodies of parallel_for. */
-  void (*matmul_serial_f32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row,
-                            int64_t a_col, const float* b, int64_t b_row, int64_t b_col, float* c,
-                            int64_t c_row, int32_t accumulate);
-  void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row,
-                            int64_t a_col, const double* b, int64_t b_row, int64_t b_col, double* c,
-                            int64_t c_row, int32_t accumulate);
+  void (*matmul_serial_f32)(int64_t m, int64_t n, int64_t k, /*in*/ const float* a, int64_t a_row,
+                            int64_t a_col, /*in*/ const float* b, int64_t b_row, int64_t b_col,
+                            /*inout*/ float* c, int64_t c_row, int32_t accumulate);
+  void (*matmul_serial_f64)(int64_t m, int64_t n, int64_t k, /*in*/ const double* a, int64_t a_row,
+                            int64_t a_col, /*in*/ const double* b, int64_t b_row, int64_t b_col,
+                            /*inout*/ double* c, int64_t c_row, int32_t accumulate);
   /* Rows of n >= 1 scores z to weights w, and dz (written) of one row from dw, as operators over a probability do: attrs
      are the seven that these begin with, slope is threshmax's. scratch: 3 n. Returns the gradient of slope. */
-  void (*probability_rows)(const attn_value* attrs, double slope, int32_t dtype, int64_t rows,
-                           int64_t n, const void* z, int64_t z_row, void* w, int64_t w_row);
-  double (*probability_row_vjp)(const attn_value* attrs, double slope, int32_t dtype, int64_t n,
-                                const void* z, const void* dw, void* dz, void* scratch);
+  void (*probability_rows)(/*in*/ const attn_value* attrs, double slope, int32_t dtype,
+                           int64_t rows, int64_t n, /*in*/ const void* z, int64_t z_row,
+                           /*out*/ void* w, int64_t w_row);
+  double (*probability_row_vjp)(/*in*/ const attn_value* attrs, double slope, int32_t dtype,
+                                int64_t n, /*in*/ const void* z, /*in*/ const void* dw,
+                                /*out*/ void* dz, /*out*/ void* scratch);
 } attn_kernels;
 
 typedef enum attn_log_level {
@@ -358,53 +201,62 @@ typedef struct attn_engine {
 
   /* Runs an operator. attrs, in: in declared order, trailing ones may be left out. out[i] non-NULL on
      entry (any non-NULL value) means wanted; on return a new handle with refs 1. [call-thread] */
-  int32_t (*run)(attn_ctx*, const attn_op_ref*, const attn_value* attrs, uint32_t n_attrs,
-                 attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
-                 attn_error*);
+  int32_t (*run)(/*handle*/ attn_ctx*, /*handle*/ const attn_op_ref*,
+                 /*in*/ const attn_value* attrs, uint32_t n_attrs, /*in*/ attn_tensor* const* in,
+                 uint32_t n_in, /*new*/ attn_tensor** out, uint32_t n_out, /*out*/ attn_error*);
   /* Ends the use of a handle whose refs reached 0. What is not released dies with the call. [call-thread] */
-  void (*release)(attn_ctx*, attn_tensor*);
+  void (*release)(/*handle*/ attn_ctx*, /*take*/ attn_tensor*);
   /* Another look at the same memory, with its gradient; offset: from the tensor's first element. All elements must lie
      in the tensor's memory, and while recording without overlaps or stride 0. [call-thread] */
-  int32_t (*view)(attn_ctx*, attn_tensor*, int32_t rank, const int64_t* shape,
-                  const int64_t* stride, int64_t offset, attn_tensor** out, attn_error*);
+  int32_t (*view)(/*handle*/ attn_ctx*, /*handle*/ attn_tensor*, int32_t rank,
+                  /*in*/ const int64_t* shape, /*in*/ const int64_t* stride, int64_t offset,
+                  /*new*/ attn_tensor** out, /*out*/ attn_error*);
   /* A tensor with the given dense contents (copied); no gradient. [call-thread] */
-  int32_t (*constant)(attn_ctx*, int32_t dtype, int32_t rank, const int64_t* shape,
-                      const void* dense, attn_tensor** out, attn_error*);
+  int32_t (*constant)(/*handle*/ attn_ctx*, int32_t dtype, int32_t rank,
+                      /*in*/ const int64_t* shape, /*in*/ const void* dense,
+                      /*new*/ attn_tensor** out, /*out*/ attn_error*);
   /* The contents, for reading. In a shape-only run zeros of the same shape. [call-thread] */
-  int32_t (*read)(attn_ctx*, const attn_tensor*, attn_view* out, attn_error*);
+  int32_t (*read)(/*handle*/ attn_ctx*, /*handle*/ const attn_tensor*, /*out*/ attn_view* out,
+                  /*out*/ attn_error*);
 
   /* Appends x to a HISTORY state along its axis; *all is the whole history. Counts when forward succeeds.
      Without an attached state *all is x itself. [call-thread] */
-  int32_t (*append)(attn_ctx*, uint32_t state, attn_tensor* x, attn_tensor** all, attn_error*);
+  int32_t (*append)(/*handle*/ attn_ctx*, uint32_t state, /*handle*/ attn_tensor* x,
+                    /*new*/ attn_tensor** all, /*out*/ attn_error*);
   /* A VALUE state; NULL when it was never set or none is attached. [call-thread] */
-  int32_t (*state_get)(attn_ctx*, uint32_t state, attn_tensor** out, attn_error*);
+  int32_t (*state_get)(/*handle*/ attn_ctx*, uint32_t state, /*new*/ attn_tensor** out,
+                       /*out*/ attn_error*);
   /* Replaces a VALUE state when forward succeeds; nothing without an attached state. [call-thread] */
-  int32_t (*state_set)(attn_ctx*, uint32_t state, attn_tensor*, attn_error*);
+  int32_t (*state_set)(/*handle*/ attn_ctx*, uint32_t state, /*handle*/ attn_tensor*,
+                       /*out*/ attn_error*);
   /* New value of a STATISTIC weight; seen by later uses in this call, written back at commit. [call-thread] */
-  int32_t (*assign)(attn_ctx*, uint32_t weight, attn_tensor*, attn_error*);
+  int32_t (*assign)(/*handle*/ attn_ctx*, uint32_t weight, /*handle*/ attn_tensor*,
+                    /*out*/ attn_error*);
   /* Adds a scalar to the losses of this call under a name. [call-thread] */
-  int32_t (*loss)(attn_ctx*, const char* name, attn_tensor* scalar, attn_error*);
+  int32_t (*loss)(/*handle*/ attn_ctx*, /*in*/ const char* name, /*handle*/ attn_tensor* scalar,
+                  /*out*/ attn_error*);
   /* Names the next operator in maps and profiles; the text is copied. [call-thread] */
-  void (*label)(attn_ctx*, const char* text);
+  void (*label)(/*handle*/ attn_ctx*, /*in*/ const char* text);
 
   /* Inside operators: memory aligned to 64 bytes until the operator returns; NULL when there is none. [call-thread] */
-  void* (*scratch)(attn_ctx*, uint64_t bytes);
+  void* (*scratch)(/*handle*/ attn_ctx*, uint64_t bytes);
   /* Inside operators: body(user, begin, end, worker) over [0, n) in pieces of at most `grain`; worker < concurrency().
      Returns when all is done. Nested calls run on the calling thread. body must not throw. [call-thread] */
-  void (*parallel_for)(attn_ctx*, int64_t n, int64_t grain,
-                       void (*body)(void* user, int64_t begin, int64_t end, int32_t worker),
-                       void* user);
-  int32_t (*concurrency)(attn_ctx*); /* [call-thread] */
+  void (*parallel_for)(/*handle*/ attn_ctx*, int64_t n, int64_t grain,
+                       void (*body)(/*user*/ void* user, int64_t begin, int64_t end,
+                                    int32_t worker),
+                       /*user*/ void* user);
+  int32_t (*concurrency)(/*handle*/ attn_ctx*); /* [call-thread] */
 
   /* Philox4x32-10: four random words for a counter. [any-thread] */
-  void (*random4)(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]);
-  void (*log)(int32_t level, const char* text); /* [any-thread] */
-  const char* (*cpu_level)(void);               /* "reference" or one of levels.hpp. [any-thread] */
+  void (*random4)(uint64_t seed, uint64_t stream, uint64_t counter, /*out*/ uint32_t out[4]);
+  void (*log)(int32_t level, /*in*/ const char* text); /* [any-thread] */
+  const char* (*cpu_level)(void); /* "reference" or one of levels.hpp. [any-thread] */
   const attn_kernels* kernels;
 
   /* Counts `positions` further positions when forward succeeds: for a type whose state keeps values and no
      history. Nothing without an attached state. [call-thread] */
-  int32_t (*advance)(attn_ctx*, int64_t positions, attn_error*);
+  int32_t (*advance)(/*handle*/ attn_ctx*, int64_t positions, /*out*/ attn_error*);
 } attn_engine;
 
 /* ---- types ---------------------------------------------------------------------------------------- */
@@ -432,7 +284,7 @@ typedef struct attn_weight {
   int32_t reserved2;
   /* DERIVED: element `index`, in row-major order, of the table of this shape. A weight file whose table is off by
      more than `tolerance` somewhere gets a warning. NULL: values are not looked at. [any-thread] */
-  double (*table)(const attn_layer*, const int64_t* shape, int64_t index);
+  double (*table)(/*handle*/ const attn_layer*, /*in*/ const int64_t* shape, int64_t index);
   double tolerance;
 } attn_weight;
 
@@ -489,11 +341,13 @@ typedef struct attn_builder {
   uint32_t struct_size, n_inputs;
   const attn_shape* inputs; /* in the order of the type's inputs */
   void* host;
-  int32_t (*weight)(struct attn_builder*, const attn_weight*, uint32_t* index, attn_error*);
-  int32_t (*state)(struct attn_builder*, const attn_state*, uint32_t* index, attn_error*);
-  int32_t (*component)(struct attn_builder*, const attn_component_spec*, const attn_component** out,
-                       attn_error*);
-  void (*log)(struct attn_builder*, int32_t level, const char* text);
+  int32_t (*weight)(/*handle*/ struct attn_builder*, /*in*/ const attn_weight*,
+                    /*out*/ uint32_t* index, /*out*/ attn_error*);
+  int32_t (*state)(/*handle*/ struct attn_builder*, /*in*/ const attn_state*,
+                   /*out*/ uint32_t* index, /*out*/ attn_error*);
+  int32_t (*component)(/*handle*/ struct attn_builder*, /*in*/ const attn_component_spec*,
+                       /*lent*/ const attn_component** out, /*out*/ attn_error*);
+  void (*log)(/*handle*/ struct attn_builder*, int32_t level, /*in*/ const char* text);
 } attn_builder;
 
 enum {
@@ -543,14 +397,19 @@ typedef struct attn_type {
   const attn_input* const* inputs;
   const attn_param* const* args;
   const attn_output* const* outputs;
-  int32_t (*create)(const attn_value* values, attn_layer** out, attn_error*); /* [any-thread] */
-  void (*destroy)(attn_layer*);                                               /* [any-thread] */
-  int32_t (*build)(attn_layer*, attn_builder*, attn_error*); /* [one-thread-per-layer] */
+  int32_t (*create)(/*in*/ const attn_value* values, /*new*/ attn_layer** out,
+                    /*out*/ attn_error*); /* [any-thread] */
+  void (*destroy)(/*take*/ attn_layer*);  /* [any-thread] */
+  int32_t (*build)(/*handle*/ attn_layer*, /*handle*/ attn_builder*,
+                   /*out*/ attn_error*); /* [one-thread-per-layer] */
   /* Must not change *layer: many threads may run it at once, each with a context of its own. [any-thread] */
-  int32_t (*forward)(const attn_layer*, const attn_call*, attn_error*);
+  int32_t (*forward)(/*handle*/ const attn_layer*, /*in*/ const attn_call*, /*out*/ attn_error*);
   /* values: those that create() got. Writes the numbers that the layer put in the place of nulls, for its
    * config; NULL: it puts none. [any-thread] */
-  void (*resolved)(const attn_layer*, attn_value* values);
+  void (*resolved)(/*handle*/ const attn_layer*, /*inout*/ attn_value* values);
+  uint32_t n_claims; /* 1.1 */
+  uint32_t reserved2;
+  const attn_claim* const* claims;
 } attn_type;
 
 typedef struct attn_plugin {
@@ -565,8 +424,9 @@ typedef struct attn_plugin {
   const attn_type* const* types;
   const attn_op* const* ops;
   const attn_op_use* const* uses;
-  int32_t (*init)(const attn_engine*, attn_error*); /* once, at load; may be NULL. [any-thread] */
-  void (*deinit)(void); /* at the end of the process; may be NULL. [any-thread] */
+  int32_t (*init)(/*in for ever*/ const attn_engine*,
+                  /*out*/ attn_error*); /* once, at load; may be NULL. [any-thread] */
+  void (*deinit)(void);                 /* at the end of the process; may be NULL. [any-thread] */
 } attn_plugin;
 
 /* The one exported function. Must not fail; returns the same table every time. [any-thread] */

@@ -43,6 +43,9 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_builder, component) == 40 && offsetof(attn_buil
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, position) == 64 && offsetof(attn_call, ctx) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_call, part) == 88);
 ATTN_ASSERT_LAYOUT(offsetof(attn_type, params) == 88 && offsetof(attn_type, resolved) == 160);
+ATTN_ASSERT_LAYOUT(offsetof(attn_type, n_claims) == 168 && offsetof(attn_type, claims) == 176);
+ATTN_ASSERT_LAYOUT(offsetof(attn_claim, holds) == 24 && offsetof(attn_claim, allows) == 40);
+ATTN_ASSERT_LAYOUT(offsetof(attn_claim, degree) == 56 && offsetof(attn_claim_call, inputs) == 32);
 ATTN_ASSERT_LAYOUT(offsetof(attn_plugin, name) == 24 && offsetof(attn_plugin, deinit) == 80);
 ATTN_ASSERT_LAYOUT(sizeof(attn_note) == 1136);
 #endif

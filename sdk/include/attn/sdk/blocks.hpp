@@ -17,6 +17,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace attn::sdk::blocks {
 
@@ -123,6 +124,75 @@ void attention_weights(Schema<P, A>& s) {
   s.output("attention_weights", "batch, head, query, key")
       .when("return_attention_weights")
       .doc("after dropout in training");
+}
+
+// ---- claims ---------------------------------------------------------------------------------------
+
+// Says more about a claim: it holds unless one of these norms takes statistics of the batch, as batch norms do in
+// training calls.
+template <class P, class A, class... Norms>
+ClaimField<P, A> without_batch_norm(ClaimField<P, A> claim, Norms... norms) {
+  return claim.when("not training or no batch norm", [=](const P& p, const A&, const ClaimCall& c) {
+    const auto takes_batch = [](const std::optional<std::string>& norm) {
+      return norm && norm->find("batch") != std::string::npos;
+    };
+    return !c.training() || !(takes_batch(p.*norms) || ...);
+  });
+}
+// ... unless the qk_norm() takes several positions together.
+template <class P, class A>
+ClaimField<P, A> without_norm_of_positions(ClaimField<P, A> claim) {
+  return without_batch_norm(claim, &P::qk_norm_type).when("no norm over positions", [](const P& p) {
+    const std::string name = p.qk_norm_type.value_or("");
+    const std::string_view axis = p.qk_norm_kwargs.option("axis");
+    return (axis.empty() || axis == "-1" || axis == "3") &&
+           name.find("adaptive_band") == std::string::npos && name != "global_response_norm";
+  });
+}
+// Rows of a batch do not see each other, but through these norms.
+template <class P, class A, class... Norms>
+void batch_independent(Schema<P, A>& s, Norms... norms) {
+  without_batch_norm(s.claim(Claim::batch_independent), norms...);
+}
+// ... as long as probability() runs over the keys.
+template <class P, class A>
+ClaimField<P, A> over_keys(ClaimField<P, A> claim) {
+  return claim.when("the probability runs over the keys", [](const P& p) {
+    const std::string_view axis = p.probability_config.option("axis");
+    return axis.empty() || axis == "-1" || axis == "3";
+  });
+}
+// Of types with attention_mask(), probability() and this norm.
+template <class P, class A, class Norm>
+void attention(Schema<P, A>& s, Norm norm) {
+  batch_independent(s, norm);
+  s.claims({Claim::deterministic, Claim::mask_neutral});
+  over_keys(s.claim(Claim::mask_respected));
+}
+// Of types with a history of keys, by the argument or parameter that is causal().
+template <class P, class A, class T, class C>
+void causal(Schema<P, A>& s, T C::*member) {
+  s.claim(Claim::causal).when(member);
+  s.claim(Claim::decode_equals_prefill).when(member);
+}
+// Equivariant where f holds, which takes what ClaimField::when() takes, and else sensitive to the order of positions.
+template <class P, class A, class F>
+void equivariant_when(Schema<P, A>& s, const char* text, F f) {
+  s.claim(Claim::equivariant).when(text, f);
+  const std::string otherwise = std::string("not (") + text + ")";
+  s.claim(Claim::position_sensitive)
+      .when(otherwise.c_str(),
+            [f](const P& p, const A& a, const ClaimCall& c) { return !detail::ask(f, p, a, c); });
+}
+template <class P, class A, class T, class C>
+void equivariant_unless(Schema<P, A>& s, T C::*member) {
+  s.claim(Claim::equivariant).unless(member);
+  s.claim(Claim::position_sensitive).when(member);
+}
+// Weights that never have a gradient; host/docs/claims.md has the forms.
+template <class P, class A>
+void inert(Schema<P, A>& s, std::initializer_list<const char*> weights) {
+  for (const char* weight : weights) s.claim(Claim::inert, weight);
 }
 
 }  // namespace attn::sdk::blocks

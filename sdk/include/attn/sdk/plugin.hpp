@@ -12,6 +12,7 @@
 #include <attn/sdk/blocks.hpp>
 #include <attn/sdk/call.hpp>
 #include <attn/sdk/checks.hpp>
+#include <attn/sdk/claims.hpp>
 #include <attn/sdk/cross.hpp>
 #include <attn/sdk/error.hpp>
 #include <attn/sdk/layer.hpp>
@@ -68,6 +69,8 @@ class TypeTable {
     type_.rules = t.rules.data();
     type_.inputs = t.inputs.data();
     type_.outputs = t.outputs.data();
+    type_.n_claims = static_cast<uint32_t>(t.claims.size());
+    type_.claims = t.claims.data();
     type_.create = &create;
     type_.destroy = &destroy;
     type_.build = &build;

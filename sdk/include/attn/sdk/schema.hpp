@@ -10,6 +10,7 @@
 //     s.input("inputs", {"batch, seq, dim"}).doc("...");
 //     s.argument("use_causal_mask", &Arguments::use_causal_mask).doc("...");
 //     s.output("output", "batch, seq, dim");
+//     s.claim(Claim::causal).when(&Arguments::use_causal_mask);
 //   }
 //
 // Member types: bool, int64_t, double, std::string, std::optional of these (null), ComponentSpec
@@ -19,6 +20,7 @@
 #pragma once
 
 #include <attn/sdk/abi.h>
+#include <attn/sdk/claims.hpp>
 #include <attn/sdk/error.hpp>
 #include <attn/sdk/operator.hpp>
 
@@ -32,6 +34,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -58,6 +61,15 @@ struct ComponentSpec {
   }
   [[nodiscard]] const char* object_text() const {
     return kind == Kind::object ? text.c_str() : nullptr;
+  }
+  // The JSON text of one of the options of an object; empty: it has none of that name.
+  [[nodiscard]] std::string_view option(std::string_view name) const {
+    const std::string key = '"' + std::string(name) + '"';
+    const size_t at = kind == Kind::object ? text.find(key) : std::string::npos;
+    if (at == std::string::npos) return {};
+    const size_t begin = text.find_first_not_of(": \n", at + key.size());
+    const size_t end = text.find_first_of(text[begin] == '[' ? "]" : ",}", begin);
+    return std::string_view(text).substr(begin, end - begin + (text[begin] == '[' ? 1 : 0));
   }
 };
 
@@ -178,6 +190,7 @@ class SchemaTables {
   std::vector<const attn_rule*> rules;
   std::vector<const attn_input*> inputs;
   std::vector<const attn_output*> outputs;
+  std::vector<const attn_claim*> claims;
 
  private:
   std::vector<std::unique_ptr<void, void (*)(void*)>> kept_;
@@ -306,6 +319,7 @@ class Schema {
   }
   template <class T>
   Field argument(const char* name, T Arguments::*member) {
+    argument_offsets_.push_back(offset(member));
     argument_readers_.push_back(
         [member](Arguments& a, const attn_value& v) { detail::read_value(v, a.*member); });
     return add(tables_.args, name, Arguments{}.*member);
@@ -327,6 +341,21 @@ class Schema {
     o.shape = shape;
     return OutputField(add(tables_.outputs, o));
   }
+  // The field of a member, which must have been named before.
+  template <class T, class C>
+  [[nodiscard]] const attn_param& param_of(T C::*of) const {
+    constexpr bool parameter = std::is_base_of_v<C, Params>;
+    T std::conditional_t<parameter, Params, Arguments>::*const member = of;
+    const std::vector<std::ptrdiff_t>& offsets = parameter ? offsets_ : argument_offsets_;
+    const auto at = std::find(offsets.begin(), offsets.end(), offset(member));
+    if (at == offsets.end())
+      throw std::logic_error("a rule or a claim names a member that is no field yet");
+    return *(parameter ? tables_.params : tables_.args)[static_cast<size_t>(at - offsets.begin())];
+  }
+  template <class T, class C>
+  [[nodiscard]] const char* name_of(T C::*member) const {
+    return param_of(member).name;
+  }
   // A rule between parameters, checked after each one by itself: holds(const Params&) says whether it is kept. text is
   // the message when it is not; {name} in it stands for the value of that parameter.
   template <class F>
@@ -344,6 +373,26 @@ class Schema {
       const std::optional<int64_t> x = p.*a, y = p.*b;
       return !x || !y || *x % *y == 0;
     });
+  }
+
+  // subject: an input, or of inert a weight; claims.hpp.
+  ClaimField<Params, Arguments> claim(Claim kind, const char* subject = nullptr) {
+    return ClaimField(keep_claim(kind, subject));
+  }
+  // Several without a subject or a condition.
+  void claims(std::initializer_list<Claim> kinds) {
+    for (const Claim kind : kinds) claim(kind);
+  }
+  // reaches: related(const Params&, const Arguments&, const ClaimCall&, out, in) says which positions of the input may
+  // act on which outputs; equivariant, invariant: which two positions may be exchanged. text: the same in words.
+  template <class F>
+  ClaimField<Params, Arguments> claim(Claim kind, const char* subject, const char* text,
+                                      F related) {
+    auto& kept = keep_claim(kind, subject);
+    kept.related = std::move(related);
+    kept.c.relation = text;
+    kept.c.allows = &detail::KeptClaim<Params, Arguments>::allows;
+    return ClaimField(kept);
   }
 
   [[nodiscard]] Params read(const attn_value* values) const {
@@ -376,18 +425,22 @@ class Schema {
       return 1;  // no memory for the parameters: creating the layer reads them again and reports it
     }
   }
-  // Where a member lies in Params, which identifies the field.
-  template <class T>
-  static std::ptrdiff_t offset(T Params::*member) {
-    static const Params params{};
+  detail::KeptClaim<Params, Arguments>& keep_claim(Claim kind, const char* subject) {
+    auto& kept = tables_.keep(detail::KeptClaim<Params, Arguments>{});
+    kept.schema = this;
+    kept.c.struct_size = sizeof kept.c;
+    kept.c.kind = static_cast<uint32_t>(kind);
+    kept.c.subject = subject;
+    kept.c.user = &kept;
+    tables_.claims.push_back(&kept.c);
+    return kept;
+  }
+  // Where a member lies in its struct, which identifies the field.
+  template <class S, class T>
+  static std::ptrdiff_t offset(T S::*member) {
+    static const S params{};
     return reinterpret_cast<const char*>(&(params.*member)) -
            reinterpret_cast<const char*>(&params);
-  }
-  template <class T>
-  const char* name_of(T Params::*member) const {
-    const auto at = std::find(offsets_.begin(), offsets_.end(), offset(member));
-    if (at == offsets_.end()) throw std::logic_error("a rule names a member that is no field yet");
-    return tables_.params[static_cast<size_t>(at - offsets_.begin())]->name;
   }
 
   template <class T>
@@ -409,7 +462,7 @@ class Schema {
   }
 
   SchemaTables tables_;
-  std::vector<std::ptrdiff_t> offsets_;  // of the fields, in their order
+  std::vector<std::ptrdiff_t> offsets_, argument_offsets_;  // of the fields, in their order
   std::vector<std::function<void(Params&, const attn_value&)>> readers_;
   std::vector<std::pair<size_t, std::function<void(const Params&, attn_value&)>>> writers_;
   std::vector<std::function<void(Arguments&, const attn_value&)>> argument_readers_;
