@@ -45,9 +45,11 @@ Command validate_command(CLI::App& program, const Globals& globals);
 Command run_command(CLI::App& program, const Globals& globals);
 Command verify_command(CLI::App& program, const Globals& globals);
 Command plugins_command(CLI::App& program, const Globals& globals);
+Command lock_command(CLI::App& program, const Globals& globals);
 Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
+Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
 Command new_command(CLI::App& program, const Globals& globals);
 

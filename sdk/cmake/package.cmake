@@ -31,6 +31,7 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/install/attn-sdk-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/attn-sdk-config-version.cmake
   ${CMAKE_CURRENT_LIST_DIR}/attn_add_plugin.cmake
+  ${CMAKE_CURRENT_LIST_DIR}/attn_build_note.cmake
   DESTINATION ${_sdk_cmake} COMPONENT sdk)
 attn_install_pkgconfig(${CMAKE_CURRENT_LIST_DIR}/attn-sdk.pc.in ${CMAKE_INSTALL_DATADIR}/pkgconfig sdk)
 file(GLOB _templates CONFIGURE_DEPENDS LIST_DIRECTORIES true ${CMAKE_CURRENT_LIST_DIR}/../template*)
@@ -44,5 +45,6 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/attn-sdk-config.cmake.in
   ${CMAKE_CURRENT_BINARY_DIR}/attn-sdk-config.cmake
   INSTALL_DESTINATION ${CMAKE_CURRENT_BINARY_DIR} INSTALL_PREFIX ${CMAKE_CURRENT_BINARY_DIR}
   PATH_VARS ATTN_SDK_INCLUDE_DIR NO_CHECK_REQUIRED_COMPONENTS_MACRO)
-configure_file(${CMAKE_CURRENT_LIST_DIR}/attn_add_plugin.cmake
-  ${CMAKE_CURRENT_BINARY_DIR}/attn_add_plugin.cmake COPYONLY)
+foreach(file attn_add_plugin attn_build_note)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${file}.cmake ${CMAKE_CURRENT_BINARY_DIR}/${file}.cmake COPYONLY)
+endforeach()
