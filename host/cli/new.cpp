@@ -113,13 +113,16 @@ class Project {
   // Into a directory that this creates; gone again when something fails.
   std::vector<std::string> write(const fs::path& directory) const {
     std::error_code ec;
-    if (!fs::create_directory(directory, ec))
+    if (!fs::create_directory(directory, ec)) {
+      const bool there = !ec || ec == std::errc::file_exists;
       throw InvalidArgument(
           directory.string() +
-              (ec ? ": cannot be created (" + ec.message() + ")" : ": exists already"),
+              (there ? ": exists already" : ": cannot be created (" + ec.message() + ")"),
           {.where = directory.string(),
-           .expected = ec ? "a place to write to" : "a name that is free; nothing is overwritten",
+           .expected =
+               there ? "a name that is free; nothing is overwritten" : "a directory to write to",
            .hint = "give another one by --directory DIR"});
+    }
     try {
       std::vector<std::string> written;
       for (const auto& [name, sources] : files_) {

@@ -7,12 +7,14 @@
 //   y_i = scale q_i (sum over j <= i of rate^(i - j) k_j^T v_j),   rate_h = 1 - 2^-(5 + h)
 #include <attn/sdk/plugin.hpp>
 
+#include <array>
 #include <cmath>
-#include <vector>
 
 using namespace attn::sdk;
 
 namespace {
+
+constexpr int kMostHeads = 16;
 
 struct Params : blocks::Kernels {
   int64_t dim = 0, num_heads = 4;
@@ -30,7 +32,9 @@ struct DecayMemoryLayer : Layer<Params> {
 
   static void describe(Schema<Params>& s) {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
-    s.field("num_heads", &Params::num_heads).between(1, 16).doc("number of heads; divides dim");
+    s.field("num_heads", &Params::num_heads)
+        .between(1, kMostHeads)
+        .doc("number of heads; divides dim");
     blocks::kernels(s, "of both kernels");
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("a sequence, or the next piece of one");
@@ -54,9 +58,9 @@ struct DecayMemoryLayer : Layer<Params> {
 
   // rate_h ^ exponents, (heads, exponents...)
   Tensor decays(const Call& c, const Tensor& exponents) const {
-    std::vector<double> logs;
-    for (int64_t h = 0; h < p.num_heads; ++h)
-      logs.push_back(std::log1p(-std::exp2(-static_cast<double>(5 + h))));
+    std::array<double, kMostHeads> logs{};
+    for (int h = 0; h < p.num_heads; ++h)
+      logs[static_cast<size_t>(h)] = std::log1p(-std::exp2(-5.0 - h));
     const std::array<int64_t, 3> shape{p.num_heads, 1, 1};
     const Tensor rates = convert(c.constant(ATTN_F64, shape, logs.data()), exponents.dtype());
     return exp(mul(rates, exponents));
@@ -66,11 +70,11 @@ struct DecayMemoryLayer : Layer<Params> {
     const Tensor x = c.input(0);
     check_sequence(x, p.dim);
     const int64_t n = x.dim(1);
-    std::vector<double> numbers(static_cast<size_t>(n));
-    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<double>(i);
-    const std::array<int64_t, 2> column{n, 1};
-    const Tensor i = convert(c.constant(ATTN_F64, column, numbers.data()), x.dtype());
-    const Tensor ago = sub(i, i.reshape({1, n}));  // (n, n): i - j
+    const double number = 1;
+    const std::array<int64_t, 2> shape{1, 1};
+    const Tensor one = convert(c.constant(ATTN_F64, shape, &number), x.dtype());
+    const Tensor i = cumsum(broadcast_to(one, {n, 1}), 0);  // 1, 2, ..., n: (n, 1)
+    const Tensor ago = sub(i, i.reshape({1, n}));           // i - j: (n, n)
 
     const Tensor all = linear(x, c[qkv]);
     const auto part = [&](int which) { return split_heads(all, p.num_heads, which, 3); };
@@ -84,12 +88,11 @@ struct DecayMemoryLayer : Layer<Params> {
     Tensor y = matmul(where(greater_equal(ago, 0), faded, 0), v, {.skip_zeros = true});
 
     if (c.stateful()) {
-      const Tensor late = affine(i, -1, static_cast<double>(n - 1));  // from j to the last position
-      Tensor now = matmul(mul(k, decays(c, late)), v, {.transpose_a = true});
+      const Tensor later = affine(i, -1, static_cast<double>(n));  // positions after j
+      Tensor now = matmul(mul(k, decays(c, later)), v, {.transpose_a = true});
       if (const Tensor before = c.get(memory)) {  // empty in the first call
-        y = add(y, mul(matmul(q, before, {.alpha = scale}), decays(c, affine(i, 1, 1))));
-        const Tensor whole = affine(i.slice(0, n - 1, n), 1, 1);  // n
-        now = add(now, mul(before, decays(c, whole)));
+        y = add(y, mul(matmul(q, before, {.alpha = scale}), decays(c, i)));
+        now = add(now, mul(before, decays(c, i.slice(0, n - 1, n))));
       }
       c.set(memory, now);
       c.advance(n);  // a state without a history does not know how many positions a call had

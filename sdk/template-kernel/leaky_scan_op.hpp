@@ -95,13 +95,18 @@ struct scan {
       if (!start) return {nullptr, 0};
       return {attn::sdk::element<T>(*start, sequence, first), start->stride[1]};
     }
-    // y = a x + b: by the loops of the instruction set where all lie side by side.
+    // y = a x + b. Numbers that do not lie side by side are brought there, so that strides change no bit.
     void multiply_add(Line a, Line x, Line b, Line y) const {
-      if (a.step == 1 && x.step == 1 && b.step == 1 && y.step == 1)
-        loops.of<T>()(n, a.data, x.data, b.data, y.data);
-      else
-        attn::sdk::for_line(
-            n, [](T& to, T p, T q, T r) { to = p * q + r; }, y, a, x, b);
+      T room[4][kBlock];
+      const Line to = y.step == 1 ? y : Line{room[3], 1};
+      loops.of<T>()(n, side_by_side(a, room[0]), side_by_side(x, room[1]), side_by_side(b, room[2]),
+                    to.data);
+      if (y.step != 1) copy(to, y);
+    }
+    const T* side_by_side(Line x, T* room) const {
+      if (x.step == 1) return x.data;
+      copy(x, {room, 1});
+      return room;
     }
     void copy(Line x, Line y) const {
       attn::sdk::for_line(
