@@ -23,7 +23,7 @@
 //         is NaN.
 // Memory  Linear in Q and K: packed keys, and tiles for each worker, from the Parallel.
 // Bits    Results depend on the arguments and the level, not on the number of threads.
-// Parts   Keys may be a part of those that the rows have (softmax only, see AttentionArgs::part): outputs of the parts
+// Shards  Keys may be a shard of those that the rows have (softmax only, see AttentionArgs::shard): outputs of shards
 //         are merged by what each saved, and the gradient takes the parts one by one.
 // Double and the level `reference` run core/kernels/reference/attention.hpp, which the functions here choose for
 // float by themselves. No shape is checked here: that is the operator's task. [call-thread]
@@ -80,7 +80,7 @@ struct AttentionArgs {
   Scores4<const uint8_t> mask{};     // 1 keeps, 0 masks; nothing else
   const int64_t* lengths = nullptr;  // (B): keys j < lengths[b] are kept
   Scores4<const T> bias{};           // added to the scaled scores
-  FullyMaskedRows dead = FullyMaskedRows::unmask;
+  FullyMaskedRows fully_masked = FullyMaskedRows::unmask;
 
   T softcap = 0;             // 0: none. Scaled scores become softcap tanh(score / softcap)
   const T* sinks = nullptr;  // (H); softmax of whole rows only
@@ -92,9 +92,9 @@ struct AttentionArgs {
   uint64_t seed = 0, stream = 0;
   // Where query 0 and key 0 are in a larger problem, and its extents Q and K; 0: those above. Matters to dropout.
   int64_t first_query = 0, first_key = 0, all_queries = 0, all_keys = 0;
-  // The keys are a part of each row's. Forward: o is normalised over the part, and saved (which must be there) tells
+  // The keys are a shard of each row's. Forward: o is normalised over the shard, and saved (which must be there) tells
   // its maximum and sum; both are 0 for a row that keeps none of it. Backward: o and saved are those of whole rows.
-  bool part = false;
+  bool shard = false;
 
   Scores4<T> map{};  // optional output: the weights after dropout, (B, H, Q, K), stride k = 1
   MapStage map_stage = MapStage::weights;  // or scores, by a pass of its own
@@ -130,7 +130,7 @@ struct AttentionGrads {
   Scores4<T> dbias{};  // the strides of bias; broadcast axes are summed
   T* dslope = nullptr;
   T* dsinks = nullptr;  // (H)
-  // Of parts: what rounding leaves of sum_j w_j (dw_j - dout . o) = 0 for each row, (B, H, Q) dense. A pass over all
+  // Of shards: what rounding leaves of sum_j w_j (dw_j - dout . o) = 0 for each row, (B, H, Q) dense. A pass over all
   // parts adds it to rest_sum; a second one that takes it as rest gives gradients as exact as those of whole rows,
   // which matters to rows with one large weight.
   T* rest_sum = nullptr;

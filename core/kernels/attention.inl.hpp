@@ -95,7 +95,7 @@ __attribute__((noinline)) void group_values(const AttentionTile& t, int64_t rows
                t.v_row, t.value_dim, sink);
 }
 
-ATTN_INLINE void write_dead_row(const AttentionTile& t, const AttentionRow& row) {
+ATTN_INLINE void write_zero_row(const AttentionTile& t, const AttentionRow& row) {
   fill(row.o, 0, t.value_dim, 0.0f);
   if (t.rule->has_map) fill(row.map, 0, t.keys, 0.0f);
   if (row.saved != nullptr) {
@@ -215,7 +215,7 @@ ATTN_INLINE void online_begin(const AttentionTile& t, const OnlineScratch& w) {
       fill(p, 1, 2 + t.value_dim, 0.0f);
       p[0] = kNever;
     } else if (row.begin >= row.end) {
-      write_dead_row(t, row);
+      write_zero_row(t, row);
     }
   }
 }
@@ -393,7 +393,7 @@ void attention_whole(const AttentionTile& t) {
   float* s = o + t.rows * pad16(t.value_dim);
   for (int64_t r = 0; r < t.rows; ++r) {
     copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, rule.scale, q + r * q_row);
-    if (t.row[r].begin >= t.row[r].end) write_dead_row(t, t.row[r]);
+    if (t.row[r].begin >= t.row[r].end) write_zero_row(t, t.row[r]);
   }
   const Groups cut = groups<Arch>(t.rows);
   whole_scores<Arch>(t, cut, q, q_row, s, ld);

@@ -118,7 +118,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
     apply_masks<Arch>(rule, row, base, span, w);
     raise_to_lowest<Arch>(rule, row, base, span, row.saved[0], w);
     const V max(row.saved[0]), u(rule.unit), mean(s.mean[r]);
-    if (t.keys <= t.step && !rule.part) {
+    if (t.keys <= t.step && !rule.shard) {
       // The whole row is here: what rounding left of sum_j w_j (dw_j - mean) = 0 goes into the mean. A saturated row
       // has gradients far below the rounding of dw itself.
       V rest(0.0f);
@@ -133,7 +133,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
       for_span<Arch>(span, [&](int64_t j) {
         store<Arch>(dw + j, load<Arch>(w + j) * (load<Arch>(dw + j) - residue));
       });
-    } else if (rule.part) {
+    } else if (rule.shard) {
       const V residue(row.rest == nullptr ? 0.0f : *row.rest);
       V rest(0.0f);
       for_span<Arch>(span, [&](int64_t j) {

@@ -34,7 +34,7 @@ Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const ui
     f.end = end;
     f.mask = mask != nullptr &&
              std::memchr(mask + begin, 0, static_cast<size_t>(end - begin)) != nullptr;
-  } else if (a.dead != FullyMaskedRows::unmask) {
+  } else if (a.fully_masked != FullyMaskedRows::unmask) {
     return {};
   }
   if (bias == nullptr) return f;
@@ -45,7 +45,7 @@ Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const ui
   while (begin < end && removed(begin)) ++begin;
   while (end > begin && removed(end - 1)) --end;
   if (begin == end) {
-    if (a.dead == FullyMaskedRows::zero_by_bias) return {};
+    if (a.fully_masked == FullyMaskedRows::zero_by_bias) return {};
     f.bias = false;
   } else {
     f.begin = begin;
@@ -93,7 +93,7 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   rule.drop_scale = a.dropout < 1 ? static_cast<float>(1 / (1 - a.dropout)) : 0.0f;
   rule.seed = a.seed;
   rule.stream = a.stream;
-  rule.part = a.part;
+  rule.shard = a.shard;
   return rule;
 }
 
@@ -101,8 +101,8 @@ AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args, Par
   AttentionArgs<float> a = args;
   if (a.mask.data != nullptr && a.mask.k != 1) make_contiguous<uint8_t>(a.mask, args, parallel);
   // What is equal for all keys matters beside a sink, to lse, and where it removes a row.
-  const bool relative =
-      a.sinks == nullptr && a.lse.data == nullptr && a.dead != FullyMaskedRows::zero_by_bias;
+  const bool relative = a.sinks == nullptr && a.lse.data == nullptr &&
+                        a.fully_masked != FullyMaskedRows::zero_by_bias;
   if (a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1 && relative) {
     a.bias.data = nullptr;
   } else if (a.bias.data != nullptr && a.bias.k != 1) {
@@ -117,7 +117,7 @@ KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
   KeyRange range{visible_keys(a, b, 0).begin, visible_keys(a, b, a.queries - 1).end};
   if (a.lengths != nullptr && a.mask.data == nullptr && sees_all(a)) {
     const int64_t length = a.lengths[b];
-    if (length > 0 || a.dead != FullyMaskedRows::unmask)
+    if (length > 0 || a.fully_masked != FullyMaskedRows::unmask)
       range.end = std::clamp<int64_t>(length, 0, range.end);
   }
   range.end = std::max(range.begin, range.end);

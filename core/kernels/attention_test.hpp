@@ -15,13 +15,13 @@
 #include <string>
 #include <vector>
 
-#include "core/cpu/level.hpp"
+#include "core/cpu/testing_levels.hpp"
 #include "core/kernels/attention.hpp"
 #include "core/threads/pool.hpp"
 
 namespace attn::kernels::test {
 
-enum class Mask { none, key, query, head, dead };  // dead: some rows keep nothing
+enum class Mask { none, key, query, head, some_rows };  // some_rows: those keep nothing
 enum class Bias {
   none,
   full,
@@ -102,9 +102,9 @@ Data<T> make(const Problem& p) {
   a.left = p.window > 0 ? p.window - 1 : p.left;
   a.right = p.causal ? 0 : p.window > 0 ? p.window - 1 : p.right;
   a.offset = p.offset, a.block = p.block;
-  a.dead = p.zero_by_bias ? FullyMaskedRows::zero_by_bias
-           : p.zero       ? FullyMaskedRows::zero
-                          : FullyMaskedRows::unmask;
+  a.fully_masked = p.zero_by_bias ? FullyMaskedRows::zero_by_bias
+                   : p.zero       ? FullyMaskedRows::zero
+                                  : FullyMaskedRows::unmask;
   a.softcap = static_cast<T>(p.softcap);
   a.map_stage = p.stage;
   a.dropout = p.dropout, a.seed = 99, a.stream = 3;
@@ -125,7 +125,7 @@ Data<T> make(const Problem& p) {
       const auto row = d.mask.begin() + r * K;
       if (r % 3 == 1) std::fill(row, row + K / 2, uint8_t{0});            // a gap in front
       if (r % 3 == 2) std::fill(row + (K + 1) / 2, row + K, uint8_t{0});  // and behind
-      if (p.mask == Mask::dead && r % 2 == 0) std::fill(row, row + K, uint8_t{0});
+      if (p.mask == Mask::some_rows && r % 2 == 0) std::fill(row, row + K, uint8_t{0});
     }
     a.mask = {d.mask.data(), mh * mq * K, mh > 1 ? mq * K : 0, mq > 1 ? K : 0, 1};
   }
@@ -188,15 +188,7 @@ inline double worst_difference(const std::vector<float>& x, const std::vector<do
   return worst;
 }
 
-template <class F>
-void at_each_level(F&& f) {
-  const auto before = cpu::level();
-  for (const auto level : cpu::available()) {
-    cpu::set_level(level);
-    f();
-  }
-  cpu::set_level(before);
-}
+using cpu::at_each_level;
 
 // One thread, scratch that ends where no memory is and is full of NaN: writing or reading past its end, and using what
 // was never written, show at once.
@@ -255,12 +247,12 @@ inline std::vector<Problem> options() {
   add([](Problem& p) { p.causal = true, p.offset = 11, p.window = 5; });
   add([](Problem& p) { p.offset = -3, p.window = 4, p.zero = true; });
   add([](Problem& p) { p.block = 7, p.offset = 2; });
-  add([](Problem& p) { p.causal = true, p.offset = -4, p.mask = Mask::dead; });
+  add([](Problem& p) { p.causal = true, p.offset = -4, p.mask = Mask::some_rows; });
   add([](Problem& p) { p.mask = Mask::key; });
   add([](Problem& p) { p.mask = Mask::query, p.bias = Bias::full; });
   add([](Problem& p) { p.mask = Mask::head, p.lengths = true; });
-  add([](Problem& p) { p.mask = Mask::dead; });
-  add([](Problem& p) { p.mask = Mask::dead, p.zero = true, p.map = true; });
+  add([](Problem& p) { p.mask = Mask::some_rows; });
+  add([](Problem& p) { p.mask = Mask::some_rows, p.zero = true, p.map = true; });
   add([](Problem& p) { p.lengths = true; });
   add([](Problem& p) { p.lengths = true, p.zero = true, p.causal = true; });
   add([](Problem& p) { p.bias = Bias::shared; });
@@ -279,10 +271,10 @@ inline std::vector<Problem> options() {
   add([](Problem& p) { p.map = true, p.stage = MapStage::raw, p.causal = true, p.offset = 3; });
   add([](Problem& p) {
     p.map = true, p.stage = MapStage::biased, p.softcap = 1.5, p.left = 40, p.offset = 2;
-    p.mask = Mask::dead, p.bias = Bias::infinite, p.zero_by_bias = true;
+    p.mask = Mask::some_rows, p.bias = Bias::infinite, p.zero_by_bias = true;
   });
   add([](Problem& p) { p.sinks = true; });
-  add([](Problem& p) { p.sinks = true, p.lse = true, p.map = true, p.mask = Mask::dead; });
+  add([](Problem& p) { p.sinks = true, p.lse = true, p.map = true, p.mask = Mask::some_rows; });
   add([](Problem& p) {
     p.sinks = true, p.lse = true, p.mask = Mask::head, p.bias = Bias::infinite;
     p.zero_by_bias = true, p.dropout = 0.2, p.softcap = 3;

@@ -48,7 +48,7 @@ struct AttentionRule {
   uint32_t drop_threshold;  // words below it drop
   float drop_scale;
   uint64_t seed, stream;
-  bool part;  // the keys are not all that the rows have
+  bool shard;  // the keys are not all that the rows have
 };
 
 struct AttentionTile {

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "core/cpu/level.hpp"
+#include "core/cpu/testing_levels.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/threads/pool.hpp"
 
@@ -93,15 +93,7 @@ void check(const Case& t, Parallel& parallel) {
   REQUIRE(worst < 1.0);
 }
 
-template <class F>
-void at_each_level(F&& f) {
-  const auto before = cpu::level();
-  for (const auto level : cpu::available()) {
-    cpu::set_level(level);
-    f();
-  }
-  cpu::set_level(before);
-}
+using cpu::at_each_level;
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
+#include "core/tensor/strided.hpp"
 
 namespace attn::ops {
 namespace {
@@ -60,10 +61,6 @@ void check_bias(const attn_view& v, const ScoresShape& scores) {
          scores_text(scores));
 }
 
-int64_t integer_at(const attn_view& v, int64_t i) {
-  return v.dtype == ATTN_I64 ? data<int64_t>(v)[i * v.stride[0]]
-                             : data<int32_t>(v)[i * v.stride[0]];
-}
 const int64_t* integers_of(const OpCall& c, const attn_view& v) {
   auto* out = parallel(c).scratch_array<int64_t>(static_cast<size_t>(v.shape[0]) + 1);
   for (int64_t i = 0; i < v.shape[0]; ++i) out[i] = integer_at(v, i);
@@ -119,7 +116,7 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   }
   if (const attn_view* n = c.in(kLengths)) a.lengths = integers_of(c, *n);
   if (const attn_view* b = c.in(kBias)) a.bias = scores4<const T>(bias_axes(*b));
-  a.dead = static_cast<kernels::FullyMaskedRows>(c.integer(kEmptyRows));
+  a.fully_masked = static_cast<kernels::FullyMaskedRows>(c.integer(kEmptyRows));
   a.probability = kernels::ProbabilityArgs<T>(probability_options(c, c.in(kSlope)));
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
@@ -253,8 +250,10 @@ struct attention {
     }
     const auto n = static_cast<double>(e.b / std::max<int64_t>(kinds, 1) * e.h);
     const double element = c.element_size();
+    // The vjp makes five products of which forward has two: the weights are computed again.
+    const double products = c.raw().din ? 5 : 2;
     return {
-        sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
+        sizeof(attn_cost), 0, products * n * pairs * static_cast<double>(e.d + e.dv),
         element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};
   }
 

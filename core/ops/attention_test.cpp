@@ -123,11 +123,11 @@ TEST_CASE("attention operator: rows without keys give zeros, and -infinity as lo
   for (const int32_t dtype : {ATTN_F32, ATTN_F64}) {
     const Outcome o = t.run({dtype});
     for (int64_t r = 0; r < 40; ++r) {
-      const bool dead = r % 5 < 3;
+      const bool masked = r % 5 < 3;
       INFO(r);
-      CHECK(std::isinf(o.out[2].x[static_cast<size_t>(r)]) == dead);
+      CHECK(std::isinf(o.out[2].x[static_cast<size_t>(r)]) == masked);
       for (int64_t d = 0; d < 5; ++d)
-        CHECK((o.out[0].x[static_cast<size_t>(r * 5 + d)] == 0) == dead);
+        CHECK((o.out[0].x[static_cast<size_t>(r * 5 + d)] == 0) == masked);
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <complex>
 
+#include "core/cpu/testing_levels.hpp"
 #include "core/ops/op_test.hpp"
 
 using namespace attn;
@@ -83,13 +84,10 @@ void check_definition(const Shape& shape, const Axes& axes, bool complex, bool i
       definition(joined(re.x, complex ? im.x : std::vector<double>{}), shape, axes, inverse);
   const Trial t = trial(re, complex ? std::optional(im) : std::nullopt, axes, inverse, 0.5);
   const double passes = 6 + std::log2(static_cast<double>(count(shape)));
-  const cpu::Level before = cpu::level();
-  for (const cpu::Level level : cpu::available()) {
-    cpu::set_level(level);
-    INFO(cpu::name(level));
+  cpu::at_each_level([&] {
+    INFO(cpu::name(cpu::level()));
     REQUIRE(error(t.run({.dtype = ATTN_F32}), expected, 0.5) < passes * 1.2e-7);
-  }
-  cpu::set_level(before);
+  });
   REQUIRE(error(t.run({}), expected, 0.5) < passes * 2.3e-16);
 }
 
@@ -155,15 +153,12 @@ TEST_CASE("fft: the gradient of the imaginary part") {
 TEST_CASE("fft: there and back, at lengths beyond the definition's reach") {
   const int64_t n = GENERATE(65536, 65537, 50000);
   const Values re = uniform({2, n}, -1, 1, 9), im = uniform({2, n}, -1, 1, 10);
-  const cpu::Level before = cpu::level();
-  for (const cpu::Level level : cpu::available()) {
-    cpu::set_level(level);
+  cpu::at_each_level([&] {
     const Outcome there = trial(re, im, {1}).run({.dtype = ATTN_F32});
     const Outcome back = trial(there.out[0], there.out[1], {1}, true, 1 / static_cast<double>(n))
                              .run({.dtype = ATTN_F32});
     CHECK(error(back, joined(re.x, im.x), 1) < 44 * 1.2e-7);
-  }
-  cpu::set_level(before);
+  });
   // A few of the sums themselves.
   const Outcome there = trial(re, im, {1}).run({});
   const std::vector<Wide> w = roots(n);

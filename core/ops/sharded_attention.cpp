@@ -40,8 +40,8 @@ kernels::AttentionArgs<T> arguments(const OpCall& c, const Shared& s) {
   a.head_dim = s.d, a.value_dim = s.dv;
   a.scale = static_cast<T>(c.real(kScale));
   a.tile = c.integer(kTile);
-  a.dead = kernels::FullyMaskedRows::zero;
-  a.part = true;
+  a.fully_masked = kernels::FullyMaskedRows::zero;
+  a.shard = true;
   a.dropout = c.real(kDropout);
   a.seed = c.seed();
   a.stream = c.stream();

@@ -23,4 +23,10 @@ void add_strided(const attn_view& from, const attn_view& to);
 // Elements from the first to the last that the view touches, for strides >= 0; 0 for an empty view.
 [[nodiscard]] int64_t span_of(const attn_view& v);
 
+// Element i of a list of int32 or int64.
+[[nodiscard]] inline int64_t integer_at(const attn_view& v, int64_t i) {
+  return v.dtype == ATTN_I64 ? sdk::data<int64_t>(v)[i * v.stride[0]]
+                             : sdk::data<int32_t>(v)[i * v.stride[0]];
+}
+
 }  // namespace attn

@@ -202,7 +202,7 @@ ChildResult run_in_child(double deadline, const Work& work) {
   output_out.reset();
 
   ChildResult result;
-  std::string records, doing;
+  std::string records;
   size_t at = 0;
   bool open = true, output_open = true;
   while (open && !result.complete && Clock::now() < end) {
@@ -215,7 +215,7 @@ ChildResult run_in_child(double deadline, const Work& work) {
     if (sources[0].revents == 0) continue;
     open = drain(records_in.get(), records, SIZE_MAX);
     while (const auto record = next_record(records, at)) {
-      if (record->size() == 2 && record->front() == "doing") doing = record->back();
+      if (record->size() == 2 && record->front() == "doing") result.doing = record->back();
       if (auto outcome = to_outcome(*record)) {
         result.outcome = std::move(*outcome);
         result.complete = true;
@@ -240,7 +240,7 @@ ChildResult run_in_child(double deadline, const Work& work) {
   if (result.complete) return result;
   result.outcome = failed(ended ? how_it_ended(status)
                                 : "was not done after " + seconds_text(deadline) + " and was ended",
-                          doing.empty() ? "" : "in: " + doing);
+                          result.doing.empty() ? "" : "in: " + result.doing);
   if (const std::string words = one_line(result.output); !words.empty())
     result.outcome.lines.push_back("its last words: " + words);
   return result;

@@ -20,6 +20,7 @@ using Work = std::function<Outcome(const Doing&)>;
 struct ChildResult {
   Outcome outcome{};      // a failure that says how the child ended when it gave none
   bool complete = false;  // the child gave it
+  std::string doing{};    // what it did at last
   std::string output{};   // what was written to standard output and standard error, at most 4 KiB
   double seconds = 0;
 };

@@ -208,10 +208,17 @@ Sample Subject::sample(const Json& config, const Sizes& sizes) {
 }
 
 const Json& Subject::config() {
-  if (config_) return *config_;
+  if (!why_no_config().empty())
+    throw Skip("no config is known that the type accepts: see has_a_config");
+  return *config_;
+}
+
+std::string Subject::why_no_config() {
+  if (config_) return "";
   if (given_config()) {
     validate_attention_config(id(), *given_config());
-    return *(config_ = given_config());
+    config_ = given_config();
+    return "";
   }
   const attn_type& t = type();
   doing("the search for a config that the type accepts");
@@ -248,10 +255,12 @@ const Json& Subject::config() {
         config.set(name, values[rest % values.size()]);
         rest /= values.size();
       }
-      if (accepted(config)) return *(config_ = std::move(config));
+      if (!accepted(config)) continue;
+      config_ = std::move(config);
+      return "";
     }
   }
-  throw Failure("no config was found that the type accepts; the last refusal was " + refused);
+  return refused.empty() ? "none" : refused;
 }
 
 std::vector<Json> Subject::configs(size_t most) {

@@ -97,7 +97,10 @@ class Subject {
   [[nodiscard]] const attn_type& type();
 
   // given_config(), else a small one: required parameters and what rules ask for; small numbers where names are known.
+  // Throws Skip when there is none.
   [[nodiscard]] const Json& config();
+  // The last refusal when no config was found; empty: one was.
+  [[nodiscard]] std::string why_no_config();
   // Other configs that are accepted (none beside a given one): each differs from config() in one parameter. At most `most`, spread over
   // the parameters.
   [[nodiscard]] std::vector<Json> configs(size_t most);

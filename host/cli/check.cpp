@@ -6,8 +6,10 @@
 #include <attn/error.hpp>
 
 #include <memory>
+#include <optional>
 
 #include "core/weights/atomic_file.hpp"
+#include "host/check/fuzz.hpp"
 #include "host/check/report.hpp"
 #include "host/check/runner.hpp"
 #include "host/cli/print.hpp"
@@ -22,6 +24,8 @@ struct CheckOptions {
   std::vector<std::string> reports;
   check::RunOptions run;
   bool list = false;
+  std::optional<double> fuzz;
+  std::optional<uint64_t> number;
 };
 
 int list_tests(const Globals& globals) {
@@ -61,6 +65,47 @@ void write_text(const std::string& path, const std::string& text) {
   file.commit();
 }
 
+int run_fuzz(const Globals& globals, const CheckOptions& o) {
+  check::FuzzReport report;
+  {
+    Progress progress(!globals.json && globals.quiet == 0);
+    report = check::run_fuzz(o.file, {.seconds = o.fuzz.value_or(0),
+                                      .seed = o.run.seed,
+                                      .only = o.number,
+                                      .plugin_path = globals.plugin_path,
+                                      .progress = [&](uint64_t cases) {
+                                        progress.say(fmt::format("{} cases", cases));
+                                      }});
+  }
+  Json failures = Json::list({});
+  for (const check::FuzzFailure& f : report.failures) {
+    if (globals.json) {
+      failures.push_back({{"case", f.number},
+                          {"message", visible(f.outcome.message)},
+                          {"witness", visible(f.outcome.witness)},
+                          {"command", f.command}});
+      continue;
+    }
+    print_line(paint(Colour::red, "FAILED") + fmt::format(" case {}: ", f.number) +
+               wrapped(visible(f.outcome.message), 2));
+    print_line("  " + wrapped(visible(f.outcome.witness), 2));
+    for (const std::string& line : f.outcome.lines) print_line("  " + visible(line));
+    print_line("  again: " + f.command);
+  }
+  if (globals.json)
+    print_line(Json{
+        {"file", visible(report.file)},
+        {"seed", report.seed},
+        {"cases", report.cases},
+        {"seconds", report.seconds},
+        {"failures",
+         failures}}.dump(1));
+  else
+    print_line(fmt::format("{} cases of seed {}, {} failed, in {:.1f} s", report.cases, report.seed,
+                           report.failures.size(), report.seconds));
+  return report.failures.empty() ? kDone : kCheckFailed;
+}
+
 int run_check(const Globals& globals, const CheckOptions& o) {
   if (o.list) return list_tests(globals);
   if (o.file.empty())
@@ -68,6 +113,7 @@ int run_check(const Globals& globals, const CheckOptions& o) {
                           {.where = "attn check",
                            .expected = "the path of a shared library, or --list",
                            .hint = "for example attn check build/my_plugin.so"});
+  if (o.fuzz || o.number) return run_fuzz(globals, o);
   check::RunOptions options = o.run;
   options.plugin_path = globals.plugin_path;
   if (!o.config.empty()) options.config = parse_config(o.config, "--config");
@@ -115,14 +161,19 @@ Command check_command(CLI::App& program, const Globals& globals) {
   app->add_option("--config", o->config,
                   "Parameters of the layers, in place of those that tests draw: to repeat one")
       ->type_name("JSON");
+  app->add_option("--fuzz", o->fuzz,
+                  "Instead of the tests, for so many seconds: random configs, shapes and calls")
+      ->check(CLI::PositiveNumber)
+      ->type_name("SECONDS");
+  app->add_option("--case", o->number, "The case of --fuzz with this number alone")->type_name("N");
   app->add_option("--deadline", o->run.most_seconds,
                   "Seconds that a test may take at most (default: each its own, about a minute)")
       ->check(CLI::PositiveNumber)
       ->type_name("S");
   add_seed(*app, o->run.seed, "Of all random numbers (default 1)");
-  add_examples(
-      *app, {"attn check build/my_plugin.so", "attn check my_plugin.so --only schema",
-             "attn check my_plugin.so --report check.html --junit check.xml", "attn check --list"});
+  add_examples(*app, {"attn check build/my_plugin.so", "attn check my_plugin.so --only schema",
+                      "attn check my_plugin.so --report check.html --junit check.xml",
+                      "attn check my_plugin.so --fuzz 60 --seed 7", "attn check --list"});
   return {app, [&globals, o] { return run_check(globals, *o); }};
 }
 

@@ -45,7 +45,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence, anchors first");
     s.argument("num_anchor_tokens", &Arguments::num_anchor_tokens)
         .doc("how many first tokens are keys and values; null, or seq and more: all, as usual");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     s.claims({Claim::batch_independent, Claim::deterministic});
     blocks::over_keys(s.claim(Claim::reaches, "inputs", "anchors and itself",
                               [](auto&, const Arguments& a, const ClaimCall& c, int64_t out,

@@ -67,7 +67,7 @@ struct WindowAttention : Layer<Params> {
     s.input("attention_mask", {"batch, key", "batch, query, key"})
         .mask()
         .doc("tokens that may be used (> 0); rank 3 only for one window, seq = window_size^2");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     const auto one_window = [](const Params& p, auto&, const ClaimCall& c) {
       return p.window_size * p.window_size >= c.positions();
     };

@@ -62,14 +62,14 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
   };
   bool any = false;
   for (int64_t j = begin; j < end; ++j) any = any || kept(j);
-  s.zero = begin == end || (!any && a.dead != FullyMaskedRows::unmask);
+  s.zero = begin == end || (!any && a.fully_masked != FullyMaskedRows::unmask);
   if (s.zero) return s;
   for (int64_t j = begin; j < end; ++j) z[j] = any && !kept(j) ? kNever : T(0);
   if (a.bias.data != nullptr) {
     for (int64_t j = begin; j < end; ++j) {
       if (z[j] == 0 && !(a.bias.at(b, h, i)[j * a.bias.k] == kNever)) s.use_bias = true;
     }
-    s.zero = !s.use_bias && a.dead == FullyMaskedRows::zero_by_bias;
+    s.zero = !s.use_bias && a.fully_masked == FullyMaskedRows::zero_by_bias;
     if (s.zero) return s;
   }
   for (int64_t j = begin; j < end; ++j) {
@@ -141,7 +141,7 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
     if (a.lse.data != nullptr)
       *a.lse.at(b, h, i) =
           s.zero ? -std::numeric_limits<T>::infinity() : s.row.max + std::log(s.row.sum);
-    if (a.part) {
+    if (a.shard) {
       T* saved = saved_row(a, b, h, i);
       saved[0] = s.zero ? T(0) : s.row.max;
       saved[1] = s.zero ? T(0) : s.row.sum;
@@ -173,7 +173,7 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
       if (s.zero) continue;
       if (grads.dlse.data != nullptr) s.row.dlse = *grads.dlse.at(b, h, i);
       const int64_t begin = s.visible.begin, end = s.visible.end;
-      const T mean = a.part ? whole_row_weights(a, grads, s, z, w) : T(0);
+      const T mean = a.shard ? whole_row_weights(a, grads, s, z, w) : T(0);
       for (int64_t j = begin; j < end; ++j) {
         const T keep = static_cast<T>(
             dropout_factor(a.dropout, a.seed, a.stream, weight_index(a, b, h, i, j)));
@@ -191,7 +191,7 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         }
         dw[j] = keep * sum;
       }
-      if (a.part) {
+      if (a.shard) {
         const int64_t row = (b * a.heads + h) * a.queries + i;
         const T residue = grads.rest == nullptr ? T(0) : grads.rest[row];
         T rest = 0;

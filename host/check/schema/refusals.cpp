@@ -73,6 +73,11 @@ std::vector<Json> other_kinds(const attn_param& p) {
   return out;
 }
 
+// JSON has no word for some of them.
+std::string shown(const Json& value) {
+  return value.is_floating() ? number_text(value.to_double()) : value.brief();
+}
+
 // Each value of each parameter, given alone beside the base config, is refused by the name of the parameter.
 Outcome refuse_all(Subject& s, std::vector<Json> (*values)(const attn_param&), const char* what) {
   const attn_type& t = s.type();
@@ -81,13 +86,13 @@ Outcome refuse_all(Subject& s, std::vector<Json> (*values)(const attn_param&), c
     for (const Json& value : values(*t.params[i])) {
       const Json config = with(s.config(), t.params[i]->name, value);
       ++tried;
-      s.doing("the refusal of " + config.dump());
+      s.doing(std::string("the refusal of ") + t.params[i]->name + " = " + shown(value));
       const std::string bad =
           bad_refusal(t.params[i]->name, [&] { validate_attention_config(s.id(), config); });
       if (!bad.empty())
         return failed(
-            std::string(what) + ": '" + t.params[i]->name + "' = " + value.brief() + " " + bad,
-            config.dump());
+            std::string(what) + ": '" + t.params[i]->name + "' = " + shown(value) + " " + bad,
+            "beside " + s.config().dump());
     }
   return tried ? passed(std::to_string(tried) + " values") : skipped("it has no such parameter");
 }
@@ -156,7 +161,7 @@ Outcome arguments(Subject& s) {
           bad_refusal(t.args[i]->name, [&] { static_cast<void>(call(*layer, other)); });
       if (!bad.empty())
         return failed("an argument outside of what it may be: '" + std::string(t.args[i]->name) +
-                          "' = " + value.brief() + " " + bad,
+                          "' = " + shown(value) + " " + bad,
                       other.text());
     }
   }

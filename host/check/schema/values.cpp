@@ -16,8 +16,9 @@ namespace attn::check {
 namespace {
 
 Outcome has_config(Subject& s) {
-  const std::string text = s.config().dump();
-  return passed(text);
+  if (std::string why = s.why_no_config(); !why.empty())
+    return failed("no config was found that the type accepts; the last refusal was: " + why);
+  return passed(s.config().dump());
 }
 
 // The config that a layer shows is what its file stores.
@@ -37,6 +38,19 @@ Outcome round_trip(Subject& s) {
           "layer "
           "comes back as something else; look at resolve_defaults()",
           shown.dump() + " became " + second.dump());
+    const auto sample = s.find_sample(config);
+    if (!sample) continue;
+    s.doing("calls of " + sample->text());
+    Sample other = sample->clone();
+    other.config = shown;
+    const std::string difference =
+        first_difference(call(*s.layer(other), other), call(*s.layer(*sample), *sample));
+    if (!difference.empty())
+      return failed(
+          "a layer made from the config that another one shows computes something else; show what "
+          "it "
+          "computes with, look at resolve_defaults()",
+          config.dump() + " and " + shown.dump() + ": " + difference);
   }
   return passed(std::to_string(configs.size()) + " configs");
 }

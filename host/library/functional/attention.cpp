@@ -99,7 +99,7 @@ kernels::AttentionArgs<T> arguments(Parallel& w, const Problem& p, const Options
     a.mask = scores<const uint8_t>(full_mask<uint8_t>(w, p, ATTN_BOOL));
   if (p.has_mask && p.mask.dtype != ATTN_BOOL)
     a.bias = scores<const T>(full_mask<T>(w, p, kDtypeOf<T>));
-  a.dead = kernels::FullyMaskedRows::zero_by_bias;
+  a.fully_masked = kernels::FullyMaskedRows::zero_by_bias;
   if (o.sinks) {
     const attn_view sinks = host::to_border(*o.sinks);
     const attn_view own = dense_scratch(w, kDtypeOf<T>, {p.heads});

@@ -57,12 +57,6 @@ inline attn_view dense_scratch(Parallel& p, int32_t dtype, std::initializer_list
   return v;
 }
 
-// Element i of a list of int32 or int64.
-inline int64_t integer_at(const attn_view& v, int64_t i) {
-  return v.dtype == ATTN_I64 ? sdk::data<int64_t>(v)[i * v.stride[0]]
-                             : sdk::data<int32_t>(v)[i * v.stride[0]];
-}
-
 // Elements [first, first + n) of an axis.
 inline attn_view part_of(attn_view v, int axis, int64_t first, int64_t n) {
   v.shape[axis] = n;

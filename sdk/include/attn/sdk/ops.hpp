@@ -160,7 +160,7 @@ namespace detail {
 // A bias for a probability over other axes than the keys: a slice along them of nothing but -infinity counts as
 // zeros, as a row does over the keys.
 template <class = void>
-Tensor living_bias(const Probability& p, const Tensor& bias) {
+Tensor unmasked_bias(const Probability& p, const Tensor& bias) {
   std::array<int64_t, 4> shape{1, 1, 1, 1};
   for (int i = 0; i < bias.rank(); ++i)
     shape[static_cast<size_t>(4 - bias.rank() + i)] = bias.dim(i);
@@ -170,8 +170,8 @@ Tensor living_bias(const Probability& p, const Tensor& bias) {
   const double most = b.dtype() == ATTN_F64
                           ? std::numeric_limits<double>::max()
                           : static_cast<double>(std::numeric_limits<float>::max());
-  const Tensor dead = affine(largest, -0.5, -0.75 * most);
-  return where(dead, number(b, 0), b);
+  const Tensor masked = affine(largest, -0.5, -0.75 * most);
+  return where(masked, number(b, 0), b);
 }
 
 }  // namespace detail
@@ -193,7 +193,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
   const Tensor v5 = v.reshape({b, g, 1, v.dim(2), v.dim(3)});
   Tensor scores = matmul(q5, k5, {.transpose_b = true, .alpha = detail::scale_of(o, q)})
                       .reshape({b, h, q.dim(2), k.dim(2)});
-  if (bias) scores = add(scores, detail::living_bias(p, bias));
+  if (bias) scores = add(scores, detail::unmasked_bias(p, bias));
   Tensor weights = probability(c, p, scores, keep, o.zero_fully_masked_rows);
   weights = dropout(c, weights, o.dropout);
   const Tensor out =

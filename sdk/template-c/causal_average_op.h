@@ -10,8 +10,8 @@
  *
  * float32 and float64, any strides; differentiable. Pure: may run on many threads at once.
  */
-#ifndef CAUSAL_AVERAGE_OP_H
-#define CAUSAL_AVERAGE_OP_H
+#ifndef AVERAGE_OP_H
+#define AVERAGE_OP_H
 
 #include <attn/sdk/abi.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "average_op.h"
+#include "causal_average_op.h"
 
 #include <stdio.h>
 
