@@ -121,7 +121,7 @@ void Context::make_parts(int64_t n, bool serial) {
   for (const auto& part : parts_) part->parallel_.serial = serial;
 }
 
-void Context::add_to_profile(const Context& slice, int64_t threads) {
+void Context::add_slice_profile(const Context& slice, int64_t threads) {
   if (!keep_profile) return;
   const std::lock_guard lock(profile_mutex_);
   const std::vector<OpRecord>& own = slice.profile_;

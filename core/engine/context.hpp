@@ -47,11 +47,12 @@ class ContextParallel final : public Parallel {
 struct Node {
   const attn_op* op;
   attn_op_call call;
+  const char* label;
 };
 
 // One operator in a profile.
 struct OpRecord {
-  std::string name;   // "attention/1"
+  std::string name;   // "attention/1"; "attention/1 gradient" of its vjp
   std::string label;  // given by the plugin, or empty
   Shape shape;        // of the first output
   double seconds = 0, flops = 0, bytes = 0;
@@ -119,7 +120,7 @@ class Context final : public attn_ctx {
   void make_parts(int64_t n, bool serial);
   [[nodiscard]] Context& part(int worker) { return *parts_[static_cast<size_t>(worker)]; }
   // Adds what the operators of a slice took, divided among `threads`. [any-thread]
-  void add_to_profile(const Context& slice, int64_t threads);
+  void add_slice_profile(const Context& slice, int64_t threads);
   // Runs the tape backwards from gradients already added with add_gradient().
   void backward();
   void add_gradient(Tensor* t, const attn_view& g);
@@ -202,6 +203,9 @@ class Context final : public attn_ctx {
   void* gradient_memory(Storage* s);
   [[nodiscard]] attn_view gradient_view(const Tensor* t);
   void record(const attn_op& op, attn_op_call call);
+  // An operator, or its vjp when the call has gradients: twice as much, unless cost() looks at din and says otherwise.
+  void add_to_profile(const attn_op& op, const attn_op_call& call, const char* label,
+                      double seconds);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
 

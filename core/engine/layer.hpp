@@ -37,8 +37,8 @@ struct BuiltComponent {
 
 class Layer {
  public:
-  // values: one for each parameter of the type, validated. name: for messages.
-  Layer(const attn_type& type, const attn_value* values, std::string name);
+  // values: one for each parameter of the type, validated. name, plugin: for messages.
+  Layer(const attn_type& type, const attn_value* values, std::string name, std::string plugin = "");
   ~Layer();
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
@@ -57,9 +57,7 @@ class Layer {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
   // Replaces the nulls among the values the layer was made with by what it put in their place.
-  void resolved(attn_value* values) const {
-    if (ATTN_HAS(&type_, attn_type, resolved) && type_.resolved) type_.resolved(handle_, values);
-  }
+  void resolved(attn_value* values) const;
 
   [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
   [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }
@@ -133,10 +131,10 @@ class Layer {
   void refuse_mixing(const Call& call) const;
   void warn_of_partial(const attn_input& in);
   Tensor* take_input(Context& ctx, uint32_t i, const attn_view& v);
-  [[noreturn]] void raise(const attn_error& e) const;
+  [[noreturn]] void raise(const attn_error& e, const char* call) const;
 
   const attn_type& type_;
-  std::string name_;
+  std::string name_, plugin_;
   const uint64_t id_;
   attn_layer* handle_ = nullptr;
   const char* causal_ = nullptr;  // the parameter that makes every call causal

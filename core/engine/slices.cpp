@@ -157,7 +157,7 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
-  const int64_t room = std::max(kCaches * cpu::level2_bytes(), weights / kWeights);
+  const int64_t room = std::max(kCaches * cpu::caches().second.bytes, weights / kWeights);
   if (bytes > 2 * room) plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
 }
 
@@ -219,7 +219,7 @@ void Layer::call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan
         const cpu::FloatGuard arithmetic;
         Context& part = ctx.part(worker);
         call_slice(ctx, part, call, plan, i * plan.rows);
-        ctx.add_to_profile(part, apart ? threads : 1);
+        ctx.add_slice_profile(part, apart ? threads : 1);
       } catch (...) {
         const std::lock_guard lock(mutex);
         if (!wrong) wrong = std::current_exception();

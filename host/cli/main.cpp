@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "core/cpu/level.hpp"
 #include "host/cli/errors.hpp"
@@ -83,9 +84,9 @@ int run(int argc, char** argv) {
                      "attn run layer.json --input inputs=x.npy --output y.npy"});
 
   std::vector<Command> commands;
-  for (const auto add :
-       {list_command, info_command, validate_command, run_command, verify_command, check_command,
-        check_gradients_command, plugins_command, doctor_command, convert_command, bench_command})
+  for (const auto add : {list_command, info_command, validate_command, run_command, verify_command,
+                         check_command, check_gradients_command, plugins_command, lock_command,
+                         doctor_command, convert_command, bench_command, new_command})
     commands.push_back(add(app, globals));
   for (const Command& c : commands) {
     c.app->fallthrough();

@@ -2,6 +2,7 @@
 //
 // What several commands declare alike.
 #include <attn/error.hpp>
+#include <filesystem>
 
 #include <charconv>
 
@@ -13,6 +14,16 @@ void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
   std::string text = "Examples:\n";
   for (const std::string& line : lines) text += "  " + line + "\n";
   app.footer(text);
+}
+
+std::string find_shared(const std::string& name, const std::string& hint) {
+  std::error_code ec;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  std::string path = (program.parent_path().parent_path() / "share/attn" / name).string();
+  if (!std::filesystem::exists(path, ec))
+    throw InvalidArgument(path + " is missing",
+                          {.where = path, .expected = "what comes with the program", .hint = hint});
+  return path;
 }
 
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
