@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/engine/context.hpp"
+#include "core/engine/plugin_call.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
 #include "core/tensor/strided.hpp"
@@ -113,7 +114,7 @@ void Context::backward_node(const Node& node) {
   const size_t mark = scratch_.mark();
   const auto begin =
       keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
-  const int32_t rc = op.vjp(&call, &e);
+  const int32_t rc = guarded_call(&e, [&] { return op.vjp(&call, &e); });
   scratch_.rewind(mark);
   if (rc != ATTN_OK)
     throw Failure(std::string("gradient of operator ") + op.name + ": " + e.message,
@@ -134,11 +135,11 @@ void Context::backward_node(const Node& node) {
 }
 
 void Context::backward() {
-  while (!nodes_.empty()) {
-    backward_node(nodes_.back());
-    nodes_.pop_back();
-  }
-  recording_ = false;
+  struct Used {  // also when a node fails
+    bool& recording;
+    ~Used() { recording = false; }
+  } const used{recording_};
+  for (; !nodes_.empty(); nodes_.pop_back()) backward_node(nodes_.back());
 }
 
 }  // namespace attn::engine

@@ -13,6 +13,7 @@
 #include "core/engine/op_ref.hpp"
 
 #include "core/engine/host_kernels.hpp"
+#include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
 #include "core/ops/ops.hpp"
 #include "core/random/philox.hpp"
@@ -97,7 +98,7 @@ void* scratch(attn_ctx* c, uint64_t bytes) {
 }
 void parallel_for(attn_ctx* c, int64_t n, int64_t grain,
                   void (*body)(void*, int64_t, int64_t, int32_t), void* user) {
-  c->parallel->run(n, grain, body, user);
+  plugin_loop(*c->parallel, n, grain, body, user);
 }
 int32_t concurrency(attn_ctx* c) { return c->parallel->concurrency(); }
 

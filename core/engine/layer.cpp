@@ -7,6 +7,7 @@
 
 #include "core/cpu/float_state.hpp"
 #include "core/engine/builder.hpp"
+#include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
 #include "core/tensor/strided.hpp"
 #include "core/weights/initializers.hpp"
@@ -17,17 +18,20 @@ namespace {
 std::atomic<uint64_t> layers_made{0};
 }  // namespace
 
-Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
-    : type_(type), name_(std::move(name)), id_(layers_made.fetch_add(1) + 1) {
+Layer::Layer(const attn_type& type, const attn_value* values, std::string name, std::string plugin)
+    : type_(type),
+      name_(std::move(name)),
+      plugin_(std::move(plugin)),
+      id_(layers_made.fetch_add(1) + 1) {
   const cpu::FloatGuard arithmetic;
   attn_error e;
-  const int32_t rc = type.create(values, &handle_, &e);
+  const int32_t rc = guarded_call(&e, [&] { return type.create(values, &handle_, &e); });
   if (rc != ATTN_OK) {
     handle_ = nullptr;
     e.code = rc;
     if (rc == ATTN_INVALID_ARGUMENT)
       throw InvalidArgument(e.message, {.where = e.where, .type = type.id});
-    raise(e);
+    raise(e, "create");
   }
   if (!handle_)
     throw Failure(std::string(type.id) + ": the plugin created no layer", {.type = type.id});
@@ -39,15 +43,24 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name)
 
 Layer::~Layer() {
   const cpu::FloatGuard arithmetic;
-  if (handle_) type_.destroy(handle_);
+  attn_error ignored;
+  if (handle_) guarded_call(&ignored, [&] { return type_.destroy(handle_), int32_t{ATTN_OK}; });
 }
 
-void Layer::raise(const attn_error& e) const {
-  const std::string text = name_ + ": " + e.message;
+void Layer::resolved(attn_value* values) const {
+  if (!ATTN_HAS(&type_, attn_type, resolved) || !type_.resolved) return;
+  attn_error e;
+  const auto call = [&] { return type_.resolved(handle_, values), int32_t{ATTN_OK}; };
+  if (guarded_call(&e, call) != ATTN_OK) raise(e, "resolved");
+}
+
+void Layer::raise(const attn_error& e, const char* call) const {
   ErrorDetails details{.where = e.where[0] ? name_ + " > " + e.where : name_, .type = type_.id};
   if (e.code == ATTN_INVALID_ARGUMENT || e.code == ATTN_UNSUPPORTED)
-    throw InvalidArgument(text, std::move(details));
-  throw Failure(text, std::move(details));
+    throw InvalidArgument(name_ + ": " + e.message, std::move(details));
+  throw Failure(name_ + ": " + e.message + " (in " + call + "() of type '" + type_.id + "'" +
+                    (plugin_.empty() ? "" : ", plugin " + plugin_) + ")",
+                std::move(details));
 }
 
 Weight* Layer::find_weight(std::string_view name) {
@@ -88,10 +101,10 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
 void Layer::declare(const std::vector<attn_shape>& inputs) {
   BuilderHost host(*this, inputs);
   attn_error e;
-  const int32_t rc = type_.build(handle_, &host.table, &e);
+  const int32_t rc = guarded_call(&e, [&] { return type_.build(handle_, &host.table, &e); });
   if (rc == ATTN_OK) return;
   e.code = rc;
-  raise(e);
+  raise(e, "build");
 }
 
 void Layer::draw(attn_dtype dtype, uint64_t seed) {
@@ -127,14 +140,19 @@ void Layer::check_call(const Context& ctx, const Call& call) const {
 void Layer::forward(Context& ctx, const Call& call) {
   const cpu::FloatGuard arithmetic;
   check_call(ctx, call);
+  const SlicePlan* plan = slices(ctx, call);
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
              .seed = call.seed,
              .state = call.state,
              .communicator = call.communicator});
-  take_handles(ctx, call);
-  call_plugin(ctx, call);
+  if (plan != nullptr) {
+    call_in_slices(ctx, call, *plan);
+  } else {
+    take_handles(ctx, call);
+    call_plugin(ctx, call);
+  }
   ctx.handles.layer = id_;
 }
 
@@ -183,11 +201,11 @@ void Layer::call_plugin(Context& ctx, const Call& call) {
   c.ctx = &ctx;
   c.part = call.part;
   attn_error e;
-  const int32_t rc = type_.forward(handle_, &c, &e);
+  const int32_t rc = guarded_call(&e, [&] { return type_.forward(handle_, &c, &e); });
   if (rc != ATTN_OK) {
     ctx.forget_statistics();
     e.code = rc;
-    raise(e);
+    raise(e, "forward");
   }
   for (uint32_t i = 0; i < type_.n_outputs; ++i) {
     if (outputs[i]) {
@@ -242,7 +260,15 @@ void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* con
   for (uint32_t i = 0; i < h.n_outputs; ++i)
     if (cotangents[i]) ctx.add_gradient(h.outputs[i], *cotangents[i]);
   if (losses) ctx.add_gradient_of_losses();
-  ctx.backward();
+  try {
+    ctx.backward();
+  } catch (const Failure& failure) {
+    attn_error e{};
+    e.code = ATTN_INTERNAL;
+    std::snprintf(e.where, sizeof e.where, "%s", failure.details().where.c_str());
+    std::snprintf(e.message, sizeof e.message, "%s", failure.what());
+    raise(e, "backward");
+  }
 }
 
 attn_view Layer::input_gradient(const Context& ctx, uint32_t n) {

@@ -10,6 +10,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -36,8 +37,8 @@ struct BuiltComponent {
 
 class Layer {
  public:
-  // values: one for each parameter of the type, validated. name: for messages.
-  Layer(const attn_type& type, const attn_value* values, std::string name);
+  // values: one for each parameter of the type, validated. name, plugin: for messages.
+  Layer(const attn_type& type, const attn_value* values, std::string name, std::string plugin = "");
   ~Layer();
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
@@ -56,9 +57,7 @@ class Layer {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
   // Replaces the nulls among the values the layer was made with by what it put in their place.
-  void resolved(attn_value* values) const {
-    if (ATTN_HAS(&type_, attn_type, resolved) && type_.resolved) type_.resolved(handle_, values);
-  }
+  void resolved(attn_value* values) const;
 
   [[nodiscard]] std::deque<Weight>& weights() { return weights_; }
   [[nodiscard]] const std::deque<Weight>& weights() const { return weights_; }
@@ -79,6 +78,10 @@ class Layer {
     // A call that several ranks share: both, or neither. They outlive the call and its backward pass.
     const attn_communicator* communicator = nullptr;
     const attn_shard* part = nullptr;
+    // Whether no row of the batch depends on others in calls with these arguments and inputs of any extents; asked once
+    // and kept. nullptr: they do. See slices.hpp.
+    bool (*rows_independent)(const void* caller) = nullptr;
+    const void* caller = nullptr;
   };
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().
@@ -115,21 +118,30 @@ class Layer {
   void check_call(const Context& ctx, const Call& call) const;
   void take_handles(Context& ctx, const Call& call);
   void call_plugin(Context& ctx, const Call& call);
+  // slices.cpp. nullptr: one call for all rows.
+  bool rows_independent(const Call& call, uint64_t form);
+  const SlicePlan* slices(Context& ctx, const Call& call);
+  void plan_slices(Context& ctx, const Call& call, SlicePlan& plan);
+  void call_slice(const Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
+                  int64_t first);
+  void call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan);
   // positions.cpp
   [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
                            const BuiltComponent& c, const char* how, const char* expected) const;
   void refuse_mixing(const Call& call) const;
   void warn_of_partial(const attn_input& in);
   Tensor* take_input(Context& ctx, uint32_t i, const attn_view& v);
-  [[noreturn]] void raise(const attn_error& e) const;
+  [[noreturn]] void raise(const attn_error& e, const char* call) const;
 
   const attn_type& type_;
-  std::string name_;
+  std::string name_, plugin_;
   const uint64_t id_;
   attn_layer* handle_ = nullptr;
   const char* causal_ = nullptr;  // the parameter that makes every call causal
   bool built_ = false;
   std::atomic<bool> told_partial_{false};
+  std::array<std::atomic<uint64_t>, 8> independence_{};  // answers to rows_independent
+  std::atomic<uint64_t> next_answer_{0};
   attn_dtype dtype_ = ATTN_F32;
   std::vector<attn_shape> shapes_;
   std::deque<Weight> weights_;

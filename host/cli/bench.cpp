@@ -110,17 +110,6 @@ Timing measure(PreparedWorkload& workload, double budget) {
   return t;
 }
 
-std::string default_workloads() {
-  std::error_code ec;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
-  const std::string installed =
-      (program.parent_path().parent_path() / "share/attn/workloads.json").string();
-  for (const std::string& path : {installed, std::string(ATTN_WORKLOADS)})
-    if (std::filesystem::exists(path, ec)) return path;
-  throw InvalidArgument("no workloads found beside the program",
-                        {.expected = installed, .hint = "give a file by --workloads FILE"});
-}
-
 Workload from_config(const BenchOptions& o) {
   const ConfigFile config(o.config, o.section);
   config.validate();
@@ -146,7 +135,9 @@ std::vector<Workload> chosen(const BenchOptions& o) {
   if (!o.config.empty()) return {from_config(o)};
   if (!o.shapes.empty() || !o.arguments.empty())
     throw InvalidArgument("--shape and --arg need a CONFIG", {.where = "bench"});
-  const std::string path = o.workloads.empty() ? default_workloads() : o.workloads;
+  const std::string path = o.workloads.empty()
+                               ? find_shared("workloads.json", "give a file by --workloads FILE")
+                               : o.workloads;
   std::vector<Workload> all = read_workloads(path);
   schema::Names ids;
   for (const Workload& w : all) ids.push_back(w.id);

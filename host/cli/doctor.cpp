@@ -140,6 +140,9 @@ void print_report(const Json& facts, const PluginReport& report) {
     if (f.state == PluginFile::State::refused)
       print_line("  " + paint(Colour::red, visible(f.path)) + "\n    " +
                  wrapped(visible(refusal_text(f)), 4));
+  for (const PluginLockFile& lock : report.locks)
+    print_fact("lock",
+               lock.path + (lock.problem.empty() ? "" : " lets nothing in: " + lock.problem));
   print_fact("manifest", report.manifest.empty() ? "none" : report.manifest);
   if (!report.manifest_problem.empty()) print_fact("", report.manifest_problem);
   print_fact("cache", report.verdict_cache.empty() ? "none" : report.verdict_cache);
@@ -166,15 +169,18 @@ int run_doctor(const Globals& globals) {
                 {"threads", thread_part},
                 {"huge_pages", huge_pages()}};
   if (globals.json) {
-    Json directories = Json::list({}), files = Json::list({});
+    Json directories = Json::list({}), files = Json::list({}), locks = Json::list({});
     for (const PluginDirectory& d : report.directories) {
       Json entry = to_json(d);
       entry.set("state", state_of(d, report));
       directories.push_back(entry);
     }
     for (const PluginFile& f : report.files) files.push_back(to_json(f));
+    for (const PluginLockFile& lock : report.locks)
+      locks.push_back({{"path", lock.path}, {"problem", lock.problem}});
     facts.set("directories", directories);
     facts.set("files", files);
+    facts.set("locks", locks);
     facts.set("manifest", report.manifest);
     facts.set("manifest_problem", report.manifest_problem);
     facts.set("verdict_cache", report.verdict_cache);

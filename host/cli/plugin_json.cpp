@@ -18,13 +18,12 @@ const char* state_name(PluginFile::State state) {
 }
 
 Json to_json(const PluginFile& f) {
-  return {{"path", f.path},         {"state", state_name(f.state)},
-          {"source", f.source},     {"name", f.name},
-          {"version", f.version},   {"license", f.license},
-          {"abi", f.abi},           {"build_id", f.build_id},
-          {"types", f.types},       {"operators", f.operators},
-          {"code", f.code},         {"problem", f.problem},
-          {"expected", f.expected}, {"hint", f.hint}};
+  return {{"path", f.path},       {"state", state_name(f.state)}, {"source", f.source},
+          {"name", f.name},       {"version", f.version},         {"license", f.license},
+          {"abi", f.abi},         {"build_id", f.build_id},       {"revision", f.revision},
+          {"dirty", f.dirty},     {"compiler", f.compiler},       {"flags", f.flags},
+          {"types", f.types},     {"operators", f.operators},     {"code", f.code},
+          {"problem", f.problem}, {"expected", f.expected},       {"hint", f.hint}};
 }
 
 Json to_json(const PluginDirectory& d) {

@@ -16,6 +16,15 @@ std::string joined(const std::vector<std::string>& words) {
   return text.empty() ? "-" : text;
 }
 
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
+
+void print_builds(const PluginReport& report) {
+  Table table({"PATH", "BUILD ID", "COMPILER", "FLAGS"});
+  for (const PluginFile& f : report.files)
+    table.add({f.path, or_dash(f.build_id), or_dash(f.compiler), or_dash(f.flags)});
+  print("\n" + table.text());
+}
+
 int run_plugins(const Globals& globals) {
   const QuietLog quiet;  // the report has the refusals
   const PluginReport report = plugin_report();
@@ -25,12 +34,13 @@ int run_plugins(const Globals& globals) {
     print_line(files.dump(1));
     return kDone;
   }
-  Table table({"STATE", "NAME", "VERSION", "ABI", "TYPES", "PATH"});
+  Table table({"STATE", "NAME", "VERSION", "REVISION", "ABI", "TYPES", "PATH"});
   for (const PluginFile& f : report.files)
-    table.add({state_name(f.state), f.name.empty() ? "-" : f.name,
-               f.version.empty() ? "-" : f.version, f.abi.empty() ? "-" : f.abi, joined(f.types),
-               f.path});
+    table.add({state_name(f.state), or_dash(f.name), or_dash(f.version),
+               or_dash(f.revision) + (f.dirty == "yes" ? "-dirty" : ""), or_dash(f.abi),
+               joined(f.types), f.path});
   print(table.text());
+  if (globals.verbose > 0) print_builds(report);
   for (const PluginFile& f : report.files)
     if (f.state == PluginFile::State::refused)
       print_line("\n" + paint(Colour::red, "refused") + " " + visible(f.path) + "\n  " +
@@ -43,7 +53,8 @@ int run_plugins(const Globals& globals) {
 Command plugins_command(CLI::App& program, const Globals& globals) {
   CLI::App* app =
       program.add_subcommand("plugins", "The plugin files found: loaded, or refused and why");
-  add_examples(*app, {"attn plugins", "attn plugins --plugin-path ./build --json"});
+  add_examples(*app,
+               {"attn plugins", "attn plugins -v", "attn plugins --plugin-path ./build --json"});
   return {app, [&globals] { return run_plugins(globals); }};
 }
 

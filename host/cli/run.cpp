@@ -13,6 +13,7 @@
 #include "core/schema/input_names.hpp"
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
+#include "host/cli/isolation.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/profile.hpp"
 #include "host/cli/program.hpp"
@@ -26,7 +27,8 @@ namespace {
 struct RunOptions {
   std::string config, section, weights;
   std::vector<std::string> inputs, arguments, outputs;
-  bool training = false, profile = false;
+  bool training = false, profile = false, isolate = false;
+  double deadline = 0;
   uint64_t seed = 0;
 };
 
@@ -78,11 +80,14 @@ void print_summary(const Globals& globals, const Attention& layer, const Context
   if (options.profile) print("\n" + profile_text(ctx.profile(), seconds, ctx.peak_bytes()));
 }
 
-int run_layer(const Globals& globals, const RunOptions& options) {
+// step: told before each call into the plugin.
+template <class Step>
+int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   // Everything that the user gave is looked at before the first computation.
   const ConfigFile config(options.config, options.section);
   config.validate();
-  const attn_type& type = *find_attention_type(config.type()).type;
+  const TypeEntry entry = find_attention_type(config.type());
+  const attn_type& type = *entry.type;
   std::vector<OutputFile> files;
   for (const std::string& text : options.outputs) files.push_back(parse_output(type, text));
   CallArguments arguments;
@@ -100,11 +105,13 @@ int run_layer(const Globals& globals, const RunOptions& options) {
     shapes.emplace_back(names[i].name, arrays[i].shape());
   }
 
+  step("create", type.id, entry.library);
   const auto layer = config.create(options.seed);
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
   for (const auto& [name, shape] : shapes) by_order.at(schema::find_input(type, name)) = shape;
   const CallOptions call{
       .training = options.training, .seed = options.seed, .arguments = arguments.view()};
+  step("build", type.id, entry.library);
   layer->build(by_order, {.seed = options.seed});
   const std::vector<WeightInfo> weights = layer->weights();
   if (!options.weights.empty()) {
@@ -119,6 +126,7 @@ int run_layer(const Globals& globals, const RunOptions& options) {
   progress.say("computing");
   Context ctx;
   ctx.keep_profile(options.profile);
+  step("forward", type.id, entry.library);
   const auto start = std::chrono::steady_clock::now();
   layer->forward(ctx, inputs, call);
   const double seconds =
@@ -131,6 +139,13 @@ int run_layer(const Globals& globals, const RunOptions& options) {
   for (const OutputFile& file : files) write_outputs(file, outputs);
   print_summary(globals, *layer, ctx, outputs, options, seconds);
   return kDone;
+}
+
+int run(const Globals& globals, const RunOptions& options) {
+  if (!options.isolate) return run_layer(globals, options, [](const auto&...) {});
+  Isolation isolation(options.deadline);
+  if (const auto code = isolation.exit_code()) return *code;
+  return run_layer(globals, options, [&](const auto&... place) { isolation.enter(place...); });
 }
 
 }  // namespace
@@ -157,13 +172,20 @@ Command run_command(CLI::App& program, const Globals& globals) {
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
   app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
   app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");
+  auto* isolate =
+      app->add_flag("--isolate", o->isolate,
+                    "In a process of its own: a plugin that crashes or exits ends that one alone");
+  app->add_option("--deadline", o->deadline, "With --isolate: stop it after so many seconds")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.001, 1e9))
+      ->needs(isolate);
   add_seed(*app, o->seed, "Of random weights and of dropout (default 0)");
   add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",
                       "attn run layer.json --input inputs=x.safetensors:hidden --arg "
                       "use_causal_mask=true",
                       "attn run model.json --section encoder.attention --weights w.safetensors "
                       "--input inputs=x.npy --profile"});
-  return {app, [&globals, o] { return run_layer(globals, *o); }};
+  return {app, [&globals, o] { return run(globals, *o); }};
 }
 
 }  // namespace attn::cli

@@ -11,6 +11,7 @@
 # Each copy sees ATTN_KERNEL_LEVEL as the bare word, such as avx2, and reference ATTN_KERNEL_SCALAR too. Put everything into `namespace ATTN_KERNEL_LEVEL { ... }` and include no standard library header that has
 # inline code; attn/sdk/simd.hpp has the vectors, attn/sdk/dispatch.hpp the choice at run time.
 include_guard(GLOBAL)
+set_property(GLOBAL PROPERTY ATTN_ADD_PLUGIN_DIRECTORY ${CMAKE_CURRENT_LIST_DIR})
 
 function(_attn_plugin_compile_settings target)
   set_target_properties(${target} PROPERTIES
@@ -65,6 +66,25 @@ function(_attn_plugin_kernels target)
   endforeach()
 endfunction()
 
+# Revision of the sources, whether they were changed since, compiler and flags, as they are when it is linked.
+function(_attn_plugin_build_note target)
+  if(NOT CMAKE_OBJCOPY)
+    return()
+  endif()
+  get_property(directory GLOBAL PROPERTY ATTN_ADD_PLUGIN_DIRECTORY)
+  set(language C)
+  if(CMAKE_CXX_COMPILER_LOADED)
+    set(language CXX)
+  endif()
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
+  add_custom_command(TARGET ${target} POST_BUILD VERBATIM
+    COMMAND ${CMAKE_COMMAND} -DFILE=$<TARGET_FILE:${target}> -DOBJCOPY=${CMAKE_OBJCOPY}
+      -DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}
+      "-DCOMPILER=${CMAKE_${language}_COMPILER_ID} ${CMAKE_${language}_COMPILER_VERSION}"
+      "-DFLAGS=${CMAKE_${language}_FLAGS} ${CMAKE_${language}_FLAGS_${type}}"
+      -P ${directory}/attn_build_note.cmake)
+endfunction()
+
 function(attn_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY" "SOURCES;KERNELS")
   if(arg_UNPARSED_ARGUMENTS)
@@ -98,4 +118,5 @@ function(attn_add_plugin name)
   if(arg_KERNELS)
     _attn_plugin_kernels(${name} ${arg_KERNELS})
   endif()
+  _attn_plugin_build_note(${name})
 endfunction()

@@ -63,5 +63,5 @@ TEST_CASE("lifetime: a type outlives its registry and its file") {
   const attn_value size{ATTN_VALUE_I64, 0, {1}};
   CHECK(type.type->create(&size, &layer, &error) == ATTN_OK);
   type.type->destroy(layer);
-  CHECK(type.library->path() == path);
+  CHECK(type.path == path);
 }

@@ -19,7 +19,7 @@ ProbeOptions helper(milliseconds deadline = milliseconds(10000)) {
 }
 
 std::string verdict(const std::string& path, const ProbeOptions& options) {
-  const auto refusal = probe_file(path, options);
+  const auto refusal = probe_file({path}, options);
   if (!refusal) return "good";
   CHECK(!refusal->expected.empty());
   CHECK(!refusal->hint.empty());
@@ -83,7 +83,7 @@ TEST_CASE("probe: a hanging file is ended at the deadline") {
 }
 
 TEST_CASE("probe: hanging files do not add up") {
-  const std::vector<std::string> files(4, fixture("hang"));
+  const std::vector<ProbeFile> files(4, ProbeFile{fixture("hang")});
   const auto start = std::chrono::steady_clock::now();
   const auto verdicts = probe_files(files, helper(milliseconds(700)));
   REQUIRE(verdicts.size() == 4);
@@ -95,9 +95,9 @@ TEST_CASE("probe: hanging files do not add up") {
 }
 
 TEST_CASE("probe: no process is left behind") {
-  (void)probe_file(fixture("good"), helper());
-  (void)probe_file(fixture("crash"), helper());
-  (void)probe_file(fixture("hang"), helper(milliseconds(200)));
+  (void)probe_file({fixture("good")}, helper());
+  (void)probe_file({fixture("crash")}, helper());
+  (void)probe_file({fixture("hang")}, helper(milliseconds(200)));
   CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);  // no child at all
 }
 
@@ -114,8 +114,8 @@ TEST_CASE("probe: works in a process without standard streams") {
     ::close(0);
     ::close(1);
     ::close(2);
-    const bool good = !probe_file(fixture("good"), helper());
-    const auto bad = probe_file(fixture("throw"), helper());
+    const bool good = !probe_file({fixture("good")}, helper());
+    const auto bad = probe_file({fixture("throw")}, helper());
     ::_exit(good && bad && bad->kind == RefusalKind::threw ? 0 : 1);
   }
   int status = -1;

@@ -156,7 +156,7 @@ TEST_CASE("registry: the file found first keeps its names, the other is refused 
     one.add("twice_b", "b");
     one.add("twice_a", "a");
     Registry registry(options({one.path()}), hooks());
-    CHECK(registry.type("fixture.twice").library->path() == one / "a.so");
+    CHECK(registry.type("fixture.twice").path == one / "a.so");
     const PluginFile later = file_of(registry.report(), one / "b.so");
     CHECK(later.code == "duplicate");
     CHECK(contains(later.problem, "type 'fixture.twice'"));
@@ -166,7 +166,7 @@ TEST_CASE("registry: the file found first keeps its names, the other is refused 
     one.add("twice_b", "z");
     two.add("twice_a", "a");
     Registry registry(options({one.path(), two.path()}), hooks());
-    CHECK(registry.type("fixture.twice").library->path() == one / "z.so");
+    CHECK(registry.type("fixture.twice").path == one / "z.so");
     CHECK(file_of(registry.report(), two / "a.so").code == "duplicate");
   }
   SECTION("a copy of the same file") {

@@ -34,6 +34,8 @@ try:
     raise SystemExit("a broken file was taken")
 except attn.InvalidArgument as error:
     print(error)
+assert attn.rescan_plugins() == []
+assert attn.types["example.causal_average"] is cls  # the file is the same
 refused = [f for f in attn.doctor()["plugins"]["files"] if f["state"] == "refused"]
 print(len(refused), "refused")
 """

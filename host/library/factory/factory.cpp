@@ -44,7 +44,7 @@ std::unique_ptr<Attention> make(const loader::RegisteredType& t,
   effective = schema::serialized(*t.type, effective);
   effective.set("name", layer_name);
   return std::make_unique<host::PluginLayer>(
-      host::TypeSource{t.type, t.library->path(), t.library->table().version, t.library->hold()},
+      host::TypeSource{t.type, t.path, t.library->table().version, t.library->hold()},
       values.data(), std::move(effective), std::move(layer_name));
 }
 
@@ -108,7 +108,7 @@ std::vector<std::string> list_attention_types() {
 
 TypeEntry find_attention_type(std::string_view type) {
   const loader::RegisteredType t = registry().type(type);
-  return {t.type, t.library->path(), t.library->table().version};
+  return {t.type, t.path, t.library->table().version};
 }
 
 }  // namespace attn

@@ -20,7 +20,7 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
     : source_(std::move(source)),
       config_(std::move(config)),
       name_(std::move(name)),
-      layer_(*source_.type, values, name_) {
+      layer_(*source_.type, values, name_, source_.library) {
   resolve_defaults(values);
 }
 

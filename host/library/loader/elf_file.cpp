@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 namespace attn::loader {
 namespace {
@@ -77,6 +78,13 @@ ElfFile::~ElfFile() {
 bool identify(const std::string& path, FileIdentity* out) {
   struct stat s {};
   if (::stat(path.c_str(), &s) != 0) return false;
+  *out = identity_of(s);
+  return true;
+}
+
+bool identify(int descriptor, FileIdentity* out) {
+  struct stat s {};
+  if (::fstat(descriptor, &s) != 0) return false;
   *out = identity_of(s);
   return true;
 }
@@ -236,19 +244,33 @@ std::string ElfFile::build_id() const {
 std::optional<uint64_t> ElfFile::hash() const {
   // Multiply-and-fold over 8-byte words: finds damage, does not resist forgery.
   std::vector<char> block(1u << 16);
-  uint64_t h = 0x9e3779b97f4a7c15u ^ identity_.size;
-  for (uint64_t at = 0; at < identity_.size; at += block.size()) {
-    const uint64_t bytes = std::min<uint64_t>(block.size(), identity_.size - at);
-    std::fill(block.begin() + static_cast<std::ptrdiff_t>(bytes), block.end(), '\0');
-    if (!read(at, block.data(), bytes)) return std::nullopt;
-    for (uint64_t i = 0; i < bytes; i += 8) {
-      uint64_t word;
-      std::memcpy(&word, block.data() + i, 8);
-      h = (h ^ word) * 0xff51afd7ed558ccdu;
-      h ^= h >> 32;
+  uint64_t h = 0x9e3779b97f4a7c15u;
+  for (const Elf64_Phdr& segment : segments_) {
+    if (segment.p_type != PT_LOAD) continue;
+    h ^= segment.p_filesz;
+    const uint64_t end = segment.p_offset + segment.p_filesz;
+    uint64_t at = std::max<uint64_t>(segment.p_offset, sizeof(Elf64_Ehdr));
+    for (uint64_t bytes = 0; at < end; at += bytes) {
+      bytes = std::min<uint64_t>(block.size(), end - at);
+      std::fill(block.begin() + static_cast<std::ptrdiff_t>(bytes), block.end(), '\0');
+      if (!read(at, block.data(), bytes)) return std::nullopt;
+      for (uint64_t i = 0; i < bytes; i += 8) {
+        uint64_t word;
+        std::memcpy(&word, block.data() + i, 8);
+        h = (h ^ word) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+      }
     }
   }
   return h;
+}
+
+bool ElfFile::uses_origin() const {
+  const auto found = section(".dynstr");
+  const auto* names = std::get_if<std::optional<std::vector<std::byte>>>(&found);
+  if (names == nullptr || !*names) return false;
+  const std::string_view text(reinterpret_cast<const char*>((*names)->data()), (*names)->size());
+  return text.find("$ORIGIN") != text.npos || text.find("${ORIGIN}") != text.npos;
 }
 
 }  // namespace attn::loader

@@ -33,8 +33,12 @@ class ElfFile {
   // NT_GNU_BUILD_ID in hexadecimal, or "".
   [[nodiscard]] std::string build_id() const;
 
-  // 64-bit hash of all bytes; nothing when the file cannot be read to its end.
+  // 64-bit hash of what the dynamic linker maps, without the ELF header: strip, which moves the section table, leaves it
+  // as it is. Nothing when the file cannot be read to its end.
   [[nodiscard]] std::optional<uint64_t> hash() const;
+
+  // Whether it looks for other libraries beside itself ($ORIGIN): a copy elsewhere would not find them.
+  [[nodiscard]] bool uses_origin() const;
 
   [[nodiscard]] const FileIdentity& identity() const noexcept { return identity_; }
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <sstream>
+#include <utility>
 
 #include "host/library/loader/elf_file.hpp"
 #include "host/library/loader/schema_check.hpp"
@@ -39,7 +41,32 @@ std::vector<std::string> split(const std::string& text) {
   return words;
 }
 
+// The section that attn_build_note.cmake adds; nothing depends on it, so what cannot be read is left out.
+void read_build(const ElfFile& file, PluginNote& note) {
+  constexpr std::size_t kLongest = 1u << 14;
+  const auto found = file.section(".attn_build");
+  const auto* bytes = std::get_if<std::optional<std::vector<std::byte>>>(&found);
+  if (bytes == nullptr || !*bytes || (*bytes)->size() > kLongest) return;
+  std::istringstream lines(
+      std::string(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()));
+  const std::pair<const char*, std::string*> keys[] = {{"revision ", &note.revision},
+                                                       {"dirty ", &note.dirty},
+                                                       {"compiler ", &note.compiler},
+                                                       {"flags ", &note.flags}};
+  for (std::string line; std::getline(lines, line);) {
+    for (const auto& [key, value] : keys) {
+      const std::size_t length = std::strlen(key);
+      if (line.compare(0, length, key) == 0)
+        *value = field(line.data() + length, line.size() - length);
+    }
+  }
+}
+
 }  // namespace
+
+std::string PluginNote::code() const {
+  return (build_id.empty() ? "-" : build_id) + " " + std::to_string(hash);
+}
 
 Checked<bool> check_abi(uint16_t major, uint16_t minor_built, uint16_t minor_needed) {
   const std::string host = std::to_string(ATTN_ABI_MAJOR) + "." + std::to_string(ATTN_ABI_MINOR);
@@ -86,6 +113,8 @@ Checked<PluginNote> read_note(const std::string& path, bool with_hash, PluginNot
   note.name = field(raw.name, sizeof raw.name);
   note.version = field(raw.version, sizeof raw.version);
   note.types = split(field(raw.types, sizeof raw.types));
+  note.uses_origin = file.uses_origin();
+  read_build(file, note);
   if (partial != nullptr) *partial = note;
   auto abi = check_abi(note.abi_major, note.abi_minor_built, note.abi_minor_needed);
   if (const auto* refusal = std::get_if<Refusal>(&abi)) return *refusal;

@@ -25,11 +25,18 @@ struct FileIdentity {
 
 struct PluginNote {
   FileIdentity identity;
-  uint64_t hash = 0;     // of the whole file: detects a damaged copy
+  uint64_t hash = 0;     // of what is mapped of the file: finds a damaged copy
   std::string build_id;  // hexadecimal; empty: the file has none
   uint16_t abi_major = 0, abi_minor_built = 0, abi_minor_needed = 0;
   std::string name, version;
   std::vector<std::string> types;
+  // What attn_add_plugin() wrote: commit of the sources; "yes" when they were changed since, else "no"; compiler and flags.
+  // Empty: it was built another way.
+  std::string revision, dirty, compiler, flags;
+  bool uses_origin = false;  // it has to be opened where it lies
+
+  // Names the code: equal for files of which the same is mapped. Needs the hash.
+  [[nodiscard]] std::string code() const;
 };
 
 // Whether this host can use a plugin with these numbers; also applied to the table once it is open.
@@ -43,5 +50,6 @@ struct PluginNote {
 
 // Follows symbolic links. False when the file is not there.
 [[nodiscard]] bool identify(const std::string& path, FileIdentity* out);
+[[nodiscard]] bool identify(int descriptor, FileIdentity* out);
 
 }  // namespace attn::loader

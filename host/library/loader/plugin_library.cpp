@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "core/cpu/float_state.hpp"
@@ -20,10 +21,14 @@
 namespace attn::loader {
 namespace {
 
-// Every library this process has opened, by its table. Never destroyed.
+// Every library this process has opened. Never destroyed.
 struct Opened {
+  threads::CallbackMutex opening;  // one at a time; constructors of the library run inside
   threads::Mutex mutex;
-  std::map<const attn_plugin*, PluginLibrary*> libraries;
+  std::map<std::string, Checked<PluginLibrary*>> by_code;  // what was refused stays mapped as well
+  std::set<std::string> build_ids;
+  std::set<const attn_plugin*> tables;
+  std::set<std::string> in_place;  // paths
   std::vector<PluginLibrary*> to_deinit;
 };
 Opened& opened() {
@@ -62,6 +67,15 @@ std::string fixed_text(const char (&text)[N]) {
   return std::string(text, ::strnlen(text, N));
 }
 
+// A name of that file that no library has: the dynamic linker keeps names, also of descriptors that were closed.
+std::string unused_name(std::string path) {
+  while (void* taken = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
+    ::dlclose(taken);
+    path.insert(path.rfind('/'), "/.");
+  }
+  return path;
+}
+
 Refusal changed() {
   return {RefusalKind::changed, "was replaced while it was being loaded",
           "a file that stays as it is while it is loaded", "start the program again"};
@@ -69,29 +83,36 @@ Refusal changed() {
 
 }  // namespace
 
-PluginLibrary::PluginLibrary(const attn_plugin* table, std::string path, PluginNote note)
+PluginLibrary::PluginLibrary(const attn_plugin* table, PluginNote note)
     : table_(table),
-      path_(std::move(path)),
       note_(std::move(note)),
+      uses_(table->uses, table->uses + table->n_uses),
       lease_(this, [](const PluginLibrary*) {}) {}
 
-Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const PluginNote& note) {
+bool PluginLibrary::opened_in_place(const std::string& path) {
+  Opened& all = opened();
+  const std::lock_guard lock(all.mutex);
+  return all.in_place.count(path) > 0;
+}
+
+// The table of the library that the dynamic linker finds by that name.
+Checked<const attn_plugin*> PluginLibrary::open_table(const std::string& path,
+                                                      const std::string& name,
+                                                      const PluginNote& note) {
   namespace dll = boost::dll;
   const cpu::FloatGuard arithmetic;
-  FileIdentity now;
-  if (!identify(path, &now) || !(now == note.identity)) return changed();
   // Not in Boost.DLL's list of modes, but passed on. Its load() without an exception loses the message.
   constexpr auto kMode = static_cast<dll::load_mode::type>(RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   dll::shared_library library;
   try {
-    library.load(path, kMode);
+    library.load(name, kMode);
   } catch (const std::exception& e) {
-    return Refusal{RefusalKind::cannot_open,
-                   "the dynamic linker refuses it: " + linker_message(e.what()),
-                   "a library whose symbols and dependencies are all there",
-                   "install what it needs, or build it again with attn_add_plugin()"};
+    return Refusal{
+        RefusalKind::cannot_open,
+        "the dynamic linker refuses it: " + replaced(linker_message(e.what()), name, path),
+        "a library whose symbols and dependencies are all there",
+        "install what it needs, or build it again with attn_add_plugin()"};
   }
-  if (!identify(path, &now) || !(now == note.identity)) return changed();
   if (!library.has("attn_plugin_v1")) {
     return Refusal{RefusalKind::not_a_plugin, "does not export attn_plugin_v1",
                    "a library built with attn_add_plugin() that exports attn_plugin_v1",
@@ -105,16 +126,46 @@ Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const Plugi
   }
   if (cpu::FloatGuard::changed()) return changes_arithmetic("while it is loaded");
   if (auto refusal = check_table(table, note)) return *refusal;
+  return table;
+}
 
+Checked<PluginLibrary*> PluginLibrary::open(const std::string& path, const PluginNote& note,
+                                            SealedCopy copy) {
   Opened& all = opened();
+  const std::lock_guard opening(all.opening);
+  {
+    const std::lock_guard lock(all.mutex);
+    const auto same = all.by_code.find(note.code());
+    if (same != all.by_code.end()) return same->second;
+    if (!note.build_id.empty() && all.build_ids.count(note.build_id) > 0) {
+      return Refusal{RefusalKind::changed,
+                     "has the build id of a library that this process has loaded, and other code",
+                     "a build id of its own", "link it with -Wl,--build-id"};
+    }
+    if (!copy) all.in_place.insert(path);
+  }
+  FileIdentity now;
+  const auto stays = [&] { return copy || (identify(path, &now) && now == note.identity); };
+  if (!stays()) return changed();
+  const auto found = open_table(path, copy ? unused_name(copy.path()) : path, note);
+  const auto* refusal = std::get_if<Refusal>(&found);
+  if (refusal != nullptr && refusal->kind == RefusalKind::cannot_open) return *refusal;
+  if (!stays()) return changed();
+
   const std::lock_guard lock(all.mutex);
-  PluginLibrary*& entry = all.libraries[table];
-  if (entry == nullptr) entry = new PluginLibrary(table, path, note);
-  if (entry->note_.build_id != note.build_id || entry->note_.identity.size != note.identity.size) {
+  if (refusal == nullptr && !all.tables.insert(std::get<0>(found)).second) {
     return Refusal{RefusalKind::changed, "was replaced after this process had loaded it",
                    "the file that was loaded, which stays in use", "start the program again"};
   }
-  return entry;
+  copy.keep();
+  all.build_ids.insert(note.build_id);
+  Checked<PluginLibrary*> result = nullptr;
+  if (refusal != nullptr) {
+    result = *refusal;
+  } else {
+    result = new PluginLibrary(std::get<0>(found), note);
+  }
+  return all.by_code.emplace(note.code(), std::move(result)).first->second;
 }
 
 const attn_op* PluginLibrary::own_op(std::string_view name, uint32_t version) const {
@@ -127,8 +178,8 @@ const attn_op* PluginLibrary::own_op(std::string_view name, uint32_t version) co
 
 std::vector<std::string> PluginLibrary::missing_operators(const FindOperator& find) const {
   std::vector<std::string> missing;
-  for (uint32_t i = 0; i < table_->n_uses; ++i) {
-    const attn_op_use& use = *table_->uses[i];
+  for (const attn_op_use* used : uses_) {
+    const attn_op_use& use = *used;
     const attn_op* op = own_op(use.name, use.version);
     if (op == nullptr) {
       const attn_op_ref* ref = find(use.name, use.version);
@@ -154,8 +205,8 @@ std::optional<Refusal> PluginLibrary::start(const EngineHooks& hooks, const Find
   op_refs_.clear();  // of a start that a fork() cut off
   for (uint32_t i = 0; i < table_->n_ops; ++i)
     op_refs_.push_back(hooks.make_op_ref(table_->ops[i]));
-  for (uint32_t i = 0; i < table_->n_uses; ++i) {
-    const attn_op_use& use = *table_->uses[i];
+  for (const attn_op_use* used : uses_) {
+    const attn_op_use& use = *used;
     const attn_op* own = own_op(use.name, use.version);
     const attn_op_ref* ref = own == nullptr ? find(use.name, use.version) : nullptr;
     for (uint32_t j = 0; own != nullptr && j < table_->n_ops; ++j) {

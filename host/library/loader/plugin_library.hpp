@@ -2,7 +2,7 @@
 //
 // One opened plugin.
 //
-// Libraries are opened once a process and never closed: code of theirs may be on any stack, and closing a
+// The same code is opened once a process, by whatever path, and never closed: it may be on any stack, and closing a
 // C++ library is not safe. deinit() runs when the process ends, before the library's own static objects are
 // destroyed, and only if nothing of the plugin is alive then: whoever uses a type holds a shared_ptr from
 // hold(). [any-thread]
@@ -20,6 +20,7 @@
 #include "core/threads/fork.hpp"
 #include "host/library/loader/elf_note.hpp"
 #include "host/library/loader/refusal.hpp"
+#include "host/library/loader/sealed_copy.hpp"
 
 namespace attn::loader {
 
@@ -40,20 +41,24 @@ class PluginLibrary {
   PluginLibrary(const PluginLibrary&) = delete;
   PluginLibrary& operator=(const PluginLibrary&) = delete;
 
-  // Opens the file that the note was read from, and checks its table. The pointer stays valid; the same file gives the
-  // same one. A file that was replaced since is refused.
-  [[nodiscard]] static Checked<PluginLibrary*> open(const std::string& path,
-                                                    const PluginNote& note);
+  // Opens the file that the note was read from, with its hash, and checks its table; an empty copy: where it lies, and
+  // only if it is still the same file. The pointer stays valid; the same code gives the same one. Refused as well:
+  // the build id of code that is loaded, and other code.
+  [[nodiscard]] static Checked<PluginLibrary*> open(const std::string& path, const PluginNote& note,
+                                                    SealedCopy copy);
+  // Whether this process has opened a file where it lies, so that the dynamic linker would take any other one there
+  // for the same.
+  [[nodiscard]] static bool opened_in_place(const std::string& path);
 
   // The operators it uses and no library has, each as "name/version" with the reason where it is another one
   // than its absence. Operators of its own count as there.
   [[nodiscard]] std::vector<std::string> missing_operators(const FindOperator& find) const;
 
-  // Fills the slots and runs init(), once a process. Call after missing_operators() is empty.
+  // Fills the slots and runs init(), once a process. Call after missing_operators() is empty. The operators of others that
+  // it found stay its own when their files are replaced.
   [[nodiscard]] std::optional<Refusal> start(const EngineHooks& hooks, const FindOperator& find);
 
   [[nodiscard]] const attn_plugin& table() const noexcept { return *table_; }
-  [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const PluginNote& note() const noexcept { return note_; }
   // References of its own operators, in the order of the table; there since start().
   [[nodiscard]] const std::vector<const attn_op_ref*>& op_refs() const noexcept { return op_refs_; }
@@ -61,14 +66,17 @@ class PluginLibrary {
   [[nodiscard]] std::shared_ptr<const PluginLibrary> hold() const { return lease_; }
 
  private:
-  PluginLibrary(const attn_plugin* table, std::string path, PluginNote note);
+  PluginLibrary(const attn_plugin* table, PluginNote note);
+  [[nodiscard]] static Checked<const attn_plugin*> open_table(const std::string& path,
+                                                              const std::string& name,
+                                                              const PluginNote& note);
   [[nodiscard]] const attn_op* own_op(std::string_view name, uint32_t version) const;
   [[nodiscard]] std::optional<Refusal> run_init(const attn_engine* engine) const;
   static void run_last_deinit();
 
   const attn_plugin* table_;
-  std::string path_;
   PluginNote note_;
+  std::vector<const attn_op_use*> uses_;  // the table's list may move when another library is opened
   std::shared_ptr<const PluginLibrary> lease_;
   threads::CallbackMutex start_mutex_;  // init() runs inside
   bool started_ = false;

@@ -25,31 +25,14 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMaxRecord = 1u << 16;
 constexpr std::size_t kMaxWords = 4096;
 
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() { reset(); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  void reset(int fd = -1) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = fd;
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
-
-// A pipe whose ends do not collide with the numbers that the child gets (0 to 3), even in a process that
-// closed its standard streams.
+// A pipe whose ends do not collide with the numbers that the child gets, even in a process that closed its standard
+// streams.
 bool make_pipe(Descriptor& read_end, Descriptor& write_end) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return false;
   const Descriptor low_read(ends[0]), low_write(ends[1]);
-  read_end.reset(::fcntl(ends[0], F_DUPFD_CLOEXEC, 10));
-  write_end.reset(::fcntl(ends[1], F_DUPFD_CLOEXEC, 10));
+  read_end.reset_high(ends[0]);
+  write_end.reset_high(ends[1]);
   return read_end.get() >= 0 && write_end.get() >= 0 &&
          ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK) == 0;
 }
@@ -63,7 +46,7 @@ Refusal not_probed(const std::string& why) {
 class Child {
  public:
   // 0, or an error number.
-  int start(const std::string& program, const std::string& path, int record, int words) {
+  int start(const std::string& program, const ProbeFile& tried, int record, int words) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&actions);
@@ -72,6 +55,8 @@ class Child {
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, words, 2);
     posix_spawn_file_actions_adddup2(&actions, record, kProbeDescriptor);
+    const bool copied = tried.copy >= 0;
+    if (copied) posix_spawn_file_actions_adddup2(&actions, tried.copy, kProbeCopy);
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
@@ -80,7 +65,8 @@ class Child {
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    std::string program_name = program, verb = "--probe", file = path;
+    std::string program_name = program, verb = "--probe",
+                file = copied ? probe_copy_path() : tried.path;
     char* arguments[] = {program_name.data(), verb.data(), file.data(), nullptr};
     const int error =
         ::posix_spawn(&pid_, program.c_str(), &actions, &attributes, arguments, environ);
@@ -180,14 +166,14 @@ Refusal died(const Child& child, const std::string& words) {
 
 }  // namespace
 
-std::optional<Refusal> probe_file(const std::string& path, const ProbeOptions& options) {
+std::optional<Refusal> probe_file(const ProbeFile& file, const ProbeOptions& options) {
   if (options.program.empty()) return not_probed("attn-plugin-probe was not found");
   Descriptor record_in, record_out, words_in, words_out;
   if (!make_pipe(record_in, record_out) || !make_pipe(words_in, words_out)) {
     return not_probed(std::string("no pipe: ") + std::strerror(errno));
   }
   Child child;
-  const int error = child.start(options.program, path, record_out.get(), words_out.get());
+  const int error = child.start(options.program, file, record_out.get(), words_out.get());
   if (error != 0) return not_probed(options.program + " does not start: " + std::strerror(error));
   record_out.reset();
   words_out.reset();
@@ -210,7 +196,10 @@ std::optional<Refusal> probe_file(const std::string& path, const ProbeOptions& o
       complete = read_record(record, &verdict);
     }
   }
-  if (complete) return verdict;  // ~Child ends what is left
+  if (complete) {  // ~Child ends what is left
+    if (verdict) verdict->problem = replaced(verdict->problem, probe_copy_path(), file.path);
+    return verdict;
+  }
 
   const bool ended = child.wait_until(end);
   drain(words_in.get(), words, kMaxWords);
@@ -227,17 +216,17 @@ std::optional<Refusal> probe_file(const std::string& path, const ProbeOptions& o
   return died(child, words);
 }
 
-std::vector<std::optional<Refusal>> probe_files(const std::vector<std::string>& paths,
+std::vector<std::optional<Refusal>> probe_files(const std::vector<ProbeFile>& files,
                                                 const ProbeOptions& options) {
-  std::vector<std::optional<Refusal>> verdicts(paths.size());
+  std::vector<std::optional<Refusal>> verdicts(files.size());
   std::atomic<std::size_t> next{0};
   const auto work = [&] {
-    for (std::size_t i = next++; i < paths.size(); i = next++) {
-      verdicts[i] = probe_file(paths[i], options);
+    for (std::size_t i = next++; i < files.size(); i = next++) {
+      verdicts[i] = probe_file(files[i], options);
     }
   };
   std::vector<std::thread> helpers;
-  const std::size_t others = std::min<std::size_t>(4, paths.size());
+  const std::size_t others = std::min<std::size_t>(4, files.size());
   for (std::size_t i = 1; i < others; ++i) {
     try {
       helpers.emplace_back(work);

@@ -22,12 +22,16 @@ struct ProbeOptions {
   std::chrono::milliseconds deadline{5000};
 };
 
+struct ProbeFile {
+  std::string path;
+  int copy = -1;  // descriptor of a copy that is tried in its place; it is not one of the first ten
+};
+
 // The refusal, or nothing when the file is good. Kind not_probed: the helper itself could not do its work.
-[[nodiscard]] std::optional<Refusal> probe_file(const std::string& path,
-                                                const ProbeOptions& options);
+[[nodiscard]] std::optional<Refusal> probe_file(const ProbeFile& file, const ProbeOptions& options);
 
 // Several at once, at most four at a time, so that files which hang do not add up.
-[[nodiscard]] std::vector<std::optional<Refusal>> probe_files(const std::vector<std::string>& paths,
+[[nodiscard]] std::vector<std::optional<Refusal>> probe_files(const std::vector<ProbeFile>& files,
                                                               const ProbeOptions& options);
 
 }  // namespace attn::loader

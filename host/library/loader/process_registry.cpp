@@ -43,6 +43,8 @@ void set_plugin_options(const PluginOptions& options) {
   for (const std::string& path : options.paths) {
     chosen.search.explicit_paths.push_back(path.empty() ? path : loader::absolute_path(path));
   }
+  if (!options.lock.empty()) chosen.lock = loader::absolute_path(options.lock);
+  chosen.use_locks = options.use_locks;
   chosen.trust_all = options.trust_all;
   chosen.probe.deadline = options.deadline;
   loader::process_registry().configure(std::move(chosen));
@@ -51,6 +53,8 @@ void set_plugin_options(const PluginOptions& options) {
 PluginReport plugin_report() { return loader::process_registry().report(); }
 
 void rescan_plugins() { loader::process_registry().rescan(); }
+
+std::string plugin_lock() { return loader::process_registry().lock_text(); }
 
 void load_plugin(const std::string& path) { loader::process_registry().add_file(path); }
 

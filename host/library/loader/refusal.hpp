@@ -14,6 +14,7 @@ namespace attn::loader {
 enum class RefusalKind {
   not_a_file,          // directory, FIFO, device, symlink loop
   unreadable,          // the operating system does not let us read it
+  world_writable,      // anyone may change or replace it
   not_elf,             // no ELF header
   truncated,           // ends before what its own tables promise
   other_machine,       // another CPU, word size or byte order
@@ -34,6 +35,7 @@ enum class RefusalKind {
   duplicate,           // another file already provides one of its names
   init_failed,         // its own init() reported an error
   not_probed,          // the helper that tries unknown files could not be started
+  locked,              // plugins.lock does not have it
   changed              // was replaced while it was being loaded, or since
 };
 
@@ -59,6 +61,10 @@ struct Refusal {
 [[nodiscard]] const char* name(RefusalKind kind) noexcept;
 // The inverse; false when no kind has that name.
 [[nodiscard]] bool kind_from_name(const std::string& text, RefusalKind* out) noexcept;
+
+// The text with every `from` in it made `to`.
+[[nodiscard]] std::string replaced(std::string text, const std::string& from,
+                                   const std::string& to);
 
 // A value or the reason why there is none.
 template <class T>

@@ -5,8 +5,10 @@
 
 #include "core/error/error.hpp"
 #include "core/schema/text.hpp"
+#include "host/library/loader/lock.hpp"
 #include "host/library/loader/registry_file.hpp"
 #include "host/library/loader/scan.hpp"
+#include "host/library/loader/sha256.hpp"
 #include "host/library/loader/verdict_cache.hpp"
 
 namespace attn::loader {
@@ -31,6 +33,8 @@ void Registry::configure(RegistryOptions options) {
                                   : options_.search.library_plugins;
   manifest_path_ = options_.manifest.value_or(library + "/manifest.txt");
   cache_path_ = options_.cache ? *options_.cache : VerdictCache::default_path();
+  lock_path_ = options_.lock ? *options_.lock : environment("ATTN_PLUGIN_LOCK");
+  if (!options_.use_locks) lock_path_.clear();
   probe_program_ = options_.probe.program.empty() ? probe_program() : options_.probe.program;
 }
 
@@ -89,7 +93,7 @@ std::optional<RegisteredType> Registry::find_type(std::string_view id) {
   const std::shared_lock lock(data_mutex_);
   const auto found = types_.find(id);
   if (found == types_.end()) return std::nullopt;
-  return RegisteredType{found->second.first, found->second.second->hold()};
+  return RegisteredType{found->second.what, found->second.library->hold(), found->second.path};
 }
 
 RegisteredType Registry::type(std::string_view id) {
@@ -101,7 +105,8 @@ std::vector<RegisteredType> Registry::types() {
   ensure_scanned();
   const std::shared_lock lock(data_mutex_);
   std::vector<RegisteredType> all;
-  for (const auto& [id, entry] : types_) all.push_back({entry.first, entry.second->hold()});
+  for (const auto& [id, served] : types_)
+    all.push_back({served.what, served.library->hold(), served.path});
   return all;
 }
 
@@ -114,7 +119,7 @@ const attn_op_ref* Registry::find_registered_op(std::string_view name, uint32_t 
   if (const attn_op_ref* core = hooks_.find_core_op(name, version)) return core;
   const std::shared_lock lock(data_mutex_);
   const auto found = ops_.find(OpKey(name, version));
-  return found != ops_.end() ? found->second.first : nullptr;
+  return found != ops_.end() ? found->second.what : nullptr;
 }
 
 void Registry::throw_unknown(std::string_view id) const {
@@ -137,10 +142,10 @@ void Registry::throw_unknown(std::string_view id) const {
   }
   std::vector<std::string> ids;
   std::string listed, hint;
-  for (const auto& [known, entry] : types_) {
+  for (const auto& [known, served] : types_) {
     ids.push_back(known);
     listed += (listed.empty() ? "" : ", ") + known;
-    if (name == entry.first->class_name) hint = "did you mean '" + known + "'?";
+    if (name == served.what->class_name) hint = "did you mean '" + known + "'?";
   }
   if (hint.empty()) hint = schema::did_you_mean(name, ids);
   std::string searched;
@@ -164,6 +169,23 @@ void Registry::throw_unknown(std::string_view id) const {
        .hint = hint});
 }
 
+std::string Registry::lock_text() {
+  ensure_scanned();
+  const std::shared_lock lock(data_mutex_);
+  Json::List entries;
+  for (const File& file : files_) {
+    if (file.library == nullptr) continue;
+    const auto sum = sha256_of_file(file.path);
+    FileIdentity now;
+    if (!sum || !identify(file.path, &now) || !(now == file.note.identity)) {
+      throw Failure("plugin '" + file.path + "' changed since it was loaded; run attn lock again",
+                    {.where = file.path, .hint = "run attn lock again"});
+    }
+    entries.push_back(PluginLock::entry(file.path, *sum, file.library->table()));
+  }
+  return PluginLock::text(std::move(entries));
+}
+
 PluginReport Registry::report() {
   ensure_scanned();
   const std::shared_lock lock(data_mutex_);
@@ -182,6 +204,10 @@ PluginReport Registry::report() {
     out.name = file.note.name;
     out.version = file.note.version;
     out.build_id = file.note.build_id;
+    out.revision = file.note.revision;
+    out.dirty = file.note.dirty;
+    out.compiler = file.note.compiler;
+    out.flags = file.note.flags;
     out.types = file.note.types;
     if (!file.note.name.empty()) {
       out.abi =
@@ -204,6 +230,7 @@ PluginReport Registry::report() {
     if (!file.same_as.empty()) out.problem = "is the same file as " + file.same_as;
     report.files.push_back(std::move(out));
   }
+  report.locks = locks_;
   report.manifest = manifest_path_;
   report.manifest_problem = manifest_problem_;
   report.probe_program = probe_program_;

@@ -7,7 +7,8 @@
 // only then are its names visible. A name belongs to the file found first: order of the directories, then
 // byte order of the file names. A file that uses operators of another plugin waits for that one.
 //
-// Pointers to types and operators stay valid until the process ends. [any-thread]
+// After a rescan names lead to what the files have now, as in a process that starts; those that no good file has any
+// more stay with the code that had them. Pointers to types and operators stay valid until the process ends. [any-thread]
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -16,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,13 +36,16 @@ struct RegistryOptions {
   ProbeOptions probe{};                   // empty program: the one that was installed
   std::optional<std::string> manifest{};  // default: manifest.txt in the library's plugin directory
   std::optional<std::string> cache{};     // default: in the user's cache directory; "": none
+  std::optional<std::string> lock{};      // default: the file that ATTN_PLUGIN_LOCK names; "": none
+  bool use_locks = true;                  // that one, and plugins.lock beside the files
   bool trust_all = false;
 };
 
 struct RegisteredType {
   const attn_type* type = nullptr;
   std::shared_ptr<const PluginLibrary>
-      library;  // hold it as long as anything made by the type lives
+      library;       // hold it as long as anything made by the type lives
+  std::string path;  // of its file
 };
 
 class Registry {
@@ -65,7 +70,10 @@ class Registry {
 
   [[nodiscard]] PluginReport report();
 
-  // New files are added, refused ones tried again, loaded ones stay.
+  // Text of a lock that lets in the files that are loaded now. Throws Failure when one of them changed meanwhile.
+  [[nodiscard]] std::string lock_text();
+
+  // Looks again at all places. Calls and creations go on meanwhile.
   void rescan();
   // One file from anywhere. Throws InvalidArgument when it is refused.
   void add_file(const std::string& path);
@@ -74,6 +82,14 @@ class Registry {
   struct File;
   class Scan;
   using OpKey = std::pair<std::string, uint32_t>;
+  template <class T>
+  struct Served {
+    T what;
+    PluginLibrary* library;
+    std::string path;
+  };
+  using Types = std::map<std::string, Served<const attn_type*>, std::less<>>;
+  using Ops = std::map<OpKey, Served<const attn_op_ref*>>;
 
   void ensure_scanned();
   void scan(bool again);
@@ -89,9 +105,11 @@ class Registry {
   std::vector<std::string> added_;  // by add_file()
   std::vector<SearchPlace> places_;
   std::vector<File> files_;
-  std::string manifest_path_, manifest_problem_, probe_program_, cache_path_;
-  std::map<std::string, std::pair<const attn_type*, PluginLibrary*>, std::less<>> types_;
-  std::map<OpKey, std::pair<const attn_op_ref*, PluginLibrary*>> ops_;
+  std::string manifest_path_, manifest_problem_, probe_program_, cache_path_, lock_path_;
+  std::vector<PluginLockFile> locks_;
+  std::set<std::string> accepted_;  // code that was loaded once, and need not be tried again
+  Types types_;
+  Ops ops_;
 };
 
 // The one of this process, with the engine's hooks. Never destroyed.

@@ -14,7 +14,9 @@ struct Registry::File {
   std::string path;
   PathSource source = PathSource::library;
   PluginNote note;                   // of a refused file: as far as it could be read
+  bool settled = false;              // unchanged for so long that its times tell its states apart
   PluginLibrary* library = nullptr;  // not null: loaded
+  std::string sha256;                // where a lock asked for it
   std::optional<Refusal> refusal;
   std::string same_as;  // path of the same file, met before
 };

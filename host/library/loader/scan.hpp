@@ -5,10 +5,12 @@
 #pragma once
 
 #include <attn/log.hpp>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "host/library/loader/lock.hpp"
 #include "host/library/loader/manifest.hpp"
 #include "host/library/loader/registry_file.hpp"
 
@@ -35,10 +37,17 @@ class Registry::Scan {
 
   void collect();
   void read_notes();
+  [[nodiscard]] std::optional<Refusal> look(std::size_t index);
+  [[nodiscard]] std::optional<Refusal> locked(std::size_t index);
+  // Those that count for a file.
+  [[nodiscard]] std::vector<const PluginLock*> locks(const std::string& path);
+  // Into memory, unless it is known and may be opened where it lies.
+  [[nodiscard]] std::optional<Refusal> take_copy(std::size_t index);
   void try_unknown();
   void register_all();
   [[nodiscard]] Attempt attempt(Candidate& candidate, std::size_t position);
   void enter(File& file, PluginLibrary* library);
+  void keep_former();
   void refuse(File& file, Refusal refusal);
 
   // Why a file may not have these names, if so.
@@ -48,12 +57,18 @@ class Registry::Scan {
                                                  const PluginLibrary* library) const;
   // Whether a file in front of it still waits and has one of its names.
   [[nodiscard]] bool contested(const Candidate& candidate, std::size_t position) const;
+  [[nodiscard]] const File* former(const std::string& path) const;
 
   Registry& registry_;
   Manifest manifest_;
   std::vector<SearchPlace> places_;
   std::vector<File> files_;
+  std::map<std::size_t, SealedCopy> copies_;                // by index in files_
+  std::map<std::string, std::optional<PluginLock>> locks_;  // by path; nothing: no such file
   std::vector<Candidate> candidates_;
+  Types types_;
+  Ops ops_;
+  bool former_operators_ = false;  // those of files that are gone count as well
   std::vector<std::pair<LogLevel, std::string>> log_;
 };
 

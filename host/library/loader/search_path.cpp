@@ -10,17 +10,12 @@
 #include <set>
 
 #include "core/error/error.hpp"
+#include "host/library/loader/trust.hpp"
 
 namespace attn::loader {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A program that runs with rights of another user must not be steered by this one's environment.
-std::string environment(const char* name) {
-  const char* value = ::secure_getenv(name);
-  return value != nullptr ? value : "";
-}
 
 void refuse_explicit(const std::string& path, const std::string& what) {
   throw InvalidArgument("plugin path '" + path + "' " + what +
@@ -63,10 +58,27 @@ void add_environment(std::vector<SearchPlace>& places) {
     SearchPlace place{entry, PathSource::environment, false, false, ""};
     if (entry.front() != '/') {
       place.problem = "ATTN_PLUGIN_PATH has the relative entry '" + entry +
-                      "'; expected absolute paths joined by ':'; it is not searched";
+                      "'; expected absolute paths joined by ':'; write " + absolute_path(entry) +
+                      " if that is meant";
     }
     places.push_back(std::move(place));
   }
+}
+
+// A directory that was named as an option is an error, another one is left out.
+void check_trust(SearchPlace& place) {
+  const auto refusal = writable_by_all(
+      place.path, place.source == PathSource::library ? Reach::itself : Reach::parents);
+  if (!refusal) return;
+  if (place.source != PathSource::explicit_path) {
+    place.problem = refusal->text();
+    return;
+  }
+  throw InvalidArgument("plugin path '" + place.path + "' " + refusal->text(),
+                        {.where = place.path,
+                         .value = place.path,
+                         .expected = refusal->expected,
+                         .hint = refusal->hint});
 }
 
 std::string existing(const std::string& path) {
@@ -88,6 +100,11 @@ const char* name(PathSource source) noexcept {
       return "beside the library";
   }
   return "";
+}
+
+std::string environment(const char* name) {
+  const char* value = ::secure_getenv(name);
+  return value != nullptr ? value : "";
 }
 
 std::string absolute_path(const std::string& path) {
@@ -162,6 +179,7 @@ std::vector<SearchPlace> search_places(const SearchOptions& options) {
       const fs::path real = fs::weakly_canonical(place.path, error);
       if (!seen.insert(error ? place.path : real.string()).second) continue;
     }
+    if (place.exists && !place.single_file) check_trust(place);
     unique.push_back(std::move(place));
   }
   return unique;

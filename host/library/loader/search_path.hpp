@@ -34,7 +34,7 @@ struct SearchOptions {
 };
 
 // In search order; a directory that occurs twice stands at its first place only. Throws InvalidArgument when
-// an explicit path does not exist or cannot be used; other missing places are normal.
+// an explicit path does not exist, cannot be used or can be written by anyone; other missing places are normal.
 [[nodiscard]] std::vector<SearchPlace> search_places(const SearchOptions& options);
 
 // The plugin files of a place: names that end in ".so" and do not begin with a dot, in byte order of the
@@ -50,6 +50,9 @@ struct SearchOptions {
 // Plugins that come with the library, and the helper that tries unknown ones (empty: not found).
 [[nodiscard]] std::string library_plugin_directory();
 [[nodiscard]] std::string probe_program();
+
+// A variable, or "": always for a program that runs with rights of another user, which must not be steered by this one's.
+[[nodiscard]] std::string environment(const char* name);
 
 // A user's directory after the XDG rules: $XDG_.. when it is absolute, else $HOME/fallback; empty: none.
 [[nodiscard]] std::string xdg_directory(const char* variable, const char* fallback);

@@ -28,7 +28,7 @@ std::string first_line() { return std::string("attn plugin verdicts, ") + kProbe
 std::string key_of(const PluginNote& note) {
   const FileIdentity& id = note.identity;
   return std::to_string(id.size) + " " + std::to_string(id.mtime_ns) + " " +
-         std::to_string(id.ctime_ns) + " " + (note.build_id.empty() ? "-" : note.build_id);
+         std::to_string(id.ctime_ns) + " " + note.code();
 }
 
 // What the probe found in the file itself; neighbours in the enumeration.

@@ -2,7 +2,7 @@
 //
 // Remembers between processes what the probe found out about plugin files.
 //
-// A verdict counts as long as path, size, times and build id are the same; a bad one for a day at most (a
+// A verdict counts as long as path, size, times, build id and what is mapped are the same; a bad one for a day at most (a
 // hang: ten minutes), because what made it bad may lie outside the file. Verdicts that depend on other
 // files (missing dependencies) are not kept. The file is replaced as a whole; a damaged one, or one that others may write,
 // is ignored. Losing it costs time and nothing else. [one thread per object; any number of processes]

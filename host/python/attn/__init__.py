@@ -42,7 +42,7 @@ from .functional import (  # noqa: E402
 )
 from .layer import Gradients, Layer, OperatorTime, State, Tape, WeightInfo, Weights  # noqa: E402
 from .layers import types  # noqa: E402
-from .system import doctor, load_plugins  # noqa: E402
+from .system import doctor, load_plugins, rescan_plugins  # noqa: E402
 
 __version__: str = _attn.version
 
@@ -68,6 +68,7 @@ __all__ = [
     "load",
     "load_config",
     "load_plugins",
+    "rescan_plugins",
     "rotary_embedding",
     "rotary_embedding_backward",
     "scaled_dot_product_attention",

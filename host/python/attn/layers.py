@@ -52,6 +52,13 @@ class Types(Mapping[str, "type[Layer]"]):
             self._schemas[name] = schema
         return self._schemas[name]
 
+    def forget_replaced(self) -> None:
+        """After a rescan: types whose plugin says something else now get a new class; layers keep theirs."""
+        old, self._schemas = self._schemas, {}
+        for name, schema in old.items():
+            if name not in _attn.types() or self._schema(name) != schema:
+                self._classes.pop(name, None)
+
     def by_class_name(self, name: str) -> type[Layer] | None:
         """The class of that name, among the types that come with the library."""
         for attention_type in _attn.types():

@@ -29,6 +29,20 @@ def load_plugins(path: str | os.PathLike[str]) -> list[str]:
     return [name for name in _attn.types() if name not in before]
 
 
+def rescan_plugins() -> list[str]:
+    """Looks for plugins again, also while other threads call layers; the names of the types that are new.
+
+    A file that was replaced serves the layers that are made from now on; those that exist keep the old code. A file that
+    is refused changes nothing: ``attn.doctor()`` says why.
+    """
+    from .layers import types
+
+    before = set(_attn.types())
+    _attn.rescan_plugins()
+    types.forget_replaced()
+    return [name for name in _attn.types() if name not in before]
+
+
 class Doctor(dict[str, Any]):
     """Facts by name; printed, they read as text."""
 
