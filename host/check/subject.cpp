@@ -74,7 +74,7 @@ void Subject::load() {
 const attn_plugin& Subject::loaded_table() {
   load();
   for (const loader::RegisteredType& t : loader::process_registry().types())
-    if (same_file(t.library->path(), options_.file)) return t.library->table();
+    if (same_file(t.path, options_.file)) return t.library->table();
   return table();  // operators alone
 }
 

@@ -95,7 +95,7 @@ TEST_CASE("lock: nothing but what it lists, and the reason says what differs") {
   check_done(written);
   CHECK(written.out == lock + ": 1 plugin\n");
   const std::string text = read_file(lock);
-  CHECK(parsed(text).at("plugins").at(0).at("types").at(0).as_string() == "fixture.good");
+  CHECK(parsed(text).at("plugins").at(0).at("types").at("fixture.good").empty());
   CHECK(state({"--plugin-path", directory}) == "loaded");
   CHECK(state({"--plugin-path", directory + "/good.so"}) == "loaded");
   SECTION("another file under the name") {
@@ -141,7 +141,9 @@ TEST_CASE("lock: nothing but what it lists, and the reason says what differs") {
   SECTION("one of everything that is loaded") {
     const std::string all = folder / "all.lock";
     check_done(attn_run({"lock", "--output", all}));
-    CHECK(parsed(read_file(all)).at("plugins").size() == 20);
+    const Json plugins = parsed(read_file(all)).at("plugins");
+    CHECK(plugins.size() == 20);
+    CHECK(plugins.at(0).at("types").at("anchor").at(0).is_string());  // what it claims
     const Finished list = attn_run({"list", "--json"}, {{"ATTN_PLUGIN_LOCK", all}});
     check_done(list);
     CHECK(parsed(list.out).size() == 20);

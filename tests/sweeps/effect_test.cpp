@@ -28,7 +28,7 @@ void add_state(Attention& layer, Outcome& out) {
   }
   const std::vector<double> size{static_cast<double>(state->capacity()),
                                  static_cast<double>(state->bytes())};
-  out["state"] = Tensor(oracle::Extents{2}, size);
+  out["state"] = Tensor({2}, size);
 }
 
 void add_call(Attention& layer, const Case& c, bool training, Outcome& out) {
@@ -46,7 +46,7 @@ void add_call(Attention& layer, const Case& c, bool training, Outcome& out) {
     if (name == "output") cotangents[name] = std::move(t);
   }
   for (const Penalty& p : layer.losses(call.context()))
-    out["penalty " + p.name + when] = Tensor(oracle::Extents{1}, p.value);
+    out["penalty " + p.name + when] = Tensor({1}, p.value);
   Gradients gradients(layer);
   call.backward(cotangents, gradients, true);
   for (const auto& g : gradients.entries())

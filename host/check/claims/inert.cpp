@@ -53,6 +53,8 @@ void add_draw(const Case& the_case, uint64_t draw, Weights& known) {
     now[g.name] = to_tensor(g.gradient.view());
     largest = std::max(largest, magnitude(now[g.name]));
   }
+  // What rounding leaves of a call that is saturated says nothing.
+  if (largest < 1e-12) return;
   for (const auto& [name, g] : now) {
     Tensor& all = known.try_emplace(name, Tensor(g.shape)).first->second;
     for (size_t i = 0; i < g.v.size() && largest > 0; ++i)
@@ -79,10 +81,14 @@ QueryKeyNorm norm_of(const Case& c) {
   if (name.is_string()) out.name = name.as_string();
   const Json* axis = options.is_object() ? options.find("axis") : nullptr;
   if (!axis) return out;
-  if (axis->is_integer()) out.axis = *axis;
-  out.by_position = *axis == Json(-2);
+  // Of (batch, head, position, width).
+  const auto from_end = [](const Json& j) {
+    return *j.to_int64() > 0 ? *j.to_int64() - 4 : *j.to_int64();
+  };
+  if (axis->is_integer()) out.axis = from_end(*axis);
+  out.by_position = out.axis == Json(-2);
   for (size_t i = 0; axis->is_list() && i < axis->size(); ++i)
-    out.by_position = out.by_position || axis->at(i) == Json(-2);
+    out.by_position = out.by_position || from_end(axis->at(i)) == -2;
   return out;
 }
 
@@ -194,14 +200,15 @@ InertFinding judge(const ClaimTrial& t, const Weights& all) {
     std::set<size_t> wrong;
     for (size_t i = 0; i < g.v.size(); ++i) {
       const double at = static_cast<double>(i % last) / static_cast<double>(last) + 1e-9;
-      const bool zero = !(g.v[i] > 1e-12);
+      // Rounding leaves more behind where numbers of very different sizes meet.
+      const bool zero = !(g.v[i] > 1e-12), alive = g.v[i] > 1e-10;
       bool inert = single;
       for (const Declared& d : declared[name])
         if (d.in_part)
           in_part = &d;
         else if (at >= d.from && at < d.to) {
           inert = true;
-          if (!zero && wrong.insert(d.claim).second)
+          if (alive && wrong.insert(d.claim).second)
             refute(d.claim, name + "[" + std::to_string(i) + "] has a gradient of " +
                                 Json(g.v[i]).dump() + " of the largest");
         }

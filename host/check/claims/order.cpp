@@ -97,7 +97,8 @@ Finding try_order(const ClaimTrial& t, const ClaimInfo& claim) {
     const Positions& group = groups[g];
     if (std::find(group.inputs.begin(), group.inputs.end(), subject) == group.inputs.end())
       continue;
-    if (group.count < 2 || has_weight_by_position(*t.layer, group.count)) return {};
+    if (group.count < 2 || has_other_axis(t.c) || has_weight_by_position(*t.layer, group.count))
+      return {};
     const bool sensitive = claim.name == "position_sensitive";
     const std::vector<int64_t> part =
         sensitive ? std::vector<int64_t>{} : parts_of(t, claim, group.count);

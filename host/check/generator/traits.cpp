@@ -116,6 +116,10 @@ bool mixes_positions(const Case& c) {
                              name.as_string().find("adaptive_band") != std::string::npos))
       return true;
   }
+  return has_other_axis(c);
+}
+
+bool has_other_axis(const Case& c) {
   const std::set<int64_t> axes = norm_axes(c);
   return !axes.empty() && axes != std::set<int64_t>{-1};
 }

@@ -52,7 +52,7 @@ bool check_kept(Trial& t);  // inputs and weights are as they were
 bool check_large(Trial& t);  // inputs times 1e4
 bool check_maps(Trial& t);   // rows of attention maps sum to one
 
-// Outputs, and gradients of inputs and, if asked for, of weights, for cotangents of ones.
+// Outputs, and gradients of inputs and, if asked for, of weights, for random cotangents.
 [[nodiscard]] Outputs everything(Attention& layer, const Case& c, const Inputs& inputs,
                                  bool of_weights);
 // Numbers that are not finite in `narrow`, or neither in `wide` (float64), though float32 could hold them; "": none.

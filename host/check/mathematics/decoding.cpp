@@ -245,6 +245,9 @@ bool check_restore(Trial& t) {
 }
 
 bool check_refused(Trial& t) {
+  bool full = false;  // sums over what was seen take any number of positions
+  for (const StateInfo& state : t.layer64->states()) full = full || state.history;
+  if (!full) return false;
   return with_decoders(t, 6, [&](Decoder& d) {
     const int64_t half = d.length() / 2;
     if (half == 0 || d.crosses()) return;

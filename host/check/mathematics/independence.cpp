@@ -49,6 +49,18 @@ class Promises {
     }
     return true;
   }
+  // Whether a position is a key of its own, and not only itself: then it meets what another one of its keys meets.
+  [[nodiscard]] bool is_own_key(int64_t q, int64_t keys) const {
+    bool others = false;
+    for (int64_t k = 0; k < keys; ++k) {
+      if (k == q || !meets(q, k)) continue;
+      others = true;
+      bool within = true;
+      for (int64_t i = 0; i < keys && within; ++i) within = !meets(k, i) || meets(q, i);
+      if (within) return true;
+    }
+    return !others;
+  }
   // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
   [[nodiscard]] std::optional<bool> respects_mask() const {
     std::optional<bool> out;
@@ -109,6 +121,9 @@ Use find_use(const Trial& t, const Promises& promises) {
   const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
   // A key is one that another position may use.
   std::vector<bool> is_key(static_cast<size_t>(e.keys), e.queries == 1);
+  std::vector<bool> own_key(static_cast<size_t>(e.queries));
+  for (int64_t q = 0; q < e.queries && self; ++q)
+    own_key[static_cast<size_t>(q)] = promises.is_own_key(q, e.keys);
   for (int64_t q = 0; q < e.queries; ++q)
     for (int64_t k = 0; k < e.keys; ++k)
       if ((!self || q != k) && promises.meets(q, k)) is_key[static_cast<size_t>(k)] = true;
@@ -121,6 +136,7 @@ Use find_use(const Trial& t, const Promises& promises) {
         bool any = false, could = false;
         for (int64_t k = 0; k < e.keys; ++k) {
           if (!is_key[static_cast<size_t>(k)] || !promises.meets(q, k)) continue;
+          if (self && q == k && !own_key[static_cast<size_t>(q)]) continue;
           could = true;
           if (keep.at(b, h, q, k) == 0) continue;
           any = true;

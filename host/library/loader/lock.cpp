@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/loader/lock.hpp"
 
+#include <attn/claims.hpp>
 #include <attn/config.hpp>
 #include <filesystem>
 
@@ -45,12 +46,18 @@ void PluginLock::parse(const Json& lock) {
   }
 }
 
-Json PluginLock::entry(const std::string& path, const std::string& sum, const PluginNote& note) {
+Json PluginLock::entry(const std::string& path, const std::string& sum, const attn_plugin& plugin) {
+  Json types = Json::object();
+  for (uint32_t i = 0; i < plugin.n_types; ++i) {
+    Json claims = Json::list({});
+    for (const ClaimInfo& claim : claims_of(*plugin.types[i])) claims.push_back(claim.text());
+    types.set(plugin.types[i]->id, claims);
+  }
   return {{"file", file_name(path)},
           {"sha256", sum},
-          {"name", note.name},
-          {"version", note.version},
-          {"types", note.types}};
+          {"name", plugin.name},
+          {"version", plugin.version},
+          {"types", types}};
 }
 
 std::string PluginLock::text(Json::List entries) {

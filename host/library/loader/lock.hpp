@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // plugins.lock: which plugin files may be loaded, by SHA-256. A JSON object whose "plugins" is a list of objects with
-// "file" (its name without the directory), "sha256", "name", "version" and "types"; `attn lock` writes it. A lock that
-// cannot be read, or that anyone may write, lets nothing in. [any-thread once read]
+// "file" (its name without the directory), "sha256", "name", "version" and "types", what each type claims; `attn lock`
+// writes it. A lock that cannot be read, or that anyone may write, lets nothing in. [any-thread once read]
 #pragma once
+
+#include <attn/sdk/abi.h>
 
 #include <attn/json.hpp>
 #include <map>
@@ -20,7 +22,7 @@ class PluginLock {
   [[nodiscard]] static PluginLock read(const std::string& path);
   // One element of "plugins".
   [[nodiscard]] static Json entry(const std::string& path, const std::string& sum,
-                                  const PluginNote& note);
+                                  const attn_plugin& plugin);
   [[nodiscard]] static std::string text(Json::List entries);
 
   // The reason why it does not let this file in.

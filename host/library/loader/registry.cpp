@@ -181,7 +181,7 @@ std::string Registry::lock_text() {
       throw Failure("plugin '" + file.path + "' changed since it was loaded; run attn lock again",
                     {.where = file.path, .hint = "run attn lock again"});
     }
-    entries.push_back(PluginLock::entry(file.path, *sum, file.note));
+    entries.push_back(PluginLock::entry(file.path, *sum, file.library->table()));
   }
   return PluginLock::text(std::move(entries));
 }
