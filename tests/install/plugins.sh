@@ -45,10 +45,12 @@ for template in basic gate decode kernel c; do
   check "attn new --template $template" "$attn" new org.example.double --template "$template" --directory "$folder"
   check "$template: ci.sh" env ATTN="$attn" "$folder/ci.sh"
   try_plugin "$template" "$folder"
+  # With nothing left out: goldens, workloads and layer.json are among the tests.
+  check_output "$template: attn check finds nothing" "" sh -c \
+    "'$attn' check '$folder/build/double.so' | grep -iE '(failed|warning)' | grep -v ' 0 failed, 0 warnings'"
   check "$template: its script writes its golden case" python3 "$folder/golden/make.py" "$folder/build"
   check "$template: and that is the same case" "$attn" --plugin-path "$folder/build" verify --grad --require-all \
     "$folder/build/double.safetensors"
-  check "$template: its workloads" "$attn" --plugin-path "$folder/build" bench --workloads "$folder/workloads.json"
 done
 check "kernel: at the scalar level" env ATTN_ISA=reference "$attn" --plugin-path "$work/new_kernel/build" \
   verify --grad --require-all "$work/new_kernel/golden"
