@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Where everything goes. Components: runtime (program, library, plugins, probe helper), development
+# Where everything goes. Components: runtime (program, library, plugins, probe helper, documents), development
 # (headers and the package attn), sdk (the package attn-sdk, for plugin authors; needs neither of the
-# others). The licence goes with each.
+# others). The licence goes with each. package.cmake makes Debian packages of them.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS attn EXPORT attn
@@ -10,10 +10,16 @@ install(TARGETS attn EXPORT attn
 if(TARGET attn_program)
   install(TARGETS attn_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
 endif()
+# No file of two packages: that of the SDK has its documents beside those of attn.
 foreach(component runtime development sdk)
-  install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/docs/LICENSE
-    DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ${component})
+  set(documents ${CMAKE_INSTALL_DOCDIR})
+  if(component STREQUAL sdk)
+    string(APPEND documents -sdk)
+  endif()
+  install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/docs/LICENSE DESTINATION ${documents} COMPONENT ${component})
 endforeach()
+install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  COMPONENT runtime FILES_MATCHING PATTERN "*.md")
 
 # Public headers include a few of the engine's by paths that are relative to themselves, so those lie
 # below include/attn/ with the same paths.
@@ -43,3 +49,4 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/attn-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/attn-config-version.cmake
   DESTINATION ${package} COMPONENT development)
+attn_install_pkgconfig(${CMAKE_CURRENT_SOURCE_DIR}/attn.pc.in ${CMAKE_INSTALL_LIBDIR}/pkgconfig development)

@@ -4,6 +4,7 @@
 //
 // A storage has one gradient of its own extent; every view of it adds into its part. By the time a node is reached, all
 // that used its outputs has been walked, so their gradient is complete; afterwards it is given back.
+#include <chrono>
 #include <cstring>
 
 #include "core/engine/context.hpp"
@@ -32,7 +33,9 @@ void Context::record(const attn_op& op, attn_op_call call) {
   auto** saved = header<attn_view*>(op.n_saved);
   for (uint32_t i = 0; i < op.n_saved; ++i) saved[i] = copy_header(call.saved[i], 1);
   call.saved = saved;
-  nodes_.push_back({&op, call});
+  // The label only where somebody will look at it.
+  const bool labelled = keep_profile && label_[0];
+  nodes_.push_back({&op, call, labelled ? copy_header(label_, std::strlen(label_) + 1) : ""});
 }
 
 void* Context::gradient_memory(Storage* s) {
@@ -109,11 +112,16 @@ void Context::backward_node(const Node& node) {
   call.din = din;
   attn_error e;
   const size_t mark = scratch_.mark();
+  const auto begin =
+      keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
   const int32_t rc = guarded_call(&e, [&] { return op.vjp(&call, &e); });
   scratch_.rewind(mark);
   if (rc != ATTN_OK)
     throw Failure(std::string("gradient of operator ") + op.name + ": " + e.message,
                   {.where = op.name});
+  if (keep_profile)
+    add_to_profile(op, call, node.label,
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 
   for (uint32_t i = 0; i < op.n_out; ++i) {
     if (!call.out[i]) continue;

@@ -25,10 +25,13 @@ const float* packed_weight(const attn_tensor* w) {
 }
 }  // namespace
 
-int ContextParallel::concurrency() const noexcept { return threads::concurrency(); }
+int ContextParallel::concurrency() const noexcept { return serial ? 1 : threads::concurrency(); }
 
 void ContextParallel::run(int64_t n, int64_t grain, Body body, void* user) {
-  threads::run(n, grain, body, user);
+  if (!serial) return threads::run(n, grain, body, user);
+  grain = std::max<int64_t>(grain, 1);
+  for (int64_t begin = 0; begin < n; begin += grain)
+    body(user, begin, std::min(n, begin + grain), 0);
 }
 
 Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
@@ -71,6 +74,7 @@ void Context::begin(const Start& start) {
   maps_.clear();
   label_[0] = '\0';
   handles = Handles{};
+  count_storages({});
   if (state_) state_->begin();
 }
 
@@ -85,12 +89,59 @@ Storage* Context::new_storage(int64_t elements, int32_t dtype, bool allocate) {
   *s = Storage{};
   s->elements = elements;
   s->dtype = dtype;
-  if (allocate && !shapes_only_) {
-    s->data =
-        data_.allocate(static_cast<size_t>(elements) * dtype_size(static_cast<attn_dtype>(dtype)));
+  if (!allocate) return s;
+  const auto bytes = static_cast<size_t>(elements) * dtype_size(static_cast<attn_dtype>(dtype));
+  s->index = storages_++;
+  bytes_ += static_cast<int64_t>(bytes);
+  most_bytes_ = std::max(most_bytes_, bytes_);
+  if (shapes_only_) return s;
+  for (const Placement& p : places_)
+    if (p.storage == s->index && p.bytes == static_cast<int64_t>(bytes)) s->data = p.data;
+  if (s->data == nullptr) {
+    s->data = data_.allocate(bytes);
     s->in_arena = true;
   }
   return s;
+}
+
+Tensor* Context::dense(const attn_view& shape) {
+  attn_view v = shape;
+  set_dense_strides(v);
+  return new_tensor(new_storage(size_of(v), v.dtype, true), v, 0);
+}
+
+void Context::count_storages(std::span<const Placement> places) {
+  storages_ = bytes_ = most_bytes_ = 0;
+  places_ = places;
+}
+
+void Context::make_parts(int64_t n, bool serial) {
+  while (static_cast<int64_t>(parts_.size()) < n)
+    parts_.push_back(std::make_unique<Context>(dtype_));
+  for (const auto& part : parts_) part->parallel_.serial = serial;
+}
+
+void Context::add_slice_profile(const Context& slice, int64_t threads) {
+  if (!keep_profile) return;
+  const std::lock_guard lock(profile_mutex_);
+  const std::vector<OpRecord>& own = slice.profile_;
+  if (profile_.size() < own.size()) profile_.resize(own.size());
+  for (size_t i = 0; i < own.size(); ++i) {
+    OpRecord& sum = profile_[i];
+    if (sum.name.empty()) {
+      sum = own[i];
+      sum.seconds = sum.flops = sum.bytes = 0;
+    }
+    sum.seconds += own[i].seconds / static_cast<double>(threads);
+    sum.flops += own[i].flops;
+    sum.bytes += own[i].bytes;
+  }
+}
+
+size_t Context::peak_bytes() const {
+  size_t bytes = data_.peak() + headers_.peak() + scratch_.peak();
+  for (const auto& part : parts_) bytes += part->peak_bytes();
+  return bytes;
 }
 
 Tensor* Context::new_tensor(Storage* s, const attn_view& v, int64_t offset) {
@@ -118,9 +169,10 @@ Tensor* Context::new_tensor(Storage* s, const attn_view& v, int64_t offset) {
 
 void Context::drop_storage(Storage* s) {
   if (--s->refs > 0) return;
-  if (s->in_arena)
-    data_.free(s->data,
-               static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype)));
+  const auto bytes =
+      static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype));
+  if (s->index >= 0) bytes_ -= static_cast<int64_t>(bytes);
+  if (s->in_arena) data_.free(s->data, bytes);
   free_storages_.push_back(s);
 }
 

@@ -11,16 +11,20 @@
 #include <attn/sdk/abi.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/engine/arena.hpp"
 #include "core/engine/limits.hpp"
 #include "core/engine/op_ref.hpp"
+#include "core/engine/slices.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/tensor.hpp"
 #include "core/tensor/array.hpp"
 #include "core/threads/ctx.hpp"
+#include "core/threads/fork.hpp"
 
 namespace attn::engine {
 
@@ -28,6 +32,7 @@ namespace attn::engine {
 class ContextParallel final : public Parallel {
  public:
   explicit ContextParallel(Arena& scratch) : scratch_(scratch) {}
+  bool serial = false;  // on the calling thread alone
   [[nodiscard]] int concurrency() const noexcept override;
   void run(int64_t n, int64_t grain, Body body, void* user) override;
   [[nodiscard]] void* scratch(size_t bytes) override { return scratch_.allocate(bytes); }
@@ -42,11 +47,12 @@ class ContextParallel final : public Parallel {
 struct Node {
   const attn_op* op;
   attn_op_call call;
+  const char* label;
 };
 
 // One operator in a profile.
 struct OpRecord {
-  std::string name;   // "attention/1"
+  std::string name;   // "attention/1"; "attention/1 gradient" of its vjp
   std::string label;  // given by the plugin, or empty
   Shape shape;        // of the first output
   double seconds = 0, flops = 0, bytes = 0;
@@ -98,6 +104,23 @@ class Context final : public attn_ctx {
     return header<T*>(n);
   }
   void forget_statistics() { statistics_.clear(); }
+  // Memory for results of that shape.
+  [[nodiscard]] Tensor* dense(const attn_view& shape);
+  // ---- slices of a batch (slices.cpp) ----
+  SlicePlan slice_plan{};
+  // From now on storages are counted from 0, and these are put elsewhere.
+  void count_storages(std::span<const Placement> places);
+  // Bytes of all storages at their largest since then, whether they were there or not.
+  [[nodiscard]] int64_t most_bytes() const { return most_bytes_; }
+  // Losses, statistics, states: what cannot be put together from slices.
+  [[nodiscard]] bool leaves_more_than_outputs() const {
+    return !losses_.empty() || !statistics_.empty() || !values_.empty();
+  }
+  // Contexts of the slices, one for each thread that takes some. serial: each on one thread.
+  void make_parts(int64_t n, bool serial);
+  [[nodiscard]] Context& part(int worker) { return *parts_[static_cast<size_t>(worker)]; }
+  // Adds what the operators of a slice took, divided among `threads`. [any-thread]
+  void add_slice_profile(const Context& slice, int64_t threads);
   // Runs the tape backwards from gradients already added with add_gradient().
   void backward();
   void add_gradient(Tensor* t, const attn_view& g);
@@ -156,9 +179,7 @@ class Context final : public attn_ctx {
   [[nodiscard]] const std::vector<OpRecord>& profile() const { return profile_; }
   [[nodiscard]] const std::vector<CapturedMap>& maps() const { return maps_; }
   // Bytes of the arenas at their largest.
-  [[nodiscard]] size_t peak_bytes() const {
-    return data_.peak() + headers_.peak() + scratch_.peak();
-  }
+  [[nodiscard]] size_t peak_bytes() const;
 
  private:
   friend struct Runner;
@@ -182,6 +203,9 @@ class Context final : public attn_ctx {
   void* gradient_memory(Storage* s);
   [[nodiscard]] attn_view gradient_view(const Tensor* t);
   void record(const attn_op& op, attn_op_call call);
+  // An operator, or its vjp when the call has gradients: twice as much, unless cost() looks at din and says otherwise.
+  void add_to_profile(const attn_op& op, const attn_op_call& call, const char* label,
+                      double seconds);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
 
@@ -191,6 +215,8 @@ class Context final : public attn_ctx {
   uint32_t epoch_ = 0;
   bool training_ = false, recording_ = false, shapes_only_ = false;
   uint64_t seed_ = 0, random_ordinal_ = 0;
+  int64_t storages_ = 0, bytes_ = 0, most_bytes_ = 0;  // see count_storages()
+  std::span<const Placement> places_{};
   State* state_ = nullptr;
   const attn_communicator* communicator_ = nullptr;
   attn_tensor** weights_ = nullptr;  // what the plugin sees; follows assign()
@@ -202,6 +228,8 @@ class Context final : public attn_ctx {
   std::vector<LossEntry> losses_;
   char label_[64] = {};
   std::vector<OpRecord> profile_;
+  std::vector<std::unique_ptr<Context>> parts_;
+  threads::Mutex profile_mutex_;
   std::vector<CapturedMap> maps_;
 };
 

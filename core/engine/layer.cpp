@@ -140,14 +140,19 @@ void Layer::check_call(const Context& ctx, const Call& call) const {
 void Layer::forward(Context& ctx, const Call& call) {
   const cpu::FloatGuard arithmetic;
   check_call(ctx, call);
+  const SlicePlan* plan = slices(ctx, call);
   ctx.begin({.training = call.training,
              .recording = call.recording,
              .shapes_only = call.shapes_only,
              .seed = call.seed,
              .state = call.state,
              .communicator = call.communicator});
-  take_handles(ctx, call);
-  call_plugin(ctx, call);
+  if (plan != nullptr) {
+    call_in_slices(ctx, call, *plan);
+  } else {
+    take_handles(ctx, call);
+    call_plugin(ctx, call);
+  }
   ctx.handles.layer = id_;
 }
 

@@ -10,6 +10,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -77,6 +78,10 @@ class Layer {
     // A call that several ranks share: both, or neither. They outlive the call and its backward pass.
     const attn_communicator* communicator = nullptr;
     const attn_shard* part = nullptr;
+    // Whether no row of the batch depends on others in calls with these arguments and inputs of any extents; asked once
+    // and kept. nullptr: they do. See slices.hpp.
+    bool (*rows_independent)(const void* caller) = nullptr;
+    const void* caller = nullptr;
   };
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().
@@ -113,6 +118,13 @@ class Layer {
   void check_call(const Context& ctx, const Call& call) const;
   void take_handles(Context& ctx, const Call& call);
   void call_plugin(Context& ctx, const Call& call);
+  // slices.cpp. nullptr: one call for all rows.
+  bool rows_independent(const Call& call, uint64_t form);
+  const SlicePlan* slices(Context& ctx, const Call& call);
+  void plan_slices(Context& ctx, const Call& call, SlicePlan& plan);
+  void call_slice(const Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
+                  int64_t first);
+  void call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan);
   // positions.cpp
   [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
                            const BuiltComponent& c, const char* how, const char* expected) const;
@@ -128,6 +140,8 @@ class Layer {
   const char* causal_ = nullptr;  // the parameter that makes every call causal
   bool built_ = false;
   std::atomic<bool> told_partial_{false};
+  std::array<std::atomic<uint64_t>, 8> independence_{};  // answers to rows_independent
+  std::atomic<uint64_t> next_answer_{0};
   attn_dtype dtype_ = ATTN_F32;
   std::vector<attn_shape> shapes_;
   std::deque<Weight> weights_;

@@ -168,25 +168,6 @@ struct Runner {
     }
   }
 
-  void profile(double seconds) {
-    OpRecord r;
-    r.name = std::string(op.name) + "/" + std::to_string(op.version);
-    r.label = ctx.label_;
-    r.seconds = seconds;
-    for (uint32_t i = 0; i < op.n_out; ++i)
-      if (out[i]) {
-        r.shape = Shape(out[i]->view.shape, static_cast<size_t>(out[i]->view.rank));
-        break;
-      }
-    attn_cost cost{};
-    cost.struct_size = sizeof cost;
-    if (op.cost && op.cost(&call, &cost) == ATTN_OK) {
-      r.flops = cost.flops;
-      r.bytes = cost.bytes;
-    }
-    ctx.profile_.push_back(std::move(r));
-  }
-
   void keep_map() {
     if (!ctx.keep_maps || op.map_output < 0 || !out[op.map_output]) return;
     const attn_view& v = out[op.map_output]->view;
@@ -198,6 +179,32 @@ struct Runner {
     ctx.maps_.push_back({ctx.label_[0] ? ctx.label_ : op.name, std::move(map), partial});
   }
 };
+
+void Context::add_to_profile(const attn_op& op, const attn_op_call& call, const char* label,
+                             double seconds) {
+  OpRecord r;
+  r.name = std::string(op.name) + "/" + std::to_string(op.version) + (call.din ? " gradient" : "");
+  r.label = label;
+  r.seconds = seconds;
+  for (uint32_t i = 0; i < op.n_out; ++i)
+    if (call.out[i]) {
+      const attn_view& v = tail(call.out[i])->view;
+      r.shape = Shape(v.shape, static_cast<size_t>(v.rank));
+      break;
+    }
+  const auto cost_of = [&](const attn_op_call& c) {
+    attn_cost cost{};
+    cost.struct_size = sizeof cost;
+    return op.cost && op.cost(&c, &cost) == ATTN_OK ? cost : attn_cost{};
+  };
+  attn_op_call forward = call;
+  forward.din = nullptr;
+  const attn_cost cost = cost_of(call);
+  r.flops = cost.flops;
+  r.bytes = cost.bytes;
+  if (call.din && cost_of(forward).flops == cost.flops) r.flops *= 2, r.bytes *= 2;
+  profile_.push_back(std::move(r));
+}
 
 int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n_attrs,
                      attn_tensor* const* in, uint32_t n_in, attn_tensor** out, uint32_t n_out,
@@ -219,7 +226,9 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
       scratch_.rewind(mark);
       sdk::check(rc, inner);
       if (keep_profile)
-        r.profile(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+        add_to_profile(
+            op, r.call, label_,
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       r.keep_map();
     }
     if (r.tape) record(op, r.call);

@@ -20,6 +20,7 @@ struct Storage {
   int32_t dtype = ATTN_F32;
   int32_t refs = 0;       // tensors that look at it
   bool in_arena = false;  // data goes back to the arena when refs reaches 0
+  int64_t index = -1;     // the how-manieth that the call made for results; -1: memory of others
   bool grad_in_arena = false;
   bool wants_grad = false;   // a gradient may flow into it
   Weight* weight = nullptr;  // packed copies hang here

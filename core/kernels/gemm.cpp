@@ -93,13 +93,21 @@ struct Cut {
   int64_t rows, row_blocks, columns, column_blocks;
 };
 
-Cut cut_tasks(const GemmLayout& layout, int64_t m, int64_t n, int64_t wanted) {
+// Into at least `wanted` tasks where there are so many panels; of the next few numbers of column blocks, the one whose
+// tasks keep `threads` equally busy (a 16th of the time, where 15 tasks meet two threads).
+Cut cut_tasks(const GemmLayout& layout, int64_t m, int64_t n, int64_t wanted, int64_t threads) {
   Cut cut{};
   cut.rows = round_up(divide_up(m, divide_up(m, kRowBlock)), 6);
   cut.row_blocks = divide_up(m, cut.rows);
   const int64_t panels = divide_up(n, layout.panel);
-  const int64_t blocks = std::clamp<int64_t>(divide_up(wanted, cut.row_blocks), 1, panels);
-  cut.columns = divide_up(panels, blocks) * layout.panel;
+  const int64_t least = std::clamp<int64_t>(divide_up(wanted, cut.row_blocks), 1, panels);
+  int64_t columns = 0, longest = 0;  // panels of a task, and of the thread that has most
+  for (int64_t blocks = least; blocks <= std::min(panels, least + threads - 1); ++blocks) {
+    const int64_t each = divide_up(panels, blocks);
+    const int64_t busy = divide_up(cut.row_blocks * divide_up(panels, each), threads) * each;
+    if (columns == 0 || busy < longest) columns = each, longest = busy;
+  }
+  cut.columns = columns * layout.panel;
   cut.column_blocks = divide_up(n, cut.columns);
   return cut;
 }
@@ -110,7 +118,7 @@ void multiply_split(const KernelTable& t, const GemmLayout& layout, const Gemm& 
                     int64_t parts, Parallel& parallel) {
   const int64_t depth = round_up(divide_up(g.k, parts), 8);
   parts = divide_up(g.k, depth);
-  const Cut cut = cut_tasks(layout, g.m, g.n, 1);
+  const Cut cut = cut_tasks(layout, g.m, g.n, 1, 1);
   const int64_t size = g.m * g.n;
   float* partial = parallel.scratch_array<float>(static_cast<size_t>(parts * size));
   const int64_t a_size = a_scratch_size(g, cut.rows);
@@ -181,7 +189,8 @@ void multiply(const KernelTable& t, const GemmLayout& layout, const Gemm& g, con
     return multiply_split(t, layout, g, b, parts, parallel);
   }
   const bool serial = threads == 1 || work < kSerialWork;
-  const Cut cut = cut_tasks(layout, g.m, g.n, serial ? 1 : 6 * threads);
+  const Cut cut = serial ? cut_tasks(layout, g.m, g.n, 1, 1)
+                         : cut_tasks(layout, g.m, g.n, 6 * threads, threads);
   const int64_t a_size = a_scratch_size(g, cut.rows);
   if (a_size != 0 && cut.column_blocks > 1)
     return multiply_transposed(t, layout, g, b, cut, parallel);

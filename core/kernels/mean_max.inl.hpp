@@ -72,16 +72,16 @@ void mean_max_rows(int64_t rows, int64_t n, const float* x, int64_t x_row, const
   }
 }
 
+// Adds rows to the sums of some columns.
 template <class Arch, int kVectors>
 ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, int64_t x_row,
-                                  double* sum, float* max) {
+                                  float* sum, float* max) {
   using V = Vec<Arch>;
   constexpr int64_t kW = kWidth<Arch>;
-  const float* const first = x;
   V part[kVectors], most[kVectors];
   for (int v = 0; v < kVectors; ++v) {
-    part[v] = V(0.0f);
-    most[v] = load_some<Arch>(max + v * kW, v == kVectors - 1 ? lanes : kW);
+    part[v] = load<Arch>(sum + v * kW);
+    most[v] = load<Arch>(max + v * kW);
   }
   for (int64_t r = 0; r < rows; ++r, x += x_row)
     for (int v = 0; v < kVectors; ++v) {
@@ -90,33 +90,43 @@ ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, i
       most[v] = max_of<Arch>(a, most[v]);
     }
   for (int v = 0; v < kVectors; ++v) {
-    const int64_t some = v == kVectors - 1 ? lanes : kW;
-    store_some<Arch>(max + v * kW, most[v], some);
-    alignas(64) float parts[kW];
-    part[v].store_aligned(parts);
-    for (int64_t j = 0; j < some; ++j) {
-      const int64_t at = v * kW + j;
-      sum[at] += static_cast<double>(parts[j]);
-      if (parts[j] == parts[j]) continue;
-      const float top = careful_max(rows, [&](int64_t r) { return first[r * x_row + at]; });
-      if (top > max[at] || top != top) max[at] = top;
-    }
+    store<Arch>(sum + v * kW, part[v]);
+    store<Arch>(max + v * kW, most[v]);
   }
 }
 
-// 64 rows at a time: they are added up in float and stay in L1 or L2 for all columns.
+// Rows are added up in float 64 at a time, and read 8 at a time in the order in which they lie in memory: 4 rows of a
+// kilobyte, a quarter of each after the other, were read at three quarters of the speed.
 template <class Arch>
 void mean_max_lines(int64_t rows, int64_t n, const float* x, int64_t x_row, double* sum,
                     float* max) {
-  constexpr int64_t kW = kWidth<Arch>;
-  for (int64_t r = 0; r < rows; r += 64) {
-    const int64_t some = rows - r < 64 ? rows - r : 64;
-    const float* from = x + r * x_row;
-    int64_t i = 0;
-    for (; i + 4 * kW <= n; i += 4 * kW)
-      mean_max_columns<Arch, 4>(some, kW, from + i, x_row, sum + i, max + i);
-    for (; i < n; i += kW)
-      mean_max_columns<Arch, 1>(some, n - i < kW ? n - i : kW, from + i, x_row, sum + i, max + i);
+  constexpr int64_t kW = kWidth<Arch>, kColumns = 32 * kW, kRows = 64, kStep = 8;
+  alignas(64) float part[kColumns], most[kColumns];
+  for (int64_t first = 0; first < n; first += kColumns) {
+    const int64_t columns = n - first < kColumns ? n - first : kColumns;
+    for (int64_t j = 0; j < columns; ++j) most[j] = max[first + j];
+    for (int64_t begin = 0; begin < rows; begin += kRows) {
+      const int64_t end = rows - begin < kRows ? rows : begin + kRows;
+      const float* block = x + begin * x_row + first;
+      for (int64_t j = 0; j < columns; ++j) part[j] = 0.0f;
+      for (int64_t r = begin; r < end; r += kStep) {
+        const int64_t some = end - r < kStep ? end - r : kStep;
+        const float* from = x + r * x_row + first;
+        int64_t i = 0;
+        for (; i + 4 * kW <= columns; i += 4 * kW)
+          mean_max_columns<Arch, 4>(some, kW, from + i, x_row, part + i, most + i);
+        for (; i < columns; i += kW)
+          mean_max_columns<Arch, 1>(some, columns - i < kW ? columns - i : kW, from + i, x_row,
+                                    part + i, most + i);
+      }
+      for (int64_t j = 0; j < columns; ++j) {
+        sum[first + j] += static_cast<double>(part[j]);
+        if (part[j] == part[j]) continue;
+        const float top = careful_max(end - begin, [&](int64_t r) { return block[r * x_row + j]; });
+        if (top > most[j] || top != top) most[j] = top;
+      }
+    }
+    for (int64_t j = 0; j < columns; ++j) max[first + j] = most[j];
   }
 }
 

@@ -52,6 +52,9 @@ struct CommonIsa {
     x.store_aligned(lanes);
     for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
   }
+  // A store past the caches, to a place aligned to the vector, and what makes such stores seen in order.
+  static ATTN_INLINE void stream(float* p, V x) { x.store_aligned(p); }
+  static ATTN_INLINE void streamed() {}
   // 2^x from that of the part behind the point, which lies in [-1/2, 1/2].
   template <class F>
   static ATTN_INLINE V exp2(V x, F polynomial) {
@@ -83,6 +86,13 @@ ATTN_INLINE Vec<Arch> load_first(const float* p, int64_t n) {
 template <class Arch>
 ATTN_INLINE void store_first(float* p, Vec<Arch> x, int64_t n) {
   Isa<Arch>::store_first(p, x, n);
+}
+
+// To memory that is not read again soon: past the caches where the level can. p is aligned to the vector; the end of
+// such stores is Isa<Arch>::streamed().
+template <class Arch>
+ATTN_INLINE void stream(float* p, Vec<Arch> x) {
+  Isa<Arch>::stream(p, x);
 }
 
 // a * b + c, fused where the level has it.

@@ -250,8 +250,10 @@ struct attention {
     }
     const auto n = static_cast<double>(e.b / std::max<int64_t>(kinds, 1) * e.h);
     const double element = c.element_size();
+    // The vjp makes five products of which forward has two: the weights are computed again.
+    const double products = c.raw().din ? 5 : 2;
     return {
-        sizeof(attn_cost), 0, 2 * n * pairs * static_cast<double>(e.d + e.dv),
+        sizeof(attn_cost), 0, products * n * pairs * static_cast<double>(e.d + e.dv),
         element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};
   }
 

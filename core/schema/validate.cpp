@@ -279,15 +279,13 @@ std::vector<std::string> read_require(const Json& list) {
     sound = list.at(i).is_string();
     if (sound) claims.push_back(list.at(i).as_string());
   }
-  if (!sound)
-    throw InvalidArgument(
-        "Configuration key '$require' must be a list of claims, got " + list.brief() +
-            "; expected something like [\"causal\"]; see `attn info TYPE` for what a type claims",
-        {.parameter = "$require",
-         .value = list.brief(),
-         .expected = "a list of claims, such as [\"causal\"]",
-         .hint = "`attn info TYPE` shows what a type claims"});
-  return claims;
+  if (sound) return claims;
+  const std::string expected = "a list of claims, such as [\"causal\"]";
+  const std::string hint = "`attn info TYPE` shows what a type claims";
+  throw InvalidArgument(
+      "Configuration key '$require' must be a list of claims, got " + list.brief() + "; expected " +
+          expected + "; " + hint,
+      {.parameter = "$require", .value = list.brief(), .expected = expected, .hint = hint});
 }
 
 }  // namespace

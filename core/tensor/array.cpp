@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tensor/array.hpp"
 
+#include <sys/mman.h>
+
 #include <cstring>
 #include <limits>
 #include <new>
@@ -12,7 +14,23 @@
 namespace attn {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+// Large arrays lie on huge pages, where the system has them: without, half of the memory's speed is lost to looking up
+// pages (a cache of 67 MB is read at 18 GB/s instead of 30).
+constexpr size_t kHugePage = size_t{1} << 21;
+
+// At least one line, so that data() of an array without elements is a pointer like any other.
+size_t allocated_bytes(size_t bytes) { return bytes == 0 ? 64 : bytes; }
+
+std::align_val_t alignment(size_t bytes) {
+  return std::align_val_t{bytes >= 2 * kHugePage ? kHugePage : 64};
+}
+
+void* allocate_bytes(size_t bytes) {
+  void* data = ::operator new(bytes, alignment(bytes), std::nothrow);
+  if (data != nullptr && bytes >= 2 * kHugePage)
+    static_cast<void>(::madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE));
+  return data;
+}
 
 [[noreturn]] void refuse(const std::string& where, const std::string& value,
                          const std::string& expected, const std::string& hint) {
@@ -168,7 +186,7 @@ Array::Array(Array&& other) noexcept { *this = std::move(other); }
 
 Array& Array::operator=(Array&& other) noexcept {
   if (this != &other) {
-    if (data_ != nullptr) ::operator delete(data_, kAlignment);
+    if (data_ != nullptr) ::operator delete(data_, alignment(allocated_bytes(bytes_)));
     data_ = std::exchange(other.data_, nullptr);
     bytes_ = std::exchange(other.bytes_, 0);
     size_ = std::exchange(other.size_, 0);
@@ -180,7 +198,7 @@ Array& Array::operator=(Array&& other) noexcept {
 }
 
 Array::~Array() {
-  if (data_ != nullptr) ::operator delete(data_, kAlignment);
+  if (data_ != nullptr) ::operator delete(data_, alignment(allocated_bytes(bytes_)));
 }
 
 Array Array::clone() const {
@@ -204,8 +222,7 @@ void Array::allocate(attn_dtype dtype, const Shape& shape) {
            "check the extents");
   }
   const size_t bytes = static_cast<size_t>(n) * element;
-  // At least one line, so that data() of an array without elements is a pointer like any other.
-  data_ = ::operator new(bytes == 0 ? 64 : bytes, kAlignment, std::nothrow);
+  data_ = allocate_bytes(allocated_bytes(bytes));
   if (data_ == nullptr) {
     throw Failure("array: no memory for " + std::to_string(bytes) + " bytes of shape " +
                       shape.to_string() + "; use smaller tensors or a machine with more memory",

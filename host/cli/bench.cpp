@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attn bench: how long calls take, and which share of the machine's arithmetic they use.
+// attn bench: how long calls take, and which share that is of what bounds them on this machine: its arithmetic, or the
+// bandwidth of the memory that they fit.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -13,15 +14,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
+#include <limits>
 #include <memory>
 
 #include "core/cpu/level.hpp"
-#include "core/kernels/peak.hpp"
+#include "core/kernels/limit.hpp"
 #include "core/schema/text.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/errors.hpp"
 #include "host/cli/print.hpp"
+#include "host/cli/profile.hpp"
 #include "host/cli/program.hpp"
 #include "host/cli/types.hpp"
 #include "host/cli/workload.hpp"
@@ -35,6 +39,8 @@ using Clock = std::chrono::steady_clock;
 struct BenchOptions {
   std::string config, section, workloads, mode = "inference";
   std::vector<std::string> only, shapes, arguments;
+  double seconds = 1;
+  bool profile = false;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -65,12 +71,19 @@ class BenchLock {
 
 struct Timing {
   double first = 0, least = 0, median = 0;
+  double processor = 0;  // least processor time of the calling thread
   size_t repetitions = 0;
 };
 
-// As harness.py: once, once more to warm up, then about a second and at least three times.
-Timing measure(PreparedWorkload& workload) {
-  constexpr double kBudget = 1.0, kMost = 8.0;
+double thread_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// As harness.py: once, once more to warm up, then about a second (`budget`) and at least three times.
+Timing measure(PreparedWorkload& workload, double budget) {
+  const double most = 8 * budget;
   const BenchLock lock;
   Timing t;
   Clock::time_point start = Clock::now();
@@ -79,12 +92,15 @@ Timing measure(PreparedWorkload& workload) {
   if (t.first < 3) workload.step();
   std::vector<double> times;
   const Clock::time_point begin = Clock::now();
+  t.processor = std::numeric_limits<double>::infinity();
   for (;;) {
+    const double before = thread_seconds();
     start = Clock::now();
     workload.step();
     times.push_back(seconds_since(start));
+    t.processor = std::min(t.processor, thread_seconds() - before);
     const double all = seconds_since(begin);
-    if ((all > kBudget && times.size() >= 3) || times.size() >= 400 || all > kMost) break;
+    if ((all > budget && times.size() >= 3) || times.size() >= 400 || all > most) break;
   }
   std::sort(times.begin(), times.end());
   const size_t n = times.size();
@@ -92,17 +108,6 @@ Timing measure(PreparedWorkload& workload) {
   t.median = n % 2 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2;
   t.repetitions = n;
   return t;
-}
-
-std::string default_workloads() {
-  std::error_code ec;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
-  const std::string installed =
-      (program.parent_path().parent_path() / "share/attn/workloads.json").string();
-  for (const std::string& path : {installed, std::string(ATTN_WORKLOADS)})
-    if (std::filesystem::exists(path, ec)) return path;
-  throw InvalidArgument("no workloads found beside the program",
-                        {.expected = installed, .hint = "give a file by --workloads FILE"});
 }
 
 Workload from_config(const BenchOptions& o) {
@@ -130,7 +135,9 @@ std::vector<Workload> chosen(const BenchOptions& o) {
   if (!o.config.empty()) return {from_config(o)};
   if (!o.shapes.empty() || !o.arguments.empty())
     throw InvalidArgument("--shape and --arg need a CONFIG", {.where = "bench"});
-  const std::string path = o.workloads.empty() ? default_workloads() : o.workloads;
+  const std::string path = o.workloads.empty()
+                               ? find_shared("workloads.json", "give a file by --workloads FILE")
+                               : o.workloads;
   std::vector<Workload> all = read_workloads(path);
   schema::Names ids;
   for (const Workload& w : all) ids.push_back(w.id);
@@ -150,21 +157,90 @@ std::vector<Workload> chosen(const BenchOptions& o) {
 
 double rounded(double x) { return std::strtod(fmt::format("{:.6g}", x).c_str(), nullptr); }
 
+std::string rates(const kernels::Machine& machine, double kernels::Bandwidth::*rate) {
+  std::string text;
+  for (int i = 0; i < kernels::kMemoryLevels; ++i)
+    if (const double x = machine.memory[static_cast<size_t>(i)].*rate; x > 0)
+      text += fmt::format("{}{} {:.1f}", text.empty() ? "" : ", ",
+                          kernels::name(static_cast<kernels::MemoryLevel>(i)), x);
+  return text;
+}
+
+// What one workload takes.
+struct Result {
+  Timing time;
+  kernels::Work work;
+  kernels::Limit limit;
+  std::vector<OperatorTime> profile;
+  double profiled = 0;  // seconds of the step that the profile is of
+  size_t memory = 0;
+
+  [[nodiscard]] double gflops() const { return work.flops / time.least * 1e-9; }
+  [[nodiscard]] double gbytes() const { return (work.read + work.written) / time.least * 1e-9; }
+  [[nodiscard]] double share() const { return limit.seconds / time.least; }
+};
+
+Result result_of(const Workload& w, const kernels::Machine& machine, double seconds) {
+  PreparedWorkload ready(w);
+  Result r;
+  r.time = measure(ready, seconds);
+  const Clock::time_point start = Clock::now();
+  r.work = ready.work();
+  r.profiled = seconds_since(start);
+  r.limit = limit_of(r.work, machine);
+  r.profile = ready.profile();
+  r.memory = ready.peak_bytes();
+  return r;
+}
+
+Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine,
+             bool with_profile) {
+  const kernels::Bandwidth& memory = machine.memory[static_cast<size_t>(r.limit.level)];
+  Json row = {{"workload", w.id},
+              {"type", w.type},
+              {"mode", name(w.mode)},
+              {"ms_min", rounded(r.time.least * 1e3)},
+              {"ms_median", rounded(r.time.median * 1e3)},
+              {"ms_first", rounded(r.time.first * 1e3)},
+              {"ms_limit", rounded(r.limit.seconds * 1e3)},
+              {"share", rounded(r.share())},
+              {"bound", kernels::name(r.limit.bound)},
+              {"level", kernels::name(r.limit.level)},
+              {"threads", machine.threads},
+              {"isa", cpu::name(cpu::level())},
+              {"flops", rounded(r.work.flops)},
+              {"bytes_read", r.work.read},
+              {"bytes_written", r.work.written},
+              {"working_memory", r.memory},
+              {"gflops", rounded(r.gflops())},
+              {"gbytes_s", rounded(r.gbytes())},
+              {"peak_gflops", rounded(machine.peak)},
+              {"read_gbytes_s", rounded(memory.read)},
+              {"copy_gbytes_s", rounded(memory.copy)},
+              {"reps", r.time.repetitions}};
+  // With more threads the caller's own time says little.
+  if (machine.threads == 1) row.set("cpu_ms_min", rounded(r.time.processor * 1e3));
+  if (w.roofline_ms) row.set("roofline_share", rounded(*w.roofline_ms / (r.time.least * 1e3)));
+  if (with_profile) row.set("profile", profile_json(r.profile));
+  return row;
+}
+
 int run_bench(const Globals& globals, const BenchOptions& o) {
   const std::vector<Workload> workloads = chosen(o);
-  const int threads = thread_count();
-  const char* level = cpu::name(cpu::level());
-  double peak = 0;
+  kernels::Machine machine;
   {
     const BenchLock lock;
-    peak = kernels::fma_peak(threads);
+    machine = kernels::measure_machine(thread_count());
   }
-  constexpr const char* kRow = "{:<22} {:<22} {:>11} {:>11} {:>11} {:>9} {:>7}";
+  constexpr const char* kRow = "{:<22} {:<20} {:>10} {:>10} {:>10} {:>9} {:>8} {:>6} {:>8}";
   // Not before there is a first row: a configuration that is refused leaves standard output empty.
   const auto print_head = [&] {
-    print_line(fmt::format("{} threads, {}, FMA peak {:.1f} GFLOP/s", threads, level, peak));
+    print_line(fmt::format(
+        "{} threads, {}, FMA peak {:.1f} GFLOP/s; GB/s of reads: {}; of copies: {}",
+        machine.threads, cpu::name(cpu::level()), machine.peak,
+        rates(machine, &kernels::Bandwidth::read), rates(machine, &kernels::Bandwidth::copy)));
     print_line(paint(Colour::bold, fmt::format(kRow, "WORKLOAD", "TYPE", "MIN MS", "MEDIAN MS",
-                                               "FIRST MS", "GFLOP/S", "SHARE")));
+                                               "FIRST MS", "GFLOP/S", "GB/S", "BOUND", "SHARE")));
   };
   bool failed = false;
   Progress progress(!globals.json && globals.quiet == 0);
@@ -172,30 +248,17 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
     const Workload& w = workloads[i];
     progress.say(w.id, i + 1, workloads.size());
     try {
-      PreparedWorkload ready(w);
-      const Timing t = measure(ready);
-      const double gflops = ready.flops() / t.least / 1e9;
+      const Result r = result_of(w, machine, o.seconds);
       if (i == 0 && !globals.json) print_head();
       if (globals.json) {
-        Json row = {{"workload", w.id},
-                    {"type", w.type},
-                    {"mode", name(w.mode)},
-                    {"ms_min", rounded(t.least * 1e3)},
-                    {"ms_median", rounded(t.median * 1e3)},
-                    {"ms_first", rounded(t.first * 1e3)},
-                    {"share", rounded(gflops / peak)},
-                    {"threads", threads},
-                    {"isa", level},
-                    {"gflops", rounded(gflops)},
-                    {"peak_gflops", rounded(peak)},
-                    {"reps", t.repetitions}};
-        if (w.roofline_ms) row.set("roofline_share", rounded(*w.roofline_ms / (t.least * 1e3)));
-        print_line(row.dump());
+        print_line(json_of(w, r, machine, o.profile).dump());
       } else {
-        print_line(fmt::format(kRow, w.id, w.type, fmt::format("{:.4g}", t.least * 1e3),
-                               fmt::format("{:.4g}", t.median * 1e3),
-                               fmt::format("{:.4g}", t.first * 1e3), fmt::format("{:.1f}", gflops),
-                               fmt::format("{:.1f} %", 100 * gflops / peak)));
+        print_line(fmt::format(
+            kRow, w.id, w.type, fmt::format("{:.4g}", r.time.least * 1e3),
+            fmt::format("{:.4g}", r.time.median * 1e3), fmt::format("{:.4g}", r.time.first * 1e3),
+            fmt::format("{:.1f}", r.gflops()), fmt::format("{:.1f}", r.gbytes()),
+            kernels::name(r.limit.bound), fmt::format("{:.1f} %", 100 * r.share())));
+        if (o.profile) print(profile_text(r.profile, r.profiled, r.memory) + "\n");
       }
     } catch (const std::exception& e) {
       // The others are still measured; with one configuration there are no others.
@@ -215,8 +278,8 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
 }  // namespace
 
 Command bench_command(CLI::App& program, const Globals& globals) {
-  CLI::App* app =
-      program.add_subcommand("bench", "Times layers and tells their share of the FMA peak");
+  CLI::App* app = program.add_subcommand(
+      "bench", "Times layers and tells their share of what the machine can do");
   auto o = std::make_shared<BenchOptions>();
   app->add_option("CONFIG", o->config, "Configuration of one layer instead of workloads");
   app->add_option("--workloads", o->workloads,
@@ -237,6 +300,10 @@ Command bench_command(CLI::App& program, const Globals& globals) {
       ->allow_extra_args(false);
   app->add_option("--mode", o->mode, "With CONFIG: inference (default), decode or training-step")
       ->check(CLI::IsMember({"inference", "decode", "training-step"}));
+  app->add_option("--seconds", o->seconds, "How long each is repeated (default 1)")
+      ->check(CLI::Range(0.0, 3600.0));
+  app->add_flag("--profile", o->profile,
+                "Also the operators of one step: time, flops, bytes, share");
   add_examples(*app, {"attn bench", "attn bench --only WORKLOAD,WORKLOAD --threads 1 --json",
                       "attn bench layer.json --shape inputs=8,512,768",
                       "attn bench layer.json --mode decode --shape inputs=1,1,1024 --arg "

@@ -5,10 +5,10 @@
 #include <attn/plugins.hpp>
 #include <attn/threads.hpp>
 
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "core/cpu/level.hpp"
 #include "host/cli/errors.hpp"
@@ -85,8 +85,8 @@ int run(int argc, char** argv) {
 
   std::vector<Command> commands;
   for (const auto add : {list_command, info_command, validate_command, run_command, verify_command,
-                         check_gradients_command, plugins_command, lock_command, doctor_command,
-                         convert_command, bench_command})
+                         check_command, check_gradients_command, plugins_command, lock_command,
+                         doctor_command, convert_command, bench_command, new_command})
     commands.push_back(add(app, globals));
   for (const Command& c : commands) {
     c.app->fallthrough();
@@ -126,35 +126,6 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-
-void add_examples(CLI::App& app, const std::vector<std::string>& lines) {
-  std::string text = "Examples:\n";
-  for (const std::string& line : lines) text += "  " + line + "\n";
-  app.footer(text);
-}
-
-void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
-  // CLI11 takes -1 and 2^64 for 2^64 - 1.
-  const auto check = [](const std::string& value) {
-    uint64_t number = 0;
-    const char* end = value.data() + value.size();
-    const auto [last, error] = std::from_chars(value.data(), end, number);
-    return error == std::errc() && last == end
-               ? std::string()
-               : "'" + value +
-                     "' is no seed; expected a whole number from 0 to 18446744073709551615";
-  };
-  app.add_option("--seed", seed, text)->check(check);
-}
-
-NameAndText split_assignment(const std::string& option, const std::string& given,
-                             const std::string& form) {
-  const size_t equal = given.find('=');
-  if (equal == std::string::npos || equal == 0 || equal + 1 == given.size())
-    throw InvalidArgument(option + ": '" + given + "' must have the form " + form,
-                          {.where = option, .value = given});
-  return {given.substr(0, equal), given.substr(equal + 1)};
-}
 
 }  // namespace attn::cli
 

@@ -49,10 +49,15 @@ Command lock_command(CLI::App& program, const Globals& globals);
 Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
+Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
+Command new_command(CLI::App& program, const Globals& globals);
 
 // Help text below the options: one example a line.
 void add_examples(CLI::App& app, const std::vector<std::string>& lines);
+
+// A file or folder that comes with the program, PREFIX/share/attn/NAME. InvalidArgument with the hint when it is missing.
+[[nodiscard]] std::string find_shared(const std::string& name, const std::string& hint);
 
 // --seed: all 64 bits, nothing else.
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);

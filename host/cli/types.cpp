@@ -16,7 +16,17 @@ namespace attn::cli {
 
 namespace {
 
-// The names of the extents in "batch, seq, dim".
+// A parameter of that name, given or by default; 0: none.
+int64_t parameter(const attn_type& type, const Json& config, const std::string& name) {
+  if (const Json* value = config.find(name)) return value->to_int64().value_or(0);
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    if (name == type.params[i]->name && type.params[i]->def.kind == ATTN_VALUE_I64)
+      return type.params[i]->def.u.i;
+  return 0;
+}
+
+}  // namespace
+
 std::vector<std::string> extents(std::string_view text) {
   std::vector<std::string> out;
   while (!text.empty()) {
@@ -29,17 +39,6 @@ std::vector<std::string> extents(std::string_view text) {
   }
   return out;
 }
-
-// A parameter of that name, given or by default; 0: none.
-int64_t parameter(const attn_type& type, const Json& config, const std::string& name) {
-  if (const Json* value = config.find(name)) return value->to_int64().value_or(0);
-  for (uint32_t i = 0; i < type.n_params; ++i)
-    if (name == type.params[i]->name && type.params[i]->def.kind == ATTN_VALUE_I64)
-      return type.params[i]->def.u.i;
-  return 0;
-}
-
-}  // namespace
 
 bool type_is_loaded(const std::string& name) {
   const std::vector<std::string> names = list_attention_types();

@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,9 @@
 namespace attn::cli {
 
 [[nodiscard]] bool type_is_loaded(const std::string& name);
+
+// The names of the extents in "batch, seq, dim".
+[[nodiscard]] std::vector<std::string> extents(std::string_view text);
 
 using NamedShapes = std::vector<std::pair<std::string, Shape>>;
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/schema/input_names.hpp"
 #include "host/cli/log_sink.hpp"
@@ -45,9 +46,12 @@ Workload read_one(const Json& j, const std::string& path) {
   if (const Json* mask = j.find("mask")) w.mask = *mask;
   if (const Json* call = j.find("call")) w.call = *call;
   w.mode = bench_mode(need(j, "mode", where).as_string());
-  if (const Json* flops = j.find("flops")) w.flops = flops->to_double();
   if (const Json* roofline = j.find("roofline_ms")) w.roofline_ms = roofline->to_double();
   return w;
+}
+
+double bytes_of(const ConstView& v) {
+  return static_cast<double>(v.size()) * static_cast<double>(dtype_size(v.dtype));
 }
 
 int64_t integer(const Json& call, const char* key) {
@@ -192,17 +196,42 @@ void PreparedWorkload::step() {
   }
 }
 
-double PreparedWorkload::flops() {
-  if (workload_.flops) return *workload_.flops;
-  CallOptions options{.seed = 0, .arguments = arguments_.view(), .state = state_.get()};
-  if (state_) state_->truncate(cache_length_);
+kernels::Work PreparedWorkload::work() {
+  const int64_t steps = workload_.mode == BenchMode::decode ? std::exchange(steps_, 1) : 1;
   ctx_.keep_profile(true);
-  layer_->forward(ctx_, inputs_, options);
+  step();
   ctx_.keep_profile(false);
-  const double once = total(ctx_.profile()).flops;
-  if (workload_.mode == BenchMode::decode) return once * static_cast<double>(steps_);
-  // A backward pass makes two products for each of the forward's.
-  return workload_.mode == BenchMode::training_step ? 3 * once : once;
+  if (state_) steps_ = steps;
+
+  kernels::Work w;
+  const auto times = static_cast<double>(steps);
+  w.flops = total(ctx_.profile()).flops * times;
+  double in = 0, out = 0, state = 0, added = 0;
+  for (const Array& a : arrays_) in += bytes_of(a.view());
+  for (const WeightInfo& info : layer_->weights()) in += bytes_of(layer_->weight(info.name));
+  const attn_type& type = layer_->type();
+  for (uint32_t i = 0; i < type.n_outputs; ++i)
+    if (const auto view = ctx_.output(type.outputs[i]->name)) out += bytes_of(*view);
+  if (state_) {
+    // What grows is as long as the sequence so far; a step adds one position.
+    added = static_cast<double>(state_->bytes()) / static_cast<double>(state_->capacity());
+    state = added * static_cast<double>(cache_length_);
+  }
+  w.read = (in + state) * times;
+  w.written = (out + added) * times;
+  w.held = in + state + out;
+  if (workload_.mode == BenchMode::training_step) {
+    double gradients = 0;
+    for (const Gradients::Entry& e : gradients_->entries())
+      if (e.trained) gradients += bytes_of(e.gradient.view());
+    for (const std::string& name : names_)
+      if (const auto view = ctx_.input_gradient(name)) gradients += bytes_of(*view);
+    // The backward pass reads all of it again, beside the gradients of the outputs.
+    w.read += in + out;
+    w.written += gradients;
+    w.held += out + gradients;
+  }
+  return w;
 }
 
 }  // namespace attn::cli

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/kernels/limit.hpp"
 #include "host/cli/call_arguments.hpp"
 
 namespace attn::cli {
@@ -27,7 +28,7 @@ struct Workload {
   Json mask{};                 // null, or {kind, shape, lengths}
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
-  std::optional<double> flops{}, roofline_ms{};
+  std::optional<double> roofline_ms{};
 };
 
 [[nodiscard]] BenchMode bench_mode(const std::string& name);
@@ -39,8 +40,12 @@ class PreparedWorkload {
  public:
   explicit PreparedWorkload(const Workload& workload);
   void step();
-  // Of one step: what the workload says, else what the operators say.
-  [[nodiscard]] double flops();
+  // One step, by what it cannot do without: operations as the operators count them; inputs, weights, states, outputs
+  // and gradients, each read or written once a pass. Runs a step.
+  [[nodiscard]] kernels::Work work();
+  // Operators of the step that work() ran, and working memory of the largest so far.
+  [[nodiscard]] std::vector<OperatorTime> profile() const { return ctx_.profile(); }
+  [[nodiscard]] size_t peak_bytes() const { return ctx_.peak_bytes(); }
 
  private:
   void add_mask(const Workload& w);

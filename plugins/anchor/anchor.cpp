@@ -45,7 +45,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence, anchors first");
     s.argument("num_anchor_tokens", &Arguments::num_anchor_tokens)
         .doc("how many first tokens are keys and values; null, or seq and more: all, as usual");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     s.claims({Claim::batch_independent, Claim::deterministic});
     blocks::over_keys(s.claim(Claim::reaches, "inputs", "anchors and itself",
                               [](auto&, const Arguments& a, const ClaimCall& c, int64_t out,
@@ -54,9 +54,10 @@ struct AnchorAttention : Layer<Params, Arguments> {
             [](auto&, const Arguments& a, const ClaimCall& c, int64_t i, int64_t j) {
               return (i < anchors_of(a, c)) == (j < anchors_of(a, c));
             });
-    blocks::inert(s, {"key bias key_proj/bias", "query bias query_proj/bias",
-                      "query bias query_token_proj/bias"});
-    for (const char* weight : {"query_token_proj/kernel", "query_token_proj/bias"})
+    blocks::inert(s, {"key bias key_proj/bias"});
+    // Anchors and the others have biases of their own: neither is the same for all queries where there are both.
+    for (const char* weight :
+         {"query bias query_proj/bias", "query_token_proj/kernel", "query_token_proj/bias"})
       s.claim(Claim::inert, weight)
           .when("num_anchor_tokens >= seq",
                 [](const Params&, const Arguments& a, const ClaimCall& c) {

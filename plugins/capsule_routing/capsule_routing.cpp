@@ -71,7 +71,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
     blocks::attention_mask(
         s, "keys that may be used (> 0), after routing; all tokens take part in the routing")
         .partial();
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     const auto unrouted = [](const Params& p) {
       return !p.use_vertical_routing && !p.use_horizontal_routing;
     };

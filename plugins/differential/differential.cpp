@@ -69,7 +69,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     s.argument("layer_idx", &Arguments::layer_idx)
         .doc("depth of the layer in its stack, from 0; the second map counts more at depth");
     blocks::use_causal_mask(s);
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention(s, &Params::qk_norm_type);
     blocks::causal(s, &Arguments::use_causal_mask);
     blocks::equivariant_unless(s, &Arguments::use_causal_mask);

@@ -43,7 +43,7 @@ struct FNetFourierTransform : Layer<Params> {
             "multiplies the rows of the output, with its values as they are; rows of the input "
             "take "
             "part in all others");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     s.claims({Claim::batch_independent, Claim::deterministic, Claim::mask_neutral,
               Claim::position_sensitive, Claim::linear});
     s.claim(Claim::homogeneous).degree(1);

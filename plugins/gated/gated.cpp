@@ -71,7 +71,7 @@ struct GatedAttention : Layer<Params, Arguments> {
         .doc(
             "position of the first token; null: the length of the state, 0 without one. Only "
             "distances count: no effect on the result, but positions must exist");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention(s, &Params::qk_norm_type);
     blocks::causal(s, &Arguments::use_causal_mask);
     blocks::equivariant_when(

@@ -71,7 +71,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
         .doc("also give the weights that read the values");
-    s.output("output", "batch, query, query_dim");
+    s.output("output", "batch, query, query_dim").doc("shaped as the queries");
     s.output("attention_scores", "batch, head, query, key")
         .when("return_attention_scores")
         .doc("after dropout in training");

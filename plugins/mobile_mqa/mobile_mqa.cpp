@@ -51,7 +51,7 @@ struct MobileMQA : Layer<Params, Arguments> {
     blocks::attention_mask(
         s, "keys that may be used (> 0); with use_downsampling on the smaller grid");
     blocks::return_attention_weights(s);
-    s.output("output", "batch, height, width, dim");
+    s.output("output", "batch, height, width, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::batch_independent(s, &Params::qk_norm_type);
     s.claims({Claim::deterministic, Claim::mask_neutral});

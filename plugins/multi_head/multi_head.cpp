@@ -41,7 +41,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::cached_attention(s);
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention(s, &Params::qk_norm_type);
     blocks::causal(s, &Arguments::use_causal_mask);
     blocks::equivariant_unless(s, &Arguments::use_causal_mask);

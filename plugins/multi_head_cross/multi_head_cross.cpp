@@ -59,7 +59,7 @@ struct MultiHeadCrossAttention : Layer<Params> {
             "the sequence of the keys; without it the query sequence attends to itself. With a "
             "state: given once, then kept");
     blocks::attention_mask(s, "keys that may be used (> 0)");
-    s.output("output", "batch, query, dim");
+    s.output("output", "batch, query, dim").doc("shaped as the queries");
     blocks::attention(s, &Params::qk_norm_type);
     s.claims({Claim::equivariant, Claim::decode_equals_prefill});
     s.claim(Claim::invariant, "kv_input");

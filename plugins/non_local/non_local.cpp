@@ -86,7 +86,7 @@ struct NonLocalAttention : Layer<Params> {
         "training calls, are over all pixels")
         .numbers()
         .partial();
-    s.output("output", "batch, height, width, channels");
+    s.output("output", "batch, height, width, channels").doc("shaped as the input");
     const auto one_pixel = [](const Params& p) {
       return p.kernel_size[0] == 1 && p.kernel_size[1] == 1;
     };

@@ -40,7 +40,7 @@ struct PerceiverAttention : Layer<Params> {
             "the input array; without it the latent array attends to itself. With a state: given "
             "once, then kept");
     blocks::attention_mask(s, "positions of the input array that may be used (> 0)");
-    s.output("output", "batch, query, dim");
+    s.output("output", "batch, query, dim").doc("shaped as the queries");
     blocks::attention(s, &Params::qk_norm_type);
     s.claims({Claim::equivariant, Claim::decode_equals_prefill});
     s.claim(Claim::invariant, "kv_input");

@@ -63,7 +63,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     s.argument("return_attention_scores", &Arguments::return_attention_scores)
         .alias({"return_attention_weights"})
         .doc("taken for the sake of callers that pass it; no effect: scores never exist");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     s.claims({Claim::batch_independent, Claim::deterministic});
     blocks::causal(s, &Params::causal);
     blocks::equivariant_unless(s, &Params::causal);

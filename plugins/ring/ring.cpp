@@ -47,7 +47,7 @@ struct RingAttention : Layer<Params, Arguments> {
         .doc("keys that may be used (> 0); lower-triangular for causal attention");
     blocks::return_attention_weights(
         s, "taken for the sake of callers that pass it; no effect: weights never exist");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::batch_independent(s, &Params::qk_norm_type);
     s.claims(
         {Claim::deterministic, Claim::mask_respected, Claim::mask_neutral, Claim::equivariant});

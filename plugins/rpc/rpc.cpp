@@ -56,7 +56,7 @@ struct RPCAttention : Layer<Params, Arguments> {
         .doc("give the weights too");
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::attention_mask(s).alias({"mask"});
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     s.output("attention_scores", "batch, head, query, key")
         .when("return_attention_scores")
         .doc("the weights that were used");

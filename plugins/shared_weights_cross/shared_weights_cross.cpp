@@ -102,8 +102,8 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     blocks::inert(s, {"key bias qkv/bias [1/3 .. 2/3)", "query bias qkv/bias [0 .. 1/3)",
                       "key norm k_norm", "query norm q_norm"});
     s.claim(Claim::inert, "others")
-        .when("the first of split_sizes is 0", [](const Params&, const Arguments& a) {
-          return !a.split_sizes.empty() && a.split_sizes[0] == 0;
+        .when("the first of two split_sizes is 0", [](const Params&, const Arguments& a) {
+          return a.split_sizes.size() == 2 && a.split_sizes[0] == 0;
         });
   }
 

@@ -67,7 +67,7 @@ struct WindowAttention : Layer<Params> {
     s.input("attention_mask", {"batch, key", "batch, query, key"})
         .mask()
         .doc("tokens that may be used (> 0); rank 3 only for one window, seq = window_size^2");
-    s.output("output", "batch, seq, dim");
+    s.output("output", "batch, seq, dim").doc("shaped as the input");
     const auto one_window = [](const Params& p, auto&, const ClaimCall& c) {
       return p.window_size * p.window_size >= c.positions();
     };
@@ -96,10 +96,17 @@ struct WindowAttention : Layer<Params> {
                       "key norm single_window_attention/k_norm",
                       "query norm single_window_attention/q_norm"});
     s.claim(Claim::inert, "single_window_attention/relative_position_bias_table in part")
-        .when("one window", one_window);
-    s.claim(Claim::inert, "others").when("window_size = 1 or qk_scale = 0", [](const Params& p) {
-      return p.window_size == 1 || p.qk_scale == 0;
-    });
+        .when("one window that is not full", [](const Params& p, auto&, const ClaimCall& c) {
+          return p.window_size * p.window_size > c.positions();
+        });
+    s.claim(Claim::inert, "others")
+        .when("qk_scale = 0, or window_size = 1 without heads that are normalised together",
+              [](const Params& p) {
+                const std::string_view axis = p.probability_config.option("axis");
+                const bool one =
+                    axis.empty() || axis == "-1" || axis == "3" || axis == "-2" || axis == "2";
+                return (p.window_size == 1 && one) || p.qk_scale == 0;
+              });
   }
 
   Weight table;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "average_op.h"
+#include "causal_average_op.h"
 
 /* ---- what it accepts ------------------------------------------------------------------------------ */
 
@@ -34,6 +34,32 @@ static const attn_output output = {.struct_size = sizeof(attn_output),
                                    .shape = "batch, seq, dim"};
 static const attn_output* const outputs[] = {&output};
 
+/* ---- what it promises, and `attn check` tries to refute ------------------------------------------------ */
+
+static int32_t one_position(const attn_claim_call* call, const void* user) {
+  (void)user;
+  return call->values[0].u.i == 1; /* window */
+}
+static int32_t many_positions(const attn_claim_call* call, const void* user) {
+  return !one_position(call, user);
+}
+static int32_t in_window(const attn_claim_call* call, int64_t out, int64_t in, const void* user) {
+  (void)user;
+  return in <= out && in > out - call->values[0].u.i;
+}
+#define CLAIM(kind_) .struct_size = sizeof(attn_claim), .kind = ATTN_CLAIM_##kind_
+static const attn_claim by_batch = {CLAIM(BATCH_INDEPENDENT)}, causal = {CLAIM(CAUSAL)},
+                        decodes = {CLAIM(DECODE_EQUALS_PREFILL)},
+                        same_bits = {CLAIM(DETERMINISTIC)}, linear = {CLAIM(LINEAR)},
+                        window_only = {CLAIM(REACHES), .relation = "the window before it",
+                                       .allows = in_window},
+                        by_itself = {CLAIM(EQUIVARIANT), .condition = "window = 1",
+                                     .holds = one_position},
+                        ordered = {CLAIM(POSITION_SENSITIVE), .condition = "window > 1",
+                                   .holds = many_positions};
+static const attn_claim* const claims[] = {&by_batch, &causal,      &decodes,   &same_bits,
+                                           &linear,   &window_only, &by_itself, &ordered};
+
 /* ---- operators it calls: the host fills in the slot ------------------------------------------------ */
 
 static const attn_op_ref* average;
@@ -48,13 +74,13 @@ static const attn_op* const ops[] = {&average_op};
 
 /* ---- the layer --------------------------------------------------------------------------------------- */
 
-typedef struct causal_average {
+typedef struct average_layer {
   int64_t window;
   uint32_t history; /* index of the state */
-} causal_average;
+} average_layer;
 
 static int32_t create(const attn_value* values, attn_layer** out, attn_error* error) {
-  causal_average* layer = malloc(sizeof *layer);
+  average_layer* layer = malloc(sizeof *layer);
   if (layer == NULL) {
     error->code = ATTN_OUT_OF_MEMORY;
     snprintf(error->where, sizeof error->where, "example.causal_average");
@@ -76,11 +102,11 @@ static int32_t build(attn_layer* self, attn_builder* builder, attn_error* error)
                               .rank = 3,
                               .axis = 1,
                               .shape = {-1, -1, -1}};
-  return builder->state(builder, &history, &((causal_average*)self)->history, error);
+  return builder->state(builder, &history, &((average_layer*)self)->history, error);
 }
 
 static int32_t forward(const attn_layer* self, const attn_call* call, attn_error* error) {
-  const causal_average* layer = (const causal_average*)self;
+  const average_layer* layer = (const average_layer*)self;
   attn_tensor* x = call->inputs[0];
   if (x->view.rank != 3) {
     error->code = ATTN_INVALID_ARGUMENT;
@@ -117,9 +143,11 @@ static const attn_type type = {.struct_size = sizeof(attn_type),
                                .n_params = 1,
                                .n_inputs = 1,
                                .n_outputs = 1,
+                               .n_claims = sizeof claims / sizeof *claims,
                                .params = params,
                                .inputs = inputs,
                                .outputs = outputs,
+                               .claims = claims,
                                .create = create,
                                .destroy = destroy,
                                .build = build,

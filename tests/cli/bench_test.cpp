@@ -23,7 +23,8 @@ TEST_CASE("cli: bench times workloads") {
     {"id": "e", "type": "multi_head", "config": {"dim": 16},
      "inputs": {"inputs": {"shape": [1, 8, 16]}}, "mode": "inference",
      "mask": {"kind": "causal", "shape": [1, 8, 8]}}]})");
-  const Finished f = attn_run({"bench", "--workloads", file, "--json", "--threads", "1"});
+  const Finished f =
+      attn_run({"bench", "--workloads", file, "--json", "--threads", "1", "--seconds", "0.1"});
   INFO(f.err);
   CHECK(f.code == 1);  // because of d
   std::istringstream stream(f.out);
@@ -32,19 +33,37 @@ TEST_CASE("cli: bench times workloads") {
   REQUIRE(rows.size() == 5);
   for (const size_t i : {0u, 1u, 2u, 4u}) {
     INFO(rows[i].dump());
-    for (const char* key : {"ms_min", "ms_median", "ms_first", "share", "gflops", "peak_gflops"})
+    for (const char* key : {"ms_min", "ms_median", "ms_first", "ms_limit", "cpu_ms_min", "share",
+                            "flops", "bytes_read", "bytes_written", "working_memory", "gflops",
+                            "gbytes_s", "peak_gflops", "read_gbytes_s", "copy_gbytes_s"})
       CHECK(rows[i].at(key).to_double() > 0);
     CHECK(rows[i].at("ms_min").to_double() <= rows[i].at("ms_median").to_double());
     CHECK(rows[i].at("threads") == Json(1));
     CHECK(rows[i].at("share").to_double() ==
-          Approx(rows[i].at("gflops").to_double() / rows[i].at("peak_gflops").to_double())
+          Approx(rows[i].at("ms_limit").to_double() / rows[i].at("ms_min").to_double())
               .epsilon(1e-3));
+    CHECK(rows[i].at("level") == Json("L2"));
   }
+  // Four projections of 16 rows; 64 pairs of each of 2 x 2 heads. Inputs, mask and weights are read once.
+  CHECK(rows[0].at("flops") == Json(4 * 2 * 16 * 256 + 4 * 4 * 64 * 8.0));
+  CHECK(rows[0].at("bytes_read") == Json(1024 + 16 + 4 * 1024.0));
+  CHECK(rows[0].at("bytes_written") == Json(1024.0));
+  // Each of 3 tokens reads token, weights and 20 cached positions, and adds one.
+  CHECK(rows[1].at("bytes_read") == Json(3 * (64 + 3072 + 20 * 64.0)));
+  CHECK(rows[1].at("bytes_written") == Json(3 * (64 + 64.0)));
+  // A gradient for every input and weight; attention is computed again on the way back.
+  const double linear = 2 * 8 * 768, attention = 4 * 2 * 36 * 8, rope = 3 * (128 + 64);
+  CHECK(rows[2].at("flops") == Json(3 * linear + 3.5 * attention + 3 * rope));
+  CHECK(rows[2].at("bytes_read") == Json(2 * (512 + 3072) + 512.0));
+  CHECK(rows[2].at("bytes_written") == Json(512 + 512 + 3072.0));
   CHECK_THAT(rows[3].at("error").as_string(), Catch::Matchers::Contains("no_such_type"));
 
-  const Finished some = attn_run({"bench", "--workloads", file, "--only", "a"});
+  const Finished some = attn_run({"bench", "--workloads", file, "--only", "a", "--seconds", "0"});
   check_done(some);
   CHECK_THAT(some.out, Catch::Matchers::Contains("FMA peak") && Catch::Matchers::Contains("SHARE"));
+  CHECK_THAT(
+      attn_run({"bench", "--workloads", file, "--only", "c", "--seconds", "0", "--profile"}).out,
+      Catch::Matchers::Contains("linear/1 gradient"));
   check_refused(attn_run({"bench", "--workloads", file, "--only", "a,z"}), {"'z'"});
   check_refused(attn_run({"bench", "--workloads", folder.write("w.json", "{}")}), {"workloads"});
 }
@@ -52,9 +71,11 @@ TEST_CASE("cli: bench times workloads") {
 TEST_CASE("cli: bench times one configuration") {
   const Folder folder;
   const std::string layer = layer_file(folder);
-  const Finished f = attn_run({"bench", layer, "--shape", "inputs=2,4,8", "--json"});
+  const Finished f = attn_run(
+      {"bench", layer, "--shape", "inputs=2,4,8", "--json", "--seconds", "0", "--profile"});
   check_done(f);
   CHECK(parsed(f.out).at("workload") == Json("layer"));
+  CHECK(parsed(f.out).at("profile").size() >= 3);
   check_refused(attn_run({"bench", layer, "--mode", "sideways"}), {"--mode"});
   check_refused(attn_run({"bench", "--shape", "inputs=2,4,8"}), {"CONFIG"});
   check_refused(attn_run({"bench", layer, "--shape", "inputs=1,1,8", "--mode", "decode"}),

@@ -56,7 +56,7 @@ TEST_CASE("cli: the example of every type is valid and runs") {
     INFO(example);
     check_done(attn_run({"validate", example}));
     const std::string type = parse_config(read_file(example), example).at("type").as_string();
-    std::vector<std::string> command{"bench", example, "--json"};
+    std::vector<std::string> command{"bench", example, "--json", "--seconds", "0"};
     if (type == "shared_weights_cross") {  // the one argument that a call cannot do without
       command.insert(command.end(), {"--arg", "split_sizes=[8,8]"});
     }

@@ -351,7 +351,11 @@ TEST_CASE("table_check: what the engine has room for, and one more") {
   }
   in[0].flags = 0;
   const Limit limits[] = {
-      {"input", 16, [&](Table& t, uint32_t n) { t.type.inputs = ins.data(), t.type.n_inputs = n; }},
+      {"input", 16,
+       [&](Table& t, uint32_t n) {
+         t.type.inputs = ins.data(), t.type.n_inputs = n;
+         t.claim.subject = nullptr;
+       }},
       {"output", 16,
        [&](Table& t, uint32_t n) { t.type.outputs = outs.data(), t.type.n_outputs = n; }},
       {"argument", 32,

@@ -111,7 +111,7 @@ std::string keys_of(const attn_type& t, const Call& call) {
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     if (!call.inputs.contains(t.inputs[i]->name) || t.inputs[i]->flags & ATTN_INPUT_MASK) continue;
     if (first.empty()) first = t.inputs[i]->name;
-    const std::vector<std::string> extents = test::axis_names(t.inputs[i]->shapes[0]);
+    const std::vector<std::string> extents = check::axis_names(t.inputs[i]->shapes[0]);
     if (keys.empty() && std::find(extents.begin(), extents.end(), "key") != extents.end())
       keys = t.inputs[i]->name;
   }

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/tools/axis_names.hpp"
+#include "host/check/generator/axis_names.hpp"
 
 namespace attn::masks {
 
@@ -47,7 +47,7 @@ inline Json small_config(const attn_type& t) {
 
 inline Shape shape_of(const std::string& text) {
   std::vector<int64_t> dims;
-  for (const std::string& word : test::axis_names(text))
+  for (const std::string& word : check::axis_names(text))
     dims.push_back(word == "batch"                                     ? kBatch
                    : word == "head"                                    ? 2
                    : word == "seq" || word == "query" || word == "key" ? kTokens

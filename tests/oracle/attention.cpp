@@ -12,28 +12,6 @@ Tensor merge_heads(const Tensor& x) {
   return reshape(permute(x, {0, 2, 1, 3}), {x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
 
-Tensor keep_mask(const Tensor* mask, int64_t batch, int64_t heads, int64_t queries, int64_t keys) {
-  Tensor keep({batch, heads, queries, keys}, 1.0);
-  if (!mask) return keep;
-  Extents shape;
-  switch (mask->rank()) {
-    case 1:
-      shape = {1, 1, 1, mask->dim(0)};
-      break;
-    case 2:
-      shape = {mask->dim(0), 1, 1, mask->dim(1)};
-      break;
-    case 3:
-      shape = {mask->dim(0), 1, mask->dim(1), mask->dim(2)};
-      break;
-    default:
-      shape = mask->shape;
-  }
-  const Tensor kept =
-      map(reshape(*mask, shape), [](double x) { return x > 0 ? 1.0 : 0.0; });  // NaN: masked
-  return multiply(keep, kept);
-}
-
 Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes) {
   return along(keep, axes, [](std::vector<double>& row, int64_t) {
     if (sum_of(row) == 0) std::fill(row.begin(), row.end(), 1.0);

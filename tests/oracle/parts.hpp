@@ -44,9 +44,7 @@ void adaptive_row(Run& run, std::vector<double>& row, const Json& options);
 
 // ---- masks and attention ----------------------------------------------------------------------
 
-// A keep mask of rank 1 to 4 as zeros and ones of shape (B, H, Q, K); nothing given: all ones.
-[[nodiscard]] Tensor keep_mask(const Tensor* mask, int64_t batch, int64_t heads, int64_t queries,
-                               int64_t keys);
+using check::keep_mask;
 // Slices along the axes that keep nothing are kept whole.
 [[nodiscard]] Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes);
 

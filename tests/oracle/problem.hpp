@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the oracle is given and what it returns. Parameters and arguments that are not given have the
-// defaults of the specification, which every type of the oracle states for itself.
+// What the oracle is given and what it returns. The defaults of parameters and arguments that are not given are those
+// of the specification, which every type of the oracle states for itself.
 #pragma once
 
 #include <attn/json.hpp>
@@ -10,18 +10,12 @@
 #include <optional>
 #include <string>
 
+#include "host/check/generator/problem.hpp"
 #include "tests/oracle/tensor.hpp"
 
 namespace attn::oracle {
 
-struct Problem {
-  std::string type{};
-  Json config{};     // an object: parameters as a user writes them
-  Json arguments{};  // an object: those of the call
-  std::map<std::string, Tensor> inputs{};
-  std::map<std::string, Tensor> weights{};  // by canonical name
-  bool training = false;
-};
+using check::Problem;
 
 struct Answer {
   std::map<std::string, Tensor> outputs{};

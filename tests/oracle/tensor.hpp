@@ -1,77 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensors of the oracle: dense, row-major, double, and as slow as they are plain. Nothing here uses
-// the library. Reductions keep their axes with extent 1; zip() broadcasts extents of 1 between tensors of
-// the same rank. Wrong shapes throw std::logic_error: they are mistakes of the oracle.
+// What the oracle does with its tensors, as slow as it is plain. Nothing here uses the library. Reductions keep their
+// axes with extent 1; zip() broadcasts extents of 1 between tensors of the same rank.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
+#include "host/check/generator/tensor.hpp"
 
 namespace attn::oracle {
 
 using Extents = std::vector<int64_t>;
-
-inline void demand(bool holds, const char* text) {
-  if (!holds) throw std::logic_error(std::string("oracle: ") + text);
-}
-
-inline int64_t product(const Extents& e) {
-  int64_t n = 1;
-  for (const int64_t x : e) n *= x;
-  return n;
-}
+using check::demand;
+using check::product;
+using check::slice;
+using check::Tensor;
 
 inline double sum_of(const std::vector<double>& row) {
   double s = 0;
   for (const double x : row) s += x;
   return s;
 }
-
-struct Tensor {
-  Extents shape{};
-  std::vector<double> v{};
-  bool integral = false;  // whole numbers or bool: a keep mask, not an additive one
-
-  Tensor() = default;
-  explicit Tensor(Extents e, double fill = 0)
-      : shape(std::move(e)), v(static_cast<size_t>(product(shape)), fill) {}
-  Tensor(Extents e, std::vector<double> values) : shape(std::move(e)), v(std::move(values)) {
-    demand(static_cast<int64_t>(v.size()) == product(shape), "values do not fill the shape");
-  }
-
-  [[nodiscard]] int rank() const { return static_cast<int>(shape.size()); }
-  [[nodiscard]] int64_t size() const { return static_cast<int64_t>(v.size()); }
-  [[nodiscard]] size_t axis(int64_t a) const {
-    const int64_t i = a < 0 ? a + rank() : a;
-    demand(i >= 0 && i < rank(), "axis out of range");
-    return static_cast<size_t>(i);
-  }
-  [[nodiscard]] int64_t dim(int64_t a) const { return shape[axis(a)]; }
-
-  template <class... I>
-  [[nodiscard]] size_t index(I... i) const {
-    const int64_t at[] = {static_cast<int64_t>(i)...};
-    demand(sizeof...(I) == shape.size(), "wrong number of indices");
-    int64_t offset = 0;
-    for (size_t a = 0; a < sizeof...(I); ++a) offset = offset * shape[a] + at[a];
-    return static_cast<size_t>(offset);
-  }
-  template <class... I>
-  double& at(I... i) {
-    return v[index(i...)];
-  }
-  template <class... I>
-  [[nodiscard]] double at(I... i) const {
-    return v[index(i...)];
-  }
-};
 
 template <class F>
 Tensor map(Tensor x, F&& f) {
@@ -189,21 +136,6 @@ Tensor along(const Tensor& x, const std::vector<size_t>& axes, F&& f) {
     std::copy_n(row.begin(), n, t.v.begin() + begin);
   }
   return permute(t, back);
-}
-
-// Elements begin..end-1 of an axis.
-inline Tensor slice(const Tensor& x, int64_t which, int64_t begin, int64_t end) {
-  const size_t a = x.axis(which);
-  Extents shape = x.shape;
-  shape[a] = end - begin;
-  Tensor out(shape);
-  out.integral = x.integral;
-  int64_t inner = 1;
-  for (size_t i = a + 1; i < shape.size(); ++i) inner *= shape[i];
-  const int64_t block = shape[a] * inner;
-  for (int64_t o = 0; block != 0 && o < out.size() / block; ++o)
-    std::copy_n(x.v.begin() + (o * x.shape[a] + begin) * inner, block, out.v.begin() + o * block);
-  return out;
 }
 
 inline Tensor concat(const Tensor& a, const Tensor& b, int64_t which) {

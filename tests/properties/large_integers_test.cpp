@@ -7,7 +7,8 @@
 #include <attn/log.hpp>
 #include <catch2/catch.hpp>
 
-#include "tests/properties/checks.hpp"
+#include "tests/oracle/problem.hpp"
+#include "tests/properties/own.hpp"
 
 using namespace attn;
 using namespace attn::properties;
@@ -63,8 +64,7 @@ TEST_CASE("integers: values beyond any size are refused or run, in every paramet
     const auto params = integers(*find_attention_type(type).type);
     uint64_t seen = 0;
     for (uint64_t n = 0; seen < kCases && n < 100; ++n) {
-      Marks marks;
-      const Case c = make_case({3, type, n}, marks);
+      const Case c = make_case({3, type, n});
       if (!is_wide(c)) continue;
       ++seen;
       for (const attn_param* p : params)

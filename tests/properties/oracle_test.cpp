@@ -9,13 +9,12 @@
 #include <filesystem>
 #include <set>
 
+#include "host/check/generator/arrays.hpp"
 #include "tests/oracle/parts.hpp"
 #include "tests/oracle/types/types.hpp"
-#include "tests/properties/tensors.hpp"
 
 using namespace attn;
-using namespace attn::properties;
-using oracle::Tensor;
+using namespace attn::check;
 
 namespace {
 
@@ -41,7 +40,7 @@ struct Golden {
     std::map<std::string, Tensor> out;
     for (const SafetensorsEntry& e : file.entries())
       if (e.name.starts_with(prefix))
-        out[e.name.substr(prefix.size())] = to_oracle(file.read(e.name).view());
+        out[e.name.substr(prefix.size())] = to_tensor(file.read(e.name).view());
     return out;
   }
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Penalties of regularizers: which weights have one, and how large it is.
-#include "tests/properties/checks.hpp"
+#include "tests/oracle/parts.hpp"
+#include "tests/properties/own.hpp"
 
 namespace attn::properties {
 namespace {
-
-using oracle::Tensor;
 
 double l1_l2(const Tensor& x, double l1, double l2) {
   double sum = 0;

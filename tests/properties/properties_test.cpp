@@ -17,7 +17,9 @@
 #include <mutex>
 #include <thread>
 
-#include "tests/properties/checks.hpp"
+#include "tests/oracle/problem.hpp"
+#include "tests/properties/coverage.hpp"
+#include "tests/properties/own.hpp"
 
 using namespace attn;
 using namespace attn::properties;
@@ -37,13 +39,22 @@ struct Outcome {
   double seconds = 0;
 };
 
-std::string describe(const Case& c) {
-  std::string text = c.problem.config.dump() + "\n  call " + c.problem.arguments.dump() +
-                     (c.problem.training ? " training" : "") + ", mask kind " +
-                     std::to_string(c.mask_kind);
-  for (const auto& [name, value] : c.problem.inputs)
-    text += ", " + name + " " + Shape(value.shape).to_string();
-  return text;
+void tried(Trial& t, const char* what, bool says) {
+  if (says) t.marks.insert(what + t.c.id.type);
+}
+
+// Whose gradients were checked.
+void mark_gradients(Trial& t) {
+  if (!t.marks.contains("gradient " + t.c.id.type) || !t.failures.empty()) return;
+  if (adds_mask(t.c)) t.marks.insert("gradient of an added mask");
+  const Marks marks = t.marks;
+  for (const std::string& m : marks) {
+    const size_t value = m.find('=');
+    if (m.starts_with("norm ") || m.starts_with("probability ") || m.starts_with("activation "))
+      t.marks.insert("gradient of " + m.substr(0, m.find(' ')) + m.substr(value));
+    if (m.starts_with("rank ") && m.find("mask=") != std::string::npos)
+      t.marks.insert("gradient of mask" + m.substr(value));
+  }
 }
 
 Outcome try_case(const CaseId& id) {
@@ -51,18 +62,27 @@ Outcome try_case(const CaseId& id) {
   const auto begin = std::chrono::steady_clock::now();
   Trial t;
   try {
-    t.c = make_case(id, t.marks);
-    out.text = describe(t.c);
-    t.layer64 = make_layer(t.c, ATTN_F64);
-    t.layer32 = make_layer(t.c, ATTN_F32);
+    t.c = make_case(id);
+    mark_config(id.type, t.c.problem.config, t.marks);
+    mark_call(t.c, t.marks);
+    out.text = told(t.c);
+    prepare(t);
     check_forward(t);
-    check_batch(t);
-    check_mask(t);
-    check_decode(t);
-    check_file(t);
-    check_dropout(t);
+    check_single(t);
+    tried(t, "batch ", check_batch(t));
+    // Each of the three, until one finds something.
+    bool masked = false;
+    for (const auto check : {check_mask_nan, check_mask_infinity, check_mask_numbers})
+      if (t.failures.empty()) masked = check(t) || masked;
+    tried(t, "unused keys ", masked);
+    check_mask_gradients(t);
+    if (t.layer64->has_state()) t.marks.insert("state " + id.type);
+    tried(t, "decode ", check_decode(t));
+    if (id.number % 4 == 0) tried(t, "file ", check_file(t));
+    tried(t, "dropout ", check_dropout(t));
     check_penalties(t);
-    check_gradients(t);
+    tried(t, "gradient ", check_gradients(t));
+    mark_gradients(t);
   } catch (const std::exception& e) {
     t.fail(std::string("exception: ") + e.what());
   }

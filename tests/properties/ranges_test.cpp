@@ -10,69 +10,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "tests/properties/checks.hpp"
+#include "tests/oracle/problem.hpp"
+#include "tests/properties/own.hpp"
 
 using namespace attn;
 using namespace attn::properties;
-using oracle::Tensor;
 
 namespace {
 
 constexpr uint64_t kCases = 60;
 constexpr double kScales[] = {1, 1e5, 1e9, 1e15};
-constexpr double kMost = std::numeric_limits<float>::max() / 16;
-
-bool grows(const Case& c) {
-  const std::string config = c.problem.config.dump();
-  return config.find("relu_k") != std::string::npos ||
-         config.find("exponential") != std::string::npos;
-}
-
-bool is_data(const std::string& name) { return name.find("mask") == std::string::npos; }
-
-std::map<std::string, Tensor> scaled(const Case& c, double by) {
-  std::map<std::string, Tensor> inputs = c.problem.inputs;
-  for (auto& [name, t] : inputs)
-    if (is_data(name))
-      for (double& e : t.v) e *= by;
-  return inputs;
-}
-
-// Outputs, and gradients of inputs and, if `of_weights`, of weights: products of inputs and gradients.
-Outputs everything(Attention& layer, const Case& c, const std::map<std::string, Tensor>& inputs,
-                   bool of_weights) {
-  CallSpec spec = spec_of(c);
-  spec.record = true;
-  Call call(layer, c, inputs, spec);
-  Outputs found = call.run();
-  Outputs cotangents;
-  for (const auto& [name, t] : found) cotangents[name] = Tensor(t.shape, 1.0);
-  Gradients gradients(layer);
-  call.backward(cotangents, gradients);
-  for (const auto& [name, t] : inputs)
-    if (is_data(name))
-      if (const Tensor g = call.input_gradient(name); !g.v.empty())
-        found["gradient of " + name] = g;
-  for (const auto& e : gradients.entries())
-    if (e.trained && of_weights)
-      found["gradient of weight " + e.name] = to_oracle(e.gradient.view());
-  return found;
-}
-
-// The first number that is not finite though it could be; "" when there is none.
-std::string not_finite(const Outputs& narrow, const Outputs& wide) {
-  for (const auto& [name, t] : wide)
-    for (size_t i = 0; i < t.v.size(); ++i) {
-      if (!std::isfinite(t.v[i])) return name + "[" + std::to_string(i) + "] in float64";
-      if (std::fabs(t.v[i]) <= kMost && !std::isfinite(narrow.at(name).v[i]))
-        return name + "[" + std::to_string(i) + "] in float32, where float64 has " +
-               std::to_string(t.v[i]);
-    }
-  return "";
-}
-
 // Some settings are refused only by a call, whose shapes they do not fit.
 bool accepts(Attention& layer, const Case& c) {
   try {
@@ -95,8 +43,7 @@ TEST_CASE("ranges: inputs up to 1e15 give finite outputs and gradients, for ever
   for (const std::string& type : list_attention_types()) {
     if (!oracle::knows(type)) continue;
     for (uint64_t n = 0; n < kCases; ++n) {
-      Marks marks;
-      const Case c = make_case({5, type, n}, marks);
+      const Case c = make_case({5, type, n});
       if (c.is_long || grows(c)) continue;
       const auto layer32 = make_layer(c, ATTN_F32), layer64 = make_layer(c, ATTN_F64);
       if (!accepts(*layer32, c)) continue;
@@ -118,11 +65,10 @@ TEST_CASE("ranges: a NaN in an input is in the output, for every type") {
   for (const std::string& type : list_attention_types()) {
     if (!oracle::knows(type)) continue;
     for (uint64_t n = 0; n < kCases; ++n) {
-      Marks marks;
-      const Case c = make_case({6, type, n}, marks);
+      const Case c = make_case({6, type, n});
       if (c.is_long || c.problem.training) continue;
       bool masked = false;
-      for (const auto& [name, t] : c.problem.inputs) masked = masked || !is_data(name);
+      for (const auto& [name, t] : c.problem.inputs) masked = masked || is_mask(c, name);
       if (masked) continue;
       for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) {
         const auto layer = make_layer(c, dtype);

@@ -83,6 +83,11 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
       {"performer", {{"dim", 64}, {"num_heads", 4}}, {2, 2100, 64}, {1, 70, 64}},
       {"performer", {{"dim", 64}, {"num_heads", 4}, {"causal", true}}, {2, 150, 64}, {1, 70, 64}},
       {"cbam", {{"channels", 16}}, {2, 9, 30, 16}, {1, 7, 29, 16}},
+      // Large enough to be cut into slices of the batch, both of them.
+      {"window",
+       {{"dim", 48}, {"window_size", 7}, {"num_heads", 3}, {"qk_norm_type", "rms_norm"}},
+       {9, 1500, 48},
+       {7, 1450, 48}},
       {"mobile_mqa", {{"dim", 32}, {"use_downsampling", true}}, {2, 9, 8, 32}, {1, 7, 8, 32}},
       // A prime needs more work than a power of two above it.
       {"fnet", {{"implementation", "fft"}}, {2, 128, 48}, {1, 127, 47}},

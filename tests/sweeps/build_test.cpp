@@ -4,29 +4,29 @@
 #include <attn/factory.hpp>
 #include <catch2/catch.hpp>
 
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
+using namespace attn::check;
 
 namespace {
 
 constexpr uint64_t kSeed = 5;
 
-void check(const ComponentSpec& s, attn_dtype dtype) {
+void examine(const Setting& s, attn_dtype dtype) {
   const auto make = [&] {
     set_seed(kSeed);
     return create_attention_layer(s.type, s.c.problem.config, "layer");
   };
   const auto run = [&](Attention& layer) {
-    properties::Call call(layer, s.c, s.c.problem.inputs, properties::spec_of(s.c), dtype);
+    Call call(layer, s.c, s.c.problem.inputs, spec_of(s.c), dtype);
     call.begin();
     return call.run();
   };
   const auto by_call = make();
   const auto first = run(*by_call);
   const auto by_shapes = make();
-  by_shapes->build(shapes_of(s), {.dtype = dtype});
+  by_shapes->build(shapes_of(s.c), {.dtype = dtype});
 
   INFO(s.told() << (dtype == ATTN_F32 ? "\n  float32" : "\n  float64"));
   CHECK(by_call->config() == by_shapes->config());
@@ -38,14 +38,13 @@ void check(const ComponentSpec& s, attn_dtype dtype) {
     CHECK(a[i].shape == b[i].shape);
     CHECK(a[i].trainable == b[i].trainable);
     if (a[i].not_stored) continue;
-    CHECK(properties::to_oracle(by_call->weight(a[i].name)).v ==
-          properties::to_oracle(by_shapes->weight(a[i].name)).v);
+    CHECK(to_tensor(by_call->weight(a[i].name)).v == to_tensor(by_shapes->weight(a[i].name)).v);
   }
   const auto later = run(*by_shapes);
   REQUIRE(first.size() == later.size());
   for (const auto& [name, value] : first) {
     INFO(name);
-    CHECK(properties::largest_difference(value, later.at(name)) == 0);
+    CHECK(largest_difference(value, later.at(name)) == 0);
   }
 }
 
@@ -53,7 +52,7 @@ void check(const ComponentSpec& s, attn_dtype dtype) {
 
 TEST_CASE("sweep: a layer built by shapes is the one that its first call builds") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      for (const ComponentSpec& s : settings(type))
-        for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) check(s, dtype);
+      for (const Setting& s : settings(type))
+        for (const attn_dtype dtype : {ATTN_F32, ATTN_F64}) examine(s, dtype);
     }
 }

@@ -44,7 +44,7 @@ std::vector<std::string> split(const std::string& text, const std::string& at) {
 }
 
 // A parameter as the layer shows it, an argument, or whether the call is one of training; behind a dot an option in it or an element.
-Json value_of(const ComponentSpec& s, const std::string& word) {
+Json value_of(const Setting& s, const std::string& word) {
   if (word == "training") return s.c.problem.training;
   const size_t dot = word.find('.');
   const std::string name = word.substr(0, dot),
@@ -65,10 +65,10 @@ Json value_of(const ComponentSpec& s, const std::string& word) {
 }
 
 // The number that a name or a numeral stands for; nothing: null, or a list of different numbers.
-std::optional<double> number(const ComponentSpec& s, const std::string& word) {
+std::optional<double> number(const Setting& s, const std::string& word) {
   if (word.find_first_not_of("-.0123456789") == std::string::npos) return std::stod(word);
   for (const auto& [input, form] : s.forms) {
-    const std::vector<std::string> axes = test::axis_names(form);
+    const std::vector<std::string> axes = check::axis_names(form);
     for (size_t i = 0; i < axes.size(); ++i)
       if (axes[i] == word) return static_cast<double>(s.c.problem.inputs.at(input).shape[i]);
   }
@@ -91,7 +91,7 @@ bool is_one_of(const Json& value, const std::string& names) {
 }
 
 // A (sign B)*, from left to right.
-bool holds(const ComponentSpec& s, const std::string& condition) {
+bool holds(const Setting& s, const std::string& condition) {
   const std::vector<std::string> w = split(condition, " ");
   if (w.size() == 3 && w[1] == "=") {
     const Json value = value_of(s, w[0]);
@@ -123,7 +123,7 @@ bool holds(const ComponentSpec& s, const std::string& condition) {
 
 }  // namespace
 
-std::optional<std::vector<std::string>> claims(const ComponentSpec& s, const std::string& what) {
+std::optional<std::vector<std::string>> claims(const Setting& s, const std::string& what) {
   const std::optional<std::string>& text = paragraph(s.type, what);
   if (!text) return std::nullopt;
   std::vector<std::string> out;

@@ -8,12 +8,10 @@
 
 #include <algorithm>
 
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
-using oracle::Tensor;
-using properties::Random;
+using namespace attn::check;
 
 namespace {
 
@@ -30,16 +28,16 @@ void add_state(Attention& layer, Outcome& out) {
   }
   const std::vector<double> size{static_cast<double>(state->capacity()),
                                  static_cast<double>(state->bytes())};
-  out["state"] = Tensor(oracle::Extents{2}, size);
+  out["state"] = Tensor({2}, size);
 }
 
-void add_call(Attention& layer, const properties::Case& c, bool training, Outcome& out) {
+void add_call(Attention& layer, const Case& c, bool training, Outcome& out) {
   const std::string when = training ? " in training" : "";
-  properties::CallSpec spec = properties::spec_of(c);
+  CallSpec spec = spec_of(c);
   spec.training = training;
   spec.record = true;
-  properties::Call call(layer, c, c.problem.inputs, spec);
-  properties::Outputs cotangents;
+  Call call(layer, c, c.problem.inputs, spec);
+  Outputs cotangents;
   for (const auto& [name, value] : call.run()) {
     out["output " + name + when] = value;
     Tensor t(value.shape);
@@ -48,28 +46,28 @@ void add_call(Attention& layer, const properties::Case& c, bool training, Outcom
     if (name == "output") cotangents[name] = std::move(t);
   }
   for (const Penalty& p : layer.losses(call.context()))
-    out["penalty " + p.name + when] = Tensor(oracle::Extents{1}, p.value);
+    out["penalty " + p.name + when] = Tensor({1}, p.value);
   Gradients gradients(layer);
   call.backward(cotangents, gradients, true);
   for (const auto& g : gradients.entries())
-    if (g.trained) out["gradient " + g.name + when] = properties::to_oracle(g.gradient.view());
+    if (g.trained) out["gradient " + g.name + when] = to_tensor(g.gradient.view());
   for (const auto& [name, x] : c.problem.inputs)
     if (Tensor g = call.input_gradient(name); !g.v.empty()) out["gradient of " + name + when] = g;
   if (!training) return;
   call.commit();
   for (const WeightInfo& w : layer.weights())
-    if (w.statistic) out["statistic " + w.name] = properties::to_oracle(layer.weight(w.name));
+    if (w.statistic) out["statistic " + w.name] = to_tensor(layer.weight(w.name));
 }
 
-Outcome outcome(const ComponentSpec& s) {
+Outcome outcome(const Setting& s) {
   Outcome out;
   set_seed(1);  // what a layer draws when it is made is the same each time
-  const auto layer = properties::make_layer(s.c, ATTN_F64);
+  const auto layer = make_layer(s.c, ATTN_F64);
   const auto fresh = create_attention_layer(s.type, s.c.problem.config);
-  fresh->build(shapes_of(s), {.dtype = ATTN_F64, .seed = 1});
+  fresh->build(shapes_of(s.c), {.dtype = ATTN_F64, .seed = 1});
   for (const WeightInfo& w : fresh->weights())
     if (!w.not_stored && dtype_is_floating(fresh->weight(w.name).dtype))
-      out["weight " + w.name] = properties::to_oracle(fresh->weight(w.name));
+      out["weight " + w.name] = to_tensor(fresh->weight(w.name));
   add_state(*layer, out);
   add_call(*layer, s.c, false, out);
   add_call(*layer, s.c, true, out);
@@ -81,8 +79,7 @@ std::string difference(const Outcome& a, const Outcome& b) {
   for (const auto& [name, x] : a) {
     const auto y = b.find(name);
     if (y == b.end() ||
-        !(properties::largest_difference(x, y->second) <=
-          1e-9 * std::max(properties::magnitude(x), properties::magnitude(y->second))))
+        !(largest_difference(x, y->second) <= 1e-9 * std::max(magnitude(x), magnitude(y->second))))
       return name;
   }
   for (const auto& [name, y] : b)
@@ -93,10 +90,10 @@ std::string difference(const Outcome& a, const Outcome& b) {
 class Contexts {
  public:
   explicit Contexts(const std::string& type) {
-    for (const ComponentSpec& s : settings(type)) all_.push_back({&s, {}});
+    for (const Setting& s : settings(type)) all_.push_back({&s, {}});
     // What another parameter depends on is a flag or a number more often than one of a hundred options.
     plain_ = std::stable_partition(all_.begin() + 1, all_.end(), [](const Known& k) {
-      return k.setting->change.plain || k.setting->change.of == Of::input;
+      return k.setting->change.plain || k.setting->change.of == ChangeOf::input;
     });
   }
 
@@ -104,7 +101,7 @@ class Contexts {
   std::string effect(const std::vector<Change>& changes, bool plain) {
     for (auto known = all_.begin(); known != (plain ? plain_ : all_.end()); ++known)
       for (const Change& change : changes) {
-        const std::optional<ComponentSpec> changed = with(*known->setting, change);
+        const std::optional<Setting> changed = with(*known->setting, change);
         if (!changed) continue;
         if (known->outcome.empty()) known->outcome = outcome(*known->setting);
         const std::string what = difference(known->outcome, outcome(*changed));
@@ -115,20 +112,21 @@ class Contexts {
 
  private:
   struct Known {
-    const ComponentSpec* setting = nullptr;
+    const Setting* setting = nullptr;
     Outcome outcome{};
   };
   std::vector<Known> all_{};
   std::vector<Known>::iterator plain_{};
 };
 
-void check(Contexts& contexts, const std::string& type, const std::string& name,
-           const std::string& doc) {
+void examine(Contexts& contexts, const std::string& type, const std::string& name,
+             const std::string& doc) {
   std::vector<Change> changes = changes_of(type, name);
   if (changes.empty()) return;  // a choice of one
   const bool none = doc.find("no effect") != std::string::npos;
   // Without an effect: one value, in all settings. Initializers and regularizers are many and alike.
-  const bool alike = changes[0].of == Of::initializer || changes[0].of == Of::regularizer;
+  const bool alike =
+      changes[0].of == ChangeOf::initializer || changes[0].of == ChangeOf::regularizer;
   if (none || alike) changes.resize(std::min(changes.size(), size_t{none ? 1u : 3u}));
   const std::string found = contexts.effect(changes, none);
   INFO(type << ": " << name << ", described as '" << doc << "'");
@@ -143,11 +141,11 @@ TEST_CASE("sweep: what can be set has an effect, or is described as without one"
       Contexts contexts(type);
       const attn_type& t = *find_attention_type(type).type;
       for (uint32_t i = 0; i < t.n_params; ++i)
-        check(contexts, type, t.params[i]->name, t.params[i]->doc);
+        examine(contexts, type, t.params[i]->name, t.params[i]->doc);
       for (uint32_t i = 0; i < t.n_args; ++i)
-        check(contexts, type, t.args[i]->name, t.args[i]->doc);
+        examine(contexts, type, t.args[i]->name, t.args[i]->doc);
       for (uint32_t i = 0; i < t.n_inputs; ++i)
         if (t.inputs[i]->flags & (ATTN_INPUT_OPTIONAL | ATTN_INPUT_MASK))
-          check(contexts, type, t.inputs[i]->name, t.inputs[i]->doc);
+          examine(contexts, type, t.inputs[i]->name, t.inputs[i]->doc);
     }
 }

@@ -7,23 +7,22 @@
 
 #include <algorithm>
 
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
-using oracle::Tensor;
+using namespace attn::check;
 
 namespace {
 
 using Weights = std::map<std::string, Tensor>;
 
 // Of a layer just built, what training may change.
-Weights initial(const ComponentSpec& s, uint64_t seed) {
+Weights initial(const Setting& s, uint64_t seed) {
   const auto layer = create_attention_layer(s.type, s.c.problem.config, "layer");
-  layer->build(shapes_of(s), {.dtype = ATTN_F64, .seed = seed});
+  layer->build(shapes_of(s.c), {.dtype = ATTN_F64, .seed = seed});
   Weights out;
   for (const WeightInfo& w : layer->weights())
-    if (w.trainable) out[w.name] = properties::to_oracle(layer->weight(w.name));
+    if (w.trainable) out[w.name] = to_tensor(layer->weight(w.name));
   return out;
 }
 
@@ -51,7 +50,7 @@ bool share(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("sweep: no two random weights of a layer share their numbers") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      for (const ComponentSpec& s : settings(type))
+      for (const Setting& s : settings(type))
         for (const uint64_t seed : {0, 3}) {
           const Weights weights = initial(s, seed);
           for (auto a = weights.begin(); a != weights.end(); ++a)
@@ -66,7 +65,7 @@ TEST_CASE("sweep: no two random weights of a layer share their numbers") {
 
 TEST_CASE("sweep: two seeds draw two layers, one seed the same one") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
-      const ComponentSpec& s = settings(type).front();
+      const Setting& s = settings(type).front();
       const Weights a = initial(s, 1), again = initial(s, 1), other = initial(s, 2);
       for (const auto& [name, value] : a) {
         INFO(s.told() << "\n  " << name);
@@ -79,8 +78,8 @@ TEST_CASE("sweep: two seeds draw two layers, one seed the same one") {
 TEST_CASE("sweep: a weight that an option adds leaves the others as they were drawn") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       const Weights base = initial(settings(type).front(), 3);
-      for (const ComponentSpec& s : settings(type)) {
-        if (s.change.of == Of::initializer) continue;
+      for (const Setting& s : settings(type)) {
+        if (s.change.of == ChangeOf::initializer) continue;
         const Weights weights = initial(s, 3);
         for (const auto& [name, value] : weights) {
           const auto before = base.find(name);

@@ -4,31 +4,31 @@
 #include <attn/factory.hpp>
 #include <catch2/catch.hpp>
 
-#include "tests/sweeps/settings.hpp"
+#include "host/check/generator/settings.hpp"
+#include "tests/oracle/parts.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
+using namespace attn::check;
 
 namespace {
 
 // Both sum some dozens of numbers, in different orders: 4500 eps of the largest result.
 constexpr double kTolerance = 1e-12;
 
-void check(const ComponentSpec& s, bool training) {
-  properties::Case c = s.c;
+void examine(const Setting& s, bool training) {
+  Case c = s.c;
   c.problem.training = training;
-  const auto layer = properties::make_layer(c, ATTN_F64);
-  c.problem.weights = properties::weights_of(*layer);
+  const auto layer = make_layer(c, ATTN_F64);
+  c.problem.weights = weights_of(*layer);
   const oracle::Answer expected = oracle::solve(c.problem);
-  properties::Call call(*layer, c, c.problem.inputs, properties::spec_of(c));
-  const properties::Outputs found = call.run();
+  Call call(*layer, c, c.problem.inputs, spec_of(c));
+  const Outputs found = call.run();
   call.commit();
   INFO(s.told() << (training ? "\n  in training" : ""));
   CHECK(found.size() == expected.outputs.size());
-  const auto compare = [&](const std::string& name, const oracle::Tensor& now,
-                           const oracle::Tensor& right) {
-    INFO(name << ", largest " << properties::magnitude(right));
-    CHECK(properties::largest_difference(now, right) <= kTolerance * properties::magnitude(right));
+  const auto compare = [&](const std::string& name, const Tensor& now, const Tensor& right) {
+    INFO(name << ", largest " << magnitude(right));
+    CHECK(largest_difference(now, right) <= kTolerance * magnitude(right));
   };
   for (const auto& [name, right] : expected.outputs) {
     INFO(name);
@@ -36,7 +36,7 @@ void check(const ComponentSpec& s, bool training) {
     compare(name, found.at(name), right);
   }
   for (const auto& [name, right] : expected.statistics)
-    compare(name, oracle::reshape(properties::to_oracle(layer->weight(name)), right.shape), right);
+    compare(name, oracle::reshape(to_tensor(layer->weight(name)), right.shape), right);
 }
 
 }  // namespace
@@ -44,9 +44,9 @@ void check(const ComponentSpec& s, bool training) {
 TEST_CASE("sweep: every setting gives in float64 what the oracle gives, to 1e-12") {
   for (const std::string& type : list_attention_types()) DYNAMIC_SECTION(type) {
       for (const auto* all : {&settings(type), &pairs(type)})
-        for (const ComponentSpec& s : *all)
+        for (const Setting& s : *all)
           for (const bool training : {false, true})
             // The oracle draws no random numbers.
-            if (is_about_numbers(s) && !(training && drops(s.c))) check(s, training);
+            if (is_about_numbers(s) && !(training && drops(s.c))) examine(s, training);
     }
 }

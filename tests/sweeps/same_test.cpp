@@ -13,9 +13,8 @@
 #include "tests/sweeps/claims.hpp"
 
 using namespace attn;
-using namespace attn::sweeps;
-using oracle::Tensor;
-using properties::Random;
+using namespace attn::check;
+using sweeps::claims;
 
 namespace {
 
@@ -42,9 +41,9 @@ std::vector<Part> parts_of(const Attention& layer) {
 }
 
 // What two settings must have in common to be compared: shapes of inputs, parts and arguments that change results.
-std::string kind_of(const ComponentSpec& s, const Attention& layer) {
+std::string kind_of(const Setting& s, const Attention& layer) {
   std::string out;
-  for (const Positions& p : positions_of(s))
+  for (const Positions& p : positions_of(s.c))
     for (const std::string& name : p.inputs)
       out += Shape(s.c.problem.inputs.at(name).shape).to_string();
   for (const Part& p : parts_of(layer)) out += "|" + p.shapes;
@@ -52,26 +51,26 @@ std::string kind_of(const ComponentSpec& s, const Attention& layer) {
 }
 
 // Results with weights that are the same for the same place in the order of equal parts.
-Tensor result(const ComponentSpec& s, const std::vector<size_t>& order) {
-  const auto layer = properties::make_layer(s.c, ATTN_F64);
+Tensor result(const Setting& s, const std::vector<size_t>& order) {
+  const auto layer = make_layer(s.c, ATTN_F64);
   const std::vector<Part> parts = parts_of(*layer);
   for (size_t i = 0; i < parts.size(); ++i)
     for (size_t j = 0; j < parts[i].names.size(); ++j) {
-      Tensor value = properties::to_oracle(layer->weight(parts[i].names[j]));
+      Tensor value = to_tensor(layer->weight(parts[i].names[j]));
       Random random(order[i], parts[i].shapes, j);
       for (double& x : value.v) x = random.uniform(-0.5, 0.5);
-      layer->set_weight(parts[i].names[j], properties::to_array(value, ATTN_F64).view());
+      layer->set_weight(parts[i].names[j], to_array(value, ATTN_F64).view());
     }
   std::map<std::string, Tensor> inputs;
   size_t n = 0;
-  for (const Positions& p : positions_of(s))
+  for (const Positions& p : positions_of(s.c))
     for (const std::string& name : p.inputs) {
       Tensor x = s.c.problem.inputs.at(name);
       Random random(99, "input", n++);
       for (double& e : x.v) e = random.uniform(-1, 1);
       inputs[name] = std::move(x);
     }
-  return properties::run(*layer, s.c, inputs, properties::spec_of(s.c)).at("output");
+  return run(*layer, s.c, inputs, spec_of(s.c)).at("output");
 }
 
 // Every order of parts that exchanges equal ones.
@@ -89,12 +88,12 @@ std::vector<std::vector<size_t>> orders_of(const std::vector<Part>& parts) {
 }
 
 // A mask belongs to a call; without one types are compared.
-bool is_masked(const ComponentSpec& s) {
-  return s.change.of == Of::input && s.change.name.find("mask") != std::string::npos;
+bool is_masked(const Setting& s) {
+  return s.change.of == ChangeOf::input && s.change.name.find("mask") != std::string::npos;
 }
 
 struct Candidate {
-  const ComponentSpec* setting = nullptr;
+  const Setting* setting = nullptr;
   Tensor output{};
 };
 
@@ -111,7 +110,7 @@ bool is_trivial(const Tensor& y) {
   return std::all_of(y.v.begin(), y.v.end(), [&](double x) { return x == y.v[0]; });
 }
 
-bool says(const ComponentSpec& s, const std::string& other) {
+bool says(const Setting& s, const std::string& other) {
   const auto found = claims(s, "Same function");
   return found && std::find(found->begin(), found->end(), other) != found->end();
 }
@@ -119,13 +118,13 @@ bool says(const ComponentSpec& s, const std::string& other) {
 }  // namespace
 
 TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
-  std::map<std::string, std::vector<const ComponentSpec*>> kinds;
+  std::map<std::string, std::vector<const Setting*>> kinds;
   std::map<std::string, std::set<std::string>> types;
   for (const std::string& type : list_attention_types())
     for (const auto* all : {&settings(type), &pairs(type)})
-      for (const ComponentSpec& s : *all) {
+      for (const Setting& s : *all) {
         if (!is_about_numbers(s) || is_masked(s)) continue;
-        const auto layer = properties::make_layer(s.c, ATTN_F64);
+        const auto layer = make_layer(s.c, ATTN_F64);
         const std::string kind = kind_of(s, *layer);
         kinds[kind].push_back(&s);
         types[kind].insert(type);
@@ -134,23 +133,22 @@ TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
   for (const auto& [kind, all] : kinds) {
     if (types[kind].size() < 2) continue;
     std::map<std::string, std::vector<Candidate>> results;
-    for (const ComponentSpec* s : all) {
-      const std::vector<Part> parts = parts_of(*properties::make_layer(s->c, ATTN_F64));
+    for (const Setting* s : all) {
+      const std::vector<Part> parts = parts_of(*make_layer(s->c, ATTN_F64));
       std::vector<size_t> order(parts.size());
       std::iota(order.begin(), order.end(), size_t{0});
       const Tensor y = result(*s, order);
       if (!is_trivial(y)) results[key_of(y)].push_back({s, y});
     }
-    for (const ComponentSpec* s : all) {
-      const std::vector<Part> parts = parts_of(*properties::make_layer(s->c, ATTN_F64));
+    for (const Setting* s : all) {
+      const std::vector<Part> parts = parts_of(*make_layer(s->c, ATTN_F64));
       for (const std::vector<size_t>& order : orders_of(parts)) {
         const Tensor y = result(*s, order);
         const auto near = results.find(key_of(y));
         if (near == results.end()) continue;
         for (const Candidate& other : near->second) {
           if (other.setting->type == s->type) continue;
-          if (properties::largest_difference(y, other.output) > 1e-9 * properties::magnitude(y))
-            continue;
+          if (largest_difference(y, other.output) > 1e-9 * magnitude(y)) continue;
           same.insert({s->type, other.setting->type});
           INFO(s->told() << "\n  computes the same as " << other.setting->told());
           CHECK(says(*s, other.setting->type));
@@ -160,7 +158,7 @@ TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
     }
   }
   for (const std::string& type : list_attention_types())
-    for (const ComponentSpec& s : settings(type))
+    for (const Setting& s : settings(type))
       if (const auto claimed = claims(s, "Same function"))
         for (const std::string& other : *claimed) {
           INFO(s.told() << "\n  is said to compute the same as " << other << ", and does not");

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
-# README.md in it: both scripts, then the Python package. Sourced by tests/run.
+# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages. Sourced by
+# tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
@@ -32,7 +33,9 @@ passed=0
 failed=0
 package='python3 -m venv env && env/bin/pip install -q ./host/python &&
   env/bin/python -c "import attn; print(*attn.list_attention_types())"'
-for command in host/quickstart tests/run "$package"; do
+author='mkdir /root/author && (cd build && cpack -G DEB && mv ./*.deb /root/author) >/dev/null &&
+  lines=$(tests/install/readme_lines README.md) && cd /root/author && sudo() { "$@" -y; } && set -e && eval "$lines"'
+for command in host/quickstart tests/run "$package" "$author"; do
   echo "== fresh: $command"
   if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \

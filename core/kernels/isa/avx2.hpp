@@ -29,6 +29,8 @@ struct Isa<Current> : CommonIsa<Current> {
     const __m256i masked = _mm256_cmpeq_epi32(wide, _mm256_setzero_si256());
     return _mm256_blendv_ps(x, other, _mm256_castsi256_ps(masked));
   }
+  static ATTN_INLINE void stream(float* p, V x) { _mm256_stream_ps(p, x); }
+  static ATTN_INLINE void streamed() { _mm_sfence(); }
   static ATTN_INLINE float max_lanes(V x) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));

@@ -34,6 +34,8 @@ struct Isa<Current> : CommonIsa<Current> {
     return _mm512_maskz_scalef_ps(keep, polynomial(V(f)), n);
   }
   static ATTN_INLINE float sum_lanes(V x) { return _mm512_reduce_add_ps(x); }
+  static ATTN_INLINE void stream(float* p, V x) { _mm512_stream_ps(p, x); }
+  static ATTN_INLINE void streamed() { _mm_sfence(); }
   static ATTN_INLINE float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
   // xsimd 8.1's haddp is wrong here.
   static ATTN_INLINE V sums_of(const V* v) {

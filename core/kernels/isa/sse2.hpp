@@ -18,6 +18,8 @@ struct Isa<Current> : CommonIsa<Current> {
     const __m128 masked = _mm_castsi128_ps(_mm_cmpeq_epi32(words, _mm_setzero_si128()));
     return _mm_or_ps(_mm_and_ps(masked, other), _mm_andnot_ps(masked, x));
   }
+  static ATTN_INLINE void stream(float* p, V x) { _mm_stream_ps(p, x); }
+  static ATTN_INLINE void streamed() { _mm_sfence(); }
   static ATTN_INLINE float max_lanes(__m128 m) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Calls of a layer: inputs and arguments checked, the engine run, results handed out.
+#include <attn/claims.hpp>
+
+#include <algorithm>
 #include <cstring>
 
 #include "core/schema/input_names.hpp"
@@ -88,6 +91,22 @@ void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
   }
 }
 
+bool PluginLayer::rows_independent(const void* caller) {
+  const auto& [layer, ports, options] = *static_cast<const Asked*>(caller);
+  ClaimCall::Options asked{.arguments = options->arguments};
+  for (uint32_t i = 0; i < layer->type().n_inputs; ++i) {
+    const attn_view* v = ports->given[i];
+    asked.inputs.push_back(
+        v ? std::optional(Shape(std::vector<int64_t>(static_cast<size_t>(v->rank), -1)))
+          : std::nullopt);
+  }
+  const ClaimCall call(*layer, asked);
+  const std::vector<ClaimInfo> claims = claims_of(layer->type());
+  return std::any_of(claims.begin(), claims.end(), [&](const ClaimInfo& c) {
+    return c.known && c.declared->kind == ATTN_CLAIM_BATCH_INDEPENDENT && call.holds(c);
+  });
+}
+
 void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions& options,
                       bool shapes_only) {
   CheckedArguments arguments;
@@ -97,6 +116,7 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
     throw InvalidArgument(name_ + ": the state was not made by make_state()",
                           {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
   ctx.type = nullptr;
+  const Asked asked{this, &ports, &options};
   const engine::Layer::Call call{.inputs = ports.given,
                                  .args = arguments.values,
                                  .outputs_wanted = arguments.outputs_wanted,
@@ -106,7 +126,9 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                                  .seed = options.seed ? *options.seed : ctx.next_seed(),
                                  .state = state ? &state->engine : nullptr,
                                  .communicator = ctx.shared.table(),
-                                 .part = ctx.shared.part()};
+                                 .part = ctx.shared.part(),
+                                 .rows_independent = &PluginLayer::rows_independent,
+                                 .caller = &asked};
   if (!shapes_only && ctx.shared.communicator()) refuse_shared_masks(ctx, ports);
   // What is on its way to others lies in the memory of the context: it ends before the context does.
   take_part(shapes_only ? nullptr : ctx.shared.communicator(),

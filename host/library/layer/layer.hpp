@@ -107,6 +107,13 @@ class PluginLayer final : public Attention {
   void assign_cotangents(std::span<const Input> cotangents, Ports& ports) const;
   void check_gradients(const Gradients& gradients) const;
   void add_penalty_gradients(Gradients& into) const;
+  // Whether the type claims batch_independent for a call; what engine::Layer::Call asks.
+  struct Asked {
+    const PluginLayer* layer;
+    const Ports* ports;
+    const CallOptions* options;
+  };
+  [[nodiscard]] static bool rows_independent(const void* asked);
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);
   void require_built() const;
   engine::Weight& find(std::string_view name) const;

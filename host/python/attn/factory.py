@@ -73,7 +73,8 @@ def get_attention_requirements(type: AttentionType | str) -> dict[str, Any]:
 
 def get_attention_claims(type: AttentionType | str) -> list[Claim]:
     """What the type declares to be true of it; ``attn check`` tries it."""
-    return _attn.schema(_text(type))["claims"]
+    claims: list[Claim] = _attn.schema(_text(type))["claims"]
+    return claims
 
 
 def list_attention_types() -> list[str]:

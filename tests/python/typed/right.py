@@ -31,6 +31,8 @@ with direct.make_state(1, capacity=8) as state:
 direct.save(pathlib.Path("layer.safetensors"))
 again: attn.Layer = attn.load("layer.safetensors")
 classes: type[attn.Layer] = attn.types["cbam"]
+words: list[str] = [c["claim"] for c in attn.get_attention_claims("cbam") if c["condition"]]
+strict: attn.Layer = attn.create_attention_layer("cbam", channels=8, require=["deterministic"])
 try:
     attn.validate_attention_config("cbam", channels=-1)
 except attn.InvalidArgument as error:
