@@ -8,6 +8,7 @@
 #include <attn/json.hpp>
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,7 @@ struct Workload {
   Json mask{};                 // null, or {kind, shape, lengths}
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
+  double flops = std::numeric_limits<double>::infinity();  // that suffice, where it is known
   std::optional<double> roofline_ms{};
 };
 
@@ -40,7 +42,7 @@ class PreparedWorkload {
  public:
   explicit PreparedWorkload(const Workload& workload);
   void step();
-  // One step, by what it cannot do without: operations as the operators count them; inputs, weights, states, outputs
+  // One step, by what it cannot do without: operations as the operators count them, or the workload's fewer; inputs, weights, states, outputs
   // and gradients, each read or written once a pass. Runs a step.
   [[nodiscard]] kernels::Work work();
   // Operators of the step that work() ran, and working memory of the largest so far.
