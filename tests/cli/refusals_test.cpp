@@ -49,7 +49,7 @@ TEST_CASE("cli: claims that a configuration requires") {
                           "inputs=" + folder.write_npy("x.npy", {1, 4, 8})}),
                 {"config.json:2:14", "is required to be 'linear'"});
   check_refused(validate(folder, R"({"type": "multi_head", "dim": 8, "$require": "causal"})"),
-                {"config.json:1:47", "'$require' must be a list of claims"});
+                {"config.json:1:46", "'$require' must be a list of claims"});
 }
 
 TEST_CASE("cli: info shows what a type claims") {

@@ -55,6 +55,7 @@ TEST_CASE("fuzz: plugin files") {
           check_text(n->name);
           check_text(n->version);
           for (const std::string& type : n->types) check_text(type);
+          for (const auto& text : {n->revision, n->dirty, n->compiler, n->flags}) check_text(text);
         }
         if (note) return;
         const auto& refusal = std::get<loader::Refusal>(result);

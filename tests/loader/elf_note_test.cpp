@@ -39,6 +39,11 @@ TEST_CASE("elf_note: metadata of a plugin is read without opening it") {
   CHECK(note.build_id.size() == 40);
   CHECK(note.hash != 0);
   CHECK(note.identity.size == fs::file_size(fixture("good")));
+  // What attn_add_plugin() wrote.
+  CHECK(!note.revision.empty());
+  CHECK((note.dirty == "yes" || note.dirty == "no" || note.dirty == "unknown"));
+  CHECK(note.compiler.find(' ') != std::string::npos);
+  CHECK(!note.uses_origin);
 }
 
 TEST_CASE("elf_note: what is not a plugin is told apart") {

@@ -49,8 +49,7 @@ std::string failure(F&& f) {
 
 TEST_CASE(
     "misbehaves: what is thrown is a Failure that names call and plugin; the layer stays usable") {
-  const std::string path =
-      std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/computing/misbehaves.so";
+  const std::string path = attn::loader::test::fixture("computing/misbehaves");
   load_plugin(path);
   const int before = thread_count();
   set_threads(4);

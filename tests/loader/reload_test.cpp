@@ -201,9 +201,8 @@ TEST_CASE("reload: a plugin keeps the operators that it found") {
 }
 
 TEST_CASE("reload: cycles of replacing under four threads of calls lose nothing") {
-  const std::string computing = std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/computing/";
-  const std::string contents[] = {read_file(computing + "swap_2.so"),
-                                  read_file(computing + "swap_3.so")};
+  const std::string contents[] = {read_file(fixture("replaced/swap_2")),
+                                  read_file(fixture("replaced/swap_3"))};
   const TempDir dir;
   const std::string path = dir / "swap.so";
   write_file(path, contents[0]);

@@ -40,9 +40,10 @@ for name in "$@"; do
   rm -f "$report"
   if environment "$name" && "$python" -m pip install -q -r "$directory/$name/requirements.txt" &&
     "$python" -m pip install -q --no-deps --force-reinstall "$wheels"/attn-*.whl; then
-    # The tests see the installed package alone, and the modules that all tests share.
+    # The tests see the installed package alone, and the modules that all tests share: not the directories of the parts,
+    # whose names are those of packages that may be missing.
     (cd "$directory/$name" && KERAS_BACKEND=$(case $name in keras_*) echo "${name#keras_}" ;; *) echo "${KERAS_BACKEND:-torch}" ;; esac) \
-      TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH="$directory/..:$directory" \
+      TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH="$directory/..:$directory/shared" \
       "$python" -m pytest -q -p no:cacheprovider --junit-xml="$report" .)
   else
     echo "frameworks: the environment of $name cannot be made in $environments" >&2

@@ -3,7 +3,8 @@
 // Claims as the border has them, asked for one call. What is required of a layer: require.cpp.
 #include <attn/claims.hpp>
 
-#include <cmath>
+#include <algorithm>
+#include <sstream>
 
 #include "core/cpu/float_state.hpp"
 #include "core/schema/validate.hpp"
@@ -30,7 +31,11 @@ attn_shape shape_of(const std::optional<Shape>& given) {
 std::string ClaimInfo::text() const {
   std::string out = name;
   if (!subject.empty()) out += ' ' + subject;
-  if (declared->kind == ATTN_CLAIM_HOMOGENEOUS) out += " of degree " + Json(degree).dump();
+  if (declared->kind == ATTN_CLAIM_HOMOGENEOUS) {
+    std::ostringstream number;
+    number << degree;
+    out += " of degree " + number.str();
+  }
   if (!relation.empty()) out += ": " + relation;
   if (!condition.empty()) out += (relation.empty() ? " when " : "; when ") + condition;
   return out;

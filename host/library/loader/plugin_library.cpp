@@ -84,7 +84,10 @@ Refusal changed() {
 }  // namespace
 
 PluginLibrary::PluginLibrary(const attn_plugin* table, PluginNote note)
-    : table_(table), note_(std::move(note)), lease_(this, [](const PluginLibrary*) {}) {}
+    : table_(table),
+      note_(std::move(note)),
+      uses_(table->uses, table->uses + table->n_uses),
+      lease_(this, [](const PluginLibrary*) {}) {}
 
 bool PluginLibrary::opened_in_place(const std::string& path) {
   Opened& all = opened();
@@ -175,8 +178,8 @@ const attn_op* PluginLibrary::own_op(std::string_view name, uint32_t version) co
 
 std::vector<std::string> PluginLibrary::missing_operators(const FindOperator& find) const {
   std::vector<std::string> missing;
-  for (uint32_t i = 0; i < table_->n_uses; ++i) {
-    const attn_op_use& use = *table_->uses[i];
+  for (const attn_op_use* used : uses_) {
+    const attn_op_use& use = *used;
     const attn_op* op = own_op(use.name, use.version);
     if (op == nullptr) {
       const attn_op_ref* ref = find(use.name, use.version);
@@ -202,8 +205,8 @@ std::optional<Refusal> PluginLibrary::start(const EngineHooks& hooks, const Find
   op_refs_.clear();  // of a start that a fork() cut off
   for (uint32_t i = 0; i < table_->n_ops; ++i)
     op_refs_.push_back(hooks.make_op_ref(table_->ops[i]));
-  for (uint32_t i = 0; i < table_->n_uses; ++i) {
-    const attn_op_use& use = *table_->uses[i];
+  for (const attn_op_use* used : uses_) {
+    const attn_op_use& use = *used;
     const attn_op* own = own_op(use.name, use.version);
     const attn_op_ref* ref = own == nullptr ? find(use.name, use.version) : nullptr;
     for (uint32_t j = 0; own != nullptr && j < table_->n_ops; ++j) {

@@ -36,7 +36,7 @@ namespace detail {
 
 // The table of one type, which the host reads.
 template <class L>
-class TypeTable {
+class ATTN_HIDDEN TypeTable {
  public:
   using Params = typename L::Params;
   using Arguments = typename L::Arguments;
@@ -130,7 +130,8 @@ struct Offer<Operator<Op>> {
 };
 
 template <class... What>
-const attn_plugin* plugin_table(const char* name, const char* version, const char* license) {
+ATTN_HIDDEN const attn_plugin* plugin_table(const char* name, const char* version,
+                                            const char* license) {
   static std::vector<const attn_type*> types;
   static std::vector<const attn_op*> ops;
   static const attn_plugin table = [&] {

@@ -26,17 +26,21 @@ inline std::string shape_text(std::span<const int64_t> shape) {
   return "(" + s + ")";
 }
 
+// Data of one plugin alone, also where it is built without -fvisibility=hidden: otherwise all plugins of a process would
+// share it.
+#define ATTN_HIDDEN __attribute__((visibility("hidden")))
+
 namespace detail {
 
 // The operators that this library calls, gathered before main() without touching the host.
-inline std::vector<const attn_op_use*>& used_operators() {
+ATTN_HIDDEN inline std::vector<const attn_op_use*>& used_operators() {
   static std::vector<const attn_op_use*> list;
   return list;
 }
 
 // One operator that is really called: Tag has name, version, min_attrs and min_in.
 template <class Tag>
-struct Use {
+struct ATTN_HIDDEN Use {
   static inline const attn_op_ref* slot = nullptr;
   static inline const attn_op_use use{sizeof(attn_op_use), Tag::version, Tag::min_attrs,
                                       Tag::min_in,         Tag::name,    &slot};

@@ -1,1 +1,1 @@
-../keras_collection.py
+../shared/keras_collection.py

@@ -1,1 +1,1 @@
-../test_convert_keras.py
+../shared/test_convert_keras.py

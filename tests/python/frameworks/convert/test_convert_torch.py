@@ -1,1 +1,1 @@
-../test_convert_torch.py
+../shared/test_convert_torch.py

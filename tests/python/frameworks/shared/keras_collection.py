@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keras layers with the names, parameters and weights of types of this package, written from their formulas.
 
-What tests/python/frameworks/test_convert_keras.py converts: a collection of such layers stands for any other.
+What tests/python/frameworks/shared/test_convert_keras.py converts: a collection of such layers stands for any other.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import io
 import pathlib
 import re
 
-PAGE = pathlib.Path(__file__).resolve().parents[3] / "host/docs/frameworks.md"
+PAGE = pathlib.Path(__file__).resolve().parents[4] / "host/docs/frameworks.md"
 
 
 def test_page(tmp_path, monkeypatch, request):
