@@ -137,6 +137,8 @@ std::vector<Json> other_values(const attn_param& p, const Json& now) {
     for (const int64_t n : {2 * v, v + 1, int64_t{1}, int64_t{3}, v + 2, v - 1, int64_t{0}})
       if (n >= range.least && n <= range.most) all.emplace_back(n);
     if (p.flags & ATTN_PARAM_NULLABLE) all.emplace_back(nullptr);
+  } else if (p.kind == ATTN_PARAM_SEED) {
+    all = {2, 77};  // null is another one for every layer
   } else {
     all = required_values(p);
   }

@@ -166,6 +166,17 @@ void PreparedWorkload::prepare_decoding(const Workload& w) {
     layer_->forward(ctx_, {&input, 1},
                     CallOptions{.seed = 0, .arguments = arguments_.view(), .state = state_.get()});
   }
+  go_back();
+}
+
+// To the end of the prompt. A state of values stays where it is: it has one size and costs the same at any length.
+void PreparedWorkload::go_back() {
+  if (keeps_values_) return;
+  try {
+    state_->truncate(cache_length_);
+  } catch (const InvalidArgument&) {
+    keeps_values_ = true;
+  }
 }
 
 void PreparedWorkload::prepare_training() {
@@ -183,7 +194,7 @@ void PreparedWorkload::step() {
       break;
     case BenchMode::decode:
       options.state = state_.get();
-      state_->truncate(cache_length_);
+      go_back();
       for (int64_t i = 0; i < steps_; ++i) layer_->forward(ctx_, inputs_, options);
       break;
     case BenchMode::training_step: {

@@ -36,7 +36,7 @@ Memory memory_now() {
 Outcome flat(Subject& s, int64_t times, const std::string& what,
              const std::function<void()>& once) {
   s.doing(what);
-  for (int64_t i = 0; i < std::min<int64_t>(times / 10 + 3, 200); ++i) once();
+  for (int64_t i = 0; i < std::min<int64_t>(times / 4, 200); ++i) once();
   // What is freed may stay with the thread for a while; a leak shows in each of four stretches.
   constexpr int kStretches = 4;
   const int64_t each = times / kStretches;
@@ -90,7 +90,7 @@ Outcome training_flat(Subject& s) {
 
 Outcome layers_freed(Subject& s) {
   const Sample sample = s.sample();
-  return flat(s, s.times(300, 60), "making, calling and throwing away a layer, " + sample.text(),
+  return flat(s, s.times(800, 500), "making, calling and throwing away a layer, " + sample.text(),
               [&] {
                 const auto layer = create_attention_layer(sample.type, sample.config, "layer");
                 layer->build(sample.shapes(), {.seed = 1});
@@ -120,7 +120,7 @@ Outcome states_freed(Subject& s) {
   const cli::CallArguments arguments = sample.call_arguments();
   const int64_t batch = sample.tensors.front().value.shape()[0];
   Context ctx;
-  return flat(s, s.times(300, 60), "decoding with a state and throwing it away, " + sample.text(),
+  return flat(s, s.times(400, 160), "decoding with a state and throwing it away, " + sample.text(),
               [&] {
                 const auto state = layer->make_state(batch, 16);
                 layer->forward(ctx, sample.inputs(),

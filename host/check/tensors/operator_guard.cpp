@@ -83,8 +83,8 @@ attn_view spread_out(attn_view v) {
   return v;
 }
 
-// Read; written as a whole; written as the operator likes; added to.
-enum class Role { input, result, saved, sum };
+// Read, at any strides; what the operator has made, read; written as a whole; written as it likes; added to.
+enum class Role { input, made, result, saved, sum };
 
 // One tensor of a run: the engine's memory, and that which the operator sees.
 class Moved {
@@ -103,15 +103,15 @@ class Moved {
     seen_.data =
         static_cast<char*>(memory_.data()) + (static_cast<char*>(seen_.data) - span_.begin);
     std::memset(memory_.data(), kPattern, span_.bytes);
-    if (role == Role::input || role == Role::sum) copy(engine_, seen_);
-    if (role == Role::input) memory_.make_read_only();
+    if (role != Role::result && role != Role::saved) copy(engine_, seen_);
+    if (role == Role::input || role == Role::made) memory_.make_read_only();
     view_ = seen_;
   }
 
   // Into the engine's memory: the elements alone, between which others may lie.
   void put_back(const std::string& who) {
     view_ = engine_;
-    if (!count_) return;
+    if (!count_ || role_ == Role::input || role_ == Role::made) return;
     copy(seen_, engine_);
     if (!guard().gaps || role_ != Role::result || who.empty()) return;
     char untouched[8];
@@ -185,18 +185,18 @@ int32_t run(const Watched& w, attn_op_fn function, bool forward, const attn_op_c
   for (uint32_t i = 0; c->out && i < c->n_out; ++i)
     if (c->out[i]) {
       moved.emplace_back(tensors.emplace_back(*c->out[i]).view,
-                         forward ? Role::result : Role::input);
+                         forward ? Role::result : Role::made);
       out[i] = &tensors.back();
     }
   // What an operator keeps for its gradient is its own affair.
   for (uint32_t i = 0; c->saved && i < c->n_saved; ++i)
     if (c->saved[i]) {
-      moved.emplace_back(views.emplace_back(*c->saved[i]), forward ? Role::saved : Role::input);
+      moved.emplace_back(views.emplace_back(*c->saved[i]), forward ? Role::saved : Role::made);
       saved[i] = &views.back();
     }
   for (uint32_t i = 0; c->dout && i < c->n_out; ++i)
     if (c->dout[i]) {
-      moved.emplace_back(views.emplace_back(*c->dout[i]), Role::input);
+      moved.emplace_back(views.emplace_back(*c->dout[i]), Role::made);
       dout[i] = &views.back();
     }
   for (uint32_t i = 0; c->din && i < c->n_in; ++i)

@@ -26,7 +26,7 @@ class OperatorGuard {
   // Elements of results that an operator leaves as they were are a problem from here on.
   void look_for_gaps();
 
-  // Inputs and gradients lie at strides that no dense tensor has, from here on.
+  // Inputs and their gradients lie at strides that no dense tensor has, from here on.
   void spread();
 
   [[nodiscard]] size_t operators() const;     // that are watched

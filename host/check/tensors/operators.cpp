@@ -107,7 +107,7 @@ std::span<const Test> operator_tests() {
        .run = write_all,
        .group = Group::tensors},
       {.name = "operators_strided",
-       .promise = "Operators of the plugin take inputs and gradients at any strides.",
+       .promise = "Operators of the plugin take inputs, and give their gradients, at any strides.",
        .run = operators_strided,
        .group = Group::tensors},
   };

@@ -260,7 +260,7 @@ static int32_t build(attn_layer* self, attn_builder* builder, attn_error* error)
   return ATTN_OK;
 }
 static inline void resolved(const attn_layer* self, attn_value* values) {
-  values[0].u.i = ((const layer*)self)->size + 1;
+  values[0] = (attn_value){.kind = ATTN_VALUE_I64, .u = {.i = ((const layer*)self)->size + 1}};
 }
 
 static int32_t forward(const attn_layer* self, const attn_call* call, attn_error* error) {
