@@ -53,6 +53,7 @@ class PreparedWorkload {
   void add_mask(const Workload& w);
   void prepare_decoding(const Workload& w);
   void prepare_training();
+  void go_back();
 
   const Workload& workload_;
   std::unique_ptr<Attention> layer_;
@@ -63,6 +64,7 @@ class PreparedWorkload {
   Context ctx_;
   std::unique_ptr<State> state_;
   int64_t cache_length_ = 0, steps_ = 0;
+  bool keeps_values_ = false;
   std::vector<Array> cotangents_;
   std::unique_ptr<Gradients> gradients_;
 };
