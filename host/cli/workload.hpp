@@ -64,7 +64,7 @@ class PreparedWorkload {
   Context ctx_;
   std::unique_ptr<State> state_;
   int64_t cache_length_ = 0, steps_ = 0;
-  bool keeps_values_ = false;
+  bool keeps_values_ = false;  // the state
   std::vector<Array> cotangents_;
   std::unique_ptr<Gradients> gradients_;
 };

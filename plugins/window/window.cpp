@@ -95,7 +95,8 @@ struct WindowAttention : Layer<Params> {
                       "query bias single_window_attention/qkv/bias [0 .. 1/3)",
                       "key norm single_window_attention/k_norm",
                       "query norm single_window_attention/q_norm"});
-    s.claim(Claim::inert, "single_window_attention/relative_position_bias_table in part")
+    blocks::over_keys(
+        s.claim(Claim::inert, "single_window_attention/relative_position_bias_table in part"))
         .when("one window that is not full", [](const Params& p, auto&, const ClaimCall& c) {
           return p.window_size * p.window_size > c.positions();
         });

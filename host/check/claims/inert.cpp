@@ -53,11 +53,10 @@ void add_draw(const Case& the_case, uint64_t draw, Weights& known) {
     now[g.name] = to_tensor(g.gradient.view());
     largest = std::max(largest, magnitude(now[g.name]));
   }
-  // What rounding leaves of a call that is saturated says nothing.
-  if (largest < 1e-12) return;
   for (const auto& [name, g] : now) {
     Tensor& all = known.try_emplace(name, Tensor(g.shape)).first->second;
-    for (size_t i = 0; i < g.v.size() && largest > 0; ++i)
+    // What rounding leaves of a call that is saturated says nothing.
+    for (size_t i = 0; i < g.v.size() && largest > 1e-8; ++i)
       all.v[i] = std::max(all.v[i], std::fabs(g.v[i]) / largest);
   }
 }

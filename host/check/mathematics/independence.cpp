@@ -49,17 +49,22 @@ class Promises {
     }
     return true;
   }
-  // Whether a position is a key of its own, and not only itself: then it meets what another one of its keys meets.
-  [[nodiscard]] bool is_own_key(int64_t q, int64_t keys) const {
-    bool others = false;
+  // Whether a position is a key of its own, and not only itself: then those that it meets meet what it meets, as in a
+  // window. Nothing: two positions look the same either way.
+  [[nodiscard]] std::optional<bool> is_own_key(int64_t q, int64_t keys) const {
+    bool reaches = false;
+    for (const ClaimInfo& claim : claims_)
+      reaches = reaches || (claim.name == "reaches" && call_.holds(claim));
+    if (!reaches) return true;
+    int64_t met = 0;
+    for (int64_t k = 0; k < keys; ++k) met += meets(q, k);
     for (int64_t k = 0; k < keys; ++k) {
       if (k == q || !meets(q, k)) continue;
-      others = true;
-      bool within = true;
-      for (int64_t i = 0; i < keys && within; ++i) within = !meets(k, i) || meets(q, i);
-      if (within) return true;
+      bool same = true;
+      for (int64_t i = 0; i < keys && same; ++i) same = meets(k, i) == meets(q, i);
+      if (same) return met > 2 ? std::optional(true) : std::nullopt;
     }
-    return !others;
+    return met > 1 ? std::optional(false) : std::nullopt;
   }
   // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
   [[nodiscard]] std::optional<bool> respects_mask() const {
@@ -121,7 +126,7 @@ Use find_use(const Trial& t, const Promises& promises) {
   const bool whole_column = has_parameter(t.layer64->type(), "svd_threshold");
   // A key is one that another position may use.
   std::vector<bool> is_key(static_cast<size_t>(e.keys), e.queries == 1);
-  std::vector<bool> own_key(static_cast<size_t>(e.queries));
+  std::vector<std::optional<bool>> own_key(static_cast<size_t>(e.queries));
   for (int64_t q = 0; q < e.queries && self; ++q)
     own_key[static_cast<size_t>(q)] = promises.is_own_key(q, e.keys);
   for (int64_t q = 0; q < e.queries; ++q)
@@ -136,10 +141,12 @@ Use find_use(const Trial& t, const Promises& promises) {
         bool any = false, could = false;
         for (int64_t k = 0; k < e.keys; ++k) {
           if (!is_key[static_cast<size_t>(k)] || !promises.meets(q, k)) continue;
-          if (self && q == k && !own_key[static_cast<size_t>(q)]) continue;
+          const std::optional<bool> as_key =
+              self && q == k ? own_key[static_cast<size_t>(q)] : true;
+          if (!as_key.value_or(true)) continue;
           could = true;
           if (keep.at(b, h, q, k) == 0) continue;
-          any = true;
+          any = any || as_key.has_value();
           (self && q == k && !whole_column ? own : used).at(b, k) = 1;
         }
         if (could && !any) use.exempt[static_cast<size_t>(b * e.queries + q)] = true;
