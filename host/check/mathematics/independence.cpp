@@ -5,7 +5,6 @@
 #include <attn/factory.hpp>
 
 #include <functional>
-#include <map>
 #include <sstream>
 
 #include "host/check/mathematics/checks.hpp"
@@ -50,12 +49,14 @@ class Promises {
   // Whether a position of the keys may act on one of the outputs at all, whatever the mask says.
   [[nodiscard]] bool meets(int64_t q, int64_t k) const {
     // Kept: a claim reads the parameters again for every pair.
-    const auto [known, asked] = met_.try_emplace({q, k});
-    if (asked)
-      known->second =
-          std::all_of(relations_.begin(), relations_.end(),
-                      [&](const ClaimInfo* claim) { return call_.allows(*claim, q, k); });
-    return known->second;
+    const auto row = static_cast<size_t>(q), column = static_cast<size_t>(k);
+    if (met_.size() <= row) met_.resize(row + 1);
+    if (met_[row].size() <= column) met_[row].resize(column + 1, -1);
+    int8_t& known = met_[row][column];
+    if (known < 0)
+      known = std::all_of(relations_.begin(), relations_.end(),
+                          [&](const ClaimInfo* claim) { return call_.allows(*claim, q, k); });
+    return known != 0;
   }
   // Whether a position is a key of its own, and not only itself: then those that it meets meet what it meets, as in a
   // window. Nothing: two positions look the same either way.
@@ -85,7 +86,7 @@ class Promises {
   std::vector<ClaimInfo> claims_;
   std::vector<const ClaimInfo*> relations_{};  // that hold, of outputs with keys
   bool reaches_ = false;
-  mutable std::map<std::pair<int64_t, int64_t>, bool> met_{};
+  mutable std::vector<std::vector<int8_t>> met_{};  // by output and key; -1: not asked yet
 };
 
 struct Use {
