@@ -72,6 +72,17 @@ class Promises {
     }
     return met > 1 ? std::optional(false) : std::nullopt;
   }
+  // Claims say which positions meet, but not in these settings.
+  [[nodiscard]] bool is_silent() const {
+    bool declared = false, held = false;
+    for (const ClaimInfo& claim : claims_) {
+      const std::string subject = claim.subject.empty() ? first_ : claim.subject;
+      if (claim.name != "reaches" || subject != keys_) continue;
+      declared = true;
+      held = held || call_.holds(claim);
+    }
+    return declared && !held;
+  }
   // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
   [[nodiscard]] std::optional<bool> respects_mask() const {
     std::optional<bool> out;
@@ -100,7 +111,7 @@ struct Use {
 // Settings in which a position reaches others on another way than attention.
 bool is_exempt(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
-  if (!over_keys(c)) return true;
+  if (!over_keys(c) || promises.is_silent()) return true;
   const attn_input* mask = declared_mask(c);
   // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
   if (!mask) return !is_causal(c) && (mixes_positions(c) || t.statistics);
