@@ -40,6 +40,7 @@ class Promises {
     for (const ClaimInfo& claim : claims_) {
       const std::string& subject = claim.subject.empty() ? first : claim.subject;
       const bool about_keys = claim.name == "causal" ? keys == first : subject == keys;
+      says_reach_ = says_reach_ || (claim.name == "reaches" && about_keys);
       if ((claim.name != "causal" && claim.name != "reaches") || !call_.holds(claim)) continue;
       reaches_ = reaches_ || claim.name == "reaches";
       if (about_keys) relations_.push_back(&claim);
@@ -73,16 +74,7 @@ class Promises {
     return met > 1 ? std::optional(false) : std::nullopt;
   }
   // Claims say which positions meet, but not in these settings.
-  [[nodiscard]] bool is_silent() const {
-    bool declared = false, held = false;
-    for (const ClaimInfo& claim : claims_) {
-      const std::string subject = claim.subject.empty() ? first_ : claim.subject;
-      if (claim.name != "reaches" || subject != keys_) continue;
-      declared = true;
-      held = held || call_.holds(claim);
-    }
-    return declared && !held;
-  }
+  [[nodiscard]] bool is_silent() const { return says_reach_ && !reaches_; }
   // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
   [[nodiscard]] std::optional<bool> respects_mask() const {
     std::optional<bool> out;
@@ -95,8 +87,8 @@ class Promises {
  private:
   ClaimCall call_;
   std::vector<ClaimInfo> claims_;
-  std::vector<const ClaimInfo*> relations_{};  // that hold, of outputs with keys
-  bool reaches_ = false;
+  std::vector<const ClaimInfo*> relations_{};       // that hold, of outputs with keys
+  bool says_reach_ = false, reaches_ = false;       // a claim of it is made at all, and holds
   mutable std::vector<std::vector<int8_t>> met_{};  // by output and key; -1: not asked yet
 };
 
