@@ -40,6 +40,7 @@ class Promises {
     for (const ClaimInfo& claim : claims_) {
       const std::string& subject = claim.subject.empty() ? first : claim.subject;
       const bool about_keys = claim.name == "causal" ? keys == first : subject == keys;
+      says_reach_ = says_reach_ || (claim.name == "reaches" && about_keys);
       if ((claim.name != "causal" && claim.name != "reaches") || !call_.holds(claim)) continue;
       reaches_ = reaches_ || claim.name == "reaches";
       if (about_keys) relations_.push_back(&claim);
@@ -72,6 +73,8 @@ class Promises {
     }
     return met > 1 ? std::optional(false) : std::nullopt;
   }
+  // Claims say which positions meet, but not in these settings.
+  [[nodiscard]] bool is_silent() const { return says_reach_ && !reaches_; }
   // Whether what a mask leaves out stays away from the others; nothing: the type says nothing of it.
   [[nodiscard]] std::optional<bool> respects_mask() const {
     std::optional<bool> out;
@@ -84,8 +87,8 @@ class Promises {
  private:
   ClaimCall call_;
   std::vector<ClaimInfo> claims_;
-  std::vector<const ClaimInfo*> relations_{};  // that hold, of outputs with keys
-  bool reaches_ = false;
+  std::vector<const ClaimInfo*> relations_{};       // that hold, of outputs with keys
+  bool says_reach_ = false, reaches_ = false;       // a claim of it is made at all, and holds
   mutable std::vector<std::vector<int8_t>> met_{};  // by output and key; -1: not asked yet
 };
 
@@ -100,7 +103,7 @@ struct Use {
 // Settings in which a position reaches others on another way than attention.
 bool is_exempt(const Trial& t, const Promises& promises) {
   const Case& c = t.c;
-  if (!over_keys(c)) return true;
+  if (!over_keys(c) || promises.is_silent()) return true;
   const attn_input* mask = declared_mask(c);
   // Nothing says that positions are kept apart. Where a mask or a causal call does, norms may not mix them.
   if (!mask) return !is_causal(c) && (mixes_positions(c) || t.statistics);
