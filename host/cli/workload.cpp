@@ -46,6 +46,7 @@ Workload read_one(const Json& j, const std::string& path) {
   if (const Json* mask = j.find("mask")) w.mask = *mask;
   if (const Json* call = j.find("call")) w.call = *call;
   w.mode = bench_mode(need(j, "mode", where).as_string());
+  if (const Json* flops = j.find("flops")) w.flops = flops->to_double();
   if (const Json* roofline = j.find("roofline_ms")) w.roofline_ms = roofline->to_double();
   return w;
 }
@@ -167,6 +168,16 @@ void PreparedWorkload::prepare_decoding(const Workload& w) {
   }
 }
 
+// To the end of the prompt. A state of values stays where it is: it has one size and costs the same at any length.
+void PreparedWorkload::go_back() {
+  if (keeps_values_) return;
+  try {
+    state_->truncate(cache_length_);
+  } catch (const InvalidArgument&) {
+    keeps_values_ = true;
+  }
+}
+
 void PreparedWorkload::prepare_training() {
   gradients_ = std::make_unique<Gradients>(*layer_);
   // Outputs that are always given get a gradient.
@@ -182,7 +193,7 @@ void PreparedWorkload::step() {
       break;
     case BenchMode::decode:
       options.state = state_.get();
-      state_->truncate(cache_length_);
+      go_back();
       for (int64_t i = 0; i < steps_; ++i) layer_->forward(ctx_, inputs_, options);
       break;
     case BenchMode::training_step: {
@@ -205,10 +216,11 @@ kernels::Work PreparedWorkload::work() {
 
   kernels::Work w;
   const auto times = static_cast<double>(steps);
-  w.flops = total(ctx_.profile()).flops * times;
+  w.flops = std::min(total(ctx_.profile()).flops * times, workload_.flops);
   double in = 0, out = 0, state = 0, added = 0;
   for (const Array& a : arrays_) in += bytes_of(a.view());
-  for (const WeightInfo& info : layer_->weights()) in += bytes_of(layer_->weight(info.name));
+  for (const WeightInfo& info : layer_->weights())
+    if (!info.not_stored) in += bytes_of(layer_->weight(info.name));
   const attn_type& type = layer_->type();
   for (uint32_t i = 0; i < type.n_outputs; ++i)
     if (const auto view = ctx_.output(type.outputs[i]->name)) out += bytes_of(*view);

@@ -8,6 +8,7 @@
 #include <attn/json.hpp>
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,7 @@ struct Workload {
   Json mask{};                 // null, or {kind, shape, lengths}
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
+  double flops = std::numeric_limits<double>::infinity();  // that suffice, where it is known
   std::optional<double> roofline_ms{};
 };
 
@@ -40,7 +42,7 @@ class PreparedWorkload {
  public:
   explicit PreparedWorkload(const Workload& workload);
   void step();
-  // One step, by what it cannot do without: operations as the operators count them; inputs, weights, states, outputs
+  // One step, by what it cannot do without: operations as the operators count them, or the workload's fewer; inputs, weights, states, outputs
   // and gradients, each read or written once a pass. Runs a step.
   [[nodiscard]] kernels::Work work();
   // Operators of the step that work() ran, and working memory of the largest so far.
@@ -51,6 +53,7 @@ class PreparedWorkload {
   void add_mask(const Workload& w);
   void prepare_decoding(const Workload& w);
   void prepare_training();
+  void go_back();
 
   const Workload& workload_;
   std::unique_ptr<Attention> layer_;
@@ -61,6 +64,7 @@ class PreparedWorkload {
   Context ctx_;
   std::unique_ptr<State> state_;
   int64_t cache_length_ = 0, steps_ = 0;
+  bool keeps_values_ = false;  // the state
   std::vector<Array> cotangents_;
   std::unique_ptr<Gradients> gradients_;
 };

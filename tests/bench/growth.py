@@ -29,7 +29,7 @@ QUADRATIC, LINEAR = [2048, 4096, 8192], [8192, 16384, 32768, 65536]
 CASES = {
     "multi_head": (dict(dim=D, num_heads=2), sequence(), {}, QUADRATIC, 2, 1),
     "multi_head_cross": (dict(dim=D, num_heads=2), sequence("query_input"), {}, QUADRATIC, 2, 1),
-    "perceiver": (dict(dim=D, num_heads=2), lambda n: {"query_input": [1, 64, D], "kv_input": [1, n, D]}, {}, LINEAR, 1, 1),
+    "perceiver": (dict(dim=D, num_heads=2), lambda n: {"query_input": [1, n, D], "kv_input": [1, n, D]}, {}, QUADRATIC, 2, 1),
     "group_query": (dict(dim=D, num_heads=2, num_kv_heads=1, max_seq_len=8192), sequence(), {"use_causal_mask": True}, QUADRATIC, 2, 1),
     "gated": (dict(dim=D, num_heads=2, max_seq_len=8192), sequence(), {"use_causal_mask": True}, QUADRATIC, 2, 1),
     "differential": (dict(dim=D, num_heads=2, head_dim=32), sequence(), {}, QUADRATIC, 2, 1),
@@ -43,7 +43,7 @@ CASES = {
     "anchor": (dict(dim=D, num_heads=2), sequence(), {"num_anchor_tokens": 64}, LINEAR, 1, 1),
     "performer": (dict(dim=D, num_heads=2, nb_features=64), sequence(), {}, LINEAR, 1, 1),
     "window": (dict(dim=D, num_heads=2, window_size=8), sequence(), {}, [64 * 64, 128 * 128, 256 * 256], 1, 1),
-    "fnet": (dict(implementation="fft"), sequence(), {}, LINEAR, 1, 1),
+    "fnet": (dict(implementation="fft"), sequence(), {}, [2048, 4096, 8192, 16384], 1, 1),
     "channel": (dict(channels=D, ratio=8), image, {}, LINEAR, 1, 1),
     "spatial": (dict(kernel_size=7), image, {}, LINEAR, 1, 1),
     "cbam": (dict(channels=D, ratio=8), image, {}, LINEAR, 1, 1),

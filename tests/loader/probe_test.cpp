@@ -48,7 +48,7 @@ TEST_CASE("probe: one fault, one reason") {
       {"no_entry", "not_a_plugin: does not export attn_plugin_v1"},
       {"undefined", "cannot_open"},
       {"print", "printed: writes to standard output while it is loaded: 'hello from a plugin?'"},
-      {"abi_major", "abi_major: built for ABI 2.0"},
+      {"abi_major", "abi_major: built for ABI 2.1"},
       {"abi_minor", "abi_minor: needs a host with ABI 1.98 or newer"},
       {"lying_types", "metadata_mismatch"},
       {"lying_name", "metadata_mismatch"},

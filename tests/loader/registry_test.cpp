@@ -115,7 +115,7 @@ TEST_CASE("registry: bad files are never in the way of good ones") {
   const PluginFile good = file_of(report, dir / "good.so");
   CHECK(good.state == PluginFile::State::loaded);
   CHECK(good.license == "Apache-2.0");
-  CHECK(good.abi == "1.0");
+  CHECK(good.abi == "1.1");
   CHECK(good.source == "--plugin-path");
 
   // Asking for a type that only a refused file has gives the reason.

@@ -76,7 +76,8 @@ class PluginLibrary {
 
   const attn_plugin* table_;
   PluginNote note_;
-  std::vector<const attn_op_use*> uses_;  // the table's list may move when another library is opened
+  std::vector<const attn_op_use*>
+      uses_;  // the table's list may move when another library is opened
   std::shared_ptr<const PluginLibrary> lease_;
   threads::CallbackMutex start_mutex_;  // init() runs inside
   bool started_ = false;
