@@ -166,7 +166,6 @@ void PreparedWorkload::prepare_decoding(const Workload& w) {
     layer_->forward(ctx_, {&input, 1},
                     CallOptions{.seed = 0, .arguments = arguments_.view(), .state = state_.get()});
   }
-  go_back();
 }
 
 // To the end of the prompt. A state of values stays where it is: it has one size and costs the same at any length.

@@ -63,7 +63,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
                 [](const Params&, const Arguments& a, const ClaimCall& c) {
                   return anchors_of(a, c) >= c.positions();
                 });
-    s.claim(Claim::inert, "others")
+    blocks::over_keys(s.claim(Claim::inert, "others"))
         .when("num_anchor_tokens = 1",
               [](const Params&, const Arguments& a) { return a.num_anchor_tokens == 1; });
   }

@@ -81,7 +81,10 @@ struct GatedAttention : Layer<Params, Arguments> {
                      2 &&
                  !a.use_causal_mask.value_or(c.stateful());
         });
-    blocks::inert(s, {"key norm k_norm in part", "query norm q_norm in part"});
+    for (const char* weight : {"key norm k_norm in part", "query norm q_norm in part"})
+      s.claim(Claim::inert, weight).when("a part does not rotate", [](const Params& p) {
+        return p.rope_percentage < 1 || p.head_dim.value_or(p.dim / p.num_heads) % 2 == 1;
+      });
   }
 
   int64_t heads = 0, kv_heads = 0, head = 0;

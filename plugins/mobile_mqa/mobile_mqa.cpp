@@ -58,7 +58,7 @@ struct MobileMQA : Layer<Params, Arguments> {
     blocks::over_keys(s.claim(Claim::mask_respected)).unless(&Params::use_downsampling);
     blocks::equivariant_unless(s, &Params::use_downsampling);
     s.claim(Claim::inert, "key bias w_k/bias").unless(&Params::use_downsampling);
-    s.claim(Claim::inert, "w_k/bias")
+    blocks::over_keys(s.claim(Claim::inert, "w_k/bias"))
         .unless(&Params::use_downsampling)
         .when("qk_norm_type is a batch norm without axis", [](const Params& p) {
           return p.qk_norm_kwargs.option("axis").empty() &&

@@ -78,6 +78,10 @@ TEST_CASE("require: a refusal says what is claimed, and what to do") {
   CHECK(refused("fixture.good", Json::object(), {"causal"}).find("this one makes none") !=
         std::string::npos);
   load_plugin(ATTN_BINARY_DIR "/tests/plugins_bad/later_claims.so");
+  // With 32 arguments not every call can be tried.
+  load_plugin(ATTN_BINARY_DIR "/tests/plugins_bad/absurd/most.so");
+  CHECK(refused("fixture.most", Json::object(), {"causal"}).find("kept by no call") !=
+        std::string::npos);
   CHECK(refused("fixture.later_claims", Json::object(), {"claim_99"}).find("no such claim") !=
         std::string::npos);
 }

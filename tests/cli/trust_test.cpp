@@ -129,6 +129,7 @@ TEST_CASE("lock: nothing but what it lists, and the reason says what differs") {
     CHECK(with("") == "loaded");
     CHECK(with(elsewhere) == "loaded");
     CHECK_THAT(with(folder / "none"), Catch::Contains("lets nothing in"));
+    CHECK_THAT(with(lock), Catch::Contains("lets nothing in"));  // it is gone, beside the file
     CHECK_THAT(with("elsewhere.lock"), Catch::Contains("is named by a relative path"));
     REQUIRE(::chmod(elsewhere.c_str(), 0666) == 0);
     CHECK_THAT(with(elsewhere), Catch::Contains("chmod o-w " + elsewhere));

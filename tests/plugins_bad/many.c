@@ -33,6 +33,19 @@ static attn_param many_arguments[FIXTURE_MANY_ARGUMENTS], many_attributes[FIXTUR
 static const attn_param* arguments_of_many[FIXTURE_MANY_ARGUMENTS];
 static const attn_param* attributes_of_many[FIXTURE_MANY_ATTRIBUTES];
 
+/* Asked of all calls that a host likes to try. */
+static int32_t never(const attn_claim_call* call, const void* user) {
+  (void)call;
+  (void)user;
+  return 0;
+}
+static const attn_claim never_causal = {.struct_size = sizeof(attn_claim),
+                                        .kind = ATTN_CLAIM_CAUSAL,
+                                        .condition = "never",
+                                        .holds = never};
+static const attn_claim* const claims_of_many[] = {&never_causal};
+#define FIXTURE_CLAIMS claims_of_many
+
 __attribute__((constructor)) static void fill(void) {
   for (int i = 0; i < 100; ++i) snprintf(names[i], sizeof names[i], "n%d", i);
   for (int i = 0; i < FIXTURE_MANY_INPUTS; ++i) {

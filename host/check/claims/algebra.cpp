@@ -67,11 +67,13 @@ Finding try_mask_neutral(const ClaimTrial& t) {
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const attn_input& mask = *type.inputs[i];
     if (!(mask.flags & ATTN_INPUT_MASK)) continue;
-    for (uint32_t s = 0; s < mask.n_shapes; ++s)
+    std::vector<std::string> shapes(mask.shapes, mask.shapes + mask.n_shapes);
+    if (shapes.empty()) shapes = {"batch, key"};
+    for (const std::string& text : shapes)
       for (const attn_dtype kind : {ATTN_BOOL, ATTN_F32}) {
         if (kind == ATTN_F32 && mask.flags & ATTN_INPUT_NUMBERS) continue;  // 1 is a number there
         std::vector<int64_t> shape;
-        for (const std::string& axis : axis_names(mask.shapes[s]))
+        for (const std::string& axis : axis_names(text))
           shape.push_back(axis == "batch"   ? e.batch
                           : axis == "head"  ? e.heads
                           : axis == "query" ? e.queries
@@ -90,8 +92,8 @@ Finding try_mask_neutral(const ClaimTrial& t) {
         ++f.samples;
         for (const auto& [name, y] : without)
           if (const double d = largest_difference(with.at(name), y); d != 0)
-            return {f.samples, told(given) + ": a mask of ones (" + mask.shapes[s] + ") changes " +
-                                   name + " by " + Json(d).dump()};
+            return {f.samples, told(given) + ": a mask of ones (" + text + ") changes " + name +
+                                   " by " + Json(d).dump()};
       }
   }
   return f;

@@ -9,6 +9,8 @@
 //   W                     by itself
 //   others                further weights, not all
 //   W [1/3 .. 2/3)        that part of the last axis;  W in part: some elements
+#include <attn/factory.hpp>
+
 #include <set>
 
 #include "host/check/claims/trial.hpp"
@@ -80,9 +82,11 @@ QueryKeyNorm norm_of(const Case& c) {
   if (name.is_string()) out.name = name.as_string();
   const Json* axis = options.is_object() ? options.find("axis") : nullptr;
   if (!axis) return out;
-  // Of (batch, head, position, width).
-  const auto from_end = [](const Json& j) {
-    return *j.to_int64() > 0 ? *j.to_int64() - 4 : *j.to_int64();
+  // Of (batch, head, position, width), or without heads.
+  const int64_t rank = has_parameter(*find_attention_type(c.id.type).type, "num_heads") ? 4 : 3;
+  const auto from_end = [rank](const Json& j) {
+    const int64_t a = *j.to_int64();
+    return a > 0 ? a - rank : a;
   };
   if (axis->is_integer()) out.axis = from_end(*axis);
   out.by_position = out.axis == Json(-2);

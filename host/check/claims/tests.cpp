@@ -55,7 +55,12 @@ class ClaimTable {
     for (const auto list : {&settings, &pairs}) {
       if (!wants(refute) || all_tested()) return;
       for (const Setting& setting : list(s_.id()))
-        if (is_about_numbers(setting) && !all_tested()) add(setting.c, refute);
+        for (const bool training : {false, true}) {
+          Case c = setting.c;
+          c.problem.training = training;
+          if (is_about_numbers(setting) && !all_tested() && !(training && drops(c)))
+            add(std::move(c), refute);
+        }
     }
   }
 

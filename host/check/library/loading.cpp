@@ -91,14 +91,16 @@ Outcome settings(Subject& s) {
 
 Outcome no_files(Subject& s) {
   const std::vector<std::string> before = open_files();
+  static_cast<void>(s.table());
   s.load();
-  std::vector<std::string> now = added(before, open_files());
-  if (now.empty()) return passed();
-  return failed(
-      "it leaves a file open that it opened while it was loaded; close it, or open it in the call "
-      "that "
-      "needs it",
-      one_line(now.front()));
+  for (const std::string& now : added(before, open_files()))
+    if (now.find("/memfd:") == std::string::npos)  // the host's own copy of the file
+      return failed(
+          "it leaves a file open that it opened while it was loaded; close it, or open it in the "
+          "call that "
+          "needs it",
+          one_line(now));
+  return passed();
 }
 
 Outcome ends(Subject& s) {

@@ -35,27 +35,33 @@ class Promises {
         claims_(claims_of(t.layer64->type())) {
     const attn_type& type = t.layer64->type();
     const std::vector<std::string> second = second_sequence(t.c);
-    keys_ = second.empty() ? std::string(type.inputs[0]->name) : second.front();
-    first_ = type.inputs[0]->name;
+    const std::string first = type.inputs[0]->name;
+    const std::string keys = second.empty() ? first : second.front();
+    for (const ClaimInfo& claim : claims_) {
+      const std::string& subject = claim.subject.empty() ? first : claim.subject;
+      const bool about_keys = claim.name == "causal" ? keys == first : subject == keys;
+      if ((claim.name != "causal" && claim.name != "reaches") || !call_.holds(claim)) continue;
+      reaches_ = reaches_ || claim.name == "reaches";
+      if (about_keys) relations_.push_back(&claim);
+    }
   }
 
   // Whether a position of the keys may act on one of the outputs at all, whatever the mask says.
   [[nodiscard]] bool meets(int64_t q, int64_t k) const {
-    for (const ClaimInfo& claim : claims_) {
-      const bool causal = claim.name == "causal" && keys_ == first_;
-      const std::string subject = claim.subject.empty() ? first_ : claim.subject;
-      if (!causal && !(claim.name == "reaches" && subject == keys_)) continue;
-      if (call_.holds(claim) && !call_.allows(claim, q, k)) return false;
-    }
-    return true;
+    // Kept: a claim reads the parameters again for every pair.
+    const auto row = static_cast<size_t>(q), column = static_cast<size_t>(k);
+    if (met_.size() <= row) met_.resize(row + 1);
+    if (met_[row].size() <= column) met_[row].resize(column + 1, -1);
+    int8_t& known = met_[row][column];
+    if (known < 0)
+      known = std::all_of(relations_.begin(), relations_.end(),
+                          [&](const ClaimInfo* claim) { return call_.allows(*claim, q, k); });
+    return known != 0;
   }
   // Whether a position is a key of its own, and not only itself: then those that it meets meet what it meets, as in a
   // window. Nothing: two positions look the same either way.
   [[nodiscard]] std::optional<bool> is_own_key(int64_t q, int64_t keys) const {
-    bool reaches = false;
-    for (const ClaimInfo& claim : claims_)
-      reaches = reaches || (claim.name == "reaches" && call_.holds(claim));
-    if (!reaches) return true;
+    if (!reaches_) return true;
     int64_t met = 0;
     for (int64_t k = 0; k < keys; ++k) met += meets(q, k);
     for (int64_t k = 0; k < keys; ++k) {
@@ -78,7 +84,9 @@ class Promises {
  private:
   ClaimCall call_;
   std::vector<ClaimInfo> claims_;
-  std::string keys_{}, first_{};
+  std::vector<const ClaimInfo*> relations_{};  // that hold, of outputs with keys
+  bool reaches_ = false;
+  mutable std::vector<std::vector<int8_t>> met_{};  // by output and key; -1: not asked yet
 };
 
 struct Use {

@@ -66,8 +66,8 @@ class ClaimCall {
   std::unique_ptr<Impl> impl_;
 };
 
-// Whether some call of the layer keeps the claim's condition: switches of the call are tried each way, numbers at their
-// default and 1, with and without training, a state and optional inputs, one position and very many.
+// Whether some call of the layer keeps the claim's condition: switches each way, numbers at their default and 1, two of
+// them changed at a time, are tried with and without training, a state, optional inputs, one position and very many.
 [[nodiscard]] bool claim_can_hold(const Attention& layer, const ClaimInfo& claim);
 
 // Throws InvalidArgument unless the layer's type makes each of these claims, "causal", or with a subject

@@ -15,12 +15,15 @@ constexpr attn_value integer(uint32_t kind, int64_t i) {
   return {static_cast<int32_t>(kind), 0, {i}};
 }
 
-// What an argument may be in a call that is tried.
+// What an argument may be in a call that is tried, its default first.
 std::vector<attn_value> candidates(const attn_param& p) {
   std::vector<attn_value> all{p.def};
-  if (p.kind == ATTN_PARAM_BOOL)
-    for (const int64_t b : {0, 1}) all.push_back(integer(ATTN_VALUE_BOOL, b));
-  if (p.kind == ATTN_PARAM_INT) all.push_back(integer(ATTN_VALUE_I64, 1));
+  const bool is_switch = p.kind == ATTN_PARAM_BOOL;
+  if (!is_switch && p.kind != ATTN_PARAM_INT) return all;
+  const uint32_t kind = is_switch ? ATTN_VALUE_BOOL : ATTN_VALUE_I64;
+  for (const int64_t i : {0, 1})
+    if ((is_switch || i == 1) && (p.def.kind == ATTN_NULL || p.def.u.i != i))
+      all.push_back(integer(kind, i));
   return all;
 }
 
@@ -70,7 +73,7 @@ class ClaimTrial {
             if (state != 0 && !stateful) continue;
             set_inputs(optional, positions);
             call_.call.flags = state | training;
-            if (any_arguments(claims, 0)) return true;
+            if (any_arguments(claims, 0, kMostChanged)) return true;
           }
     return false;
   }
@@ -87,14 +90,18 @@ class ClaimTrial {
         s.dim[axis] = axis == 0 ? 1 : axis + 1 < s.rank ? positions : -1;
     }
   }
+  // Arguments that differ from their defaults at a time: all of 32 in every combination would take years.
+  static constexpr int kMostChanged = 2;
   // Each argument in turn, those before it set.
-  [[nodiscard]] bool any_arguments(std::span<const ClaimInfo> claims, size_t from) {
+  [[nodiscard]] bool any_arguments(std::span<const ClaimInfo> claims, size_t from, int changes) {
     if (from == candidates_.size())
       return std::any_of(claims.begin(), claims.end(),
                          [&](const ClaimInfo& c) { return call_.holds(*c.declared); });
     for (const attn_value& v : candidates_[from]) {
+      const bool changed = &v != candidates_[from].data();
+      if (changed && changes == 0) break;
       call_.arguments.values[from] = v;
-      if (any_arguments(claims, from + 1)) return true;
+      if (any_arguments(claims, from + 1, changes - changed)) return true;
     }
     return false;
   }

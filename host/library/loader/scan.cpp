@@ -136,7 +136,8 @@ std::vector<const PluginLock*> Registry::Scan::locks(const std::string& path) {
     const auto [entry, added] = locks_.try_emplace(lock);
     FileIdentity id;
     // One that was asked for and is not there lets nothing in.
-    if (added && (lock != beside || identify(lock, &id))) entry->second = PluginLock::read(lock);
+    const bool counts = lock == registry_.lock_path_ || identify(lock, &id);
+    if (added && counts) entry->second = PluginLock::read(lock);
     if (entry->second) found.push_back(&*entry->second);
   }
   return found;

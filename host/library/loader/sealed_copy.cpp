@@ -33,6 +33,12 @@ bool copy_all(int from, int to, uint64_t bytes) {
   return true;
 }
 
+// Some systems forbid it for memory that is no file.
+bool may_run(int memory) {
+  void* page = ::mmap(nullptr, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, memory, 0);
+  return page != MAP_FAILED && ::munmap(page, 1) == 0;
+}
+
 }  // namespace
 
 Checked<SealedCopy> SealedCopy::make(const std::string& path, const FileIdentity& seen) {
@@ -47,7 +53,7 @@ Checked<SealedCopy> SealedCopy::make(const std::string& path, const FileIdentity
   const bool copied = memory >= 0 && copy_all(file.get(), memory, seen.size);
   if (!identify(file.get(), &now) || !(now == seen)) return changed;
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-  if (!copied || ::fcntl(memory, F_ADD_SEALS, kSeals) != 0 ||
+  if (!copied || ::fcntl(memory, F_ADD_SEALS, kSeals) != 0 || !may_run(memory) ||
       ::access(copy.path().c_str(), R_OK) != 0) {
     return SealedCopy();
   }

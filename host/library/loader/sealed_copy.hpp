@@ -18,8 +18,8 @@ namespace attn::loader {
 
 class SealedCopy {
  public:
-  // Of the file in the state that was seen, else a refusal. Empty where the system has no such memory, or not enough:
-  // the file is then used where it lies.
+  // Of the file in the state that was seen, else a refusal. Empty where the system has no such memory, not enough, or
+  // none that may run: the file is then used where it lies.
   [[nodiscard]] static Checked<SealedCopy> make(const std::string& path, const FileIdentity& seen);
 
   [[nodiscard]] explicit operator bool() const noexcept { return descriptor() >= 0; }
