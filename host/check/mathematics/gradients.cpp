@@ -130,6 +130,8 @@ class Checker {
     const AllSlopes near = slopes(*near_layer, inputs_, false);
     const AllSlopes found = slopes(*t_.layer32, inputs_, false);
     for (const auto& [name, g] : expected.of) {
+      // A gradient that rounding the inputs moves by more than its size is one that cancels: nothing to compare.
+      if (largest_difference(near.of.at(name), g) > magnitude(g)) continue;
       const double d = largest_difference(found.of.at(name), g);
       const double allowed = kEps32 * (is_narrow(t_.c) ? kNarrow32 : 1) *
                                  (kOwn32 * magnitude(g) + kAll32 * expected.largest + kUnit32) +

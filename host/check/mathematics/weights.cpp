@@ -67,7 +67,7 @@ bool check_gradients_add(Trial& t) {
     const double d = largest_difference(to_tensor(e.gradient.view()),
                                         to_tensor(twice.entries()[i].gradient.view()));
     // Cotangents of 1 leave rounding of this size where gradients cancel.
-    if (!(d <= 1e-10 * std::max(largest, 1e-3)))
+    if (!(d <= 1e-10 * std::max(largest, 1.0)))
       t.fail("backward() with cotangents c and 2 c does not add up to that with 3 c: " + e.name +
              " differs by " + Json(d).dump());
   }
@@ -89,7 +89,7 @@ bool check_unused_weights(Trial& t) {
     bool changes = false;
     for (const auto& [name, y] : moved)
       changes = changes || largest_difference(y, t.expected.at(name)) != 0;
-    if (!changes && size > 1e-12 * std::max(largest, 1e-3))
+    if (!changes && size > 1e-9 * std::max(largest, 1.0))
       t.fail(w.name + " changes no result and has a gradient of " + Json(size).dump());
   }
   return true;
