@@ -172,8 +172,9 @@ TEST_CASE("reload: a bad replacement is refused, and what was loaded stays in us
   CHECK(file.code == code);
 #endif
   CHECK(file.hint.find("what was loaded from it before stays in use") != std::string::npos);
-  registry.rescan();  // the reason is there every time
-  CHECK(file_of(registry.report(), path).problem == file.problem);
+  registry.rescan();  // the reason is there every time; last words of a crash may name a process
+  CHECK_FALSE(file.code.empty());
+  CHECK(file_of(registry.report(), path).code == file.code);
   CHECK(file_of(registry.report(), path).hint.find("stays in use") != std::string::npos);
   rename_over(path, read_file(fixture("good")));
   registry.rescan();
