@@ -118,7 +118,7 @@ class Context final : public attn_ctx {
   }
   // Contexts of the slices, one for each thread that takes some. serial: each on one thread.
   void make_parts(int64_t n, bool serial);
-  [[nodiscard]] Context& part(int worker) { return *parts_[static_cast<size_t>(worker)]; }
+  [[nodiscard]] Context& part(int64_t i) { return *parts_[static_cast<size_t>(i)]; }
   // Adds what the operators of a slice took, divided among `threads`. [any-thread]
   void add_slice_profile(const Context& slice, int64_t threads);
   // Runs the tape backwards from gradients already added with add_gradient().

@@ -2,6 +2,7 @@
 #include "core/engine/slices.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -64,9 +65,13 @@ class Fingerprint {
     for (uint32_t i = 0; i < type.n_args; ++i) {
       const attn_value& a = call.args[i];
       add(static_cast<uint64_t>(a.kind));
-      if (a.kind == ATTN_VALUE_I64S)
-        for (uint32_t k = 0; k < a.count; ++k) add(static_cast<uint64_t>(a.u.is[k]));
-      else if (a.kind == ATTN_VALUE_BOOL || a.kind == ATTN_VALUE_I64 || a.kind == ATTN_VALUE_F64)
+      for (uint32_t k = 0; a.kind == ATTN_VALUE_I64S && k < a.count; ++k)
+        add(static_cast<uint64_t>(a.u.is[k]));
+      for (uint32_t k = 0; a.kind == ATTN_VALUE_F64S && k < a.count; ++k)
+        add(std::bit_cast<uint64_t>(a.u.fs[k]));
+      if (a.kind == ATTN_VALUE_STR || a.kind == ATTN_VALUE_OBJECT)
+        for (const char* c = a.u.s; c != nullptr && *c != '\0'; ++c) add(static_cast<uint8_t>(*c));
+      if (a.kind == ATTN_VALUE_BOOL || a.kind == ATTN_VALUE_I64 || a.kind == ATTN_VALUE_F64)
         add(static_cast<uint64_t>(a.u.i));
     }
     form = hash_;
@@ -209,27 +214,32 @@ void Layer::call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan
   // that takes it up. Otherwise one after the other, each on all threads.
   const int64_t slices = (plan.batch + plan.rows - 1) / plan.rows, threads = threads::concurrency();
   const int64_t turns = (slices + threads - 1) / threads;
-  const bool apart = 8 * turns * threads <= 9 * slices;
+  const bool apart = threads <= slices && 8 * turns * threads <= 9 * slices;
   ctx.make_parts(apart ? threads : 1, apart);
   std::exception_ptr wrong;
   threads::Mutex mutex;
-  const auto run = [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t i = begin; i < end; ++i) {
-      try {
-        const cpu::FloatGuard arithmetic;
-        Context& part = ctx.part(worker);
-        call_slice(ctx, part, call, plan, i * plan.rows);
-        ctx.add_slice_profile(part, apart ? threads : 1);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!wrong) wrong = std::current_exception();
-      }
+  const auto run = [&](int64_t slice, int64_t part_of_slice) {
+    try {
+      const cpu::FloatGuard arithmetic;
+      Context& part = ctx.part(part_of_slice);
+      call_slice(ctx, part, call, plan, slice * plan.rows);
+      ctx.add_slice_profile(part, apart ? threads : 1);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!wrong) wrong = std::current_exception();
     }
   };
   if (apart) {
-    ctx.parallel->loop(slices, 1, run);
+    // Which thread takes which slice is chance. Every part has one of its own first, so that after the first call of a
+    // kind none of them asks for memory.
+    ctx.parallel->loop(threads, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) run(i, i);
+    });
+    ctx.parallel->loop(slices - threads, 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t i = begin; i < end; ++i) run(threads + i, worker);
+    });
   } else {
-    run(0, slices, 0);
+    for (int64_t i = 0; i < slices; ++i) run(i, 0);
   }
   if (wrong) std::rethrow_exception(wrong);
 }

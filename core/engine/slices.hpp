@@ -3,8 +3,8 @@
 // Calls in slices of the batch. What the operators of a large call pass on to each other leaves the caches on its way;
 // where the rows of a batch do not depend on each other, a few rows at a time go through all operators instead: on one
 // thread each, where there are enough of them, so that what an operator leaves is in the cache of the thread that takes
-// it up. With two threads, in the time of whole calls: window (8 images, 3,136 tokens, 96 wide) 0.74, gates on maps
-// 0.66, mobile_mqa 0.90, softmax attention over 512 tokens 0.93 to 0.99.
+// it up. With two threads, in the time of whole calls: attention in windows (8 images, 3,136 tokens, 96 wide) 0.74, gates
+// on maps 0.66, attention over 512 tokens 0.93 to 0.99.
 //
 // Results are those of calls with the rows of a slice, whose number depends on the call, the weights and the size of
 // the second-level cache, not on threads. Which calls: inference without a state, maps or other ranks, of a type that
