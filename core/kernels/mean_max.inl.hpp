@@ -95,8 +95,8 @@ ATTN_INLINE void mean_max_columns(int64_t rows, int64_t lanes, const float* x, i
   }
 }
 
-// Rows are added up in float 64 at a time, and read 8 at a time in the order in which they lie in memory: 4 rows of a
-// kilobyte, a quarter of each after the other, were read at three quarters of the speed.
+// Rows are added up in float 64 at a time, and read 8 at a time in the order in which they lie in memory: a quarter of
+// 64 rows of a kilobyte after the other took a fifteenth longer.
 template <class Arch>
 void mean_max_lines(int64_t rows, int64_t n, const float* x, int64_t x_row, double* sum,
                     float* max) {
