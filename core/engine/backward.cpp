@@ -38,14 +38,14 @@ void Context::record(const attn_op& op, attn_op_call call) {
   nodes_.push_back({&op, call, labelled ? copy_header(label_, std::strlen(label_) + 1) : ""});
 }
 
+void* Context::unset_gradient(Storage* s) {
+  s->grad = s->grad_place ? s->grad_place : data_.allocate(bytes_of(*s));
+  s->grad_in_arena = !s->grad_place;
+  return s->grad;
+}
+
 void* Context::gradient_memory(Storage* s) {
-  if (!s->grad) {
-    const size_t bytes =
-        static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype));
-    s->grad = data_.allocate(bytes);
-    s->grad_in_arena = true;
-    std::memset(s->grad, 0, bytes);
-  }
+  if (!s->grad) std::memset(unset_gradient(s), 0, bytes_of(*s));
   return s->grad;
 }
 
@@ -59,7 +59,13 @@ attn_view Context::gradient_view(const Tensor* t) {
 void Context::use_gradient_memory(Tensor* t, void* memory) { t->storage->grad = memory; }
 
 void Context::add_gradient(Tensor* t, const attn_view& g) {
-  if (!t->storage->wants_grad) return;
+  Storage* s = t->storage;
+  if (!s->wants_grad) return;
+  if (!s->grad && sdk::is_dense(t->view) && size_of(t->view) == s->elements) {
+    attn_view first = t->view;
+    first.data = unset_gradient(s);
+    return copy_strided(g, first);
+  }
   const attn_view to = gradient_view(t);
   if (g.dtype == to.dtype) return add_strided(g, to);
   attn_view converted = to;
@@ -127,8 +133,7 @@ void Context::backward_node(const Node& node) {
     if (!call.out[i]) continue;
     Storage* s = tail(call.out[i])->storage;
     if (!s->grad || !s->grad_in_arena) continue;
-    data_.free(s->grad,
-               static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype)));
+    data_.free(s->grad, bytes_of(*s));
     s->grad = nullptr;
     s->grad_in_arena = false;
   }
