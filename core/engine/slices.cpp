@@ -8,8 +8,8 @@
 
 #include "core/cpu/caches.hpp"
 #include "core/engine/layer.hpp"
-#include "core/error/error.hpp"
 #include "core/engine/slices_run.hpp"
+#include "core/error/error.hpp"
 #include "core/tensor/strided.hpp"
 
 namespace attn::engine {
@@ -167,8 +167,7 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
                                 weights / (call.recording ? kTrainedWeights : kWeights));
   if (bytes <= 2 * room) return;
   plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
-  if (call.recording)
-    plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
+  if (call.recording) plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
 }
 
 // Inputs of the rows from `first` on in `part`, results at their places in those of ctx.

@@ -45,8 +45,8 @@ void Layer::backward_in_slices(Context& ctx, const attn_view* const* cotangents,
   };
   const auto place = [&](uint32_t i, int64_t first) {
     const Storage& s = *all.inputs[i]->storage;
-    return static_cast<char*>(s.grad) + bytes_of(s) / static_cast<size_t>(plan.batch) *
-                                            static_cast<size_t>(first);
+    return static_cast<char*>(s.grad) +
+           bytes_of(s) / static_cast<size_t>(plan.batch) * static_cast<size_t>(first);
   };
   for (uint32_t i = 0; i < all.n_inputs; ++i)
     if (all.inputs[i] != nullptr && all.inputs[i]->view.rank > 0 && cut(i))

@@ -25,8 +25,8 @@ struct Storage {
   int64_t index = -1;     // the how-manieth that the call made for results; -1: memory of others
   bool grad_in_arena = false;
   void* grad_place = nullptr;  // where grad is to be, when one arrives; nullptr: in the arena
-  bool wants_grad = false;   // a gradient may flow into it
-  Weight* weight = nullptr;  // packed copies hang here
+  bool wants_grad = false;     // a gradient may flow into it
+  Weight* weight = nullptr;    // packed copies hang here
 };
 
 inline size_t bytes_of(const Storage& s) {
