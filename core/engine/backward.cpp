@@ -76,6 +76,35 @@ void Context::add_gradient(Tensor* t, const attn_view& g) {
   add_strided(converted, to);
 }
 
+bool Context::is_last(const Storage* s) const {
+  bool made = false;
+  for (const Node& node : nodes_) {
+    for (uint32_t i = 0; i < node.op->n_in; ++i)
+      if (node.call.in[i] && tail(node.call.in[i])->storage == s) return false;
+    for (uint32_t i = 0; i < node.op->n_out; ++i)
+      made = made || (node.call.out[i] && tail(node.call.out[i])->storage == s);
+  }
+  for (const LossEntry& l : losses_) made = made && l.tensor->storage != s;
+  return made;
+}
+
+void Context::add_cotangents(const attn_view* const* cotangents) {
+  for (uint32_t i = 0; i < handles.n_outputs; ++i) {
+    if (!cotangents[i]) continue;
+    const attn_view& g = *cotangents[i];
+    Tensor* t = handles.outputs[i];
+    Storage* s = t->storage;
+    bool alone = is_last(s);
+    for (uint32_t k = 0; k < handles.n_outputs; ++k)
+      alone = alone && (k == i || !handles.outputs[k] || handles.outputs[k]->storage != s);
+    if (alone && s->wants_grad && g.dtype == s->dtype && sdk::is_dense(g) &&
+        sdk::is_dense(t->view) && size_of(g) == s->elements)
+      s->grad = g.data;
+    else
+      add_gradient(t, g);
+  }
+}
+
 void Context::add_gradient_of_losses() {
   const double one = 1;
   for (const LossEntry& l : losses_) {

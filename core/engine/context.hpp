@@ -127,6 +127,8 @@ class Context final : public attn_ctx {
   // Runs the tape backwards from gradients already added with add_gradient().
   void backward();
   void add_gradient(Tensor* t, const attn_view& g);
+  // The gradients of the outputs; nullptr: none. They may be read where they lie, and stay until backward() has ended.
+  void add_cotangents(const attn_view* const* cotangents);
   void add_gradient_of_losses();
   // The gradient of a storage, dense; data nullptr: none arrived.
   void gradient(const Tensor* t, attn_view* out) const;
@@ -215,6 +217,8 @@ class Context final : public attn_ctx {
                       double seconds);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
+  // Whether an operator made s, and no gradient of it arrives from within the call.
+  [[nodiscard]] bool is_last(const Storage* s) const;
 
   attn_dtype dtype_;
   Arena data_, headers_, scratch_;

@@ -258,8 +258,7 @@ void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* con
   for (uint32_t i = 0; i < h.n_weights; ++i)
     if (h.weights[i] && weight_memory[i] && h.weights[i]->storage->wants_grad)
       ctx.use_gradient_memory(h.weights[i], weight_memory[i]);
-  for (uint32_t i = 0; i < h.n_outputs && !h.sliced; ++i)
-    if (cotangents[i]) ctx.add_gradient(h.outputs[i], *cotangents[i]);
+  if (!h.sliced) ctx.add_cotangents(cotangents);
   if (losses) ctx.add_gradient_of_losses();
   try {
     if (h.sliced) backward_in_slices(ctx, cotangents, weight_memory);

@@ -57,10 +57,14 @@ void Layer::backward_in_slices(Context& ctx, const attn_view* const* cotangents,
     for (uint32_t i = 0; i < all.n_inputs; ++i)
       if (all.inputs[i] != nullptr && all.inputs[i]->storage->grad != nullptr)
         part.place_gradient(own.inputs[i], place(i, first));
-    for (uint32_t i = 0; i < own.n_outputs; ++i)
-      if (cotangents[i] != nullptr)
-        part.add_gradient(own.outputs[i],
-                          rows_of(*cotangents[i], first, own.outputs[i]->view.shape[0]));
+    attn_view views[kMaxPorts];
+    const attn_view* rows[kMaxPorts] = {};
+    for (uint32_t i = 0; i < own.n_outputs; ++i) {
+      if (cotangents[i] == nullptr) continue;
+      views[i] = rows_of(*cotangents[i], first, own.outputs[i]->view.shape[0]);
+      rows[i] = &views[i];
+    }
+    part.add_cotangents(rows);
     part.backward();
   });
   for (uint32_t i = 0; i < all.n_inputs; ++i) {

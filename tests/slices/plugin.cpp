@@ -9,7 +9,7 @@ namespace {
 
 struct Params {
   double rate = 0;
-  bool reads_batch = false;
+  bool reads_batch = false, passes_on = false;
 };
 
 struct Shared : Layer<Params> {
@@ -23,6 +23,7 @@ struct Shared : Layer<Params> {
   static void describe(Schema<Params>& s) {
     s.field("rate", &Params::rate).doc("of dropout");
     s.field("reads_batch", &Params::reads_batch).doc("the output's shape follows the batch");
+    s.field("passes_on", &Params::passes_on).doc("the input is the output");
     s.input("inputs", {"batch, n, width"}).doc("rows");
     s.input("table", {"n, width"}).doc("what all rows are multiplied with");
     s.input("unused", {"batch, n"}).optional().doc("nothing looks at it");
@@ -31,6 +32,7 @@ struct Shared : Layer<Params> {
   }
   void build(Builder&) {}
   void forward(Call& c) const {
+    if (p.passes_on) return c.output(0, c.input(0));
     Tensor y = mul(mul(c.input(0), c.input(1)), c.input(1));
     y = dropout(c, y, p.rate);
     if (p.reads_batch) y = y.slice(1, 0, y.dim(0) >= 40 ? y.dim(1) : y.dim(1) - 1);

@@ -234,6 +234,19 @@ TEST_CASE("slices: gradients of inputs that all rows share, and of one that noth
   CHECK_FALSE(ctx.input_gradient("unused"));
 }
 
+TEST_CASE("slices: an input that is the output has its gradient, in memory of the call's own") {
+  const auto layer = fixture({{"passes_on", true}});
+  for (const int64_t batch : {2, 90}) {
+    const std::vector<Array> in = inputs_of({{batch, 500, 64}, {500, 64}});
+    const Array cotangent = wave(in[0].shape(), 7);
+    Context ctx;
+    const Step s = step(*layer, ctx, in, cotangent, 0, batch);
+    CHECK((rows_of_a_slice(ctx) > 0) == (batch == 90));
+    CHECK(testing::same_bits(*s.inputs[0], cotangent));
+    CHECK(ctx.input_gradient("inputs")->data != cotangent.raw());
+  }
+}
+
 TEST_CASE("slices: calls that need the whole batch at once are not cut") {
   const std::vector<Array> in = inputs_of({{40, 500, 64}, {500, 64}});
   Context ctx;
