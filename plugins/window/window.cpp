@@ -138,21 +138,25 @@ struct WindowAttention : Layer<Params> {
     const int64_t batch = x.dim(0), tokens = x.dim(1), cells = p.window_size * p.window_size;
     check_mask(c.input(1), batch, tokens);
 
-    // Projected before the partition: padding cells need no product, they are the bias.
-    const Tensor projected = dense(c, qkv, x);
-    const Tensor a = partition(projected, c[qkv.bias], batch);
-    // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
-    // queries.
+    // Projected before the partition: padding cells need no product, they are the bias. Queries of cells without a token
+    // are left out, unless probabilities run over the queries.
+    const Tensor projected = dense(c, qkv, x), mask = c.input(1);
     const attn::window::Grid grid(tokens, p.window_size);
     const bool all = attn_prob.other_axis() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
-                  columns = all ? p.window_size : grid.columns();
-    const Tensor q = corner(norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)), rows, columns);
+                  columns = all ? p.window_size : grid.columns(), queries = rows * columns;
+    // Cells behind those of a window that is larger than the sequence: masked, or keys that are all alike, of which one
+    // stands for all.
+    const bool behind = queries < cells && alike(c);
+    const int64_t keys = !behind ? cells : mask ? queries : queries + 1;
+    const Tensor a = partition(projected, c[qkv.bias], batch, keys);
+    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
     const Tensor v = split_heads(a, p.num_heads, 2, 3);
     const Attended o =
-        attention(c, q, k, v, attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
-                  mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
+        attention(c, keys == cells ? corner(q, rows, columns) : q.slice(2, 0, queries), k, v,
+                  attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
+                  mask_of_windows(c, mask, batch, tokens, keys), bias(c, rows, columns, keys));
     const Tensor y = reverse(merge_heads(o.output), tokens);
     c.output(0, dense(c, proj, y));
   }
@@ -165,9 +169,16 @@ struct WindowAttention : Layer<Params> {
   [[nodiscard]] bool is_one_window(int64_t tokens) const {
     return tokens == p.window_size * p.window_size;
   }
-  [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch) const {
+  // Whether padding cells are keys that nothing tells apart but the table of positions.
+  [[nodiscard]] bool alike(const Call& c) const {
+    return attn_prob.kind() == ProbabilityKind::softmax && !attn_prob.other_axis() &&
+           !q_norm.takes_all_positions() && !k_norm.takes_all_positions() &&
+           !(c.training() && p.attn_dropout_rate > 0);
+  }
+  [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
+                                 int64_t cells) const {
     if (is_one_window(x.dim(1))) return x;
-    return call<attn::window::partition>({x, fill}, {p.window_size, batch});
+    return call<attn::window::partition>({x, fill}, {p.window_size, batch, cells});
   }
   [[nodiscard]] Tensor reverse(const Tensor& x, int64_t tokens) const {
     if (is_one_window(tokens)) return x;
@@ -177,9 +188,20 @@ struct WindowAttention : Layer<Params> {
     if (rows == p.window_size && columns == p.window_size) return x;
     return call<attn::window::corner>({x}, {p.window_size, rows, columns});
   }
-  [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns) const {
-    if (!p.use_relative_position_bias) return {};
-    return call<attn::window::position_bias>({c[table]}, {p.window_size, rows, columns});
+  // Of `keys` keys: all cells of a window, those of the corner, or these and the one that stands for the others.
+  [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns, int64_t keys) const {
+    const int64_t w = p.window_size, queries = rows * columns;
+    const bool counted = keys == queries + 1;
+    if (p.use_relative_position_bias) {
+      if (keys == w * w) return call<attn::window::position_bias>({c[table]}, {w, rows, columns});
+      const Tensor b = call<attn::window::counted_bias>({c[table]}, {w, rows, columns});
+      return counted ? b : b.slice(2, 0, queries);
+    }
+    if (!counted) return {};
+    std::vector<double> count(static_cast<size_t>(keys));
+    count.back() = std::log(static_cast<double>(w * w - queries));
+    return convert(c.constant(ATTN_F64, std::array<int64_t, 4>{1, 1, 1, keys}, count.data()),
+                   c.input(0).dtype());
   }
 
   // Pairs of one window are checked where attention uses them.
@@ -202,7 +224,7 @@ struct WindowAttention : Layer<Params> {
     const std::array<int64_t, 1> two{2};
     const Tensor numbers = c.constant(ATTN_F32, two, values);
     const Tensor keep = where(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
-    const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch, cells);
     return pieces.reshape({pieces.dim(0), cells});
   }
 };
@@ -211,4 +233,4 @@ struct WindowAttention : Layer<Params> {
 
 ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::partition>,
             Operator<attn::window::corner>, Operator<attn::window::reverse>,
-            Operator<attn::window::position_bias>)
+            Operator<attn::window::position_bias>, Operator<attn::window::counted_bias>)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/random/random.hpp"
+#include "core/weights/random.hpp"
 
 #include <bit>
 #include <cmath>
