@@ -145,10 +145,8 @@ struct WindowAttention : Layer<Params> {
     const bool all = attn_prob.other_axis() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
                   columns = all ? p.window_size : grid.columns(), queries = rows * columns;
-    // Cells behind those of a window that is larger than the sequence: masked, or keys that are all alike, of which one
-    // stands for all.
-    const bool behind = queries < cells && alike(c);
-    const int64_t keys = !behind ? cells : mask ? queries : queries + 1;
+    // Cells behind those of a window that is larger than the sequence are keys that are all alike: one stands for all.
+    const int64_t keys = queries < cells && alike(c) ? queries + 1 : cells;
     const Tensor a = partition(projected, c[qkv.bias], batch, keys);
     const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
@@ -171,9 +169,11 @@ struct WindowAttention : Layer<Params> {
   }
   // Whether padding cells are keys that nothing tells apart but the table of positions.
   [[nodiscard]] bool alike(const Call& c) const {
+    const auto by_cell = [&](const Norm& n) {
+      return !n.takes_all_positions() && !(c.training() && n.has(ATTN_COMPONENT_STATISTICS));
+    };
     return attn_prob.kind() == ProbabilityKind::softmax && !attn_prob.other_axis() &&
-           !q_norm.takes_all_positions() && !k_norm.takes_all_positions() &&
-           !(c.training() && p.attn_dropout_rate > 0);
+           by_cell(q_norm) && by_cell(k_norm) && !(c.training() && p.attn_dropout_rate > 0);
   }
   [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
                                  int64_t cells) const {
@@ -188,20 +188,16 @@ struct WindowAttention : Layer<Params> {
     if (rows == p.window_size && columns == p.window_size) return x;
     return call<attn::window::corner>({x}, {p.window_size, rows, columns});
   }
-  // Of `keys` keys: all cells of a window, those of the corner, or these and the one that stands for the others.
+  // Of `keys` keys: all cells of a window, or those of the corner and the one that stands for the others.
   [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns, int64_t keys) const {
     const int64_t w = p.window_size, queries = rows * columns;
-    const bool counted = keys == queries + 1;
-    if (p.use_relative_position_bias) {
-      if (keys == w * w) return call<attn::window::position_bias>({c[table]}, {w, rows, columns});
-      const Tensor b = call<attn::window::counted_bias>({c[table]}, {w, rows, columns});
-      return counted ? b : b.slice(2, 0, queries);
-    }
-    if (!counted) return {};
-    std::vector<double> count(static_cast<size_t>(keys));
-    count.back() = std::log(static_cast<double>(w * w - queries));
-    return convert(c.constant(ATTN_F64, std::array<int64_t, 4>{1, 1, 1, keys}, count.data()),
-                   c.input(0).dtype());
+    if (p.use_relative_position_bias)
+      return keys == w * w ? call<attn::window::position_bias>({c[table]}, {w, rows, columns})
+                           : call<attn::window::counted_bias>({c[table]}, {w, rows, columns});
+    if (keys == w * w) return {};
+    const double count = std::log(static_cast<double>(w * w - queries));
+    const Tensor last = c.constant(ATTN_F64, std::array<int64_t, 4>{1, 1, 1, 1}, &count);
+    return pad(convert(last, c.input(0).dtype()), {{0, 0}, {0, 0}, {0, 0}, {queries, 0}});
   }
 
   // Pairs of one window are checked where attention uses them.
