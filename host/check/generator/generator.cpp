@@ -118,7 +118,8 @@ Case make_case(const CaseId& id, const CaseOptions& options) {
                            refused);
 }
 
-std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double noise) {
+std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double noise,
+                                      uint64_t draw_number) {
   auto layer = build(c, dtype);
   for (const WeightInfo& w : layer->weights()) {
     // A stored seed is no number of the layer's.
@@ -129,7 +130,7 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
       Random random(c.weights, w.name, 0);
       for (double& e : value.v) e = draw(w, e, random);
     }
-    Random jitter(c.weights, w.name, 1);
+    Random jitter(c.weights, w.name, draw_number);
     if (noise > 0)
       for (double& e : value.v) e *= 1 + jitter.uniform(-noise, noise);
     layer->set_weight(w.name, to_array(value, ATTN_F64).view());
