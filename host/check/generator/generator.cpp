@@ -32,9 +32,13 @@ void settle_dropout(Case& c, Random& random) {
 
 // Long inputs must not cost seconds.
 void cheapen(Case& c) {
+  if (!c.is_long) return;
   // The whole spectrum falls below this: no decomposition of a large matrix.
-  if (c.is_long && has_parameter(*find_attention_type(c.id.type).type, "svd_threshold"))
+  if (has_parameter(*find_attention_type(c.id.type).type, "svd_threshold"))
     c.problem.config.set("svd_threshold", 1e9);
+  // More than two are a default. A mask for each of eight has ten million elements.
+  const Json heads = parameter(c, "num_heads");
+  if (heads.is_integer() && *heads.to_int64() > 2) c.problem.config.set("num_heads", 2);
 }
 
 bool is_kernel(const std::string& name) {
