@@ -29,8 +29,8 @@ void note_structure(Notes& notes, const AttentionArgs<T>& args) {
     }
   notes.add(
       {"reach",
-       std::string(args.block > 0 ? "the block" : "the window") + " hides none of the " +
-           std::to_string(args.keys) +
+       std::string(args.block > 0 ? "the block of keys" : "the window of keys") +
+           " hides none of " + std::to_string(args.keys) +
            " keys from any query: the call costs what it would without. It saves work on longer "
            "sequences",
        0});

@@ -103,11 +103,17 @@ void set_error(Measured& m, PreparedWorkload& ready, const Candidate& c, const W
   m.estimate = exact->estimate;
 }
 
-// One length. Returns the seconds that all of it took.
-double measure_at(Measured& m, const Candidate& c, const Wanted& wanted, double allowance,
-                  bool last) {
+struct Spent {
+  double step = 0, rest = 0;  // seconds: of the fastest step, and of getting ready
+};
+
+Spent measure_at(Measured& m, const Candidate& c, const Wanted& wanted, double allowance,
+                 bool last) {
+  Spent spent;
   const Clock::time_point start = Clock::now();
+  set_seed(0);  // of what types draw when a layer is made: the same errors each time
   PreparedWorkload ready(c.workload);
+  spent.rest = seconds_since(start);
   const auto step = [&] { ready.step(); };
   const auto timed = [&] {
     const BenchLock lock;
@@ -115,12 +121,12 @@ double measure_at(Measured& m, const Candidate& c, const Wanted& wanted, double 
     step();
     return seconds_since(begin);
   };
-  double least = timed();
-  if (last && 3 * least < allowance)
-    least = measure(step, allowance / 2).least;
+  const double first = timed();
+  if (last && 6 * first < allowance)
+    spent.step = measure(step, allowance / 2).least;
   else
-    least = std::min(least, timed());
-  m.seconds = least / static_cast<double>(ready.steps());
+    spent.step = std::min(first, timed());
+  m.seconds = spent.step / static_cast<double>(ready.steps());
   m.positions = wanted.positions();
   m.workspace = ready.peak_bytes();
   m.state = ready.state_bytes();
@@ -132,7 +138,7 @@ double measure_at(Measured& m, const Candidate& c, const Wanted& wanted, double 
   } catch (const InvalidArgument&) {
     // Not for that length or without a second input: it stays unknown.
   }
-  return seconds_since(start);
+  return spent;
 }
 
 // At growing lengths, so that a type that would take too long is seen to before it does.
@@ -149,12 +155,16 @@ Measured measured(const TypeEntry& entry, const Wanted& wanted, double allowance
     m.reason = c.reason;
     if (!m.reason.empty()) return m;
     try {
-      const double time = measure_at(m, c, now, allowance, n == all);
+      const Spent spent = measure_at(m, c, now, allowance, n == all);
       if (n == all) return m;
-      if (before > 0) growth = std::clamp(std::log(time / before) / std::log(4.0), 0.5, 3.0) + 0.3;
-      before = time;
-      const double next = time * std::pow(std::min(all, 4 * n) / static_cast<double>(n), growth);
-      if (next + seconds_since(start) > 3 * allowance) return m;
+      if (before > 0)
+        growth = std::clamp(std::log(spent.step / before) / std::log(4.0), 0.5, 3.0) + 0.3;
+      before = spent.step;
+      const double times = static_cast<double>(std::min(all, 4 * n)) / static_cast<double>(n);
+      // Two steps; getting ready takes longer only where a history is filled.
+      const double next = 2 * spent.step * std::pow(times, growth) +
+                          spent.rest * (wanted.mode == BenchMode::decode ? 2 * times : 1);
+      if (next + seconds_since(start) > 2 * allowance) return m;
     } catch (const std::exception& e) {
       m.reason = e.what();
       return m;
@@ -267,10 +277,11 @@ int run_choose(const Globals& globals, const ChooseOptions& o) {
     else
       left_out.push_back({.type = name, .settings = {}, .reason = c.reason});
   }
-  const double allowance = std::max(
-      kLeastAllowance, o.seconds / static_cast<double>(std::max<size_t>(fitting.size(), 1)) / 2);
   for (size_t i = 0; i < fitting.size(); ++i) {
     progress.say(fitting[i].type->id, i + 1, fitting.size());
+    // What one leaves of its share is for those that follow.
+    const double allowance = std::max(kLeastAllowance, (o.seconds - seconds_since(start)) /
+                                                           static_cast<double>(fitting.size() - i));
     const Measured m = measured(fitting[i], wanted, allowance);
     (m.reason.empty() ? rows : left_out).push_back(m);
   }
