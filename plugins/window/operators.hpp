@@ -311,9 +311,7 @@ struct counted_bias {
   static void forward(OpCall c) {
     each<T>(c, *c.out(0), [&](const Row<T>& row, Line<T> out) {
       row.corner([&](int64_t key, int64_t place) { out[key] = row.entry[place]; });
-      double sum = 0;
-      row.behind([&](int64_t place) { sum += row.power(place); });
-      out[row.k.size()] = static_cast<T>(row.most + std::log(sum));
+      out[row.k.size()] = static_cast<T>(row.most + std::log(row.sum_behind()));
     });
   }
   template <class T>
@@ -322,10 +320,11 @@ struct counted_bias {
     each<T>(c, *c.dout(0), [&](const Row<T>& row, Line<T> dout) {
       const Line<T> to = {element<T>(*c.din(0), 0, row.head), c.din(0)->stride[0]};
       row.corner([&](int64_t key, int64_t place) { to[place] += dout[key]; });
-      double sum = 0;
-      row.behind([&](int64_t place) { sum += row.power(place); });
-      const double share = static_cast<double>(dout[row.k.size()]) / sum;
-      row.behind([&](int64_t place) { to[place] += static_cast<T>(share * row.power(place)); });
+      const double share = static_cast<double>(dout[row.k.size()]) / row.sum_behind();
+      row.behind([&](int64_t first, int64_t n) {
+        for (int64_t at = first; at < first + n; ++at)
+          to[at] += static_cast<T>(share * row.powers[at]);
+      });
     });
   }
 
@@ -338,7 +337,6 @@ struct counted_bias {
     Line<T> entry;
     double most;           // of the entries
     const double* powers;  // e^(entry - most)
-    [[nodiscard]] double power(int64_t place) const { return powers[place]; }
     // Of a key at (down, right), for the query.
     [[nodiscard]] int64_t place(int64_t down, int64_t right) const {
       const int64_t w = k.window;
@@ -348,10 +346,25 @@ struct counted_bias {
     void corner(F&& f) const {
       for (int64_t key = 0; key < k.size(); ++key) f(key, place(key / k.columns, key % k.columns));
     }
+    // f(first place, how many) of the cells behind the corner, which lie side by side, a row of the window at a time.
     template <class F>
     void behind(F&& f) const {
-      for (int64_t i = 0; i < k.window; ++i)
-        for (int64_t j = i < k.rows ? k.columns : 0; j < k.window; ++j) f(place(i, j));
+      for (int64_t i = 0; i < k.window; ++i) {
+        const int64_t from = i < k.rows ? k.columns : 0;
+        if (from < k.window) f(place(i, k.window - 1), k.window - from);
+      }
+    }
+    [[nodiscard]] double sum_behind() const {
+      double sum = 0;
+      behind([&](int64_t first, int64_t n) {
+        double part[4] = {};
+        int64_t j = 0;
+        for (; j + 4 <= n; j += 4)
+          for (int u = 0; u < 4; ++u) part[u] += powers[first + j + u];
+        for (; j < n; ++j) part[0] += powers[first + j];
+        sum += (part[0] + part[1]) + (part[2] + part[3]);
+      });
+      return sum;
     }
   };
   // body(row, line of pairs) for all heads and queries; heads side by side.
