@@ -176,8 +176,7 @@ int run_doctor(const Globals& globals) {
       directories.push_back(entry);
     }
     for (const PluginFile& f : report.files) files.push_back(to_json(f));
-    for (const PluginLockFile& lock : report.locks)
-      locks.push_back({{"path", lock.path}, {"problem", lock.problem}});
+    for (const PluginLockFile& lock : report.locks) locks.push_back(to_json(lock));
     facts.set("directories", directories);
     facts.set("files", files);
     facts.set("locks", locks);

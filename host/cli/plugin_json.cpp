@@ -30,6 +30,8 @@ Json to_json(const PluginDirectory& d) {
   return {{"path", d.path}, {"source", d.source}, {"exists", d.exists}, {"problem", d.problem}};
 }
 
+Json to_json(const PluginLockFile& l) { return {{"path", l.path}, {"problem", l.problem}}; }
+
 std::string refusal_text(const PluginFile& f) {
   std::string text = f.problem;
   if (!f.expected.empty()) text += "; expected " + f.expected;

@@ -77,3 +77,13 @@ def test_the_plugin_path(plugin):
 def test_no_such_path():
     result = run("import attn; attn.load_plugins('/nothing.so')")
     assert "plugin file '/nothing.so' does not exist" in result.stderr
+
+
+def test_doctor_tells_of_locks(tmp_path):
+    lock = tmp_path / "plugins.lock"
+    lock.write_text("no lock")
+    program = "import attn; facts = attn.doctor(); print(facts['plugins']['locks'], facts, sep='\\n')"
+    result = run(program, ATTN_PLUGIN_LOCK=str(lock))
+    first, *lines = result.stdout.splitlines()
+    assert str(lock) in first and result.returncode == 0, result.stderr
+    assert any(line.startswith(f"lock     {lock} lets nothing in: ") for line in lines)

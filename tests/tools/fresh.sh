@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
-# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages. CCACHE_DIR:
-# a cache of compiled objects that it shares; without one everything is compiled. Sourced by tests/run.
+# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages; the package
+# python3-attn besides. CCACHE_DIR: a cache of compiled objects that it shares; without one everything is compiled. Sourced
+# by tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
@@ -39,7 +40,13 @@ package='python3 -m venv env && env/bin/pip install -q ./host/python &&
   env/bin/python -c "import attn; print(*attn.list_attention_types())"'
 author='mkdir /root/author && (cd build && cpack -G DEB && mv ./*.deb /root/author) >/dev/null &&
   lines=$(tests/install/readme_lines README.md) && cd /root/author && sudo() { "$@" -y; } && set -e && eval "$lines"'
-for command in host/quickstart tests/run "$package" "$author"; do
+# The package python3-attn, with the Python and the numpy of Debian; the author's lines have installed the others.
+nanobind=$(sed -n 's/^requires = .*"\(nanobind==[^"]*\)".*/\1/p' host/python/pyproject.toml)
+debian_python="env/bin/pip install -q $nanobind && mkdir /root/python &&
+  cmake -S . -B build -DATTN_BUILD_PYTHON=ON -DPython_EXECUTABLE=\$PWD/env/bin/python &&
+  (cd build && cpack -G DEB && mv ./*.deb /root/python) >/dev/null && apt-get install -y -q /root/python/*.deb &&
+  cd / && /usr/bin/python3 -c 'import attn; print(*attn.list_attention_types())'"
+for command in host/quickstart tests/run "$package" "$author" "$debian_python"; do
   echo "== fresh: $command"
   if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \

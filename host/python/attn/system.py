@@ -59,6 +59,9 @@ class Doctor(dict[str, Any]):
         for directory in plugins["directories"]:
             state = directory["problem"] or ("" if directory["exists"] else "does not exist")
             lines.append(f"  {directory['path']} ({directory['source']}) {state}".rstrip())
+        for lock in plugins["locks"]:
+            state = f"lets nothing in: {lock['problem']}" if lock["problem"] else ""
+            lines.append(f"lock     {lock['path']} {state}".rstrip())
         loaded = [f for f in plugins["files"] if f["state"] == "loaded"]
         lines.append(f"loaded   {len(loaded)} files, {sum(len(f['types']) for f in loaded)} types")
         for file in plugins["files"]:

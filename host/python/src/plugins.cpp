@@ -16,11 +16,13 @@ namespace attn::python {
 namespace {
 
 Json report_json(const PluginReport& report) {
-  Json directories = Json::list({}), files = Json::list({});
+  Json directories = Json::list({}), files = Json::list({}), locks = Json::list({});
   for (const PluginDirectory& d : report.directories) directories.push_back(cli::to_json(d));
   for (const PluginFile& f : report.files) files.push_back(cli::to_json(f));
+  for (const PluginLockFile& lock : report.locks) locks.push_back(cli::to_json(lock));
   return {{"directories", directories},
           {"files", files},
+          {"locks", locks},
           {"manifest", report.manifest},
           {"manifest_problem", report.manifest_problem},
           {"probe_program", report.probe_program},
