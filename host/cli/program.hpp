@@ -41,6 +41,7 @@ struct Command {
 // Options live as long as the returned function. `globals` is filled in before that runs.
 Command list_command(CLI::App& program, const Globals& globals);
 Command info_command(CLI::App& program, const Globals& globals);
+Command schema_command(CLI::App& program, const Globals& globals);
 Command validate_command(CLI::App& program, const Globals& globals);
 Command run_command(CLI::App& program, const Globals& globals);
 Command verify_command(CLI::App& program, const Globals& globals);

@@ -4,7 +4,10 @@
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
 
+#include <algorithm>
+
 #include "core/schema/describe.hpp"
+#include "core/schema/json_schema/json_schema.hpp"
 #include "core/schema/layer_name.hpp"
 #include "core/schema/validate.hpp"
 #include "core/weights/seed.hpp"
@@ -98,6 +101,22 @@ Json get_attention_info() {
 
 Json get_attention_requirements(std::string_view type) {
   return schema::info_entry(*registry().type(type).type);
+}
+
+Json config_schema(std::string_view type) {
+  std::vector<schema::SchemaType> types;
+  for (const loader::RegisteredType& t :
+       type.empty() ? registry().types() : std::vector{registry().type(type)}) {
+    schema::SchemaType& one = types.emplace_back(schema::SchemaType{.type = t.type});
+    for (const ClaimInfo& c : claims_of(*t.type)) {
+      if (!c.known) continue;
+      one.claims.push_back(c.name);
+      if (!c.subject.empty()) one.claims.push_back(c.name + "(" + c.subject + ")");
+    }
+    one.claims = schema::sorted(std::move(one.claims));
+    one.claims.erase(std::unique(one.claims.begin(), one.claims.end()), one.claims.end());
+  }
+  return schema::config_schema(types);
 }
 
 std::vector<std::string> list_attention_types() {
