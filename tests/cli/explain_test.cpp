@@ -83,11 +83,11 @@ TEST_CASE("cli: explain knows decoding, training steps and other instruction set
   CHECK(d.at("state_bytes").to_double() > 0);
   CHECK(d.at("operators").size() == 3);  // of one token
 
-  // A grid that a window larger than the sequence fills up.
+  // A grid of 8 by 8 that windows fill up to 14 by 14.
   const std::string padded = folder.write(
       "padded.json", R"({"type": "window", "dim": 96, "num_heads": 3, "window_size": 7})");
   CHECK(has_kind(
-      parsed(attn_run({"explain", padded, "--shape", "inputs=1,16,96", "--seconds", "0", "--json"})
+      parsed(attn_run({"explain", padded, "--shape", "inputs=1,64,96", "--seconds", "0", "--json"})
                  .out),
       "repeats"));
 }
