@@ -8,6 +8,8 @@
 
 #include <attn/sdk/abi.h>
 
+#include "core/tensor/compact_rows.hpp"
+
 namespace attn::engine {
 
 struct Weight;  // weights.hpp
@@ -24,6 +26,7 @@ struct Storage {
   bool grad_in_arena = false;
   bool wants_grad = false;   // a gradient may flow into it
   Weight* weight = nullptr;  // packed copies hang here
+  const CompactRows* rows = nullptr;  // where it is kept in fewer bits; data is nullptr then
 };
 
 struct Tensor : attn_tensor {
