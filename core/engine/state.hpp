@@ -73,7 +73,7 @@ class State {
   struct Slot {
     StateDeclaration declaration{};
     Array memory{}, scales{};  // scales: of int8, one for each row of the last axis
-    bool present = false;  // a history that has memory, a value that was set
+    bool present = false;      // a history that has memory, a value that was set
   };
   // Throws unless a plugin's index is that of a state of this kind (ATTN_STATE_*).
   void check(uint32_t index, uint32_t kind) const;

@@ -44,7 +44,7 @@ struct Weight {
   bool has_initial_value = false;
   double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr;  // as in attn_weight
   double tolerance = 0;                                                   // of a file's table
-  Array value{};  // of the layer's dtype, or of whole numbers
+  Array value{};                               // of the layer's dtype, or of whole numbers
   StorageKind storage = StorageKind::float32;  // of its packed copies
   std::atomic<uint64_t> version{1};
 

@@ -24,7 +24,8 @@ constexpr StorageKind kKinds[] = {StorageKind::bfloat16, StorageKind::float16, S
 double allowed(StorageKind kind) { return kind == StorageKind::int8 ? 3e-2 : 1e-2; }
 
 Json example(const std::string& type) {
-  Json config = load_config(std::string(ATTN_SOURCE_DIR) + "/plugins/" + type + "/example.json").value();
+  Json config =
+      load_config(std::string(ATTN_SOURCE_DIR) + "/plugins/" + type + "/example.json").value();
   config.erase("type");
   config.erase("name");
   return config;
@@ -100,6 +101,8 @@ void for_each_history(const std::function<void(Attention&, const Json&)>& f) {
 
 TEST_CASE("storage: weights of every type, near float64") {
   for_each_type([](const std::string& type, const Json& config) {
+    // It repeats a softmax of its own results: what rounding moves, every update moves again.
+    const double factor = type == "hopfield" ? 2 : 1;
     for (const uint64_t number : {0u, 1u, 2u}) {
       Case c = make_case({11, type, number}, {.config = &config});
       c.problem.training = false;
@@ -110,7 +113,7 @@ TEST_CASE("storage: weights of every type, near float64") {
         const Outputs found = run(*layer, c, c.problem.inputs, spec_of(c));
         for (const auto& [name, y] : expected) {
           CAPTURE(storage_name(kind), name, number, told(c));
-          CHECK(largest_difference(found.at(name), y) <= allowed(kind) * magnitude(y));
+          CHECK(largest_difference(found.at(name), y) <= factor * allowed(kind) * magnitude(y));
         }
       }
     }
@@ -141,7 +144,7 @@ TEST_CASE("storage: histories, near float64, taken back and reordered") {
       CHECK(state->length() == 18);
       static_cast<void>(decode(*layer, *plain, piece(x, 0, 18)));
       CHECK(static_cast<double>(state->bytes()) <
-            (kind == StorageKind::int8 ? 0.51 : 0.51) * static_cast<double>(plain->bytes()));
+            (kind == StorageKind::int8 ? 0.45 : 0.51) * static_cast<double>(plain->bytes()));
       state->reset(), other->reset();
       both(0, 3);
     }

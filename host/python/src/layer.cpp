@@ -91,9 +91,9 @@ using Extents = std::vector<std::optional<std::vector<int64_t>>>;
 
 StorageKind storage_kind(const std::string& name, const char* argument) {
   if (const auto kind = storage_from_name(name)) return *kind;
-  throw InvalidArgument(std::string(argument) + " '" + name + "' must be one of " +
-                            storage_all_names(),
-                        {.where = argument, .value = name, .expected = storage_all_names()});
+  throw InvalidArgument(
+      std::string(argument) + " '" + name + "' must be one of " + storage_all_names(),
+      {.where = argument, .value = name, .expected = storage_all_names()});
 }
 
 void build(PyLayer& self, const Extents& given, bool float64, nb::handle seed_given,
