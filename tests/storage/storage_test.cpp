@@ -171,7 +171,8 @@ TEST_CASE("storage: levels agree, threads do not matter") {
           CHECK(difference(y, first) == 0);
         }
         if (other_level.size() == 0) other_level = first.clone();
-        CHECK(difference(first, other_level) <= 1e-4 * largest(first));
+        // What rounds differently by level may be kept as the next number.
+        CHECK(difference(first, other_level) <= allowed(kind) / 10 * largest(first));
       });
     }
   });
