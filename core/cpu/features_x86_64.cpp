@@ -12,6 +12,12 @@ namespace attn::cpu {
 // The compiler's own library reads cpuid, and counts a feature only when the operating system saves its registers.
 #define ATTN_HAS(feature) (__builtin_cpu_supports(feature) != 0)
 
+// Not every compiler knows it by name; whether its registers are saved is said by avx2.
+static bool has_f16c() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 bool runs(Level level) {
   __builtin_cpu_init();
   switch (level) {
@@ -19,7 +25,7 @@ bool runs(Level level) {
     case Level::sse2:
       return true;  // part of x86-64
     case Level::avx2:
-      return ATTN_HAS("avx2") && ATTN_HAS("fma");
+      return ATTN_HAS("avx2") && ATTN_HAS("fma") && has_f16c();
     case Level::avx512:
       return runs(Level::avx2) && ATTN_HAS("avx512f") && ATTN_HAS("avx512cd") &&
              ATTN_HAS("avx512dq") && ATTN_HAS("avx512bw");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/cpu/level.hpp"
 #include "core/engine/weights.hpp"
 #include "core/error/error.hpp"
 #include "core/ops/keep.hpp"
@@ -17,11 +18,20 @@ namespace attn::engine {
 namespace {
 constexpr int64_t kMaskGrain = 1 << 16;  // elements of a mask that are worth another thread
 
-const float* packed_weight(const attn_tensor* w) {
+PackedWeight packed_weight(const attn_tensor* w) {
   Weight* weight = tail(w)->storage->weight;
   const attn_view& v = w->view;
-  if (!weight || !sdk::is_dense(v) || size_of(v) != weight->value.size()) return nullptr;
+  if (!weight || !sdk::is_dense(v) || size_of(v) != weight->value.size()) return {};
+  if (weight->storage == StorageKind::float32 && cpu::level() == cpu::Level::reference) return {};
   return weight->packed(v.shape[0], v.shape[1], static_cast<const float*>(v.data));
+}
+
+CompactRows compact_rows(const attn_tensor* handle) {
+  const Tensor* t = tail(handle);
+  if (!t->storage->rows) return {};
+  CompactRows rows = *t->storage->rows;
+  rows.first += t->offset;
+  return rows;
 }
 }  // namespace
 
@@ -42,6 +52,7 @@ Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
   (void)threads::concurrency();
   parallel = &parallel_;
   packed_weight = engine::packed_weight;
+  compact_rows = engine::compact_rows;
   nodes_.reserve(64);
   statistics_.reserve(8);
   values_.reserve(8);
@@ -205,6 +216,13 @@ Tensor* Context::checked(const attn_tensor* handle) const {
   return const_cast<Tensor*>(tail(handle));
 }
 
+Tensor* Context::plain(Tensor* t) {
+  if (!t->storage->rows || shapes_only_) return t;
+  Tensor* copy = dense(t->view);
+  widen(t->view, compact_rows(t), static_cast<float*>(copy->view.data));
+  return copy;
+}
+
 Tensor* Context::external(const attn_view& v, bool wants_grad) {
   const bool floating = dtype_is_floating(static_cast<attn_dtype>(v.dtype));
   const int32_t dtype = floating ? dtype_ : v.dtype;
@@ -301,8 +319,8 @@ Tensor* Context::constant(int32_t dtype, int32_t rank, const int64_t* shape, con
   return new_tensor(s, v, 0);
 }
 
-attn_view Context::read(const Tensor* t) {
-  attn_view v = t->view;
+attn_view Context::read(Tensor* t) {
+  attn_view v = plain(t)->view;
   if (!shapes_only_) return v;
   set_dense_strides(v);
   const size_t bytes =
@@ -317,9 +335,10 @@ Tensor* Context::append(uint32_t index, Tensor* x) {
     ++x->refs;
     return x;
   }
-  const attn_view all = state_->append(index, x->view, shapes_only_);
+  const attn_view all = state_->append(index, plain(x)->view, shapes_only_);
   Storage* s = new_storage(span_of(all), all.dtype, false);
   s->data = all.data;
+  if (const CompactRows rows = state_->rows(index); rows.data) s->rows = copy_header(&rows, 1);
   return new_tensor(s, all, 0);
 }
 
@@ -337,6 +356,7 @@ Tensor* Context::state_get(uint32_t index) {
 void Context::state_set(uint32_t index, Tensor* x) {
   if (!state_) return;
   state_->check_value(index, x->view);
+  x = plain(x);
   ++x->refs;
   for (Pending& p : values_)
     if (p.index == index) {
@@ -360,6 +380,7 @@ void Context::assign(uint32_t index, Tensor* x) {
   if (!same)
     throw InvalidArgument("assign: shape " + shape_text(x->view) + " does not replace " +
                           shape_text(w));
+  x = plain(x);
   ++x->refs;
   weights_[index] = x;
   for (Pending& p : statistics_)
@@ -374,6 +395,7 @@ void Context::add_loss(const char* name, Tensor* x) {
   if (communicator_) throw InvalidArgument("loss: a call that several ranks share adds no losses");
   if (size_of(x->view) != 1)
     throw InvalidArgument("loss: a single number is expected, got shape " + shape_text(x->view));
+  x = plain(x);
   ++x->refs;
   LossEntry entry{};
   std::strncpy(entry.name, name ? name : "", sizeof entry.name - 1);

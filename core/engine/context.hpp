@@ -159,7 +159,7 @@ class Context final : public attn_ctx {
                              int64_t offset);
   [[nodiscard]] Tensor* constant(int32_t dtype, int32_t rank, const int64_t* shape,
                                  const void* dense);
-  [[nodiscard]] attn_view read(const Tensor* t);
+  [[nodiscard]] attn_view read(Tensor* t);
   [[nodiscard]] Tensor* append(uint32_t state, Tensor* x);
   [[nodiscard]] Tensor* state_get(uint32_t state);
   void state_set(uint32_t state, Tensor* x);
@@ -169,6 +169,8 @@ class Context final : public attn_ctx {
   void label(const char* text);
   // Throws when t is not a handle of this call.
   Tensor* checked(const attn_tensor* t) const;
+  // t itself, or, where it is kept in fewer bits, a dense float32 copy.
+  Tensor* plain(Tensor* t);
 
   // ---- what a call leaves ----
   struct Pending {

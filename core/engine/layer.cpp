@@ -70,11 +70,15 @@ Weight* Layer::find_weight(std::string_view name) {
 }
 
 void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
-                  const Accept& accept) {
+                  const Accept& accept, StorageKind storage) {
   const cpu::FloatGuard arithmetic;
   if (built_) throw InvalidArgument(name_ + ": the layer is built already");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
+                          std::string(dtype_name(dtype)));
+  if (storage != StorageKind::float32 && dtype != ATTN_F32)
+    throw InvalidArgument(name_ + ": weights in " + std::string(storage_name(storage)) +
+                          " need a layer that computes in float32, not " +
                           std::string(dtype_name(dtype)));
   const auto forget = [this] {
     weights_.clear();
@@ -91,7 +95,9 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
     forget();
     throw;
   }
+  for (Weight& w : weights_) w.storage = storage;
   dtype_ = dtype;
+  storage_ = storage;
   shapes_ = inputs;
   built_ = true;
   for (size_t i = 0; i < inputs.size(); ++i)
@@ -133,6 +139,10 @@ void Layer::check_call(const Context& ctx, const Call& call) const {
           ": a call with a state records nothing for a backward pass; training must be "
           "false and no state attached to train");
   }
+  if (call.recording && storage_ != StorageKind::float32)
+    throw InvalidArgument(name_ + ": the layer computes with weights in " +
+                          std::string(storage_name(storage_)) +
+                          ", which have no gradient; build it with float32 weights to record");
   refuse_mixing(call);
   if (!call.shapes_only && !call.communicator) refuse_additive(mask_signs(call.inputs));
 }
@@ -210,7 +220,7 @@ void Layer::call_plugin(Context& ctx, const Call& call) {
   }
   for (uint32_t i = 0; i < type_.n_outputs; ++i) {
     if (outputs[i]) {
-      h.outputs[i] = ctx.checked(outputs[i]);
+      h.outputs[i] = ctx.plain(ctx.checked(outputs[i]));
     } else if (!(type_.outputs[i]->flags & ATTN_OUTPUT_OPTIONAL)) {
       throw Failure(name_ + ": the plugin gave no output '" + type_.outputs[i]->name + "'",
                     {.where = name_, .type = type_.id});

@@ -47,8 +47,10 @@ class Layer {
   // is declared, before any gets memory, and throws what it refuses. After an exception build() may be called
   // again.
   using Accept = std::function<void(const Weight&)>;
+  // storage: of the packed copies of weights; other kinds than float32 need a float32 layer, and refuse calls that
+  // record.
   void build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
-             const Accept& accept = {});
+             const Accept& accept = {}, StorageKind storage = StorageKind::float32);
   [[nodiscard]] bool built() const { return built_; }
   // Unlike an address, never used again: contexts and states may outlive the layer they belong to.
   [[nodiscard]] uint64_t id() const { return id_; }
@@ -146,6 +148,7 @@ class Layer {
   std::array<std::atomic<uint64_t>, 8> independence_{};  // answers to rows_independent
   std::atomic<uint64_t> next_answer_{0};
   attn_dtype dtype_ = ATTN_F32;
+  StorageKind storage_ = StorageKind::float32;
   std::vector<attn_shape> shapes_;
   std::deque<Weight> weights_;
   std::vector<StateDeclaration> states_;

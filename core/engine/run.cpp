@@ -112,7 +112,8 @@ struct Runner {
           throw InvalidArgument("input " + std::to_string(i) + " is missing");
         continue;
       }
-      const Tensor* t = ctx.checked(inputs[i]);
+      Tensor* t = ctx.checked(inputs[i]);
+      if (t->storage->rows && !(op.flags & kTakesCompactRows)) t = ctx.plain(t);
       in[i] = t;
       if (t->storage->wants_grad && !(op.in_const >> i & 1u)) differentiable = true;
     }

@@ -10,8 +10,8 @@
 namespace attn::engine {
 
 State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dtype dtype,
-             int64_t batch, int64_t capacity)
-    : owner_(owner), dtype_(dtype), batch_(batch), capacity_(capacity) {
+             int64_t batch, int64_t capacity, StorageKind kind)
+    : owner_(owner), dtype_(dtype), kind_(kind), batch_(batch), capacity_(capacity) {
   if (batch < 1)
     throw InvalidArgument("state: batch " + std::to_string(batch) + " must be positive");
   if (capacity < 0)
@@ -23,9 +23,22 @@ State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dt
       history = true;
       if (d.max_len > 0) bound = bound ? std::min(bound, d.max_len) : d.max_len;
     }
+    if (kind != StorageKind::float32 && d.flags & ATTN_STATE_HISTORY &&
+        d.axis == d.shape.rank() - 1)
+      throw InvalidArgument("state '" + d.name +
+                            "': its last axis grows, so that it has no rows to keep in " +
+                            std::string(storage_name(kind)) + "; expected float32");
     slots_.emplace_back().declaration = std::move(d);
   }
   if (slots_.empty()) throw InvalidArgument("state: this layer keeps none");
+  if (kind != StorageKind::float32 && !history)
+    throw InvalidArgument("state '" + slots_.front().declaration.name +
+                          "': a running value stays float32, and this layer has no history; got " +
+                          std::string(storage_name(kind)));
+  if (kind != StorageKind::float32 && dtype != ATTN_F32)
+    throw InvalidArgument("state: histories in " + std::string(storage_name(kind)) +
+                          " need a layer that computes in float32, not " +
+                          std::string(dtype_name(dtype)));
   if (capacity_ == 0) capacity_ = bound;
   if (history && capacity_ == 0)
     throw InvalidArgument("state: this layer has no longest length of its own; give a capacity");
@@ -36,7 +49,7 @@ State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dt
 
 size_t State::bytes() const {
   size_t sum = 0;
-  for (const Slot& s : slots_) sum += s.present ? s.memory.bytes() : 0;
+  for (const Slot& s : slots_) sum += s.present ? s.memory.bytes() + s.scales.bytes() : 0;
   return sum;
 }
 
@@ -58,6 +71,23 @@ void State::truncate(int64_t length) {
   length_ = length;
 }
 
+namespace {
+
+// Row b of the result is row rows[b] of a.
+Array rows_of(const Array& a, const std::vector<int64_t>& rows) {
+  Shape shape = a.shape();
+  const size_t row = a.bytes() / static_cast<size_t>(shape[0]);
+  shape[0] = static_cast<int64_t>(rows.size());
+  Array out = Array::uninitialized(a.dtype(), shape);
+  auto* to = static_cast<char*>(out.raw());
+  const auto* from = static_cast<const char*>(a.raw());
+  for (size_t b = 0; b < rows.size(); ++b)
+    std::memcpy(to + b * row, from + static_cast<size_t>(rows[b]) * row, row);
+  return out;
+}
+
+}  // namespace
+
 void State::reorder(const std::vector<int64_t>& rows) {
   if (rows.empty()) throw InvalidArgument("state: reorder needs at least one row");
   for (const int64_t r : rows)
@@ -65,21 +95,16 @@ void State::reorder(const std::vector<int64_t>& rows) {
       throw InvalidArgument("state: row " + std::to_string(r) + " must be between 0 and " +
                             std::to_string(batch_ - 1));
   // All new memory first, so that a lack of it changes nothing.
-  std::vector<Array> fresh(slots_.size());
+  std::vector<Array> fresh(slots_.size()), scales(slots_.size());
   for (size_t i = 0; i < slots_.size(); ++i) {
     const Slot& s = slots_[i];
-    if (!s.present) continue;
-    Shape shape = s.memory.shape();
-    const size_t row = s.memory.bytes() / static_cast<size_t>(shape[0]);
-    shape[0] = static_cast<int64_t>(rows.size());
-    fresh[i] = Array::uninitialized(s.memory.dtype(), shape);
-    auto* to = static_cast<char*>(fresh[i].raw());
-    const auto* from = static_cast<const char*>(s.memory.raw());
-    for (size_t b = 0; b < rows.size(); ++b)
-      std::memcpy(to + b * row, from + static_cast<size_t>(rows[b]) * row, row);
+    if (s.present) fresh[i] = rows_of(s.memory, rows);
+    if (s.scales.size() > 0) scales[i] = rows_of(s.scales, rows);
   }
-  for (size_t i = 0; i < slots_.size(); ++i)
+  for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].present) slots_[i].memory = std::move(fresh[i]);
+    if (slots_[i].scales.size() > 0) slots_[i].scales = std::move(scales[i]);
+  }
   batch_ = static_cast<int64_t>(rows.size());
 }
 
@@ -139,15 +164,50 @@ attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
     all.stride[i] = stride[i];
   }
   if (shapes_only) return all;
+  attn_view to = all;
+  to.shape[axis] = count;
+  if (kind_ != StorageKind::float32) {
+    keep(s, shape, x, to, length_ * stride[axis]);
+    return all;
+  }
   if (!s.present) s.memory = Array(dtype_, shape);
   s.present = true;
   all.data = s.memory.raw();
-  attn_view to = all;
-  to.shape[axis] = count;
   to.data = static_cast<char*>(all.data) +
             static_cast<size_t>(length_ * stride[axis]) * dtype_size(dtype_);
   copy_strided(x, to);
   return all;
+}
+
+void State::keep(Slot& s, const Shape& shape, const attn_view& x, const attn_view& to,
+                 int64_t first) {
+  if (!s.present) {
+    Shape rows = shape;
+    rows[shape.size() - 1] = 1;
+    if (kind_ == StorageKind::int8) s.scales = Array(ATTN_F32, rows);
+    s.memory = Array(kind_ == StorageKind::int8       ? ATTN_U8
+                     : kind_ == StorageKind::bfloat16 ? ATTN_BF16
+                                                      : ATTN_F16,
+                     shape);
+  }
+  s.present = true;
+  CompactRows rows = rows_in(s);
+  rows.first = first;
+  if (!narrow(x, to, rows))
+    throw InvalidArgument("state '" + s.declaration.name + "': a number is too large for " +
+                          std::string(storage_name(kind_)) + "; choose bfloat16 or float32");
+}
+
+CompactRows State::rows_in(const Slot& s) const {
+  if (kind_ == StorageKind::float32 || !s.present) return {};
+  const Shape& shape = s.memory.shape();
+  return {kind_, s.memory.raw(), s.scales.size() > 0 ? s.scales.data<float>() : nullptr,
+          shape[shape.size() - 1]};
+}
+
+CompactRows State::rows(uint32_t index) const {
+  check(index, ATTN_STATE_HISTORY);
+  return rows_in(slots_[index]);
 }
 
 attn_view State::value(uint32_t index) const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/tensor/array.hpp"
+#include "core/tensor/compact_rows.hpp"
 
 namespace attn::engine {
 
@@ -29,8 +30,9 @@ class State {
  public:
   // owner: id() of its layer. capacity 0: the largest the declarations allow. Throws InvalidArgument for a batch
   // or capacity that does not fit.
+  // kind: how histories are kept, of float32 layers; refused where there is none, or a row of its last axis grows.
   State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dtype dtype, int64_t batch,
-        int64_t capacity);
+        int64_t capacity, StorageKind kind = StorageKind::float32);
 
   [[nodiscard]] int64_t batch() const { return batch_; }
   [[nodiscard]] int64_t length() const { return length_; }
@@ -50,8 +52,11 @@ class State {
 
   // Copies x to the end of the history and shows all of it, which is x's positions longer than length(). Positions
   // become permanent with commit(). In a shape-only call nothing is copied and the view has no data; everything
-  // else, refusals too, is the same.
+  // else, refusals too, is the same. In a state of another kind than float32 the view has no data either, and rows()
+  // tells where it is.
   [[nodiscard]] attn_view append(uint32_t index, const attn_view& x, bool shapes_only);
+  // A history of another kind than float32, once something was appended; data nullptr otherwise.
+  [[nodiscard]] CompactRows rows(uint32_t index) const;
   // The value, or data nullptr when it was never set.
   [[nodiscard]] attn_view value(uint32_t index) const;
   // Refuses what cannot become the value: another rank, another batch, extents other than those declared or,
@@ -67,16 +72,20 @@ class State {
  private:
   struct Slot {
     StateDeclaration declaration{};
-    Array memory{};
-    bool present = false;  // a history that has memory, a value that was set
+    Array memory{}, scales{};  // scales: of int8, one for each row of the last axis
+    bool present = false;      // a history that has memory, a value that was set
   };
   // Throws unless a plugin's index is that of a state of this kind (ATTN_STATE_*).
   void check(uint32_t index, uint32_t kind) const;
+  // Keeps x from element `first` of a slot of another kind than float32 on.
+  void keep(Slot& slot, const Shape& shape, const attn_view& x, const attn_view& to, int64_t first);
+  [[nodiscard]] CompactRows rows_in(const Slot& slot) const;
   [[nodiscard]] Shape history_shape(const Slot& slot, const attn_view& x) const;
 
   uint64_t owner_;
   std::vector<Slot> slots_;
   attn_dtype dtype_;
+  StorageKind kind_;
   int64_t batch_, capacity_;
   int64_t length_ = 0, pending_ = 0;
 };

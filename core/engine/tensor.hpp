@@ -8,6 +8,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include "core/tensor/compact_rows.hpp"
 #include "core/tensor/dtype.hpp"
 
 namespace attn::engine {
@@ -27,6 +28,7 @@ struct Storage {
   void* grad_place = nullptr;  // where grad is to be, when one arrives; nullptr: in the arena
   bool wants_grad = false;     // a gradient may flow into it
   Weight* weight = nullptr;    // packed copies hang here
+  const CompactRows* rows = nullptr;  // where it is kept in fewer bits; data is nullptr then
 };
 
 inline size_t bytes_of(const Storage& s) {

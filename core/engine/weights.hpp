@@ -20,6 +20,7 @@
 #include "core/schema/initializer_spec.hpp"
 #include "core/schema/regularizer_spec.hpp"
 #include "core/tensor/array.hpp"
+#include "core/threads/ctx.hpp"
 #include "core/threads/fork.hpp"
 
 namespace attn::engine {
@@ -29,7 +30,7 @@ struct PackedCopy {
   uint64_t version = 0;  // of the weight it was made from
   int tag = 0;           // of the layout (kernels::packed_tag)
   int64_t k = 0, n = 0;
-  Array panels{};
+  Array panels{};  // floats, or the bytes of kernels::compact
 };
 
 struct Weight {
@@ -43,12 +44,16 @@ struct Weight {
   bool has_initial_value = false;
   double (*table)(const attn_layer*, const int64_t*, int64_t) = nullptr;  // as in attn_weight
   double tolerance = 0;                                                   // of a file's table
-  Array value{};  // of the layer's dtype, or of whole numbers
+  Array value{};                               // of the layer's dtype, or of whole numbers
+  StorageKind storage = StorageKind::float32;  // of its packed copies
   std::atomic<uint64_t> version{1};
 
   // The current value packed as a (k, n) matrix; data: that matrix in row-major order, the weight seen
   // through a reshape. Made at the first use after a change, valid until the next change. [any-thread]
-  const float* packed(int64_t k, int64_t n, const float* data);
+  // Throws InvalidArgument for numbers that `storage` cannot keep.
+  PackedWeight packed(int64_t k, int64_t n, const float* data);
+  // Of the packed copies where they are of another kind than float32; 0: there are none. [any-thread]
+  size_t compact_bytes();
 
  private:
   threads::Mutex mutex_;

@@ -9,6 +9,7 @@
 #include "core/kernels/attention_driver.hpp"
 #include "core/kernels/attention_notes.hpp"
 #include "core/kernels/reference/attention.hpp"
+#include "core/tensor/narrow.hpp"
 
 namespace attn::kernels {
 namespace {
@@ -37,15 +38,23 @@ struct Call {
   [[nodiscard]] int64_t copy_size() const { return copy_values ? a.keys * pad16(a.value_dim) : 0; }
 };
 
+TileRows rows_of(const CompactRows& rows, const View4<const float>& x, int64_t b, int64_t g) {
+  if (rows.kind == StorageKind::float32) return {};
+  const int64_t first = b * x.b + g * x.h;
+  return {rows.kind, rows.at(first), rows.scale_at(first), x.row / rows.length};
+}
+
 AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
   AttentionTile t{};
   t.rule = &c.rule;
   t.head_dim = c.a.head_dim;
   t.value_dim = c.a.value_dim;
   t.keys = c.a.keys;
-  t.k = c.a.k.at(b, g, 0);
+  t.k_rows = rows_of(c.a.k_rows, c.a.k, b, g);
+  if (c.a.k_rows.kind == StorageKind::float32) t.k = c.a.k.at(b, g, 0);
   t.k_row = c.a.k.row;
-  t.v = c.a.v.at(b, g, 0);
+  t.v_rows = rows_of(c.a.v_rows, c.a.v, b, g);
+  if (c.a.v_rows.kind == StorageKind::float32) t.v = c.a.v.at(b, g, 0);
   t.v_row = c.a.v.row;
   t.step = block_keys(c.a);
   t.first = 0;
@@ -227,6 +236,35 @@ void run_reference(const AttentionArgs<T>& a, Parallel& parallel) {
   });
 }
 
+// Whether run_split() computes a call.
+bool splits(const AttentionArgs<float>& a) {
+  const int64_t rows = a.heads / a.kv_heads * a.queries;
+  return rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows) &&
+         a.probability.kind == Probability::softmax && a.map.data == nullptr;
+}
+
+// Keys or values (B, G, K, dim) in float32, where they are kept in fewer bits.
+void widen_rows(const AttentionArgs<float>& a, int64_t dim, View4<const float>& x,
+                CompactRows& rows, Parallel& parallel) {
+  if (rows.kind == StorageKind::float32) return;
+  const int64_t heads = a.kv_heads, keys = a.keys;
+  float* copy =
+      parallel.scratch_array<float>(static_cast<size_t>(a.batch * heads * keys * dim) + 1);
+  parallel.loop(a.batch * heads * keys, 1024, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / keys / heads * x.b + i / keys % heads * x.h + i % keys * x.row;
+      const float* scale = rows.scale_at(first);
+      widen(rows.kind, dim, rows.at(first), scale == nullptr ? 1 : *scale, copy + i * dim);
+    }
+  });
+  x = {copy, heads * keys * dim, keys * dim, dim};
+  rows = {};
+}
+void widen_rows(AttentionArgs<float>& a, Parallel& parallel) {
+  widen_rows(a, a.head_dim, a.k, a.k_rows, parallel);
+  widen_rows(a, a.value_dim, a.v, a.v_rows, parallel);
+}
+
 // Whether the outputs are numbers, where keys are hidden.
 bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const KernelTable& t = table();
@@ -245,17 +283,17 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   c.copy_values = copy_pays(a.v.row, a.value_dim, c.rows);
   c.whole = a.probability.kind != Probability::softmax || a.map.data != nullptr;
   const int64_t threads = parallel.concurrency();
-  const bool few = c.rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows);
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
-  if (parallel.notes != nullptr) note_vectors(*parallel.notes, a, t.gemm_layout(), few && !c.whole);
+  const bool few = splits(a);
+  if (parallel.notes != nullptr) note_vectors(*parallel.notes, a, t.gemm_layout(), few);
   const auto note = [&](const char* way) {
     if (parallel.notes != nullptr) parallel.notes->add(way);
   };
   if (c.whole)
     note(a.map.data != nullptr ? "whole rows of scores: the map is wanted"
                                : "whole rows of scores: the probability needs them");
-  if (few && !c.whole) {
+  if (few) {
     note("parts of the keys as tasks: few rows, keys not packed");
     run_split(c, parallel);
   } else if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {
@@ -292,6 +330,7 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
   if (rows == 0) return;
   if (!use_kernels()) return run_reference(args, parallel);
   AttentionArgs<float> a = with_contiguous_masks(args, parallel);
+  if (!splits(a)) widen_rows(a, parallel);
   if (a.map.data != nullptr && a.map_stage != MapStage::weights) {
     write_scores(a, parallel);
     a.map = {};
@@ -299,6 +338,7 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
   if (a.lse.data != nullptr && a.saved == nullptr)
     a.saved = parallel.scratch_array<float>(static_cast<size_t>(2 * rows));
   if (!run(a, parallel)) {
+    widen_rows(a, parallel);
     AttentionArgs<float> finite = a;
     finite.v = finite_copy(a, a.v, a.value_dim, parallel);
     if (finite.v.data != a.v.data) {

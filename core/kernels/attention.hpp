@@ -33,6 +33,7 @@
 #include <cstdint>
 
 #include "core/kernels/probability.hpp"
+#include "core/tensor/compact_rows.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn::kernels {
@@ -66,6 +67,9 @@ template <class T>
 struct AttentionArgs {
   int64_t batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
   View4<const T> q{}, k{}, v{};
+  // Float at the vector levels: keys and values in fewer bits in place of k and v, whose strides, multiples of a row's
+  // length, hold for them. Few rows read them as they are; otherwise there are float32 copies in scratch memory.
+  CompactRows k_rows{}, v_rows{};
   View4<T> o{};
   T scale = 1;
 

@@ -6,19 +6,11 @@
 // normaliser before the values.
 #pragma once
 
+#include "core/kernels/attention_compact.inl.hpp"
 #include "core/kernels/attention_probability.inl.hpp"
 #include "core/kernels/attention_scores.inl.hpp"
 
 namespace attn::kernels::simd {
-
-// Where the values of a group go: out = (before ? acc * alpha : 0) + p v, times finish.
-struct ValueSink {
-  float* const* out;  // a pointer for each row, written
-  const float* const*
-      before;           // a pointer for each row, padded to whole vectors; nullptr: nothing yet
-  const float* alpha;   // for each row
-  const float* finish;  // for each row
-};
 
 template <class Arch, int MR, int NV, bool kLast>
 ATTN_INLINE void values_tile(int64_t keys, const float* p, int64_t ld, const float* v,
@@ -81,6 +73,8 @@ __attribute__((noinline)) void group_scores(const AttentionTile& t, int64_t rows
                                             int64_t ld) {
   if (t.k_panels != nullptr) {
     panel_scores<Arch>(rows, q, q_row, t.head_dim, t.k_panels, base, span, s, ld);
+  } else if (t.k_rows.kind != StorageKind::float32) {
+    compact_scores<Arch>(t, rows, q, q_row, base, span, s, ld);
   } else {
     dot_scores<Arch>(rows, q, q_row, t.head_dim, t.k + base * t.k_row, t.k_row, span, s, ld);
   }
@@ -275,7 +269,11 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
     }
   }
   const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
-  group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  if (t.v_rows.kind != StorageKind::float32) {
+    compact_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  } else {
+    group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  }
   if (completes) look_for_spoilt<Arch>(t, row, rows);
   if (ends && t.partial != nullptr) online_write_partial(t, w, r0, rows);
 }

@@ -51,6 +51,23 @@ struct AttentionRule {
   bool shard;  // the keys are not all that the rows have
 };
 
+// Where the values of a group go: out = (before ? acc * alpha : 0) + p v, times finish.
+struct ValueSink {
+  float* const* out;  // a pointer for each row, written
+  const float* const*
+      before;           // a pointer for each row, padded to whole vectors; nullptr: nothing yet
+  const float* alpha;   // for each row
+  const float* finish;  // for each row
+};
+
+// Keys or values in fewer bits, of one head.
+struct TileRows {
+  StorageKind kind;  // float32: none
+  const char* data;
+  const float* scales;  // nullptr: none
+  int64_t step;         // scales from a token to the next
+};
+
 struct AttentionTile {
   const AttentionRule* rule;
   int64_t rows;
@@ -62,6 +79,8 @@ struct AttentionTile {
   int64_t k_row;
   const float* v;
   int64_t v_row;
+  TileRows k_rows,
+      v_rows;  // in place of k and v, with the same strides; only of attention_online without k_panels
   int64_t step;    // keys of a block of the online softmax; a multiple of the panel
   float* scratch;  // attention_scratch(...) floats
   // Split keys: only [first, last) of the keys, and maximum, sum and unnormalised output go to partial instead of o:

@@ -63,6 +63,26 @@ struct CommonIsa {
     const V p = polynomial(y - xsimd::to_float(n));
     return p * xsimd::bitwise_cast<V>((n + VecI<Arch>(127)) << 23);
   }
+  // As many whole numbers of 16 or 8 bits as there are lanes, from any address.
+  template <class T>
+  static ATTN_INLINE VecI<Arch> extended(const T* p) {
+    alignas(64) int32_t lanes[kWidth<Arch>];
+    for (int64_t i = 0; i < kWidth<Arch>; ++i) lanes[i] = p[i];
+    return VecI<Arch>::load_aligned(lanes);
+  }
+  static ATTN_INLINE V from_bfloat16(const int16_t* p) {
+    return xsimd::bitwise_cast<V>(Isa<Arch>::extended(p) << 16);
+  }
+  // The exponent of binary16 is 112 less; above all numbers it means infinity and NaN there too.
+  static ATTN_INLINE V from_float16(const int16_t* p) {
+    const VecI<Arch> bits =
+        (Isa<Arch>::extended(p) << 13) & VecI<Arch>(static_cast<int32_t>(0x8fffffffu));
+    const V x = xsimd::bitwise_cast<V>(bits) * V(0x1p112f);
+    return xsimd::select(xsimd::abs(x) >= V(65536.0f), x | V(__builtin_inff()), x);
+  }
+  static ATTN_INLINE V from_int8(const int8_t* p) {
+    return xsimd::to_float(Isa<Arch>::extended(p));
+  }
   static ATTN_INLINE float sum_lanes(V x) { return xsimd::hadd(x); }
   static ATTN_INLINE V sums_of(const V* v) { return xsimd::haddp(v); }
 };

@@ -8,6 +8,7 @@
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
+#include "core/tensor/compact_rows.hpp"
 #include "core/tensor/strided.hpp"
 
 namespace attn::ops {
@@ -40,6 +41,11 @@ constexpr int64_t kFarthest = int64_t{1} << 48;  // of offsets, so that position
 struct Extents {
   int64_t b, h, g, q, k, d, dv;
 };
+
+CompactRows rows_kept(const OpCall& c, uint32_t port) {
+  const attn_ctx* ctx = c.raw().ctx;
+  return ctx && ctx->compact_rows ? ctx->compact_rows(c.raw().in[port]) : CompactRows{};
+}
 
 Extents extents(const OpCall& c) {
   const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -93,6 +99,31 @@ kernels::Scores4<V> rows4(const attn_view& v) {
   return {data<T>(v), v.stride[0], v.stride[1], v.stride[2], 0};
 }
 
+// Keys or values as they are, or in float32 where the kernel wants them so.
+template <class T>
+void take_rows(const OpCall& c, uint32_t port, kernels::View4<const T>& x, CompactRows& rows) {
+  const attn_view& v = *c.in(port);
+  rows = rows_kept(c, port);
+  if (rows.kind == StorageKind::float32) {
+    x = view4<const T>(contiguous<T>(c, v));
+    return;
+  }
+  bool whole = use_kernels<T>() && !c.out(kMap) && v.stride[3] == 1 && v.shape[3] == rows.length &&
+               rows.first % rows.length == 0;
+  for (int axis = 0; axis < 3; ++axis) whole = whole && v.stride[axis] % rows.length == 0;
+  if (whole) {
+    x = view4<const T>(v);
+    return;
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const attn_view d =
+        dense_like(v, parallel(c).scratch_array<T>(static_cast<size_t>(size_of(v)) + 1));
+    widen(v, rows, data<float>(d));
+    x = view4<const T>(d);
+    rows = {};
+  }
+}
+
 // What forward and gradient have in common.
 template <class T>
 kernels::AttentionArgs<T> arguments(const OpCall& c) {
@@ -101,8 +132,8 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
   a.batch = e.b, a.heads = e.h, a.kv_heads = e.g, a.queries = e.q, a.keys = e.k;
   a.head_dim = e.d, a.value_dim = e.dv;
   a.q = view4<const T>(contiguous<T>(c, *c.in(kQuery)));
-  a.k = view4<const T>(contiguous<T>(c, *c.in(kKey)));
-  a.v = view4<const T>(contiguous<T>(c, *c.in(kValue)));
+  take_rows<T>(c, kKey, a.k, a.k_rows);
+  take_rows<T>(c, kValue, a.v, a.v_rows);
   a.scale = static_cast<T>(c.real(kScale));
   set_structure(c, a);
   if (const attn_view* o = c.in(kOffsets)) {
@@ -141,7 +172,7 @@ struct attention {
       "Dv)";
   static constexpr uint32_t version = 1, inputs = 9, outputs = 3, saved = 1, required = 0b111;
   static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths | 1u << kOffsets,
-                            flags = ATTN_OP_RANDOM;
+                            flags = ATTN_OP_RANDOM | kTakesCompactRows;
   static constexpr int map_output = kMap;
   static constexpr auto attributes = probability_attributes(
       real_attribute("scale", 1.0), bool_attribute("causal", false), int_attribute("offset", 0),
@@ -252,11 +283,18 @@ struct attention {
     }
     const auto n = static_cast<double>(e.b / std::max<int64_t>(kinds, 1) * e.h);
     const double element = c.element_size();
+    const auto kept = [&](uint32_t port, int64_t dim) {  // bytes of keys or values
+      const CompactRows rows = rows_kept(c, port);
+      const double scale = rows.scales == nullptr ? 0 : sizeof(float);
+      const auto size =
+          rows.kind == StorageKind::float32 ? element : static_cast<double>(rows.element_size());
+      return static_cast<double>(e.b * e.g * e.k) * (size * static_cast<double>(dim) + scale);
+    };
     // The vjp makes five products of which forward has two: the weights are computed again.
     const double products = c.raw().din ? 5 : 2;
-    return {
-        sizeof(attn_cost), 0, products * n * pairs * static_cast<double>(e.d + e.dv),
-        element * static_cast<double>(e.b * (e.h * e.q * (e.d + e.dv) + e.g * e.k * (e.d + e.dv)))};
+    return {sizeof(attn_cost), 0, products * n * pairs * static_cast<double>(e.d + e.dv),
+            element * static_cast<double>(e.b * e.h * e.q * (e.d + e.dv)) + kept(kKey, e.d) +
+                kept(kValue, e.dv)};
   }
 
  private:

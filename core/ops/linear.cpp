@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // y = x W + b over the last axis. While nothing is recorded, a weight's packed copy is kept from call to call.
+#include "core/kernels/compact.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/matrix_view.hpp"
@@ -40,9 +41,12 @@ struct linear {
                          w.shape[1]};
     if (c.in(2)) g.bias = contiguous_bias<T>(c, *c.in(2));
     if constexpr (sizeof(T) == sizeof(float)) {
-      const auto packed_weight = c.raw().ctx->packed_weight;
-      if (use_kernels<T>() && packed_weight && !c.recording())
-        g.packed = packed_weight(c.raw().in[1]);
+      const PackedWeight packed = packed_weight(c);
+      if (packed.kind != StorageKind::float32)
+        return kernels::gemm(kernels::CompactGemm{packed.kind, g.m, g.n, g.k, g.a, g.a_row, g.a_col,
+                                                  packed.panels, g.c, g.c_row, g.bias},
+                             parallel(c));
+      g.packed = static_cast<const float*>(packed.panels);
     }
     kernels::gemm(g, parallel(c));
   }
@@ -88,10 +92,20 @@ struct linear {
     const double k = static_cast<double>(c.in(1)->shape[0]),
                  n = static_cast<double>(c.in(1)->shape[1]);
     const double element = c.element_size();
-    return {sizeof(attn_cost), 0, 2 * rows * k * n, element * (rows * (k + n) + k * n)};
+    const StorageKind kind = packed_weight(c).kind;
+    const double weight = kind == StorageKind::float32
+                              ? element * k * n
+                              : static_cast<double>(kernels::compact_size(kind, c.in(1)->shape[0],
+                                                                          c.in(1)->shape[1]));
+    return {sizeof(attn_cost), 0, 2 * rows * k * n, element * rows * (k + n) + weight};
   }
 
  private:
+  static PackedWeight packed_weight(const OpCall& c) {
+    const attn_ctx* ctx = c.raw().ctx;
+    const bool kept = ctx && ctx->packed_weight && c.in(1)->dtype == ATTN_F32 && !c.recording();
+    return kept ? ctx->packed_weight(c.raw().in[1]) : PackedWeight{};
+  }
   template <class T>
   static const T* contiguous_bias(const OpCall& c, const attn_view& b) {
     if (b.stride[0] == 1 || b.shape[0] == 1) return data<const T>(b);

@@ -110,6 +110,29 @@ std::string dtype_all_names() {
   return all;
 }
 
+namespace {
+constexpr std::array<std::string_view, 4> kStorageNames{"float32", "bfloat16", "float16", "int8"};
+}
+
+std::string_view storage_name(StorageKind kind) noexcept {
+  return kStorageNames[static_cast<size_t>(kind)];
+}
+
+std::optional<StorageKind> storage_from_name(std::string_view name) noexcept {
+  for (size_t i = 0; i < kStorageNames.size(); ++i)
+    if (kStorageNames[i] == name) return static_cast<StorageKind>(i);
+  return std::nullopt;
+}
+
+std::string storage_all_names() {
+  std::string all;
+  for (const std::string_view name : kStorageNames) {
+    if (!all.empty()) all += ", ";
+    all += name;
+  }
+  return all;
+}
+
 uint16_t float16_bits(double x) noexcept { return round_bits<10, 15>(x); }
 uint16_t bfloat16_bits(double x) noexcept { return round_bits<7, 127>(x); }
 

@@ -33,6 +33,15 @@ namespace attn {
 // "float32, float64, ...": for messages
 [[nodiscard]] std::string dtype_all_names();
 
+// How numbers are kept that are computed with in float32: weights and histories, where the caller asks for fewer bits.
+// int8 are whole numbers from -127 to 127 times a float32 scale that a group of them shares.
+enum class StorageKind : int32_t { float32 = 0, bfloat16 = 1, float16 = 2, int8 = 3 };
+
+[[nodiscard]] std::string_view storage_name(StorageKind kind) noexcept;  // "bfloat16"
+[[nodiscard]] std::optional<StorageKind> storage_from_name(std::string_view name) noexcept;
+// "float32, bfloat16, float16, int8": for messages
+[[nodiscard]] std::string storage_all_names();
+
 // Bits of the nearest binary16 and bfloat16 value, and back.
 [[nodiscard]] uint16_t float16_bits(double x) noexcept;
 [[nodiscard]] uint16_t bfloat16_bits(double x) noexcept;

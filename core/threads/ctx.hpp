@@ -5,13 +5,29 @@
 
 #include <attn/sdk/abi.h>
 
+#include "core/tensor/compact_rows.hpp"
 #include "core/threads/parallel.hpp"
+
+namespace attn {
+
+// A matrix that is a whole float32 weight as the kernels take it: panels of kernels::pack_b, or, of another kind than
+// float32, of kernels::compact. nullptr: take the weight itself.
+struct PackedWeight {
+  const void* panels = nullptr;
+  StorageKind kind = StorageKind::float32;
+};
+
+// Flag of an operator of the library that asks compact_rows() for its inputs; every other operator gets float32.
+inline constexpr uint32_t kTakesCompactRows = 1u << 31;
+
+}  // namespace attn
 
 struct attn_ctx {
   attn::Parallel* parallel = nullptr;  // loops and scratch memory of the running operator
-  // The panels (kernels::pack_b) of a float32 matrix that is a whole weight, kept from call to call; nullptr: w is no
-  // such matrix. No function: no panels are kept.
-  const float* (*packed_weight)(const attn_tensor* w) = nullptr;
+  // Kept from call to call. No function: nothing is kept.
+  attn::PackedWeight (*packed_weight)(const attn_tensor* w) = nullptr;
+  // Where t, whose data is nullptr, is kept in fewer bits.
+  attn::CompactRows (*compact_rows)(const attn_tensor* t) = nullptr;
 
  protected:
   ~attn_ctx() = default;

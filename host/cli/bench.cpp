@@ -31,6 +31,7 @@ struct BenchOptions {
   std::vector<std::string> only;
   double seconds = 1;
   bool profile = false;
+  StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
 };
 
 std::vector<Workload> chosen(const BenchOptions& o) {
@@ -101,6 +102,8 @@ Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine
               {"threads", machine.threads},
               {"isa", cpu::name(cpu::level())},
               {"flops", rounded(r.work.flops)},
+              {"weights_dtype", storage_name(w.weights)},
+              {"state_dtype", storage_name(w.histories)},
               {"bytes_read", r.work.read},
               {"bytes_written", r.work.written},
               {"working_memory", r.memory},
@@ -118,7 +121,17 @@ Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine
 }
 
 int run_bench(const Globals& globals, const BenchOptions& o) {
-  const std::vector<Workload> workloads = chosen(o);
+  std::vector<Workload> workloads = chosen(o);
+  for (Workload& w : workloads) {
+    w.weights = o.weights;
+    w.histories = o.histories;
+    if (w.histories != StorageKind::float32 && w.mode != BenchMode::decode)
+      throw InvalidArgument(
+          "--state-dtype: workload '" + w.id + "' keeps no state, its mode is " + name(w.mode),
+          {.where = "--state-dtype",
+           .expected = "mode decode",
+           .hint = "--mode decode, or --only with workloads that decode"});
+  }
   kernels::Machine machine;
   {
     const BenchLock lock;
@@ -193,6 +206,11 @@ Command bench_command(CLI::App& program, const Globals& globals) {
       ->check(CLI::IsMember({"inference", "decode", "training-step"}));
   app->add_option("--seconds", o->seconds, "How long each is repeated (default 1)")
       ->check(CLI::Range(0.0, 3600.0));
+  add_storage(*app, "--weights-dtype", o->weights,
+              "How products read the weights: float32 (default), bfloat16, float16 or int8");
+  add_storage(
+      *app, "--state-dtype", o->histories,
+      "With decoding: how histories are kept: float32 (default), bfloat16, float16 or int8");
   app->add_flag("--profile", o->profile,
                 "Also the operators of one step: time, flops, bytes, share");
   add_examples(*app, {"attn bench", "attn bench --only WORKLOAD,WORKLOAD --threads 1 --json",

@@ -40,6 +40,19 @@ void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
   app.add_option("--seed", seed, text)->check(check);
 }
 
+CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& kind,
+                         const std::string& text) {
+  const auto check = [](const std::string& value) {
+    return storage_from_name(value) ? std::string()
+                                    : "'" + value + "' is no kind; expected " + storage_all_names();
+  };
+  return app
+      .add_option_function<std::string>(
+          option, [&kind](const std::string& value) { kind = *storage_from_name(value); }, text)
+      ->type_name("KIND")
+      ->check(check);
+}
+
 NameAndText split_assignment(const std::string& option, const std::string& given,
                              const std::string& form) {
   const size_t equal = given.find('=');

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <attn/tensor.hpp>
 
 #include <functional>
 #include <optional>
@@ -64,6 +65,10 @@ void add_examples(CLI::App& app, const std::vector<std::string>& lines);
 
 // --seed: all 64 bits, nothing else.
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);
+
+// An option of kinds in which numbers are kept: float32, bfloat16, float16 or int8.
+CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& kind,
+                         const std::string& text);
 
 // "NAME=REST" cut at the first '='; InvalidArgument that names the option when there is no name.
 struct NameAndText {

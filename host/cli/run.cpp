@@ -30,6 +30,7 @@ struct RunOptions {
   bool training = false, profile = false, isolate = false;
   double deadline = 0;
   uint64_t seed = 0;
+  StorageKind weights_kind = StorageKind::float32;
 };
 
 struct Statistics {
@@ -112,7 +113,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   const CallOptions call{
       .training = options.training, .seed = options.seed, .arguments = arguments.view()};
   step("build", type.id, entry.library);
-  layer->build(by_order, {.seed = options.seed});
+  layer->build(by_order, {.seed = options.seed, .weights = options.weights_kind});
   const std::vector<WeightInfo> weights = layer->weights();
   if (!options.weights.empty()) {
     progress.say("reading weights");
@@ -170,6 +171,8 @@ Command run_command(CLI::App& program, const Globals& globals) {
       ->type_name("[NAME=]FILE")
       ->allow_extra_args(false);
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
+  add_storage(*app, "--weights-dtype", o->weights_kind,
+              "How products read the weights: float32 (default), bfloat16, float16 or int8");
   app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
   app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");
   auto* isolate =

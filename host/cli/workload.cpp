@@ -129,7 +129,7 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
     shapes.at(schema::find_input(layer_->type(), names_.back())) = w.inputs[i].second;
   }
   add_mask(w);
-  layer_->build(shapes, {.seed = 1});
+  layer_->build(shapes, {.seed = 1, .weights = w.weights});
   for (size_t i = 0; i < arrays_.size(); ++i) inputs_.emplace_back(names_[i], arrays_[i].view());
   if (w.mode == BenchMode::decode) prepare_decoding(w);
   if (w.mode == BenchMode::training_step) prepare_training();
@@ -180,7 +180,7 @@ void PreparedWorkload::prepare_decoding(const Workload& w) {
   if (one.rank() != 3 || one[1] != 1)
     throw InvalidArgument("decoding takes one token a call: inputs (B, 1, dim), got " +
                           one.to_string());
-  state_ = layer_->make_state(one[0], cache_length_ + steps_);
+  state_ = layer_->make_state(one[0], cache_length_ + steps_, w.histories);
   for (int64_t at = 0; at < cache_length_; at += kPiece) {
     const Shape shape{one[0], std::min(kPiece, cache_length_ - at), one[2]};
     const Array prompt = normal_array(shape, 100 + static_cast<uint64_t>(at));
@@ -247,7 +247,7 @@ kernels::Work PreparedWorkload::work() const {
   double in = 0, out = 0, state = 0, added = 0;
   for (const Array& a : arrays_) in += bytes_of(a.view());
   for (const WeightInfo& info : layer_->weights())
-    if (!info.not_stored) in += bytes_of(layer_->weight(info.name));
+    if (!info.not_stored) in += static_cast<double>(info.bytes);
   const attn_type& type = layer_->type();
   for (uint32_t i = 0; i < type.n_outputs; ++i)
     if (const auto view = ctx_.output(type.outputs[i]->name)) out += bytes_of(*view);

@@ -29,6 +29,7 @@ struct Workload {
   Json mask{};                 // null, or {kind, shape, lengths}
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
+  StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
   double flops = std::numeric_limits<double>::infinity();  // that suffice, where it is known
   std::optional<double> roofline_ms{};
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX2 with FMA. See Isa in core/kernels/simd.hpp. [any-thread]
+// AVX2 with FMA and F16C. See Isa in core/kernels/simd.hpp. [any-thread]
 #pragma once
 
 #include <immintrin.h>
@@ -28,6 +28,15 @@ struct Isa<Current> : CommonIsa<Current> {
     const __m256i wide = _mm256_cvtepu8_epi32(bytes);
     const __m256i masked = _mm256_cmpeq_epi32(wide, _mm256_setzero_si256());
     return _mm256_blendv_ps(x, other, _mm256_castsi256_ps(masked));
+  }
+  static ATTN_INLINE VecI<Current> extended(const int16_t* p) {
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ATTN_INLINE VecI<Current> extended(const int8_t* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ATTN_INLINE V from_float16(const int16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static ATTN_INLINE void stream(float* p, V x) { _mm256_stream_ps(p, x); }
   static ATTN_INLINE void streamed() { _mm_sfence(); }

@@ -26,6 +26,15 @@ struct Isa<Current> : CommonIsa<Current> {
     const __m512i wide = _mm512_cvtepu8_epi32(bytes);
     return _mm512_mask_mov_ps(other, _mm512_test_epi32_mask(wide, wide), x);
   }
+  static ATTN_INLINE VecI<Current> extended(const int16_t* p) {
+    return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static ATTN_INLINE VecI<Current> extended(const int8_t* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ATTN_INLINE V from_float16(const int16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
   template <class F>
   static ATTN_INLINE V exp2(V x, F polynomial) {
     const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

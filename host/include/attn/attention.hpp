@@ -205,11 +205,21 @@ struct WeightInfo {
   bool trainable = false;
   bool statistic = false;
   bool not_stored = false;  // accepted in files and ignored
+  // That a call reads: those of the copies that BuildOptions::weights asks for, once the first call has made them.
+  size_t bytes = 0;
 };
 
 struct BuildOptions {
   attn_dtype dtype = ATTN_F32;     // or ATTN_F64, for checks
   std::optional<uint64_t> seed{};  // of the initial weights; absent: set_seed()'s, else entropy
+  // How calls read the matrices that they multiply with (the operator `linear`): what is no float32 takes a half or a
+  // quarter of the bytes, which is the time of a call with few rows. int8 has a scale for every 64 inputs of an output.
+  // Sums are float32; everything else that the layer has, biases and kernels of convolutions too, stays float32.
+  //   The layer keeps its float32 weights beside these copies: weight(), set_weight(), weight_memory(), files and the
+  // config are what they are without the option, and the next call after a change makes the copies anew. float16
+  // refuses numbers beyond 65504 in that call.
+  //   Such a layer is for inference: forward with .record is refused. dtype must be ATTN_F32.
+  StorageKind weights = StorageKind::float32;
 };
 
 // Options of backward().
@@ -268,8 +278,12 @@ class Attention {
 
   // ---- states ---------------------------------------------------------------------------------
   // capacity 0: the largest that the layer allows. Throws when the type keeps none.
-  [[nodiscard]] virtual std::unique_ptr<State> make_state(int64_t batch,
-                                                          int64_t capacity = 0) const = 0;
+  //   histories: how what grows is kept, rounded once when it is appended: a half or a quarter of the bytes that a call
+  // with few positions reads. int8 has a scale for each token and head. float16 refuses calls that append numbers beyond
+  // 65504. Everything is computed in float32, and running values stay so: a type that keeps nothing else refuses other
+  // kinds. truncate(), reorder() and reset() do what they do with float32.
+  [[nodiscard]] virtual std::unique_ptr<State> make_state(
+      int64_t batch, int64_t capacity = 0, StorageKind histories = StorageKind::float32) const = 0;
   [[nodiscard]] virtual bool has_state() const = 0;
   [[nodiscard]] virtual std::vector<StateInfo> states() const = 0;  // of a built layer
 

@@ -75,8 +75,10 @@ class DirectLayer : public Attention {
     return layer_->losses(ctx);
   }
 
-  [[nodiscard]] std::unique_ptr<State> make_state(int64_t n, int64_t capacity = 0) const override {
-    return layer_->make_state(n, capacity);
+  [[nodiscard]] std::unique_ptr<State> make_state(
+      int64_t n, int64_t capacity = 0,
+      StorageKind histories = StorageKind::float32) const override {
+    return layer_->make_state(n, capacity, histories);
   }
   [[nodiscard]] bool has_state() const override { return layer_->has_state(); }
   [[nodiscard]] std::vector<StateInfo> states() const override { return layer_->states(); }

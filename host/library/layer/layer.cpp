@@ -74,7 +74,7 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
                             {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
   const std::lock_guard lock(build_mutex_);
   layer_.build(shapes, options.dtype, options.seed ? *options.seed : attn::weights::draw_seed(),
-               accept);
+               accept, options.weights);
   built_.store(true);
 }
 
@@ -94,10 +94,12 @@ engine::Weight& PluginLayer::find(std::string_view name) const {
 std::vector<WeightInfo> PluginLayer::weights() const {
   require_built();
   std::vector<WeightInfo> out;
-  for (const engine::Weight& w : layer_.weights())
+  for (engine::Weight& w : layer_.weights()) {
+    const size_t packed = w.compact_bytes();
     out.push_back({w.name, w.shape, (w.flags & ATTN_WEIGHT_TRAINABLE) != 0,
-                   (w.flags & ATTN_WEIGHT_STATISTIC) != 0,
-                   (w.flags & ATTN_WEIGHT_NOT_STORED) != 0});
+                   (w.flags & ATTN_WEIGHT_STATISTIC) != 0, (w.flags & ATTN_WEIGHT_NOT_STORED) != 0,
+                   packed != 0 ? packed : w.value.bytes()});
+  }
   return out;
 }
 
@@ -172,13 +174,14 @@ std::vector<StateInfo> PluginLayer::states() const {
   return out;
 }
 
-std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity) const {
+std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity,
+                                               StorageKind histories) const {
   require_built();
   if (layer_.states().empty())
     throw InvalidArgument(name_ + ": type '" + type().id + "' keeps no state",
                           {.where = name_, .type = type().id});
   return std::make_unique<LayerState>(
-      engine::State(layer_.id(), layer_.states(), layer_.dtype(), batch, capacity));
+      engine::State(layer_.id(), layer_.states(), layer_.dtype(), batch, capacity, histories));
 }
 
 }  // namespace attn::host

@@ -58,7 +58,8 @@ class PluginLayer final : public Attention {
   void commit(Context& ctx) override;
   [[nodiscard]] std::vector<Penalty> losses(const Context& ctx) const override;
 
-  [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch, int64_t capacity) const override;
+  [[nodiscard]] std::unique_ptr<State> make_state(int64_t batch, int64_t capacity,
+                                                  StorageKind histories) const override;
   [[nodiscard]] bool has_state() const override;
   [[nodiscard]] std::vector<StateInfo> states() const override;
 

@@ -137,13 +137,19 @@ class Layer(_attn.LayerBase):
         *shapes: Shape | None,
         dtype: npt.DTypeLike = np.float32,
         seed: int | None = None,
+        weights_dtype: str = "float32",
     ) -> None:
-        """Makes the weights for inputs of these shapes, in the order of the type's inputs."""
+        """Makes the weights for inputs of these shapes, in the order of the type's inputs.
+
+        weights_dtype: how products read them: float32, bfloat16, float16 or int8. What is no
+        float32 takes a half or a quarter of the bytes, beside the float32 weights, and has no
+        gradient.
+        """
         kind = np.dtype(dtype)
         if kind not in (np.float32, np.float64):
             raise TypeError(f"{self.name}: a layer computes in float32 or float64, not {kind}")
         plain = [None if s is None else [-1 if n is None else int(n) for n in s] for s in shapes]
-        self._build(plain, kind == np.float64, seed)
+        self._build(plain, kind == np.float64, seed, weights_dtype)
 
     @property
     def weights(self) -> Weights:

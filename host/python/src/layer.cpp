@@ -89,13 +89,23 @@ namespace {
 
 using Extents = std::vector<std::optional<std::vector<int64_t>>>;
 
-void build(PyLayer& self, const Extents& given, bool float64, nb::handle seed_given) {
+StorageKind storage_kind(const std::string& name, const char* argument) {
+  if (const auto kind = storage_from_name(name)) return *kind;
+  throw InvalidArgument(
+      std::string(argument) + " '" + name + "' must be one of " + storage_all_names(),
+      {.where = argument, .value = name, .expected = storage_all_names()});
+}
+
+void build(PyLayer& self, const Extents& given, bool float64, nb::handle seed_given,
+           const std::string& weights) {
   const LogDelivery log;
   const std::optional<uint64_t> seed = to_seed(seed_given);
   std::vector<std::optional<Shape>> shapes;
   for (const auto& s : given) shapes.push_back(s ? std::optional(Shape(*s)) : std::nullopt);
+  const StorageKind kind = storage_kind(weights, "weights_dtype");
   const nb::gil_scoped_release released;
-  self.layer().build(shapes, {.dtype = float64 ? ATTN_F64 : ATTN_F32, .seed = seed});
+  self.layer().build(shapes,
+                     {.dtype = float64 ? ATTN_F64 : ATTN_F32, .seed = seed, .weights = kind});
 }
 
 nb::object built_for(const PyLayer& self) {
@@ -166,9 +176,10 @@ constexpr const char* kCallText =
     "tuple where\n"
     "the call gives several outputs.";
 
-std::unique_ptr<PyState> make_state(PyLayer& self, int64_t batch, int64_t capacity) {
+std::unique_ptr<PyState> make_state(PyLayer& self, int64_t batch, int64_t capacity,
+                                    const std::string& dtype) {
   auto state = std::make_unique<PyState>();
-  state->state = self.layer().make_state(batch, capacity);
+  state->state = self.layer().make_state(batch, capacity, storage_kind(dtype, "dtype"));
   return state;
 }
 
@@ -190,7 +201,8 @@ void register_layer(nb::module_& m) {
                    })
       .def_prop_ro("built_for", built_for)
       .def("_config", [](const PyLayer& l) { return from_json(l.layer().config()); })
-      .def("_build", build, nb::arg("shapes"), nb::arg("float64"), nb::arg("seed").none())
+      .def("_build", build, nb::arg("shapes"), nb::arg("float64"), nb::arg("seed").none(),
+           nb::arg("weights"))
       .def("__call__", call, nb::sig(kCallSignature), kCallText)
       .def("_record", record)
       .def("_backward", backward)
@@ -200,7 +212,8 @@ void register_layer(nb::module_& m) {
       .def("_output_shapes", output_shapes)
       .def("losses", losses)
       .def_prop_ro("has_state", [](const PyLayer& l) { return l.layer().has_state(); })
-      .def("make_state", make_state, nb::arg("batch"), nb::arg("capacity") = 0)
+      .def("make_state", make_state, nb::arg("batch"), nb::arg("capacity") = 0,
+           nb::arg("dtype") = "float32")
       .def(
           "redraw",
           [](PyLayer& l, nb::handle seed) { l.layer().redraw(to_seed(seed).value_or(0)); },

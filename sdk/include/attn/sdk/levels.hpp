@@ -6,10 +6,10 @@
 #pragma once
 
 #if defined(__x86_64__)
-#define ATTN_SDK_LEVELS(X, ...)        \
-  X(sse2, "", __VA_ARGS__)             \
-  X(avx2, "-mavx2 -mfma", __VA_ARGS__) \
-  X(avx512, "-mavx2 -mfma -mavx512f -mavx512cd -mavx512dq -mavx512bw", __VA_ARGS__)
+#define ATTN_SDK_LEVELS(X, ...)               \
+  X(sse2, "", __VA_ARGS__)                    \
+  X(avx2, "-mavx2 -mfma -mf16c", __VA_ARGS__) \
+  X(avx512, "-mavx2 -mfma -mf16c -mavx512f -mavx512cd -mavx512dq -mavx512bw", __VA_ARGS__)
 #elif defined(__aarch64__)
 #define ATTN_SDK_LEVELS(X, ...) X(neon, "", __VA_ARGS__)
 #else
