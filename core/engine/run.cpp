@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/engine/context.hpp"
+#include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
 #include "core/schema/value_kind.hpp"
 #include "core/tensor/strided.hpp"
@@ -223,7 +224,9 @@ void Context::add_to_profile(const attn_op& op, const attn_op_call& call, const 
   const auto cost_of = [&](const attn_op_call& c) {
     attn_cost cost{};
     cost.struct_size = sizeof cost;
-    return op.cost && op.cost(&c, &cost) == ATTN_OK ? cost : attn_cost{};
+    attn_error ignored;
+    const auto ask = [&] { return op.cost(&c, &cost); };
+    return op.cost && guarded_call(&ignored, ask) == ATTN_OK ? cost : attn_cost{};
   };
   attn_op_call forward = call;
   forward.din = nullptr;
