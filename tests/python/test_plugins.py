@@ -82,7 +82,7 @@ def test_no_such_path():
 def test_doctor_tells_of_locks(tmp_path):
     lock = tmp_path / "plugins.lock"
     lock.write_text("no lock")
-    program = "import attn; facts = attn.doctor(); print(facts['plugins']['locks'], facts, sep='\\n')"
+    program = "import attn; f = attn.doctor(); print(f['plugins']['locks'], f, sep='\\n')"
     result = run(program, ATTN_PLUGIN_LOCK=str(lock))
     first, *lines = result.stdout.splitlines()
     assert str(lock) in first and result.returncode == 0, result.stderr

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
-# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages; the package
-# python3-attn besides. CCACHE_DIR: a cache of compiled objects that it shares; without one everything is compiled. Sourced
-# by tests/run.
+# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages; besides,
+# the package python3-attn. CCACHE_DIR: a cache of compiled objects that it shares; without one everything is compiled.
+# Sourced by tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
