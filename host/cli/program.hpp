@@ -50,6 +50,8 @@ Command lock_command(CLI::App& program, const Globals& globals);
 Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
+Command explain_command(CLI::App& program, const Globals& globals);
+Command choose_command(CLI::App& program, const Globals& globals);
 Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
 Command new_command(CLI::App& program, const Globals& globals);

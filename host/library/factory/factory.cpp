@@ -21,11 +21,12 @@ namespace {
 
 loader::Registry& registry() { return loader::process_registry(); }
 
-const Json& checked_parameters(const Json& parameters) {
+schema::ValidatedConfig validated(const loader::RegisteredType& t, const Json& parameters,
+                                  const Json& name = nullptr) {
   if (!parameters.is_object())
     throw InvalidArgument("Parameters must be an object",
                           {.value = parameters.brief(), .expected = "{name: value, ...}"});
-  return parameters;
+  return schema::validate(*t.type, parameters, name, t.path);
 }
 
 // A seed left null is drawn, in values and effective.
@@ -56,7 +57,7 @@ std::unique_ptr<Attention> make(const loader::RegisteredType& t,
 std::unique_ptr<Attention> host::construct(std::string_view type, const Json& parameters,
                                            const Json& name) {
   const loader::RegisteredType t = registry().type(type);
-  return make(t, schema::validate(*t.type, checked_parameters(parameters), name), name);
+  return make(t, validated(t, parameters, name), name);
 }
 
 DirectLayer::DirectLayer(std::string_view type, const Json& parameters, std::string_view name)
@@ -68,8 +69,7 @@ std::unique_ptr<Attention> create_attention_layer(std::string_view type, const J
   try {
     const loader::RegisteredType t = registry().type(type);
     known = t.type;
-    const schema::ValidatedConfig config =
-        schema::validate(*t.type, checked_parameters(parameters), name);
+    const schema::ValidatedConfig config = validated(t, parameters, name);
     log(LogLevel::info, schema::creating_line(*t.type, config.effective, name));
     auto layer = make(t, config, name);
     require_claims(*layer, options.require);
@@ -88,8 +88,7 @@ std::unique_ptr<Attention> create_attention_from_config(const Json& config,
 }
 
 void validate_attention_config(std::string_view type, const Json& parameters) {
-  const loader::RegisteredType t = registry().type(type);
-  (void)schema::validate(*t.type, checked_parameters(parameters));
+  (void)validated(registry().type(type), parameters);
 }
 
 Json get_attention_info() {

@@ -7,7 +7,6 @@
 
 #include "core/engine/limits.hpp"
 #include "core/schema/input_names.hpp"
-#include "core/schema/text.hpp"
 #include "host/library/layer/arguments.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/log.hpp"
@@ -74,29 +73,6 @@ void Call::input(uint32_t port, nb::handle value) {
   ports_[n_++] = port;
 }
 
-// Before the value is read: what is no input by name may well be an array.
-void Call::check_known(const std::string& name) const {
-  const attn_type& t = layer_.type();
-  schema::Names inputs, all = {"training", "seed", "state"};
-  for (uint32_t i = 0; i < t.n_args; ++i) {
-    all.emplace_back(t.args[i]->name);
-    all.insert(all.end(), t.args[i]->aliases, t.args[i]->aliases + t.args[i]->n_aliases);
-  }
-  if (std::find(all.begin(), all.end(), name) != all.end()) return;
-  for (uint32_t i = 0; i < t.n_inputs; ++i) inputs.emplace_back(t.inputs[i]->name);
-  all.insert(all.begin(), inputs.begin(), inputs.end());
-  const std::string hint = schema::did_you_mean(name, all);
-  throw InvalidArgument(
-      layer_.name() + ": '" + name +
-          "' is no input and no argument of a call of this type; expected one of " +
-          schema::name_list(all) + (hint.empty() ? "" : "; " + hint),
-      {.where = layer_.name(),
-       .type = t.id,
-       .parameter = name,
-       .expected = "one of " + schema::name_list(all),
-       .hint = hint});
-}
-
 void Call::keyword(const std::string& name, nb::handle value) {
   if (name == "training") {
     options_.training = to_bool(value, "training");
@@ -112,7 +88,6 @@ void Call::keyword(const std::string& name, nb::handle value) {
              port < layer_.type().n_inputs) {
     input(port, value);
   } else {
-    check_known(name);
     names_.push_back(name);
     arguments_.push_back(
         host::argument_from_json(names_.back(), to_json(value, "argument '" + name + "'"), lists_));

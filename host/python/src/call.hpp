@@ -51,7 +51,6 @@ class Call {
  private:
   void input(uint32_t port, nb::handle value);
   void keyword(const std::string& name, nb::handle value);
-  void check_known(const std::string& name) const;
   void argument(const std::string& name, nb::handle value);
   void prepare();
 
