@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the package says to people who made a mistake, word for word.
 
-tests/messages/python.txt has lines of Python behind ">>> " and what they raise. ATTN_APPROVE=1 writes what they raise now into the
-file; read the difference before it is committed. Another message is another line there.
+tests/messages/python.txt has lines of Python behind ">>> " and what they raise. ATTN_APPROVE=1 writes what they raise
+now into the file; read the difference before it is committed. Another message is another line there.
 """
 
 from __future__ import annotations
