@@ -7,7 +7,8 @@ attn_packages=(g++ cmake ninja-build ccache git ca-certificates binutils python3
   libboost1.81-dev libxtensor-dev xtl-dev libxsimd-dev libcli11-dev libfmt-dev
   catch2 libopenmpi-dev openmpi-bin)
 # What tests/run uses besides.
-attn_test_packages=(clang clang-format qemu-user abigail-tools dpkg-dev pkgconf)
+attn_test_packages=(clang clang-format qemu-user abigail-tools dpkg-dev pkgconf
+  zsh fish groff-base)
 
 # attn_install_packages PACKAGE...: installs what is missing when run as root, and otherwise prints the
 # line to run and fails.

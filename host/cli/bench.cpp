@@ -48,9 +48,11 @@ std::vector<Workload> chosen(const BenchOptions& o) {
   for (const Workload& w : all) ids.push_back(w.id);
   for (const std::string& id : o.only)
     if (std::find(ids.begin(), ids.end(), id) == ids.end())
-      throw InvalidArgument(
-          "--only: " + path + " has no workload '" + id + "'",
-          {.where = "--only", .parameter = id, .hint = schema::did_you_mean(id, ids)});
+      throw InvalidArgument("--only: " + path + " has no workload '" + id + "'",
+                            {.where = "--only",
+                             .parameter = id,
+                             .expected = "one of " + schema::name_list(ids),
+                             .hint = schema::did_you_mean(id, ids)});
   if (!o.only.empty())
     all.erase(std::remove_if(all.begin(), all.end(),
                              [&](const Workload& w) {
@@ -201,16 +203,15 @@ Command bench_command(CLI::App& program, const Globals& globals) {
                   "With CONFIG: argument of the call, or cache_len and steps; repeatable")
       ->type_name("NAME=JSON")
       ->allow_extra_args(false);
-  app->add_option("--mode", o->call.mode,
-                  "With CONFIG: inference (default), decode or training-step")
-      ->check(CLI::IsMember({"inference", "decode", "training-step"}));
-  app->add_option("--seconds", o->seconds, "How long each is repeated (default 1)")
-      ->check(CLI::Range(0.0, 3600.0));
+  take_words(
+      app->add_option("--mode", o->call.mode, "With CONFIG: what is timed (default: inference)"),
+      {"inference", "decode", "training-step"});
+  take_number(app->add_option("--seconds", o->seconds, "How long each is repeated (default 1)"), 0,
+              3600);
   add_storage(*app, "--weights-dtype", o->weights,
-              "How products read the weights: float32 (default), bfloat16, float16 or int8");
-  add_storage(
-      *app, "--state-dtype", o->histories,
-      "With decoding: how histories are kept: float32 (default), bfloat16, float16 or int8");
+              "How products read the weights (default: float32)");
+  add_storage(*app, "--state-dtype", o->histories,
+              "With decoding: how histories are kept (default: float32)");
   app->add_flag("--profile", o->profile,
                 "Also the operators of one step: time, flops, bytes, share");
   add_examples(*app, {"attn bench", "attn bench --only WORKLOAD,WORKLOAD --threads 1 --json",

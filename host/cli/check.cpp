@@ -161,15 +161,15 @@ Command check_command(CLI::App& program, const Globals& globals) {
   app->add_option("--config", o->config,
                   "Parameters of the layers, in place of those that tests draw: to repeat one")
       ->type_name("JSON");
-  app->add_option("--fuzz", o->fuzz,
-                  "Instead of the tests, for so many seconds: random configs, shapes and calls")
-      ->check(CLI::PositiveNumber)
-      ->type_name("SECONDS");
+  take_number(app->add_option(
+                  "--fuzz", o->fuzz,
+                  "Instead of the tests, for so many seconds: random configs, shapes and calls"),
+              0.001, 1e9, false, "SECONDS");
   app->add_option("--case", o->number, "The case of --fuzz with this number alone")->type_name("N");
-  app->add_option("--deadline", o->run.most_seconds,
-                  "Seconds that a test may take at most (default: each its own, about a minute)")
-      ->check(CLI::PositiveNumber)
-      ->type_name("S");
+  take_number(app->add_option(
+                  "--deadline", o->run.most_seconds,
+                  "Seconds that a test may take at most (default: each its own, about a minute)"),
+              0.001, 1e9, false, "SECONDS");
   add_seed(*app, o->run.seed, "Of all random numbers (default 1)");
   add_examples(*app, {"attn check build/my_plugin.so", "attn check my_plugin.so --only schema",
                       "attn check my_plugin.so --report check.html --junit check.xml",

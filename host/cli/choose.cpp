@@ -331,18 +331,18 @@ Command choose_command(CLI::App& program, const Globals& globals) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->required();
-  app->add_option("--heads", o->heads, "Heads (default: of 64 numbers each)")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  take_number(app->add_option("--heads", o->heads, "Heads (default: of 64 numbers each)"), 1,
+              1 << 20, true);
   app->add_flag("--causal", o->causal, "Only what can be causal, made so");
-  app->add_option("--mode", o->mode, "inference (default), decode or training-step")
-      ->check(CLI::IsMember({"inference", "decode", "training-step"}));
+  take_words(app->add_option("--mode", o->mode, "What is timed (default: inference)"),
+             {"inference", "decode", "training-step"});
   app->add_option("--only", o->only, "These types, separated by commas")
       ->type_name("TYPES")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app->add_option("--seconds", o->seconds, "About how long all of it may take (default 10)")
-      ->check(CLI::Range(0.0, 3600.0));
+  take_number(
+      app->add_option("--seconds", o->seconds, "About how long all of it may take (default 10)"), 0,
+      3600);
   add_examples(*app,
                {"attn choose --shape 1,1024,512", "attn choose --shape 1,4096,512 --mode decode",
                 "attn choose --shape 8,256,256 --causal --mode training-step --seconds 20",

@@ -228,7 +228,8 @@ Command convert_command(CLI::App& program, const Globals& globals) {
   CLI::Option* type = app->add_option("--type", o->type, "Attention type; else the first that fits")
                           ->type_name("TYPE");
   CLI::Option* heads =
-      app->add_option("--num-heads", o->num_heads, "Where the tensors do not tell it");
+      take_number(app->add_option("--num-heads", o->num_heads, "Where the tensors do not tell it"),
+                  1, std::numeric_limits<int>::max(), true);
   CLI::Option* set =
       app->add_option(
              "--set", o->variables,

@@ -5,13 +5,20 @@
 #include <sched.h>
 #include <unistd.h>
 #include <attn/error.hpp>
+#include <attn/factory.hpp>
 #include <attn/threads.hpp>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <memory>
 
 #include "core/cpu/level.hpp"
 #include "core/cpu/quota.hpp"
+#include "core/schema/text.hpp"
+#include "host/cli/errors.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/plugin_json.hpp"
 #include "host/cli/print.hpp"
@@ -99,13 +106,51 @@ void print_fact(const std::string& name, const std::string& text) {
              wrapped(text, 14));
 }
 
+// What lies in a directory and is no plugin by its name: the search takes files that end in .so, of no folder below.
+std::vector<std::string> left_out(const PluginDirectory& d) {
+  std::vector<std::string> names;
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator(d.path, ec)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_folder = entry.is_directory(ec);
+    const bool own = name == "manifest.txt" || name == "plugins.lock";
+    if (!own && (is_folder || entry.path().extension() != ".so"))
+      names.push_back(name + (is_folder ? "/" : ""));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string state_of(const PluginDirectory& d, const PluginReport& report) {
   if (!d.problem.empty()) return d.problem;
   if (!d.exists) return "does not exist";
   size_t n = 0;
   for (const PluginFile& f : report.files)
     if (f.path.starts_with(d.path + "/") || f.path == d.path) ++n;
-  return n == 0 ? "empty" : std::to_string(n) + (n == 1 ? " file" : " files");
+  std::string text = n == 0 ? "no file" : std::to_string(n) + (n == 1 ? " file" : " files");
+  std::vector<std::string> others = left_out(d);
+  if (others.empty()) return n == 0 ? "empty" : text;
+  constexpr size_t kMost = 5;
+  const size_t more = others.size() > kMost ? others.size() - kMost : 0;
+  others.resize(others.size() - more);
+  return text + "; not looked at, since a plugin is a file NAME.so of the directory itself: " +
+         schema::name_list(others) + (more > 0 ? " and " + std::to_string(more) + " more" : "");
+}
+
+// Why types are, or are not, there.
+Json type_facts(const std::vector<std::string>& names, Findings& out) {
+  Json all = Json::list({});
+  for (const std::string& name : names) {
+    try {
+      all.push_back(
+          {{"type", name}, {"library", find_attention_type(name).library}, {"problem", ""}});
+    } catch (const InvalidArgument& e) {
+      const std::string problem = to_text(describe(e)).substr(std::strlen("attn: "));
+      all.push_back({{"type", name}, {"library", nullptr}, {"problem", problem}});
+      out.problems.push_back(problem);
+    }
+  }
+  return all;
 }
 
 void print_report(const Json& facts, const PluginReport& report) {
@@ -151,7 +196,7 @@ void print_report(const Json& facts, const PluginReport& report) {
                            : report.probe_program);
 }
 
-int run_doctor(const Globals& globals) {
+int run_doctor(const Globals& globals, const std::vector<std::string>& types) {
   Findings findings;
   const Json cpu_part = cpu_facts(findings);
   const Json thread_part = thread_facts(globals, findings);
@@ -164,6 +209,7 @@ int run_doctor(const Globals& globals) {
   }
   const QuietLog quiet;  // the report has the refusals
   const PluginReport report = plugin_report();
+  const Json type_part = type_facts(types, findings);
   Json facts = {{"program", program},
                 {"cpu", cpu_part},
                 {"threads", thread_part},
@@ -184,12 +230,16 @@ int run_doctor(const Globals& globals) {
     facts.set("manifest_problem", report.manifest_problem);
     facts.set("verdict_cache", report.verdict_cache);
     facts.set("probe_program", report.probe_program);
+    facts.set("types", type_part);
     facts.set("problems", findings.problems);
     print_line(facts.dump(1));
   } else {
     print_report(facts, report);
+    for (const Json& t : type_part.as_list())
+      if (t.at("problem").as_string().empty())
+        print_fact(t.at("type").as_string(), "loaded from " + t.at("library").as_string());
     if (!findings.problems.empty()) print_section("Problems");
-    for (const std::string& p : findings.problems) print_line("  " + wrapped(p, 2));
+    for (const std::string& p : findings.problems) print_line("  " + wrapped(visible(p), 2));
   }
   return findings.problems.empty() ? kDone : kCheckFailed;
 }
@@ -199,8 +249,10 @@ int run_doctor(const Globals& globals) {
 Command doctor_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "doctor", "CPU level, threads, directories, refused plugins, and what to do about them");
-  add_examples(*app, {"attn doctor", "attn doctor --json"});
-  return {app, [&globals] { return run_doctor(globals); }, true};
+  auto types = std::make_shared<std::vector<std::string>>();
+  app->add_option("TYPE", *types, "Types: which file each comes from, or why it is not there");
+  add_examples(*app, {"attn doctor", "attn doctor TYPE", "attn doctor --json"});
+  return {app, [&globals, types] { return run_doctor(globals, *types); }, true};
 }
 
 }  // namespace attn::cli

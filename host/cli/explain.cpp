@@ -212,10 +212,11 @@ Command explain_command(CLI::App& program, const Globals& globals) {
                   "Argument of the call, or cache_len and steps of decoding; repeatable")
       ->type_name("NAME=JSON")
       ->allow_extra_args(false);
-  app->add_option("--mode", o->call.mode, "inference (default), decode or training-step")
-      ->check(CLI::IsMember({"inference", "decode", "training-step"}));
-  app->add_option("--seconds", o->seconds, "How long the call is repeated (default 0.5)")
-      ->check(CLI::Range(0.0, 3600.0));
+  take_words(app->add_option("--mode", o->call.mode, "What is looked at (default: inference)"),
+             {"inference", "decode", "training-step"});
+  take_number(
+      app->add_option("--seconds", o->seconds, "How long the call is repeated (default 0.5)"), 0,
+      3600);
   app->add_option("--svg", o->svg, "Also a picture of the call")->type_name("FILE");
   add_examples(*app, {"attn explain layer.json --shape inputs=8,512,768",
                       "attn explain layer.json --shape inputs=8,512,768 --svg call.svg",

@@ -207,7 +207,7 @@ int run_info(const Globals& globals, const InfoOptions& options) {
   for (const std::string& given : options.arguments) arguments.add_assignment(given);
   if (!options.arguments.empty() && shapes.empty())
     throw InvalidArgument("--arg needs --shape: it is an argument of the call whose cost is shown",
-                          {.where = "--arg"});
+                          {.where = "--arg", .hint = "add --shape INPUT=2,16,64"});
   std::unique_ptr<Attention> layer;
   if (!options.config.empty()) {
     const ConfigFile config(options.config, options.section);
@@ -219,7 +219,7 @@ int run_info(const Globals& globals, const InfoOptions& options) {
     layer = config.create();
   } else if (!shapes.empty()) {
     throw InvalidArgument("--shape needs --config: costs depend on the configuration",
-                          {.where = "--shape"});
+                          {.where = "--shape", .hint = "add --config FILE"});
   }
   Json facts = schema_facts(entry);
   if (layer) {

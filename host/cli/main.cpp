@@ -15,6 +15,7 @@
 #include "host/cli/log_sink.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/program.hpp"
+#include "host/cli/usage.hpp"
 #include "host/cli/version.hpp"
 
 namespace attn::cli {
@@ -26,8 +27,9 @@ void add_globals(CLI::App& app, Globals& g) {
                  "Directory (or file) to take plugins from; repeatable; then only these are used")
       ->type_name("DIR")
       ->allow_extra_args(false);
-  app.add_option("--threads", g.threads, "Threads to use (default: ATTN_THREADS, else all CPUs)")
-      ->type_name("N");
+  take_number(app.add_option("--threads", g.threads,
+                             "Threads to use (default: ATTN_THREADS, else all CPUs)"),
+              1, std::numeric_limits<int>::max(), true);
   app.add_flag("--json", g.json, "Results, errors and log lines as JSON");
   app.add_flag("-v", g.verbose, "More log lines (-vv: debug)");
   app.add_flag("-q", g.quiet, "Fewer log lines (-qq: none)");
@@ -49,8 +51,9 @@ int report(const ErrorReport& error, bool json) {
 void refuse_empty_values(CLI::App& app) {
   for (CLI::Option* option : app.get_options())
     option->check([](const std::string& value) {
-      return value.empty() ? std::string("the value is empty; leave the option out, or give one")
-                           : std::string();
+      return value.empty()
+                 ? std::string("the value is empty; expected one; leave the option out, or give it")
+                 : std::string();
     });
 }
 
@@ -62,11 +65,6 @@ void apply(const Globals& g, bool diagnostic) {
   // Unusable values of ATTN_ISA and ATTN_THREADS are reported before any work.
   static_cast<void>(cpu::level());
   static_cast<void>(thread_count());
-}
-
-std::string command_name(const CLI::App& app) {
-  const auto chosen = app.get_subcommands();
-  return chosen.empty() ? "" : chosen.front()->get_name();
 }
 
 int run(int argc, char** argv) {
@@ -87,7 +85,8 @@ int run(int argc, char** argv) {
   for (const auto add :
        {list_command, info_command, schema_command, validate_command, run_command, verify_command,
         check_command, check_gradients_command, plugins_command, lock_command, doctor_command,
-        convert_command, bench_command, explain_command, choose_command, new_command})
+        convert_command, bench_command, explain_command, choose_command, new_command,
+        completion_command, man_command})
     commands.push_back(add(app, globals));
   for (const Command& c : commands) {
     c.app->fallthrough();
@@ -100,11 +99,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e) == 0 ? kDone : kFailed;
   } catch (const CLI::ParseError& e) {
-    const std::string name = command_name(app);
-    return report(usage_error(name, e.what(),
-                              name.empty() ? "attn --help lists the commands and options"
-                                           : "attn " + name + " --help lists its options"),
-                  wants_json(argc, argv));
+    return report(explain(e, app), wants_json(argc, argv));
   }
   try {
     if (show_version) {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What several commands declare alike.
+#include <fmt/format.h>
 #include <attn/error.hpp>
+
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
 
-#include <charconv>
-
+#include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
 
 namespace attn::cli {
@@ -26,6 +29,34 @@ std::string find_shared(const std::string& name, const std::string& hint) {
   return path;
 }
 
+CLI::Option* take_words(CLI::Option* option, const std::vector<std::string>& words) {
+  std::string type;
+  for (const std::string& word : words) type += (type.empty() ? "" : "|") + word;
+  return option->type_name(type)->check([words](const std::string& given) -> std::string {
+    // An empty one is refused elsewhere, as every empty value.
+    if (given.empty() || std::find(words.begin(), words.end(), given) != words.end()) return "";
+    const std::string nearest = schema::did_you_mean(given, words);
+    return "'" + given + "' is none of its values; expected one of " + schema::name_list(words) +
+           (nearest.empty() ? "" : "; " + nearest);
+  });
+}
+
+CLI::Option* take_number(CLI::Option* option, double least, double most, bool whole,
+                         const std::string& unit) {
+  const auto check = [least, most, whole](const std::string& given) -> std::string {
+    double number = 0;
+    const char* end = given.data() + given.size();
+    const auto [last, error] = std::from_chars(given.data(), end, number);
+    const bool reads = error == std::errc() && last == end;
+    const bool digits = given.find_first_not_of("0123456789") == std::string::npos;
+    if (given.empty() || (reads && number >= least && number <= most && (digits || !whole)))
+      return "";
+    return fmt::format("'{}' is no number that it can be; expected a {} from {:.17g} to {:.17g}",
+                       given, whole ? "whole number" : "number", least, most);
+  };
+  return option->type_name(unit)->check(check);
+}
+
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
   // CLI11 takes -1 and 2^64 for 2^64 - 1.
   const auto check = [](const std::string& value) {
@@ -42,15 +73,9 @@ void add_seed(CLI::App& app, uint64_t& seed, const std::string& text) {
 
 CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& kind,
                          const std::string& text) {
-  const auto check = [](const std::string& value) {
-    return storage_from_name(value) ? std::string()
-                                    : "'" + value + "' is no kind; expected " + storage_all_names();
-  };
-  return app
-      .add_option_function<std::string>(
-          option, [&kind](const std::string& value) { kind = *storage_from_name(value); }, text)
-      ->type_name("KIND")
-      ->check(check);
+  const auto take = [&kind](const std::string& value) { kind = *storage_from_name(value); };
+  return take_words(app.add_option_function<std::string>(option, take, text),
+                    {"float32", "bfloat16", "float16", "int8"});
 }
 
 NameAndText split_assignment(const std::string& option, const std::string& given,
@@ -58,7 +83,7 @@ NameAndText split_assignment(const std::string& option, const std::string& given
   const size_t equal = given.find('=');
   if (equal == std::string::npos || equal == 0 || equal + 1 == given.size())
     throw InvalidArgument(option + ": '" + given + "' must have the form " + form,
-                          {.where = option, .value = given});
+                          {.where = option, .value = given, .expected = form});
   return {given.substr(0, equal), given.substr(equal + 1)};
 }
 

@@ -56,12 +56,19 @@ Command choose_command(CLI::App& program, const Globals& globals);
 Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
 Command new_command(CLI::App& program, const Globals& globals);
+Command completion_command(CLI::App& program, const Globals& globals);
+Command man_command(CLI::App& program, const Globals& globals);
 
 // Help text below the options: one example a line.
 void add_examples(CLI::App& app, const std::vector<std::string>& lines);
 
 // A file or folder that comes with the program, PREFIX/share/attn/NAME. InvalidArgument with the hint when it is missing.
 [[nodiscard]] std::string find_shared(const std::string& name, const std::string& hint);
+
+// What an option takes, for its help, for completion and for the error: one of these words; a number of that range.
+CLI::Option* take_words(CLI::Option* option, const std::vector<std::string>& words);
+CLI::Option* take_number(CLI::Option* option, double least, double most, bool whole = false,
+                         const std::string& unit = "N");
 
 // --seed: all 64 bits, nothing else.
 void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);

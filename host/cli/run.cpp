@@ -178,9 +178,9 @@ Command run_command(CLI::App& program, const Globals& globals) {
   auto* isolate =
       app->add_flag("--isolate", o->isolate,
                     "In a process of its own: a plugin that crashes or exits ends that one alone");
-  app->add_option("--deadline", o->deadline, "With --isolate: stop it after so many seconds")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(0.001, 1e9))
+  take_number(
+      app->add_option("--deadline", o->deadline, "With --isolate: stop it after so many seconds"),
+      0.001, 1e9, false, "SECONDS")
       ->needs(isolate);
   add_seed(*app, o->seed, "Of random weights and of dropout (default 0)");
   add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",

@@ -46,7 +46,10 @@ std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
     std::error_code ec;
     const fs::file_status status = fs::status(path, ec);
     if (!fs::exists(status))
-      throw InvalidArgument(path + ": no such file or directory", {.where = path});
+      throw InvalidArgument(path + ": no such file or directory",
+                            {.where = path,
+                             .expected = "golden cases: .safetensors files, factory*.json",
+                             .hint = "check the path"});
     const size_t before = out.size();
     if (!fs::is_directory(status)) {
       out.push_back(path);
@@ -128,8 +131,8 @@ Command verify_command(CLI::App& program, const Globals& globals) {
   app->add_option("PATH", o->paths, "Files, or directories with .safetensors and factory*.json")
       ->required();
   app->add_flag("--grad", o->gradients, "Also gradients of inputs and weights");
-  app->add_option("--dtype", o->dtype, "What the layers compute in: float32 (default) or float64")
-      ->check(CLI::IsMember({"float32", "float64"}));
+  take_words(app->add_option("--dtype", o->dtype, "What the layers compute in (default: float32)"),
+             {"float32", "float64"});
   app->add_flag("--require-all", o->require_all, "Cases of types that are not loaded are failures");
   add_examples(*app,
                {"attn verify tests/goldens", "attn verify tests/goldens --grad --dtype float64",

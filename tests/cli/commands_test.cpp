@@ -93,6 +93,30 @@ TEST_CASE("cli: info has the cost of a call with arguments, and what the layer w
              Catch::Matchers::Contains("built for {\"query\":["));
 }
 
+TEST_CASE("cli: doctor tells why a type is not there") {
+  const Finished here = attn_run({"doctor", "fnet"});
+  check_done(here);
+  CHECK_THAT(here.out, Catch::Contains("loaded from ") && Catch::Contains("fnet.so"));
+  const Finished typo = attn_run({"doctor", "fnett"});
+  CHECK(typo.code == 1);
+  CHECK_THAT(typo.out,
+             Catch::Contains("Unknown attention type 'fnett'") && Catch::Contains("'fnet'?"));
+  // A refused file by the reason, and what lies beside plugins without being one.
+  const Folder folder;
+  folder.write("tide.so", "no library");
+  folder.write("wave.so.1", "");
+  std::filesystem::create_directory(folder / "below");
+  const Finished refused = attn_run({"doctor", "tide", "--plugin-path", folder / "", "--json"});
+  CHECK(refused.code == 1);
+  const Json facts = parsed(refused.out);
+  CHECK(facts.at("types").at(0).at("library").is_null());
+  CHECK_THAT(facts.at("types").at(0).at("problem").as_string(),
+             Catch::Contains("was refused: ") && Catch::Contains("tide.so"));
+  CHECK_THAT(
+      facts.at("directories").at(0).at("state").as_string(),
+      Catch::Contains("1 file; not looked at") && Catch::Contains("['below/', 'wave.so.1']"));
+}
+
 TEST_CASE("cli: plugins and doctor") {
   const Folder folder;
   folder.write("broken.so", "this is no library");

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions of the package. Their text is complete; their attributes are its parts, "" where there is none."""
+"""Exceptions of the package. Their attributes are the parts of the message, "" where there is none; what its text
+leaves out, Python shows below it as a note."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'num_heads'?", or "" when none is near."""
+    found = difflib.get_close_matches(str(name), list(names), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 class _Parts(Exception):
@@ -25,6 +35,10 @@ class _Parts(Exception):
         self.value = value
         self.expected = expected
         self.hint = hint
+        for note in (f"expected {expected}" if expected else "", hint):
+            said = note.removeprefix("expected ").removeprefix("one of ")
+            if note and said.lower() not in message.lower():
+                self.add_note(note)
 
     def __reduce__(self) -> tuple[object, ...]:
         parts = (self.where, self.type, self.parameter, self.value, self.expected, self.hint)

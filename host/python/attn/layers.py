@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from . import _attn, _docs
+from ._errors import nearest
 from .layer import Layer
 
 
@@ -25,7 +26,7 @@ class Types(Mapping[str, "type[Layer]"]):
     def __getitem__(self, name: str) -> type[Layer]:
         if name not in self._classes:
             if name not in _attn.types():
-                raise KeyError(f"unknown attention type {name!r}")
+                raise KeyError(f"unknown attention type {name!r}{nearest(name, self)}")
             # Of several threads the first one's class is everybody's.
             self._classes.setdefault(name, _make(self._schema(name)))
         return self._classes[name]

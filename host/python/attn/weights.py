@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import InvalidArgument
+from ._errors import InvalidArgument, nearest
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -70,5 +70,7 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
     def _known(self, path: str) -> str:
         names = [w.name for w in self.info()]
         if path not in names:
-            raise KeyError(f"{self._layer.name} has no weight {path!r}; it has {names}")
+            raise KeyError(
+                f"{self._layer.name} has no weight {path!r}; it has {names}{nearest(path, names)}"
+            )
         return path
