@@ -222,7 +222,10 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
       const auto begin =
           keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
       const size_t mark = scratch_.mark();
+      if (observer) observations.set_label(label_[0] ? label_ : op.name);
+      ++operators_;
       const int32_t rc = op.forward(&r.call, &inner);
+      --operators_;
       scratch_.rewind(mark);
       sdk::check(rc, inner);
       if (keep_profile)

@@ -5,6 +5,7 @@
 
 #include <attn/sdk/abi.h>
 
+#include "core/threads/observer.hpp"
 #include "core/threads/parallel.hpp"
 
 struct attn_ctx {
@@ -12,6 +13,7 @@ struct attn_ctx {
   // The panels (kernels::pack_b) of a float32 matrix that is a whole weight, kept from call to call; nullptr: w is no
   // such matrix. No function: no panels are kept.
   const float* (*packed_weight)(const attn_tensor* w) = nullptr;
+  attn::Observer* observer = nullptr;  // nullptr: nobody asks for observables
 
  protected:
   ~attn_ctx() = default;
