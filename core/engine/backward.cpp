@@ -38,14 +38,14 @@ void Context::record(const attn_op& op, attn_op_call call) {
   nodes_.push_back({&op, call, labelled ? copy_header(label_, std::strlen(label_) + 1) : ""});
 }
 
+void* Context::unset_gradient(Storage* s) {
+  s->grad = s->grad_place ? s->grad_place : data_.allocate(bytes_of(*s));
+  s->grad_in_arena = !s->grad_place;
+  return s->grad;
+}
+
 void* Context::gradient_memory(Storage* s) {
-  if (!s->grad) {
-    const size_t bytes =
-        static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype));
-    s->grad = data_.allocate(bytes);
-    s->grad_in_arena = true;
-    std::memset(s->grad, 0, bytes);
-  }
+  if (!s->grad) std::memset(unset_gradient(s), 0, bytes_of(*s));
   return s->grad;
 }
 
@@ -59,7 +59,13 @@ attn_view Context::gradient_view(const Tensor* t) {
 void Context::use_gradient_memory(Tensor* t, void* memory) { t->storage->grad = memory; }
 
 void Context::add_gradient(Tensor* t, const attn_view& g) {
-  if (!t->storage->wants_grad) return;
+  Storage* s = t->storage;
+  if (!s->wants_grad) return;
+  if (!s->grad && sdk::is_dense(t->view) && size_of(t->view) == s->elements) {
+    attn_view first = t->view;
+    first.data = unset_gradient(s);
+    return copy_strided(g, first);
+  }
   const attn_view to = gradient_view(t);
   if (g.dtype == to.dtype) return add_strided(g, to);
   attn_view converted = to;
@@ -68,6 +74,35 @@ void Context::add_gradient(Tensor* t, const attn_view& g) {
   set_dense_strides(converted);
   copy_strided(g, converted);
   add_strided(converted, to);
+}
+
+bool Context::is_last(const Storage* s) const {
+  bool made = false;
+  for (const Node& node : nodes_) {
+    for (uint32_t i = 0; i < node.op->n_in; ++i)
+      if (node.call.in[i] && tail(node.call.in[i])->storage == s) return false;
+    for (uint32_t i = 0; i < node.op->n_out; ++i)
+      made = made || (node.call.out[i] && tail(node.call.out[i])->storage == s);
+  }
+  for (const LossEntry& l : losses_) made = made && l.tensor->storage != s;
+  return made;
+}
+
+void Context::add_cotangents(const attn_view* const* cotangents) {
+  for (uint32_t i = 0; i < handles.n_outputs; ++i) {
+    if (!cotangents[i]) continue;
+    const attn_view& g = *cotangents[i];
+    Tensor* t = handles.outputs[i];
+    Storage* s = t->storage;
+    bool alone = is_last(s);
+    for (uint32_t k = 0; k < handles.n_outputs; ++k)
+      alone = alone && (k == i || !handles.outputs[k] || handles.outputs[k]->storage != s);
+    if (alone && s->wants_grad && g.dtype == s->dtype && sdk::is_dense(g) &&
+        sdk::is_dense(t->view) && size_of(g) == s->elements)
+      s->grad = g.data;
+    else
+      add_gradient(t, g);
+  }
 }
 
 void Context::add_gradient_of_losses() {
@@ -127,8 +162,7 @@ void Context::backward_node(const Node& node) {
     if (!call.out[i]) continue;
     Storage* s = tail(call.out[i])->storage;
     if (!s->grad || !s->grad_in_arena) continue;
-    data_.free(s->grad,
-               static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype)));
+    data_.free(s->grad, bytes_of(*s));
     s->grad = nullptr;
     s->grad_in_arena = false;
   }

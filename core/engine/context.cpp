@@ -61,6 +61,7 @@ void Context::begin(const Start& start) {
   state_ = start.state;
   communicator_ = start.communicator;
   random_ordinal_ = 0;
+  draws_ = false;
   data_.reset();
   headers_.reset();
   scratch_.reset();
@@ -113,6 +114,13 @@ Tensor* Context::dense(const attn_view& shape) {
   return new_tensor(new_storage(size_of(v), v.dtype, true), v, 0);
 }
 
+Tensor* Context::without_data(const attn_view& shape) {
+  attn_view v = shape;
+  v.dtype = dtype_;
+  set_dense_strides(v);
+  return new_tensor(new_storage(size_of(v), v.dtype, false), v, 0);
+}
+
 void Context::count_storages(std::span<const Placement> places) {
   storages_ = bytes_ = most_bytes_ = 0;
   places_ = places;
@@ -124,13 +132,13 @@ void Context::make_parts(int64_t n, bool serial) {
   for (const auto& part : parts_) part->parallel_.serial = serial;
 }
 
-void Context::add_slice_profile(const Context& slice, int64_t threads) {
+void Context::add_slice_profile(const Context& slice, int64_t threads, size_t first) {
   if (!keep_profile) return;
   const std::lock_guard lock(profile_mutex_);
   const std::vector<OpRecord>& own = slice.profile_;
-  if (profile_.size() < own.size()) profile_.resize(own.size());
+  if (profile_.size() < first + own.size()) profile_.resize(first + own.size());
   for (size_t i = 0; i < own.size(); ++i) {
-    OpRecord& sum = profile_[i];
+    OpRecord& sum = profile_[first + i];
     if (sum.name.empty()) {
       sum = own[i];
       sum.seconds = sum.flops = sum.bytes = 0;
@@ -172,8 +180,7 @@ Tensor* Context::new_tensor(Storage* s, const attn_view& v, int64_t offset) {
 
 void Context::drop_storage(Storage* s) {
   if (--s->refs > 0) return;
-  const auto bytes =
-      static_cast<size_t>(s->elements) * dtype_size(static_cast<attn_dtype>(s->dtype));
+  const size_t bytes = bytes_of(*s);
   if (s->index >= 0) bytes_ -= static_cast<int64_t>(bytes);
   if (s->in_arena) data_.free(s->data, bytes);
   free_storages_.push_back(s);

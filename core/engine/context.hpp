@@ -107,28 +107,36 @@ class Context final : public attn_ctx {
   void forget_statistics() { statistics_.clear(); }
   // Memory for results of that shape.
   [[nodiscard]] Tensor* dense(const attn_view& shape);
+  // What is known by its shape alone, with room for a gradient.
+  [[nodiscard]] Tensor* without_data(const attn_view& shape);
   // ---- slices of a batch (slices.cpp) ----
   SlicePlan slice_plan{};
   // From now on storages are counted from 0, and these are put elsewhere.
   void count_storages(std::span<const Placement> places);
   // Bytes of all storages at their largest since then, whether they were there or not.
   [[nodiscard]] int64_t most_bytes() const { return most_bytes_; }
-  // Losses, statistics, states: what cannot be put together from slices.
-  [[nodiscard]] bool leaves_more_than_outputs() const {
-    return !losses_.empty() || !statistics_.empty() || !values_.empty();
+  // Losses, statistics, states, and random numbers, which follow the place in the batch: not to be had from slices.
+  [[nodiscard]] bool needs_whole_batch() const {
+    return !losses_.empty() || !statistics_.empty() || !values_.empty() || draws_;
   }
-  // Contexts of the slices, one for each thread that takes some. serial: each on one thread.
+  // Contexts of slices: one for each of them when recording, else one for each thread. serial: each on one thread.
   void make_parts(int64_t n, bool serial);
   [[nodiscard]] Context& part(int64_t i) { return *parts_[static_cast<size_t>(i)]; }
-  // Adds what the operators of a slice took, divided among `threads`. [any-thread]
-  void add_slice_profile(const Context& slice, int64_t threads);
+  // Adds what the operators of a slice took, divided among `threads`, to the records from `first` on. [any-thread]
+  void add_slice_profile(const Context& slice, int64_t threads, size_t first);
+  void forget_profile() { profile_.clear(); }
   // Runs the tape backwards from gradients already added with add_gradient().
   void backward();
   void add_gradient(Tensor* t, const attn_view& g);
+  // The gradients of the outputs; nullptr: none. They may be read where they lie, and stay until backward() has ended.
+  void add_cotangents(const attn_view* const* cotangents);
   void add_gradient_of_losses();
   // The gradient of a storage, dense; data nullptr: none arrived.
   void gradient(const Tensor* t, attn_view* out) const;
   void use_gradient_memory(Tensor* t, void* memory);  // accumulate there instead
+  void place_gradient(Tensor* t, void* memory) { t->storage->grad_place = memory; }
+  // Memory for a gradient, which the caller fills.
+  void* unset_gradient(Storage* s);
 
   // ---- what plugins do (engine_table.cpp) ----
   int32_t run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n_attrs,
@@ -171,7 +179,8 @@ class Context final : public attn_ctx {
     Tensor* outputs[kMaxPorts] = {};
     Tensor** weights = nullptr;  // as declared, before assign()
     uint32_t n_inputs = 0, n_outputs = 0, n_weights = 0;
-    uint64_t layer = 0;  // id() of the layer whose call it was; 0: none succeeded
+    uint64_t layer = 0;   // id() of the layer whose call it was; 0: none succeeded
+    bool sliced = false;  // what operators made lies in the parts
   };
   Handles handles{};
 
@@ -211,12 +220,15 @@ class Context final : public attn_ctx {
                       double seconds);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
+  // Whether an operator made s, and no gradient of it arrives from within the call.
+  [[nodiscard]] bool is_last(const Storage* s) const;
 
   attn_dtype dtype_;
   Arena data_, headers_, scratch_;
   ContextParallel parallel_;
   uint32_t epoch_ = 0;
   bool training_ = false, recording_ = false, shapes_only_ = false;
+  bool draws_ = false;  // an operator of the call takes random numbers
   uint64_t seed_ = 0, random_ordinal_ = 0;
   int64_t storages_ = 0, bytes_ = 0, most_bytes_ = 0;  // see count_storages()
   std::span<const Placement> places_{};

@@ -149,6 +149,7 @@ void Layer::forward(Context& ctx, const Call& call) {
              .communicator = call.communicator});
   if (plan != nullptr) {
     call_in_slices(ctx, call, *plan);
+    ctx.handles.sliced = true;
   } else {
     take_handles(ctx, call);
     call_plugin(ctx, call);
@@ -258,10 +259,10 @@ void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* con
   for (uint32_t i = 0; i < h.n_weights; ++i)
     if (h.weights[i] && weight_memory[i] && h.weights[i]->storage->wants_grad)
       ctx.use_gradient_memory(h.weights[i], weight_memory[i]);
-  for (uint32_t i = 0; i < h.n_outputs; ++i)
-    if (cotangents[i]) ctx.add_gradient(h.outputs[i], *cotangents[i]);
+  if (!h.sliced) ctx.add_cotangents(cotangents);
   if (losses) ctx.add_gradient_of_losses();
   try {
+    if (h.sliced) backward_in_slices(ctx, cotangents, weight_memory);
     ctx.backward();
   } catch (const Failure& failure) {
     attn_error e{};

@@ -125,6 +125,9 @@ class Layer {
   void call_slice(const Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
                   int64_t first);
   void call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan);
+  // slices_backward.cpp
+  void backward_in_slices(Context& ctx, const attn_view* const* cotangents,
+                          void* const* weight_memory);
   // positions.cpp
   [[noreturn]] void refuse(const char* subject, const char* consequence, const char* cure,
                            const BuiltComponent& c, const char* how, const char* expected) const;

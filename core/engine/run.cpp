@@ -38,6 +38,16 @@ void fill_attributes(const attn_op& op, const attn_value* given, uint32_t n, att
   }
 }
 
+// Whether an operator that takes random numbers takes any: by the attribute that says how often.
+bool draws(const attn_op& op, const attn_op_call& call) {
+  if (!(op.flags & ATTN_OP_RANDOM) || !(call.flags & ATTN_OP_TRAINING)) return false;
+  for (uint32_t i = 0; i < op.n_attrs; ++i) {
+    const std::string_view name = op.attrs[i]->name;
+    if (name == "dropout" || name == "rate") return call.attrs[i].u.f != 0;
+  }
+  return true;
+}
+
 // Elements an output needs, after checking what shape() said.
 int64_t checked_span(attn_view& v) {
   if (!dtype_is_known(v.dtype)) throw Failure("the operator gave an output of unknown kind");
@@ -215,6 +225,7 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
     r.prepare(attrs, n_attrs, in, n_in);
     r.ask_for_part(out, n_out);
     r.call.stream = op.flags & ATTN_OP_RANDOM ? random_ordinal_++ : 0;
+    draws_ = draws_ || draws(op, r.call);
     attn_error inner;
     sdk::check(op.shape(&r.call, &inner), inner);
     r.allocate(out, n_out);

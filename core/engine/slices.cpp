@@ -4,16 +4,13 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <exception>
-#include <mutex>
 #include <string_view>
 
 #include "core/cpu/caches.hpp"
-#include "core/cpu/float_state.hpp"
 #include "core/engine/layer.hpp"
+#include "core/engine/slices_run.hpp"
 #include "core/error/error.hpp"
 #include "core/tensor/strided.hpp"
-#include "core/threads/pool.hpp"
 
 namespace attn::engine {
 
@@ -23,6 +20,8 @@ constexpr int64_t kLeastBytes = 1 << 18;  // of inputs; smaller calls are not lo
 // What a slice may fill: so many second-level caches (not those of all threads, whose number must not count), and no
 // less than this part of the weights, which every slice reads once.
 constexpr int64_t kCaches = 4, kWeights = 4;
+// A recorded call has a context for each slice, and a gradient of each weight in each of them.
+constexpr int64_t kMostTapes = 64, kTrainedWeights = 1;
 
 bool led_by_batch(const char* extents) {
   constexpr std::string_view kBatch = "batch";
@@ -58,6 +57,7 @@ class Fingerprint {
  public:
   Fingerprint(const attn_type& type, const Layer::Call& call) {
     add(call.outputs_wanted);
+    add((call.training ? 2 : 0) + (call.recording ? 1 : 0));
     for (uint32_t i = 0; i < type.n_inputs; ++i) {
       const attn_view* v = call.inputs[i];
       add(v == nullptr ? 0 : static_cast<uint64_t>(v->rank * 64 + v->dtype + 1));
@@ -91,16 +91,6 @@ int64_t bytes_of(const attn_view& v) {
   return size_of(v) * static_cast<int64_t>(dtype_size(static_cast<attn_dtype>(v.dtype)));
 }
 
-// Rows [first, first + n) of a view.
-attn_view rows_of(attn_view v, int64_t first, int64_t n) {
-  v.shape[0] = n;
-  if (v.data != nullptr)
-    v.data =
-        static_cast<char*>(v.data) +
-        first * v.stride[0] * static_cast<int64_t>(dtype_size(static_cast<attn_dtype>(v.dtype)));
-  return v;
-}
-
 }  // namespace
 
 bool Layer::rows_independent(const Call& call, uint64_t form) {
@@ -116,9 +106,8 @@ bool Layer::rows_independent(const Call& call, uint64_t form) {
 }
 
 const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
-  if (call.rows_independent == nullptr || call.training || call.recording || call.shapes_only ||
-      call.state != nullptr || call.communicator != nullptr || ctx.keep_maps ||
-      ctx.observations.asked())
+  if (call.rows_independent == nullptr || call.shapes_only || call.state != nullptr ||
+      call.communicator != nullptr || ctx.keep_maps || ctx.observations.asked())
     return nullptr;
   int64_t elements = 0;
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
@@ -139,11 +128,22 @@ const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
 void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   Call shapes = call;
   shapes.shapes_only = true;
-  ctx.begin({.shapes_only = true, .seed = call.seed});
-  take_handles(ctx, shapes);
-  ctx.count_storages({});
-  call_plugin(ctx, shapes);
-  if (ctx.leaves_more_than_outputs()) return;
+  int64_t bytes = 0;
+  // What a recorded call keeps for its backward pass says nothing of what its operators pass on, so that it is looked at
+  // twice: what a call without a tape needs, and the order in which this one asks for it.
+  for (const bool recording : {false, true}) {
+    if (recording && !call.recording) break;
+    shapes.recording = recording;
+    ctx.begin({.training = call.training,
+               .recording = recording,
+               .shapes_only = true,
+               .seed = call.seed});
+    take_handles(ctx, shapes);
+    ctx.count_storages({});
+    call_plugin(ctx, shapes);
+    if (ctx.needs_whole_batch()) return;
+    if (!recording) bytes = ctx.most_bytes();
+  }
   for (uint32_t i = 0; i < type_.n_outputs; ++i) {
     const Tensor* out = ctx.handles.outputs[i];
     plan.outputs[i] = attn_view{};
@@ -159,12 +159,15 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
         out->storage->elements == size_of(out->view))
       plan.storage[i] = out->storage->index;
   }
-  int64_t weights = 0, bytes = ctx.most_bytes();
+  int64_t weights = 0;
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
-  const int64_t room = std::max(kCaches * cpu::caches().second.bytes, weights / kWeights);
-  if (bytes > 2 * room) plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+  const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
+                                weights / (call.recording ? kTrainedWeights : kWeights));
+  if (bytes <= 2 * room) return;
+  plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+  if (call.recording) plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
 }
 
 // Inputs of the rows from `first` on in `part`, results at their places in those of ctx.
@@ -190,7 +193,7 @@ void Layer::call_slice(const Context& ctx, Context& part, const Call& call, cons
   Call own = call;
   own.inputs = inputs;
   part.keep_profile = ctx.keep_profile;
-  part.begin({.seed = call.seed});
+  part.begin({.training = call.training, .recording = call.recording, .seed = call.seed});
   take_handles(part, own);
   part.count_storages({places, type_.n_outputs});
   call_plugin(part, own);
@@ -211,38 +214,14 @@ void Layer::call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan
   ctx.handles.n_outputs = type_.n_outputs;
   for (uint32_t i = 0; i < type_.n_outputs; ++i)
     if (plan.outputs[i].rank >= 0) ctx.handles.outputs[i] = ctx.dense(plan.outputs[i]);
-  // A slice a thread, where that keeps all of them busy: what an operator leaves is then in the cache of the thread
-  // that takes it up. Otherwise one after the other, each on all threads.
-  const int64_t slices = (plan.batch + plan.rows - 1) / plan.rows, threads = threads::concurrency();
-  const int64_t turns = (slices + threads - 1) / threads;
-  const bool apart = threads <= slices && 8 * turns * threads <= 9 * slices;
-  ctx.make_parts(apart ? threads : 1, apart);
-  std::exception_ptr wrong;
-  threads::Mutex mutex;
-  const auto run = [&](int64_t slice, int64_t part_of_slice) {
-    try {
-      const cpu::FloatGuard arithmetic;
-      Context& part = ctx.part(part_of_slice);
-      call_slice(ctx, part, call, plan, slice * plan.rows);
-      ctx.add_slice_profile(part, apart ? threads : 1);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!wrong) wrong = std::current_exception();
-    }
-  };
-  if (apart) {
-    // Which thread takes which slice is chance. Every part has one of its own first, so that after the first call of a
-    // kind none of them asks for memory.
-    ctx.parallel->loop(threads, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) run(i, i);
-    });
-    ctx.parallel->loop(slices - threads, 1, [&](int64_t begin, int64_t end, int worker) {
-      for (int64_t i = begin; i < end; ++i) run(threads + i, worker);
-    });
-  } else {
-    for (int64_t i = 0; i < slices; ++i) run(i, 0);
+  for_slices(ctx, plan, call.recording,
+             [&](Context& part, int64_t first) { call_slice(ctx, part, call, plan, first); });
+  if (!call.recording) return;
+  for (uint32_t i = 0; i < type_.n_inputs; ++i) {
+    const Tensor* in = ctx.part(0).handles.inputs[i];
+    if (in != nullptr && in->storage->wants_grad)
+      ctx.handles.inputs[i] = ctx.without_data(*call.inputs[i]);
   }
-  if (wrong) std::rethrow_exception(wrong);
 }
 
 }  // namespace attn::engine

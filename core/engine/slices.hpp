@@ -7,9 +7,12 @@
 // on maps 0.66, attention over 512 tokens 0.93 to 0.99.
 //
 // Results are those of calls with the rows of a slice, whose number depends on the call, the weights and the size of
-// the second-level cache, not on threads. Which calls: inference without a state, maps or other ranks, of a type that
-// claims batch_independent for it, with more bytes than two slices hold. The first call of a kind runs once more with
-// shapes alone, which tells what it needs; the context keeps the plan.
+// the second-level cache, not on threads. Which calls: those without a state, maps, other ranks, random numbers, losses
+// and statistics, of a type that claims batch_independent for them, with more bytes than two slices hold. The first call
+// of a kind runs once more with shapes alone, which tells what it needs; the context keeps the plan.
+//
+// A recorded call keeps a tape for each slice. The backward pass walks them as the forward pass made them, a slice a
+// thread; what weights and inputs without a batch get from each slice is added up in the order of the slices.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -27,6 +30,7 @@ struct SlicePlan {
   int64_t
       storage[kMaxPorts];  // the how-manieth storage of the call each output is; -1: a part of one
   [[nodiscard]] bool whole() const { return rows >= batch; }
+  [[nodiscard]] int64_t slices() const { return (batch + rows - 1) / rows; }
 };
 
 // Where storages of a slice are put instead of into the arena.

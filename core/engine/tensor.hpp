@@ -8,6 +8,8 @@
 
 #include <attn/sdk/abi.h>
 
+#include "core/tensor/dtype.hpp"
+
 namespace attn::engine {
 
 struct Weight;  // weights.hpp
@@ -22,9 +24,14 @@ struct Storage {
   bool in_arena = false;  // data goes back to the arena when refs reaches 0
   int64_t index = -1;     // the how-manieth that the call made for results; -1: memory of others
   bool grad_in_arena = false;
-  bool wants_grad = false;   // a gradient may flow into it
-  Weight* weight = nullptr;  // packed copies hang here
+  void* grad_place = nullptr;  // where grad is to be, when one arrives; nullptr: in the arena
+  bool wants_grad = false;     // a gradient may flow into it
+  Weight* weight = nullptr;    // packed copies hang here
 };
+
+inline size_t bytes_of(const Storage& s) {
+  return static_cast<size_t>(s.elements) * dtype_size(static_cast<attn_dtype>(s.dtype));
+}
 
 struct Tensor : attn_tensor {
   Storage* storage;

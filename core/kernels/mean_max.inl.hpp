@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "core/kernels/mean_max.hpp"
 #include "core/kernels/norm.inl.hpp"
 #include "core/kernels/simd.hpp"
@@ -128,6 +130,110 @@ void mean_max_lines(int64_t rows, int64_t n, const float* x, int64_t x_row, doub
     }
     for (int64_t j = 0; j < columns; ++j) max[first + j] = most[j];
   }
+}
+
+// Whether an element is the largest one; a NaN is where the largest is one.
+template <class Arch>
+ATTN_INLINE auto is_top(Vec<Arch> x, Vec<Arch> top) {
+  return (x == top) | ((x != x) & (top != top));
+}
+
+// f(first column, lanes, whole vectors?) for vectors of columns.
+template <class Arch, class F>
+ATTN_INLINE void for_columns(int64_t n, F&& f) {
+  constexpr int64_t kW = kWidth<Arch>;
+  int64_t i = 0;
+  for (; i + kW <= n; i += kW) f(i, kW, std::true_type());
+  if (i < n) f(i, n - i, std::false_type());
+}
+template <class Arch, bool kWhole>
+ATTN_INLINE Vec<Arch> load_columns(const float* p, int64_t lanes) {
+  return kWhole ? load<Arch>(p) : load_first<Arch>(p, lanes);
+}
+template <class Arch, bool kWhole>
+ATTN_INLINE void store_columns(float* p, Vec<Arch> x, int64_t lanes) {
+  if constexpr (kWhole)
+    store<Arch>(p, x);
+  else
+    store_first<Arch>(p, x, lanes);
+}
+
+template <class Arch>
+void mean_max_ties(int64_t rows, int64_t n, const float* x, int64_t x_row, const float* top,
+                   float* ties) {
+  using V = Vec<Arch>;
+  for (int64_t r = 0; r < rows; ++r, x += x_row)
+    for_columns<Arch>(n, [&](int64_t i, int64_t lanes, auto whole) {
+      const auto at = [&](const float* p) { return load_columns<Arch, whole()>(p + i, lanes); };
+      const V more = xsimd::select(is_top<Arch>(at(x), at(top)), V(1.0f), V(0.0f));
+      store_columns<Arch, whole()>(ties + i, at(ties) + more, lanes);
+    });
+}
+
+template <class Arch>
+void mean_max_lines_vjp(int64_t rows, int64_t n, const float* x, int64_t x_row,
+                        const MeanMaxShares& shares, float* dx, int64_t dx_row) {
+  using V = Vec<Arch>;
+  for (int64_t r = 0; r < rows; ++r, x += x_row, dx += dx_row)
+    for_columns<Arch>(n, [&](int64_t i, int64_t lanes, auto whole) {
+      const auto at = [&](const float* p) { return load_columns<Arch, whole()>(p + i, lanes); };
+      const V part = xsimd::select(is_top<Arch>(at(x), at(shares.top)), at(shares.part), V(0.0f));
+      store_columns<Arch, whole()>(dx + i, at(dx) + (at(shares.each) + part), lanes);
+    });
+}
+
+template <class Arch, bool kFactors>
+ATTN_INLINE void mean_max_rows_back(const MeanMaxRows& a) {
+  using V = Vec<Arch>;
+  constexpr int64_t kRows = 64;
+  float part[kRows];
+  for (int64_t from = 0; from < a.rows; from += kRows) {
+    const int64_t count = a.rows - from < kRows ? a.rows - from : kRows;
+    const float *x = a.x + from * a.x_row, *dmean = a.dmean + from * a.dmean_row,
+                *dmax = a.dmax + from * a.dmax_row, *top = a.top + from * a.top_row;
+    const auto product = [&](V element, int64_t i, int64_t lanes, auto whole) {
+      return kFactors ? element * load_columns<Arch, whole()>(a.factors + i, lanes) : element;
+    };
+    for (int64_t r = 0; r < count; ++r) {
+      V ties(0.0f);
+      int64_t behind = 0;  // zeros behind the end of a row are not its elements
+      for_columns<Arch>(a.n, [&](int64_t i, int64_t lanes, auto whole) {
+        const V y =
+            product(load_columns<Arch, whole()>(x + r * a.x_row + i, lanes), i, lanes, whole);
+        ties += xsimd::select(is_top<Arch>(y, V(top[r * a.top_row])), V(1.0f), V(0.0f));
+        behind = kWidth<Arch> - lanes;
+      });
+      const float zeros = top[r * a.top_row] == 0 ? static_cast<float>(behind) : 0.0f;
+      part[r] = dmax[r * a.dmax_row] / (sum_lanes<Arch>(ties) - zeros);
+    }
+    for_columns<Arch>(a.n, [&](int64_t i, int64_t lanes, auto whole) {
+      const V by = kFactors ? load_columns<Arch, whole()>(a.factors + i, lanes) : V(1.0f);
+      V sum(0.0f);
+      for (int64_t r = 0; r < count; ++r) {
+        const V element = load_columns<Arch, whole()>(x + r * a.x_row + i, lanes);
+        const V y = kFactors ? element * by : element;
+        const V d = V(dmean[r * a.dmean_row] * a.share) +
+                    xsimd::select(is_top<Arch>(y, V(top[r * a.top_row])), V(part[r]), V(0.0f));
+        if (kFactors) sum += d * element;
+        if (a.dx == nullptr) continue;
+        float* to = a.dx + (from + r) * a.dx_row + i;
+        store_columns<Arch, whole()>(
+            to, load_columns<Arch, whole()>(to, lanes) + (kFactors ? d * by : d), lanes);
+      }
+      if (!kFactors || a.dfactors == nullptr) return;
+      alignas(64) float sums[kWidth<Arch>];
+      sum.store_aligned(sums);
+      for (int64_t j = 0; j < lanes; ++j) a.dfactors[i + j] += static_cast<double>(sums[j]);
+    });
+  }
+}
+
+template <class Arch>
+void mean_max_rows_vjp(const MeanMaxRows& rows) {
+  if (rows.factors != nullptr)
+    mean_max_rows_back<Arch, true>(rows);
+  else
+    mean_max_rows_back<Arch, false>(rows);
 }
 
 }  // namespace attn::kernels::simd

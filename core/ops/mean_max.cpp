@@ -82,75 +82,147 @@ struct mean_max : Reduction {
 
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.dout(0) || size_of(*c.in(0)) == 0) return;
-    if (!c.in(1)) {
-      if (c.din(0)) gradient<T>(c, *c.in(0), *c.din(0));
-      return;
-    }
-    factors_gradient<T>(c, *c.in(0), *c.in(1));
+    if (!c.dout(0) || size_of(*c.in(0)) == 0 || (!c.din(0) && !c.din(1))) return;
+    if constexpr (sizeof(T) == sizeof(float))
+      if (use_kernels<T>() && (lines_gradient(c) || rows_gradient(c))) return;
+    gradient<T>(c);
   }
 
  private:
-  // dx += the gradient of mean and maximum of x.
+  // dx += the gradient of mean and maximum of x, times factors where there are some; what those get is added up
+  // afterwards. Row by row.
   template <class T>
-  static void gradient(const OpCall& c, const attn_view& x, const attn_view& dx) {
-    const attn_view dmean = plane<T>(c, *c.dout(0), 0), dmax = plane<T>(c, *c.dout(0), 1);
-    const attn_view top = wide_saved(c, *c.saved(0));
-    const T factor = static_cast<T>(1 / static_cast<double>(length(c)));
-    const int last = x.rank - 1;
-    if (last >= 0 && !(mask(c) >> last & 1u) && x.stride[last] == 1 && dx.stride[last] == 1) {
-      line_gradient<T>(c, x, dx, dmean, dmax, top, factor);
-      return;
-    }
-    const attn_view gm = broadcast_to(dmean, x), gx = broadcast_to(dmax, x),
-                    m = broadcast_to(top, x);
-    const Rows<5> all({&x, &dx, &gm, &gx, &m}, mask(c));
-    const Buffers<T> buffers(parallel(c), all.length(), 2);
-    all.each(parallel(c), [&](auto o, int64_t, int worker) {
-      const int64_t n = all.length();
-      const T* row = all.inner(0).read(data<const T>(x) + o[0], buffers.get(worker));
-      const T most = data<const T>(m)[o[4]];
-      T ties = 0;
-      for (int64_t i = 0; i < n; ++i) ties += same(row[i], most) ? T(1) : T(0);
-      const T each = data<const T>(gm)[o[2]] * factor, share = data<const T>(gx)[o[3]] / ties;
-      T* sums = buffers.get(worker, 1);
-      for (int64_t i = 0; i < n; ++i) sums[i] = each + (same(row[i], most) ? share : T(0));
-      all.inner(1).add(data<T>(dx) + o[1], sums);
-    });
-  }
-
-  // The same of x times factors, row by row; what the factors get is added up afterwards.
-  template <class T>
-  static void factors_gradient(const OpCall& c, const attn_view& x, const attn_view& factors) {
+  static void gradient(const OpCall& c) {
     Parallel& p = parallel(c);
+    const attn_view &x = *c.in(0), &factors = c.in(1) ? *c.in(1) : x;
     const attn_view gm = broadcast_to(plane<T>(c, *c.dout(0), 0), x),
                     gx = broadcast_to(plane<T>(c, *c.dout(0), 1), x),
                     m = broadcast_to(wide_saved(c, *c.saved(0)), x), f = broadcast_to(factors, x);
     const T share = static_cast<T>(1 / static_cast<double>(length(c)));
-    const attn_view products =
+    const attn_view d =
         c.din(1) ? dense_like(x, p.scratch_array<T>(static_cast<size_t>(size_of(x)))) : x;
-    const Rows<7> all({&x, &f, &gm, &gx, &m, c.din(0) ? c.din(0) : &x, &products}, mask(c));
+    const Rows<7> all({&x, &f, &gm, &gx, &m, c.din(0) ? c.din(0) : &x, &d}, mask(c));
     const int64_t n = all.length();
     const Buffers<T> buffers(p, n, 4);
     all.each(p, [&](auto o, int64_t, int worker) {
       const T* row = all.inner(0).read(data<const T>(x) + o[0], buffers.get(worker));
-      const T* by = all.inner(1).read(data<const T>(f) + o[1], buffers.get(worker, 1));
+      const T* by =
+          c.in(1) ? all.inner(1).read(data<const T>(f) + o[1], buffers.get(worker, 1)) : nullptr;
+      const auto product = [&](int64_t i) { return by ? row[i] * by[i] : row[i]; };
       const T most = data<const T>(m)[o[4]];
       T ties = 0;
-      for (int64_t i = 0; i < n; ++i) ties += same(row[i] * by[i], most) ? T(1) : T(0);
+      for (int64_t i = 0; i < n; ++i) ties += same(product(i), most) ? T(1) : T(0);
       const T every = data<const T>(gm)[o[2]] * share, each = data<const T>(gx)[o[3]] / ties;
-      T* d = buffers.get(worker, 2);
-      for (int64_t i = 0; i < n; ++i) d[i] = every + (same(row[i] * by[i], most) ? each : T(0));
+      T* dy = buffers.get(worker, 2);
+      for (int64_t i = 0; i < n; ++i) dy[i] = every + (same(product(i), most) ? each : T(0));
       if (c.din(1)) {
-        T* to = all.inner(6).target(data<T>(products) + o[6], buffers.get(worker, 3));
-        for (int64_t i = 0; i < n; ++i) to[i] = d[i] * row[i];
-        all.inner(6).write(data<T>(products) + o[6], to);
+        T* to = all.inner(6).target(data<T>(d) + o[6], buffers.get(worker, 3));
+        std::copy_n(dy, n, to);
+        all.inner(6).write(data<T>(d) + o[6], to);
       }
       if (!c.din(0)) return;
-      for (int64_t i = 0; i < n; ++i) d[i] *= by[i];
-      all.inner(5).add(data<T>(*c.din(0)) + o[5], d);
+      for (int64_t i = 0; i < n && by; ++i) dy[i] *= by[i];
+      all.inner(5).add(data<T>(*c.din(0)) + o[5], dy);
     });
-    if (c.din(1)) add_broadcast_gradient<T>(p, products, *c.din(1), 1);
+    if (c.din(1)) add_broadcast_gradient<T>(p, {d, x}, *c.din(1), 1);
+  }
+
+  // The last axis is kept: whole lines of memory meet one another. False where it is not, or there are factors.
+  static bool lines_gradient(const OpCall& c) {
+    const attn_view& x = *c.in(0);
+    const int last = x.rank - 1;
+    if (c.in(1) || !c.din(0) || last < 0 || mask(c) >> last & 1u || x.stride[last] != 1 ||
+        c.din(0)->stride[last] != 1)
+      return false;
+    Parallel& p = parallel(c);
+    const attn_view &dx = *c.din(0), gm = broadcast_to(plane<float>(c, *c.dout(0), 0), x),
+                    gx = broadcast_to(plane<float>(c, *c.dout(0), 1), x),
+                    m = broadcast_to(wide_saved(c, *c.saved(0)), x);
+    const Lines<5> lines({&x, &dx, &gm, &gx, &m}, 1u << last, mask(c));
+    const int64_t n = lines.line();
+    const auto share = static_cast<float>(1 / static_cast<double>(length(c)));
+    // For each kept position: what every pixel and what every maximum gets, and the maxima.
+    float* shares = p.scratch_array<float>(static_cast<size_t>(lines.kept() * 3 * n) + 1);
+    float* ties = p.scratch_array<float>(static_cast<size_t>(lines.units() * n) + 1);
+    const auto of = [&](int64_t kept) {
+      const float* own = shares + kept * 3 * n;
+      return kernels::MeanMaxShares{own, own + n, own + 2 * n};
+    };
+    for (int64_t k = 0; k < lines.kept(); ++k) {
+      const auto o = lines.kept_offsets(k);
+      for (int64_t i = 0; i < n; ++i) {
+        shares[3 * k * n + i] = data<const float>(gm)[o[2] + i * gm.stride[last]] * share;
+        shares[(3 * k + 2) * n + i] = data<const float>(m)[o[4] + i * m.stride[last]];
+      }
+    }
+    lines.each_unit(p, [&](int64_t unit) {
+      std::fill_n(ties + unit * n, n, 0.0f);
+      lines.each_stretch(unit, [&](const auto& o, int64_t rows, const auto& row) {
+        kernels::table().mean_max_ties(rows, n, data<const float>(x) + o[0], row[0],
+                                       of(unit / lines.chunks()).top, ties + unit * n);
+      });
+    });
+    for (int64_t k = 0; k < lines.kept(); ++k) {
+      const auto o = lines.kept_offsets(k);
+      for (int64_t i = 0; i < n; ++i) {
+        float total = 0;
+        for (int64_t q = k * lines.chunks(); q < (k + 1) * lines.chunks(); ++q)
+          total += ties[q * n + i];
+        shares[(3 * k + 1) * n + i] = data<const float>(gx)[o[3] + i * gx.stride[last]] / total;
+      }
+    }
+    lines.each_unit(p, [&](int64_t unit) {
+      lines.each_stretch(unit, [&](const auto& o, int64_t rows, const auto& row) {
+        kernels::table().mean_max_lines_vjp(rows, n, data<const float>(x) + o[0], row[0],
+                                            of(unit / lines.chunks()), data<float>(dx) + o[1],
+                                            row[1]);
+      });
+    });
+    return true;
+  }
+
+  // The reduced axes are contiguous memory, in x, in its gradient and in the factors; false where they are not.
+  static bool rows_gradient(const OpCall& c) {
+    const attn_view &x = *c.in(0), &dx = c.din(0) ? *c.din(0) : x;
+    const attn_view f = broadcast_to(c.in(1) ? *c.in(1) : x, x),
+                    df = c.din(1) ? broadcast_to(*c.din(1), x) : f;
+    const Rows<4> sides({&x, &dx, &f, &df}, mask(c));
+    for (int i = 0; i < 4; ++i)
+      if (!sides.inner(i).side_by_side()) return false;
+    // Rows that have the same factors add up what these get.
+    uint32_t shared = 0;
+    for (int a = 0; a < x.rank; ++a)
+      if (!(mask(c) >> a & 1u) && (!c.in(1) || f.stride[a] == 0)) shared |= 1u << a;
+    Parallel& p = parallel(c);
+    const attn_view gm = broadcast_to(plane<float>(c, *c.dout(0), 0), x),
+                    gx = broadcast_to(plane<float>(c, *c.dout(0), 1), x),
+                    m = broadcast_to(wide_saved(c, *c.saved(0)), x);
+    const Lines<7> lines({&x, &dx, &gm, &gx, &m, &f, &df}, mask(c), shared);
+    const int64_t n = lines.line(), sums_size = c.din(1) ? lines.units() * n : 0;
+    double* sums = p.scratch_array<double>(static_cast<size_t>(sums_size) + 1);
+    std::fill_n(sums, sums_size, 0.0);
+    kernels::MeanMaxRows common{};
+    common.n = n;
+    common.share = static_cast<float>(1 / static_cast<double>(length(c)));
+    lines.each_unit(p, [&](int64_t unit) {
+      lines.each_stretch(unit, [&](const auto& o, int64_t rows, const auto& row) {
+        kernels::MeanMaxRows a = common;
+        a.rows = rows;
+        a.x = data<const float>(x) + o[0], a.x_row = row[0];
+        if (c.din(0)) a.dx = data<float>(dx) + o[1], a.dx_row = row[1];
+        a.dmean = data<const float>(gm) + o[2], a.dmean_row = row[2];
+        a.dmax = data<const float>(gx) + o[3], a.dmax_row = row[3];
+        a.top = data<const float>(m) + o[4], a.top_row = row[4];
+        if (c.in(1)) a.factors = data<const float>(f) + o[5];
+        if (c.din(1)) a.dfactors = sums + unit * n;
+        kernels::table().mean_max_rows_vjp(a);
+      });
+    });
+    for (int64_t unit = 0; unit < lines.units() && c.din(1); ++unit) {
+      float* to = data<float>(df) + lines.kept_offsets(unit / lines.chunks())[6];
+      for (int64_t i = 0; i < n; ++i) to[i] += static_cast<float>(sums[unit * n + i]);
+    }
+    return true;
   }
 
   // x times factors, dense, in scratch memory.
@@ -225,128 +297,39 @@ struct mean_max : Reduction {
     return false;
   }
 
-  // The last axis is kept: whole lines of memory meet one another. Units of work are (kept position, chunk of
-  // the reduced ones).
-  struct Lines {
-    Grid<6> kept;
-    Grid<2> reduced;
-    int64_t n, chunks, size;  // of a line; chunks, and reduced positions in each
-    Lines(const OpCall& c, const attn_view& x, const std::array<const attn_view*, 6>& kept_views,
-          const attn_view& second) {
-      for (int a = 0; a < x.rank - 1; ++a) {
-        if (mask(c) >> a & 1u) {
-          reduced.push(x.shape[a], {x.stride[a], second.stride[a]});
-        } else {
-          Grid<6>::Offsets s;
-          for (size_t i = 0; i < s.size(); ++i) s[i] = kept_views[i]->stride[a];
-          kept.push(x.shape[a], s);
-        }
-      }
-      n = x.shape[x.rank - 1];
-      const int64_t most = std::max<int64_t>(1, 32 / std::max<int64_t>(1, kept.size()));
-      chunks = std::min(most, Chunks(reduced.size(), n).count);
-      size = (reduced.size() + chunks - 1) / chunks;
-    }
-    // f(offsets, count, strides) for stretches of reduced positions of a chunk.
-    template <class F>
-    void each(int64_t chunk, F&& f) const {
-      int64_t at = chunk * size;
-      const int64_t stop = std::min(reduced.size(), at + size), line = reduced.line();
-      while (at < stop) {
-        const int64_t count = std::min(stop, (at / line + 1) * line) - at;
-        f(reduced.offsets(at), count, reduced.strides());
-        at += count;
-      }
-    }
-    template <class F>
-    void units(Parallel& p, F&& f) const {
-      const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(1, size * n));
-      p.loop(kept.size() * chunks, grain, [&](int64_t begin, int64_t end, int) {
-        for (int64_t unit = begin; unit < end; ++unit)
-          f(unit, unit % chunks, kept.offsets(unit / chunks));
-      });
-    }
-  };
-
+  // The last axis is kept: whole lines of memory meet one another.
   static void lines(const OpCall& c, const attn_view& x, const attn_view& mean,
                     const attn_view& max, double share) {
     Parallel& p = parallel(c);
-    const Lines l(c, x, {&x, &mean, &max, &x, &x, &x}, x);
-    const auto size = static_cast<size_t>(l.kept.size() * l.chunks * l.n);
+    const int last = x.rank - 1;
+    const attn_view a = broadcast_to(mean, x), b = broadcast_to(max, x);
+    const Lines<3> all({&x, &a, &b}, 1u << last, mask(c));
+    const int64_t n = all.line();
+    const auto size = static_cast<size_t>(all.units() * n);
     double* sums = p.scratch_array<double>(size + 1);
     float* tops = p.scratch_array<float>(size + 1);
-    l.units(p, [&](int64_t unit, int64_t chunk, const auto& o) {
-      double* sum = sums + unit * l.n;
-      float* top = tops + unit * l.n;
-      std::fill_n(sum, l.n, 0.0);
-      std::fill_n(top, l.n, -INFINITY);
-      l.each(chunk, [&](const auto& at, int64_t count, const auto& step) {
-        kernels::table().mean_max_lines(count, l.n, data<const float>(x) + o[0] + at[0], step[0],
-                                        sum, top);
+    all.each_unit(p, [&](int64_t unit) {
+      double* sum = sums + unit * n;
+      float* top = tops + unit * n;
+      std::fill_n(sum, n, 0.0);
+      std::fill_n(top, n, -INFINITY);
+      all.each_stretch(unit, [&](const auto& o, int64_t rows, const auto& row) {
+        kernels::table().mean_max_lines(rows, n, data<const float>(x) + o[0], row[0], sum, top);
       });
     });
-    const int last = x.rank - 1;
-    for (int64_t k = 0; k < l.kept.size(); ++k) {
-      const auto o = l.kept.offsets(k);
-      for (int64_t i = 0; i < l.n; ++i) {
+    for (int64_t k = 0; k < all.kept(); ++k) {
+      const auto o = all.kept_offsets(k);
+      for (int64_t i = 0; i < n; ++i) {
         double total = 0;
         float most = -INFINITY;
-        for (int64_t q = k * l.chunks; q < (k + 1) * l.chunks; ++q) {
-          total += sums[q * l.n + i];
-          most = larger(tops[q * l.n + i], most);
+        for (int64_t q = k * all.chunks(); q < (k + 1) * all.chunks(); ++q) {
+          total += sums[q * n + i];
+          most = larger(tops[q * n + i], most);
         }
         data<float>(mean)[o[1] + i * mean.stride[last]] = static_cast<float>(total * share);
         data<float>(max)[o[2] + i * max.stride[last]] = most;
       }
     }
-  }
-
-  template <class T>
-  static void line_gradient(const OpCall& c, const attn_view& x, const attn_view& dx,
-                            const attn_view& dmean, const attn_view& dmax, const attn_view& top,
-                            T factor) {
-    Parallel& p = parallel(c);
-    const Lines l(c, x, {&x, &dx, &dmean, &dmax, &top, &x}, dx);
-    const int64_t n = l.n, last = x.rank - 1;
-    // Ties of each chunk; then, for each kept position, what every pixel and what every maximum gets.
-    T* ties = p.scratch_array<T>(static_cast<size_t>(l.kept.size() * l.chunks * n) + 1);
-    T* shares = p.scratch_array<T>(static_cast<size_t>(l.kept.size() * 3 * n) + 1);
-    for (int64_t k = 0; k < l.kept.size(); ++k)
-      for (int64_t i = 0; i < n; ++i)
-        shares[(3 * k + 2) * n + i] =
-            data<const T>(top)[l.kept.offsets(k)[4] + i * top.stride[last]];
-    l.units(p, [&](int64_t unit, int64_t chunk, const auto& o) {
-      T* count = ties + unit * n;
-      const T* most = shares + (unit / l.chunks * 3 + 2) * n;
-      std::fill_n(count, n, T(0));
-      l.each(chunk, [&](const auto& at, int64_t some, const auto& step) {
-        for (int64_t r = 0; r < some; ++r) {
-          const T* row = data<const T>(x) + o[0] + at[0] + r * step[0];
-          for (int64_t i = 0; i < n; ++i) count[i] += same(row[i], most[i]) ? T(1) : T(0);
-        }
-      });
-    });
-    for (int64_t k = 0; k < l.kept.size(); ++k) {
-      const auto o = l.kept.offsets(k);
-      for (int64_t i = 0; i < n; ++i) {
-        T total = 0;
-        for (int64_t q = k * l.chunks; q < (k + 1) * l.chunks; ++q) total += ties[q * n + i];
-        shares[3 * k * n + i] = data<const T>(dmean)[o[2] + i * dmean.stride[last]] * factor;
-        shares[(3 * k + 1) * n + i] = data<const T>(dmax)[o[3] + i * dmax.stride[last]] / total;
-      }
-    }
-    l.units(p, [&](int64_t unit, int64_t chunk, const auto& o) {
-      const T* each = shares + unit / l.chunks * 3 * n;
-      const T *share = each + n, *most = share + n;
-      l.each(chunk, [&](const auto& at, int64_t some, const auto& step) {
-        for (int64_t r = 0; r < some; ++r) {
-          const T* row = data<const T>(x) + o[0] + at[0] + r * step[0];
-          T* to = data<T>(dx) + o[1] + at[1] + r * step[1];
-          for (int64_t i = 0; i < n; ++i)
-            to[i] += each[i] + (same(row[i], most[i]) ? share[i] : T(0));
-        }
-      });
-    });
   }
 };
 

@@ -17,14 +17,6 @@ struct mul : Binary<mul> {
   static T value(T a, T b) {
     return a * b;
   }
-  template <class T>
-  static T da(T, T b) {
-    return b;
-  }
-  template <class T>
-  static T db(T a, T) {
-    return a;
-  }
 
   static void shape(OpCall c) {
     Binary<mul>::shape(c);
@@ -52,39 +44,20 @@ struct mul : Binary<mul> {
         });
   }
 
+  // Of each factor: dout times the others, summed where it was broadcast.
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.in(2)) return Binary<mul>::vjp<T>(c);
     if (!c.dout(0)) return;
-    for (int i = 0; i < 3; ++i)
-      if (c.din(i)) one_of_three<T>(c, *c.in(i == 0 ? 1 : 0), *c.in(i == 2 ? 1 : 2), *c.din(i));
-  }
-
- private:
-  // to += dout a b, summed where `to` was broadcast.
-  template <class T>
-  static void one_of_three(OpCall c, const attn_view& left, const attn_view& right,
-                           const attn_view& to) {
-    Parallel& p = parallel(c);
     const attn_view& g = *c.dout(0);
-    const attn_view a = broadcast_to(left, g), b = broadcast_to(right, g);
-    const bool whole = size_of(to) == size_of(g);
-    const attn_view all =
-        whole ? broadcast_to(to, g)
-              : dense_like(g, p.scratch_array<T>(static_cast<size_t>(size_of(g)) + 1));
-    const auto fast = fast_line<T>();
-    const Buffers<T> buffers(p, kElementGrain, 2);
-    Grid<4>::of({&all, &g, &a, &b})
-        .run(p, kElementGrain, [&](auto o, int64_t n, auto s, int64_t, int worker) {
-          T *first = buffers.get(worker), *y = data<T>(all) + o[0];
-          line(fast, n, data<T>(g) + o[1], s[1], data<T>(a) + o[2], s[2], first, 1);
-          if (!whole) return line(fast, n, first, 1, data<T>(b) + o[3], s[3], y, s[0]);
-          T* second = buffers.get(worker, 1);
-          line(fast, n, first, 1, data<T>(b) + o[3], s[3], second, 1);
-          for_line(n, std::array<int64_t, 2>{s[0], 1},
-                   [=](int64_t i, int64_t j) { y[i] += second[j]; });
-        });
-    if (!whole) add_broadcast_gradient<T>(p, all, to, 1);
+    for (int i = 0; i < 3; ++i) {
+      if (!c.din(i)) continue;
+      const attn_view a = broadcast_to(*c.in(i == 0 ? 1 : 0), g);
+      if (c.in(2))
+        add_broadcast_gradient<T>(parallel(c), {g, a, broadcast_to(*c.in(i == 2 ? 1 : 2), g)},
+                                  *c.din(i), 1);
+      else
+        add_broadcast_gradient<T>(parallel(c), {g, a}, *c.din(i), 1);
+    }
   }
 };
 

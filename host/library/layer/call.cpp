@@ -92,8 +92,8 @@ void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
 }
 
 bool PluginLayer::rows_independent(const void* caller) {
-  const auto& [layer, ports, options] = *static_cast<const Asked*>(caller);
-  ClaimCall::Options asked{.arguments = options->arguments};
+  const auto& [layer, ports, options, training] = *static_cast<const Asked*>(caller);
+  ClaimCall::Options asked{.arguments = options->arguments, .training = training};
   for (uint32_t i = 0; i < layer->type().n_inputs; ++i) {
     const attn_view* v = ports->given[i];
     asked.inputs.push_back(
@@ -116,11 +116,12 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
     throw InvalidArgument(name_ + ": the state was not made by make_state()",
                           {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
   ctx.type = nullptr;
-  const Asked asked{this, &ports, &options};
+  const bool training = options.training || arguments.training;
+  const Asked asked{this, &ports, &options, training};
   const engine::Layer::Call call{.inputs = ports.given,
                                  .args = arguments.values,
                                  .outputs_wanted = arguments.outputs_wanted,
-                                 .training = options.training || arguments.training,
+                                 .training = training,
                                  .recording = options.record,
                                  .shapes_only = shapes_only,
                                  .seed = options.seed ? *options.seed : ctx.next_seed(),

@@ -112,6 +112,7 @@ class PluginLayer final : public Attention {
     const PluginLayer* layer;
     const Ports* ports;
     const CallOptions* options;
+    bool training;
   };
   [[nodiscard]] static bool rows_independent(const void* asked);
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);

@@ -120,7 +120,8 @@ typedef struct attn_cost {
 typedef int32_t (*attn_op_fn)(/*in*/ const attn_op_call*, /*out*/ attn_error*); /* [call-thread] */
 
 enum {
-  ATTN_OP_RANDOM = 1u << 0,      /* takes seed and stream */
+  /* takes seed and stream; in training calls alone, where its attribute dropout or rate, if it has one, is above 0 */
+  ATTN_OP_RANDOM = 1u << 0,
   ATTN_OP_NO_GRAD = 1u << 1,     /* a constant for differentiation */
   ATTN_OP_COMMUNICATES = 1u << 2 /* takes the communicator; its vjp runs on all ranks, too */
 };
