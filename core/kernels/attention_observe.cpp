@@ -289,28 +289,37 @@ class Second {
   const int64_t tile_, heads_, places_;
 };
 
-void lse_to(AttentionArgs<float>& a, float* lse) {
-  a.lse = {lse, a.heads * a.queries, a.queries, 1, 0};
+template <class T>
+Scores4<T> lse_rows(const AttentionArgs<T>& a, T* lse) {
+  return {lse, a.heads * a.queries, a.queries, 1, 0};
+}
+
+// The call itself; its log-sum-exp goes where the caller has it, too.
+template <class T>
+void run_call(AttentionArgs<T>& a, const AttentionObserved<T>& to, Parallel& parallel) {
+  const bool own = a.lse.data != nullptr;
+  if (to.lse != nullptr && !own) a.lse = lse_rows(a, to.lse);
+  attention(a, parallel);
+  if (to.lse == nullptr || !own) return;
+  for (int64_t r = 0; r < a.batch * a.heads * a.queries; ++r)
+    to.lse[r] = *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries);
 }
 
 }  // namespace
 
 void attention_observed(AttentionArgs<double> a, const AttentionObserved<double>& to,
                         Parallel& parallel) {
-  const int64_t rows = a.batch * a.heads * a.queries;
-  if (to.lse != nullptr) a.lse = {to.lse, a.heads * a.queries, a.queries, 1, 0};
-  attention(a, parallel);
+  run_call(a, to, parallel);
   clear(to, a.batch, a.heads, a.queries, a.keys);
-  if (rows > 0 && a.keys > 0) observe_reference(a, to, parallel);
+  if (a.batch * a.heads * a.queries > 0 && a.keys > 0) observe_reference(a, to, parallel);
 }
 
 void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& to,
                         Parallel& parallel) {
   const int64_t rows = a.batch * a.heads * a.queries;
   const bool softmax = a.probability.kind == Probability::softmax;
-  if (to.lse != nullptr) lse_to(a, to.lse);
   if (!use_kernels() || rows == 0 || a.keys == 0) {
-    attention(a, parallel);
+    run_call(a, to, parallel);
     clear(to, a.batch, a.heads, a.queries, a.keys);
     if (rows > 0 && a.keys > 0) observe_reference(a, to, parallel);
     return;
@@ -322,7 +331,12 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
     a.saved = parallel.scratch_array<float>(static_cast<size_t>(2 * rows));
   if (entropy && to.entropy != nullptr)
     a.spread = parallel.scratch_array<float>(static_cast<size_t>(rows));
-  attention(a, parallel);
+  // A bias that is the same for all keys is left out where it tells nothing, as beside lse it does, and in row_max.
+  Scores4<float> told = a.lse;
+  if (to.row_max != nullptr && a.bias.data != nullptr && a.bias.k == 0 && told.data == nullptr)
+    told = lse_rows(a, parallel.scratch_array<float>(static_cast<size_t>(rows)));
+  if (softmax) a.lse = told;
+  run_call(a, to, parallel);
   clear(to, a.batch, a.heads, a.queries, a.keys);
   AttentionObserved<float> first = to, rest = to;
   if (!entropy) first.entropy = nullptr;
@@ -331,6 +345,7 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
   if (max) rest.row_max = nullptr;
   if (first.entropy != nullptr || first.row_max != nullptr) row_statistics(a, first, parallel);
   if (rest.rows_alone() && rest.entropy == nullptr && rest.row_max == nullptr) return;
+  if (!softmax) a.lse = told;
   AttentionArgs<float> again = with_contiguous_masks(a, parallel);
   again.map = {};
   again.lse = {};

@@ -152,6 +152,7 @@ void check(const Problem& p) {
     INFO(p.text());
     REQUIRE(f.o == plain.o);
     REQUIRE(f.map == plain.map);
+    REQUIRE(f.lse == plain.lse);
     compare(told, e, p, weights, tolerance(p));
   });
 }
@@ -254,6 +255,29 @@ TEST_CASE("observed: bits do not depend on the number of threads") {
             REQUIRE(t.map == first->map);
           }
         }
+  });
+}
+
+TEST_CASE("observed: a bias that is the same for all keys is in the maximum") {
+  at_each_level([&] {
+    for (const int kind : {0, 1}) {
+      Problem p;
+      p.heads = p.kv_heads = 2, p.queries = 30, p.keys = 40,
+      p.kind = static_cast<Probability>(kind);
+      std::vector<float> bias(30);
+      for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i) / 4 - 3;
+      threads::PoolParallel parallel;
+      auto f = make<float>(p);
+      Told<float> without(p), with(p);
+      attention_observed(f.a, without.all(p.kind), parallel);
+      f.a.bias = {bias.data(), 0, 0, 1, 0};
+      AttentionObserved<float> alone;
+      alone.row_max = with.row_max.data();
+      attention_observed(f.a, alone, parallel);
+      INFO(p.text());
+      for (size_t r = 0; r < with.row_max.size(); ++r)
+        REQUIRE(std::abs(with.row_max[r] - without.row_max[r] - bias[r % 30]) <= 1e-5F);
+    }
   });
 }
 

@@ -141,7 +141,7 @@ struct MapPart {
 //   entropy       the same shape, in nats                             sum at j - i = place - (queries - 1)
 //   top_keys      (batch, heads, queries, top) int64; -1: none      top_weights  the same shape
 //   map           (batch, heads, queries, keys) of the part
-// Types have others of their own: their README, and Context::observables(). "all" is everything but map.
+// Types have others of their own, which Context::observables() tells. "all" is everything but map.
 struct Observe {
   std::vector<std::string> names{};
   int64_t top = 8;  // keys of each query, at most all
