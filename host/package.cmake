@@ -6,7 +6,8 @@
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME attn)
 set(CPACK_PACKAGE_VENDOR attn)
-set(CPACK_PACKAGE_CONTACT "attn maintainers <maintainers@attn.example>")
+# Whoever gives packages to others puts name and address here: cpack -D CPACK_PACKAGE_CONTACT="NAME <ADDRESS>".
+set(CPACK_PACKAGE_CONTACT "attn maintainers")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "attention layers for the CPU")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

@@ -147,16 +147,13 @@ void Context::backward_node(const Node& node) {
   call.din = din;
   attn_error e;
   const size_t mark = scratch_.mark();
-  const auto begin =
-      keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
+  const ProfileStart start = start_profile();
   const int32_t rc = guarded_call(&e, [&] { return op.vjp(&call, &e); });
   scratch_.rewind(mark);
+  add_to_profile(op, call, node.label, start);
   if (rc != ATTN_OK)
     throw Failure(std::string("gradient of operator ") + op.name + ": " + e.message,
                   {.where = op.name});
-  if (keep_profile)
-    add_to_profile(op, call, node.label,
-                   std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 
   for (uint32_t i = 0; i < op.n_out; ++i) {
     if (!call.out[i]) continue;

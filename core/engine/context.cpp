@@ -141,11 +141,17 @@ void Context::add_slice_profile(const Context& slice, int64_t threads, size_t fi
     OpRecord& sum = profile_[first + i];
     if (sum.name.empty()) {
       sum = own[i];
-      sum.seconds = sum.flops = sum.bytes = 0;
+      sum.seconds = sum.flops = sum.bytes = sum.taken = sum.given = sum.held = 0;
+      sum.slices = 0;
     }
     sum.seconds += own[i].seconds / static_cast<double>(threads);
     sum.flops += own[i].flops;
     sum.bytes += own[i].bytes;
+    sum.taken += own[i].taken;
+    sum.given += own[i].given;
+    sum.held = std::max(sum.held, own[i].held * static_cast<double>(threads));
+    sum.scratch = std::max(sum.scratch, own[i].scratch * static_cast<size_t>(threads));
+    ++sum.slices;
   }
 }
 

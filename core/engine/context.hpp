@@ -11,6 +11,7 @@
 #include <attn/sdk/abi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +27,7 @@
 #include "core/tensor/array.hpp"
 #include "core/threads/ctx.hpp"
 #include "core/threads/fork.hpp"
+#include "core/threads/notes.hpp"
 
 namespace attn::engine {
 
@@ -34,9 +36,14 @@ class ContextParallel final : public Parallel {
  public:
   explicit ContextParallel(Arena& scratch) : scratch_(scratch) {}
   bool serial = false;  // on the calling thread alone
+  size_t highest = 0;   // mark() at its highest, since somebody set it
   [[nodiscard]] int concurrency() const noexcept override;
   void run(int64_t n, int64_t grain, Body body, void* user) override;
-  [[nodiscard]] void* scratch(size_t bytes) override { return scratch_.allocate(bytes); }
+  [[nodiscard]] void* scratch(size_t bytes) override {
+    void* block = scratch_.allocate(bytes);
+    highest = std::max(highest, scratch_.mark());
+    return block;
+  }
   [[nodiscard]] size_t mark() const override { return scratch_.mark(); }
   void rewind(size_t mark) override { scratch_.rewind(mark); }
 
@@ -57,6 +64,12 @@ struct OpRecord {
   std::string label;  // given by the plugin, or empty
   Shape shape;        // of the first output
   double seconds = 0, flops = 0, bytes = 0;
+  bool counted = false;         // the operator has a cost(); else flops and bytes are 0
+  double taken = 0, given = 0;  // bytes of inputs and outputs
+  double held = 0;              // bytes of both at a time: those of slices that run together
+  size_t scratch = 0;           // bytes beside inputs and outputs
+  int64_t slices = 1;           // of the batch that it ran for, one by one or on a thread each
+  Notes notes{};
 };
 
 struct Loss {
@@ -215,9 +228,15 @@ class Context final : public attn_ctx {
   void* gradient_memory(Storage* s);
   [[nodiscard]] attn_view gradient_view(const Tensor* t);
   void record(const attn_op& op, attn_op_call call);
-  // An operator, or its vjp when the call has gradients: twice as much, unless cost() looks at din and says otherwise.
+  // An operator that begins, and has ended: nothing unless a profile is kept.
+  struct ProfileStart {
+    std::chrono::steady_clock::time_point time{};
+    size_t mark = 0;
+  };
+  [[nodiscard]] ProfileStart start_profile();
+  // Or its vjp when the call has gradients: twice as much, unless cost() looks at din and says otherwise.
   void add_to_profile(const attn_op& op, const attn_op_call& call, const char* label,
-                      double seconds);
+                      const ProfileStart& start);
   attn_value* copy_attributes(const attn_value* attrs, uint32_t n);
   void backward_node(const Node& node);
   // Whether an operator made s, and no gradient of it arrives from within the call.
@@ -244,6 +263,7 @@ class Context final : public attn_ctx {
   char label_[64] = {};
   int operators_ = 0;  // that run now
   std::vector<OpRecord> profile_;
+  Notes notes_;  // of the operator that runs
   std::vector<std::unique_ptr<Context>> parts_;
   threads::Mutex profile_mutex_;
   std::vector<CapturedMap> maps_;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/engine/context.hpp"
+#include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
 #include "core/schema/value_kind.hpp"
 #include "core/tensor/strided.hpp"
@@ -65,6 +66,11 @@ int64_t checked_span(attn_view& v) {
       throw InvalidArgument("the output would have too many elements");
   }
   return elements == 0 ? 0 : last + 1;
+}
+
+double data_bytes(const attn_view& v) {
+  return static_cast<double>(size_of(v)) *
+         static_cast<double>(dtype_size(static_cast<attn_dtype>(v.dtype)));
 }
 
 std::string inputs_text(const attn_op_call& c) {
@@ -190,12 +196,25 @@ struct Runner {
   }
 };
 
+Context::ProfileStart Context::start_profile() {
+  if (!keep_profile) return {};
+  notes_ = {};
+  parallel_.notes = &notes_;
+  parallel_.highest = scratch_.mark();
+  return {std::chrono::steady_clock::now(), scratch_.mark()};
+}
+
 void Context::add_to_profile(const attn_op& op, const attn_op_call& call, const char* label,
-                             double seconds) {
+                             const ProfileStart& start) {
+  parallel_.notes = nullptr;
+  if (!keep_profile) return;
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start.time;
   OpRecord r;
   r.name = std::string(op.name) + "/" + std::to_string(op.version) + (call.din ? " gradient" : "");
   r.label = label;
-  r.seconds = seconds;
+  r.seconds = time.count();
+  r.scratch = parallel_.highest - start.mark;
+  r.notes = std::move(notes_);
   for (uint32_t i = 0; i < op.n_out; ++i)
     if (call.out[i]) {
       const attn_view& v = tail(call.out[i])->view;
@@ -205,7 +224,9 @@ void Context::add_to_profile(const attn_op& op, const attn_op_call& call, const 
   const auto cost_of = [&](const attn_op_call& c) {
     attn_cost cost{};
     cost.struct_size = sizeof cost;
-    return op.cost && op.cost(&c, &cost) == ATTN_OK ? cost : attn_cost{};
+    attn_error ignored;
+    const auto ask = [&] { return op.cost(&c, &cost); };
+    return op.cost && guarded_call(&ignored, ask) == ATTN_OK ? cost : attn_cost{};
   };
   attn_op_call forward = call;
   forward.din = nullptr;
@@ -213,6 +234,16 @@ void Context::add_to_profile(const attn_op& op, const attn_op_call& call, const 
   r.flops = cost.flops;
   r.bytes = cost.bytes;
   if (call.din && cost_of(forward).flops == cost.flops) r.flops *= 2, r.bytes *= 2;
+  r.counted = op.cost != nullptr;
+  for (uint32_t i = 0; i < op.n_in; ++i) {
+    if (call.in[i]) r.taken += data_bytes(call.in[i]->view);
+    if (call.din && call.din[i]) r.given += data_bytes(*call.din[i]);
+  }
+  for (uint32_t i = 0; i < op.n_out; ++i) {
+    if (!call.din && call.out[i]) r.given += data_bytes(call.out[i]->view);
+    if (call.din && call.dout[i]) r.taken += data_bytes(*call.dout[i]);
+  }
+  r.held = r.taken + r.given;
   profile_.push_back(std::move(r));
 }
 
@@ -230,19 +261,15 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
     sdk::check(op.shape(&r.call, &inner), inner);
     r.allocate(out, n_out);
     if (!shapes_only_) {
-      const auto begin =
-          keep_profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
       const size_t mark = scratch_.mark();
       if (observer) observations.set_label(label_[0] ? label_ : op.name);
       ++operators_;
+      const ProfileStart start = start_profile();
       const int32_t rc = op.forward(&r.call, &inner);
       --operators_;
       scratch_.rewind(mark);
+      add_to_profile(op, r.call, label_, start);
       sdk::check(rc, inner);
-      if (keep_profile)
-        add_to_profile(
-            op, r.call, label_,
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       r.keep_map();
     }
     if (r.tape) record(op, r.call);

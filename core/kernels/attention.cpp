@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/kernels/attention_driver.hpp"
+#include "core/kernels/attention_notes.hpp"
 #include "core/kernels/reference/attention.hpp"
 
 namespace attn::kernels {
@@ -219,6 +220,7 @@ void run_split(const Call& c, Parallel& parallel) {
 
 template <class T>
 void run_reference(const AttentionArgs<T>& a, Parallel& parallel) {
+  if (parallel.notes != nullptr) parallel.notes->add(kScalarWay<T>);
   const auto each = static_cast<size_t>(reference::kRowArrays * (a.keys + 8));
   T* scratch = parallel.scratch_array<T>(each * static_cast<size_t>(parallel.concurrency()));
   parallel.loop(a.batch * a.heads * a.queries, 4, [&](int64_t begin, int64_t end, int worker) {
@@ -247,11 +249,21 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const bool few = c.rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows);
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
+  if (parallel.notes != nullptr) note_vectors(*parallel.notes, a, t.gemm_layout(), few && !c.whole);
+  const auto note = [&](const char* way) {
+    if (parallel.notes != nullptr) parallel.notes->add(way);
+  };
+  if (c.whole)
+    note(a.map.data != nullptr ? "whole rows of scores: the map is wanted"
+                               : "whole rows of scores: the probability needs them");
   if (few && !c.whole) {
+    note("parts of the keys as tasks: few rows, keys not packed");
     run_split(c, parallel);
   } else if (threads == 1 || c.units >= 2 * threads || work < kSerialWork) {
+    note(threads == 1 ? "one thread, head by head" : "heads as tasks");
     run_units(c, parallel);
   } else {
+    note("tiles of rows as tasks: fewer than two heads a thread");
     run_tiles(c, parallel);
   }
   return !spoilt.load(std::memory_order_relaxed);

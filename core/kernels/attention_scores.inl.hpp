@@ -109,7 +109,12 @@ __attribute__((noinline)) void dot_scores_rows(const float* a, int64_t a_row, in
                                                const float* k, int64_t k_row, const Span& span,
                                                float* s, int64_t ld) {
   constexpr int KB = static_cast<int>(kWidth<Arch>) / RB;
+  // Histories that come from memory: 8 KB are on their way to the second-level cache, a tenth of the time.
+  const int64_t ahead = k_row > 0 && k_row < 2048 ? 2048 / k_row : 1;
   for (int64_t j = span.begin; j < span.end; j += KB) {
+    for (int i = 0; i < KB; ++i)
+      for (int64_t d = 0; d < depth; d += 16)
+        __builtin_prefetch(k + (j + ahead + i) * k_row + d, 0, 1);
     const float* key[KB];
     for (int i = 0; i < KB; ++i) key[i] = k + (j + i < span.end ? j + i : span.end - 1) * k_row;
     alignas(64) float out[kWidth<Arch>];

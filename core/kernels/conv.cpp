@@ -9,6 +9,7 @@
 
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/table.hpp"
+#include "core/threads/notes.hpp"
 
 namespace attn::kernels {
 namespace {
@@ -221,7 +222,13 @@ void convolve_together(const Conv<float>& c, const float* packed, int64_t step,
 }  // namespace
 
 void conv2d(const Conv<float>& c, Parallel& parallel) {
+  if (parallel.notes != nullptr)
+    parallel.notes->add(by_planes(c) ? "pixels in the lanes: few channels"
+                                     : "a product for each row of the kernel");
   if (by_planes(c)) return convolve_planes(c, parallel);
+  if (parallel.notes != nullptr)
+    parallel.notes->add_lanes(std::to_string(c.out_channels) + " output channels", c.out_channels,
+                              table().gemm_layout().width);
   const int64_t k = c.w.kernel * c.in_channels, n = c.out_channels;
   const int64_t step = round_up(static_cast<int64_t>(packed_size(k, n)), 16);
   float* packed = parallel.scratch_array<float>(static_cast<size_t>(step * c.h.kernel));

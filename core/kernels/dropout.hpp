@@ -8,8 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/kernels/table.hpp"
-#include "core/random/philox.hpp"
+#include "core/kernels/philox.hpp"
 
 namespace attn::kernels {
 
@@ -27,18 +26,10 @@ class Dropout {
   void factors(int64_t first, int64_t n, T* out) const {
     constexpr int64_t kBlocks = 64;
     const T kept = static_cast<T>(scale_);
-    const bool vectors = cpu::level() != cpu::Level::reference;
     uint32_t words[4 * kBlocks];
     for (int64_t i = first; i < first + n;) {
       const int64_t block = i / 4, blocks = std::min(kBlocks, (first + n - 1) / 4 - block + 1);
-      if (vectors) {
-        table().philox_words(seed_, stream_, static_cast<uint64_t>(block), blocks, words);
-      } else {
-        for (int64_t b = 0; b < blocks; ++b) {
-          const auto four = philox4x32(seed_, stream_, static_cast<uint64_t>(block + b));
-          std::copy(four.begin(), four.end(), words + 4 * b);
-        }
-      }
+      philox_blocks(seed_, stream_, static_cast<uint64_t>(block), blocks, words);
       const int64_t stop = std::min(first + n, (block + blocks) * 4);
       for (; i < stop; ++i) *out++ = words[i - 4 * block] < threshold_ ? T(0) : kept;
     }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "core/kernels/fft_plan.hpp"
+#include "core/threads/notes.hpp"
 
 namespace attn::kernels {
 namespace {
@@ -25,6 +26,17 @@ constexpr int64_t kGrain = 4096;  // numbers that are enough for a piece of a lo
 constexpr int64_t kNone = std::numeric_limits<int64_t>::min();
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// A length whose passes are those of a longer one.
+void note(Notes& notes, int64_t n, int64_t length) {
+  notes.add(std::to_string(n) + (length == n ? " in passes, one a factor" : " as a convolution"));
+  if (length == n) return;
+  notes.add({"length",
+             "the length " + std::to_string(n) + " has a prime factor above " +
+                 std::to_string(kFftMostRadix) + " and takes two transforms of length " +
+                 std::to_string(length) + ". Lengths with small factors take one of their own",
+             1 - static_cast<double>(n) / static_cast<double>(2 * length)});
+}
 
 enum Operand { in_re, in_im, out_a, out_b, spectrum, kOperands };
 
@@ -209,6 +221,7 @@ class Transform {
       int same = 0;
       while (length(same) != length(j)) ++same;
       plan_[j] = same < j ? plan_[same] : fft_plan<T>(length(j), parallel_);
+      if (parallel_.notes != nullptr) note(*parallel_.notes, plan_[j].n, plan_[j].length);
     }
     const int64_t threads = std::max(1, parallel_.concurrency());
     if (count_ == 1) {

@@ -5,6 +5,7 @@
 
 #include "core/kernels/reference/gemm.hpp"
 #include "core/kernels/table.hpp"
+#include "core/threads/notes.hpp"
 
 namespace attn::kernels {
 namespace {
@@ -186,12 +187,18 @@ void multiply(const KernelTable& t, const GemmLayout& layout, const Gemm& g, con
   const int64_t tiles = divide_up(g.m, kRowBlock) * divide_up(g.n, layout.panel);
   if (tiles < 8 && g.k >= 2048 && work > kSerialWork) {
     const int64_t parts = std::min<int64_t>(g.k / 512, 16);
+    if (parallel.notes != nullptr) parallel.notes->add("sums in parts: few results, long sums");
     return multiply_split(t, layout, g, b, parts, parallel);
   }
   const bool serial = threads == 1 || work < kSerialWork;
   const Cut cut = serial ? cut_tasks(layout, g.m, g.n, 1, 1)
                          : cut_tasks(layout, g.m, g.n, 6 * threads, threads);
   const int64_t a_size = a_scratch_size(g, cut.rows);
+  if (parallel.notes != nullptr)
+    parallel.notes->add(threads == 1 ? "one thread"
+                        : serial     ? "one thread: too little work for more"
+                                     : std::to_string(cut.row_blocks) + " x " +
+                                       std::to_string(cut.column_blocks) + " blocks");
   if (a_size != 0 && cut.column_blocks > 1)
     return multiply_transposed(t, layout, g, b, cut, parallel);
   float* a_scratch =
@@ -253,6 +260,13 @@ Panels make_panels(const KernelTable& t, const GemmLayout& layout, const Gemm& g
   return packed_panels(layout, scratch, g.k, g.n);
 }
 
+void note(Notes& notes, const GemmLayout& layout, const Gemm& g) {
+  notes.add(g.packed != nullptr                  ? "weight packed before"
+            : packing(layout, g) == Packing::all ? "packs its second operand: no weight that stays"
+                                                 : "operands as they are: few rows");
+  notes.add_lanes(std::to_string(g.n) + " columns", g.n, layout.width);
+}
+
 template <class T>
 GemmOf<T> element(const GemmOf<T>& g, int64_t i) {
   GemmOf<T> one = g;
@@ -304,6 +318,7 @@ void write_empty_sum(const GemmOf<T>& g) {
 template <class T>
 void multiply_reference(const GemmOf<T>& g, Parallel& parallel) {
   const bool packed = g.packed != nullptr;
+  if (parallel.notes != nullptr) parallel.notes->add(kScalarWay<T>);
   parallel.loop(g.batch * g.m, kReferenceRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const GemmOf<T> one = element(g, i / g.m);
@@ -334,8 +349,10 @@ void gemm(const Gemm& given, Parallel& parallel) {
     g.m *= g.batch;  // one tall product
     g.batch = 1;
   }
+  if (parallel.notes != nullptr) note(*parallel.notes, layout, g);
   const bool shared = g.b_batch == 0;
   if (g.batch > 1 && (!shared || packing_size(layout, g) == 0) && g.n * g.k <= kSmallMatrix) {
+    if (parallel.notes != nullptr) parallel.notes->add("small products, whole ones as tasks");
     return multiply_batch(t, layout, g, parallel);
   }
   const int64_t size = packing_size(layout, g);

@@ -86,34 +86,26 @@ void product_add(const Factors& factors, int64_t rows, int64_t n, float* y, int6
   });
 }
 
+// Rows are read in the order in which they lie in memory, 64 of them added up in float.
 template <class Arch>
 void product_line_sums(const Factors& factors, int64_t rows, int64_t n, double* sums) {
-  using V = Vec<Arch>;
-  constexpr int64_t kW = kWidth<Arch>, kRows = 64;
-  const auto add = [&](const V& part, double* to, int64_t lanes) {
-    alignas(64) float x[kW];
-    part.store_aligned(x);
-    for (int64_t j = 0; j < lanes; ++j) to[j] += static_cast<double>(x[j]);
-  };
+  constexpr int64_t kW = kWidth<Arch>, kColumns = 64 * kW, kRows = 64;
+  alignas(64) float part[kColumns];
+  const auto add = [&](float* to, Vec<Arch> x) { store<Arch>(to, load<Arch>(to) + x); };
   with_product<Arch>(factors, [&](const auto& product) {
-    for (int64_t from = 0; from < rows; from += kRows) {
-      const int64_t end = rows - from < kRows ? rows : from + kRows;
-      int64_t i = 0;
-      for (; i + 4 * kW <= n; i += 4 * kW) {
-        V part[4] = {V(0.0f), V(0.0f), V(0.0f), V(0.0f)};
-        for (int64_t r = from; r < end; ++r) {
+    for (int64_t first = 0; first < n; first += kColumns) {
+      const int64_t end = n - first < kColumns ? n : first + kColumns;
+      for (int64_t from = 0; from < rows; from += kRows) {
+        const int64_t stop = rows - from < kRows ? rows : from + kRows;
+        for (int64_t j = 0; j < end - first + kW - 1 && j < kColumns; ++j) part[j] = 0.0f;
+        for (int64_t r = from; r < stop; ++r) {
           const float number = product.number(r);
-          for (int v = 0; v < 4; ++v)
-            part[v] += product.template vector<false>(r, i + v * kW, number, kW);
+          int64_t i = first;
+          for (; i + kW <= end; i += kW)
+            add(part + i - first, product.template vector<false>(r, i, number, kW));
+          if (i < end) add(part + i - first, product.template vector<true>(r, i, number, end - i));
         }
-        for (int v = 0; v < 4; ++v) add(part[v], sums + i + v * kW, kW);
-      }
-      for (; i < n; i += kW) {
-        const int64_t lanes = n - i < kW ? n - i : kW;
-        V part(0.0f);
-        for (int64_t r = from; r < end; ++r)
-          part += product.template vector<true>(r, i, product.number(r), lanes);
-        add(part, sums + i, lanes);
+        for (int64_t i = first; i < end; ++i) sums[i] += static_cast<double>(part[i - first]);
       }
     }
   });

@@ -3,6 +3,7 @@
 // The operator over the fused kernel: which tensors broadcast how, what is kept for the gradient. The result lies
 // in memory as (B, Q, H, Dv), so that merging the heads is a view.
 #include "core/kernels/attention.hpp"
+#include "core/kernels/attention_notes.hpp"
 #include "core/ops/attention_map.hpp"
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
@@ -194,6 +195,7 @@ struct attention {
   static void forward(OpCall c) {
     kernels::AttentionArgs<T> a = arguments<T>(c);
     a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
+    if (parallel(c).notes != nullptr) kernels::note_structure(*parallel(c).notes, a);
     Observer* const observer = c.raw().ctx->observer;
     if (c.out(kMap) && !whole_map(c)) {
       if (observer != nullptr) forward_observed(c, a, *observer);

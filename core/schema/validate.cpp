@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/cpu/float_state.hpp"
+#include "core/schema/ask.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
@@ -25,7 +25,8 @@ Names spellings(const attn_param& param) {
 
 class Validation {
  public:
-  Validation(const attn_type& type, const Json& parameters) : type_(type), given_(parameters) {}
+  Validation(const attn_type& type, const Json& parameters, std::string_view plugin)
+      : type_(type), given_(parameters), plugin_(plugin) {}
 
   ValidatedConfig run(const Json& name) {
     if (!given_.is_object()) fail("Parameters must be an object", "", given_, "an object", "");
@@ -214,10 +215,11 @@ class Validation {
   }
 
   void check_rules(const ValueList& values) const {
-    const cpu::FloatGuard arithmetic;  // rules are functions of plugins
     for (std::uint32_t r = 0; r < type_.n_rules; ++r) {
       const attn_rule& rule = *type_.rules[r];
-      if (rule.check(values.data(), rule.user) != 0) continue;
+      if (ask(type_, plugin_, "check() of the rule", rule.text,
+              [&] { return rule.check(values.data(), rule.user); }))
+        continue;
       std::string text, first;
       std::string_view rest = rule.text;
       while (!rest.empty()) {
@@ -249,6 +251,7 @@ class Validation {
 
   const attn_type& type_;
   const Json& given_;
+  std::string_view plugin_;
   std::vector<std::uint32_t> order_{};  // required ones first
   // By parameter: the name the user wrote, empty when absent, and the effective value.
   std::vector<std::string> given_name_{};
@@ -257,8 +260,9 @@ class Validation {
 
 }  // namespace
 
-ValidatedConfig validate(const attn_type& type, const Json& parameters, const Json& name) {
-  return Validation(type, parameters).run(name);
+ValidatedConfig validate(const attn_type& type, const Json& parameters, const Json& name,
+                         std::string_view plugin) {
+  return Validation(type, parameters, plugin).run(name);
 }
 
 InvalidArgument unknown_type(std::string_view given, const Names& known) {

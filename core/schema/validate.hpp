@@ -39,9 +39,10 @@ struct ValidatedConfig {
   ValueList values;    // the same for create()
 };
 
-// parameters: an object; name: of the layer, null or "" for an automatic one.
+// parameters: an object; name: of the layer, null or "" for an automatic one; plugin: the file that the type is from.
+// Failure: a rule of the type throws.
 [[nodiscard]] ValidatedConfig validate(const attn_type& type, const Json& parameters,
-                                       const Json& name = nullptr);
+                                       const Json& name = nullptr, std::string_view plugin = {});
 
 // Rule 1: `Unknown attention type 'X'`.
 [[nodiscard]] InvalidArgument unknown_type(std::string_view given, const Names& known);

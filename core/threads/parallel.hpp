@@ -14,6 +14,8 @@
 
 namespace attn {
 
+struct Notes;  // core/threads/notes.hpp
+
 class Parallel {
  public:
   using Body = void (*)(void* user, int64_t begin, int64_t end, int worker);
@@ -31,6 +33,9 @@ class Parallel {
   // times. By default all of it is kept until the operator returns.
   [[nodiscard]] virtual size_t mark() const { return 0; }
   virtual void rewind(size_t) {}
+
+  // Where kernels tell which of their ways they take; nullptr: nobody asks. Not for bodies.
+  Notes* notes = nullptr;
 
   // body(begin, end, worker)
   template <class F>

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/error/error.hpp"
-#include "core/random/random.hpp"
 #include "core/tensor/convert.hpp"
 #include "core/weights/orthogonal.hpp"
+#include "core/weights/random.hpp"
 
 namespace attn::weights {
 namespace {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "core/error/error.hpp"
-#include "core/random/random.hpp"
 #include "core/weights/orthogonal.hpp"
+#include "core/weights/random.hpp"
 
 using namespace attn;
 using namespace attn::weights;

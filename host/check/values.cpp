@@ -5,11 +5,9 @@
 #include <map>
 #include <string>
 
-#include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
-#include "core/schema/families/norm.hpp"
-#include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "host/check/generator/values.hpp"
 
 namespace attn::check {
 namespace {
@@ -23,28 +21,18 @@ const std::map<std::string, Json>& small() {
   return table;
 }
 
-const schema::Family* family_of(uint32_t kind) {
-  switch (kind) {
-    case ATTN_PARAM_NORM:
-      return &schema::norms();
-    case ATTN_PARAM_PROBABILITY:
-      return &schema::probabilities();
-    case ATTN_PARAM_ACTIVATION:
-      return &schema::activations();
-    case ATTN_PARAM_INITIALIZER:
-      return &schema::initializers();
-    case ATTN_PARAM_REGULARIZER:
-      return &schema::regularizers();
-    default:
-      return nullptr;
-  }
+// The generator draws initializers and regularizers in a way of their own.
+const schema::Family* any_family_of(uint32_t kind) {
+  if (kind == ATTN_PARAM_INITIALIZER) return &schema::initializers();
+  if (kind == ATTN_PARAM_REGULARIZER) return &schema::regularizers();
+  return family_of(kind);
 }
 
 std::vector<Json> names_of(const attn_param& p) {
   std::vector<Json> out;
   for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)
     out.emplace_back(p.choices[i]);
-  if (const schema::Family* family = family_of(p.kind))
+  if (const schema::Family* family = any_family_of(p.kind))
     for (const schema::FamilyMember& m : family->members)
       if (!m.extra) out.emplace_back(m.name);
   return out;

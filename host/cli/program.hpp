@@ -41,6 +41,7 @@ struct Command {
 // Options live as long as the returned function. `globals` is filled in before that runs.
 Command list_command(CLI::App& program, const Globals& globals);
 Command info_command(CLI::App& program, const Globals& globals);
+Command schema_command(CLI::App& program, const Globals& globals);
 Command validate_command(CLI::App& program, const Globals& globals);
 Command run_command(CLI::App& program, const Globals& globals);
 Command verify_command(CLI::App& program, const Globals& globals);
@@ -49,6 +50,8 @@ Command lock_command(CLI::App& program, const Globals& globals);
 Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
+Command explain_command(CLI::App& program, const Globals& globals);
+Command choose_command(CLI::App& program, const Globals& globals);
 Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);
 Command new_command(CLI::App& program, const Globals& globals);

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "core/random/random.hpp"
 #include "core/schema/text.hpp"
+#include "core/weights/random.hpp"
 #include "host/cli/program.hpp"
 #include "host/library/config/open_file.hpp"
 #include "host/library/loader/schema_check.hpp"

@@ -5,13 +5,16 @@
 #include <attn/factory.hpp>
 
 #include <algorithm>
-#include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "core/schema/input_names.hpp"
+#include "host/cli/config_file.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/profile.hpp"
+#include "host/cli/program.hpp"
 #include "host/cli/tensors.hpp"
+#include "host/cli/timing.hpp"
 #include "host/cli/types.hpp"
 
 namespace attn::cli {
@@ -84,6 +87,25 @@ const char* name(BenchMode mode) {
       return "training-step";
   }
   return "?";
+}
+
+Workload workload_of(const ConfigCall& call) {
+  const ConfigFile config(call.config, call.section);
+  config.validate();
+  Workload w;
+  w.id = std::filesystem::path(call.config).stem();
+  w.type = config.type();
+  w.config = config.parameters();
+  w.mode = bench_mode(call.mode);
+  const attn_type& type = *find_attention_type(w.type).type;
+  const auto shapes = input_shapes(type, w.config, parse_shapes(type, call.shapes));
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (shapes[i]) w.inputs.emplace_back(type.inputs[i]->name, *shapes[i]);
+  for (const std::string& text : call.arguments) {
+    const NameAndText part = split_assignment("--arg", text, "NAME=JSON");
+    w.call.set(part.name, parse_config(part.text, "--arg " + part.name));
+  }
+  return w;
 }
 
 std::vector<Workload> read_workloads(const std::string& path) {
@@ -207,15 +229,20 @@ void PreparedWorkload::step() {
   }
 }
 
-kernels::Work PreparedWorkload::work() {
-  const int64_t steps = workload_.mode == BenchMode::decode ? std::exchange(steps_, 1) : 1;
+double PreparedWorkload::profiled_step() {
+  const int64_t steps = std::exchange(steps_, 1);
   ctx_.keep_profile(true);
+  const Clock::time_point start = Clock::now();
   step();
+  const double seconds = seconds_since(start);
   ctx_.keep_profile(false);
-  if (state_) steps_ = steps;
+  steps_ = steps;
+  return seconds;
+}
 
+kernels::Work PreparedWorkload::work() const {
   kernels::Work w;
-  const auto times = static_cast<double>(steps);
+  const auto times = static_cast<double>(steps());
   w.flops = std::min(total(ctx_.profile()).flops * times, workload_.flops);
   double in = 0, out = 0, state = 0, added = 0;
   for (const Array& a : arrays_) in += bytes_of(a.view());

@@ -37,15 +37,29 @@ struct Workload {
 [[nodiscard]] const char* name(BenchMode mode);
 [[nodiscard]] std::vector<Workload> read_workloads(const std::string& path);
 
+// What a command line says of one call of the layer of a config file.
+struct ConfigCall {
+  std::string config, section, mode = "inference";
+  std::vector<std::string> shapes, arguments;  // "INPUT=2,16,64"; "NAME=JSON"
+};
+[[nodiscard]] Workload workload_of(const ConfigCall& call);
+
 // A workload made ready: everything allocated, layer built, cache filled. step() does once what is timed.
 class PreparedWorkload {
  public:
   explicit PreparedWorkload(const Workload& workload);
   void step();
-  // One step, by what it cannot do without: operations as the operators count them, or the workload's fewer; inputs, weights, states, outputs
-  // and gradients, each read or written once a pass. Runs a step.
-  [[nodiscard]] kernels::Work work();
-  // Operators of the step that work() ran, and working memory of the largest so far.
+  // The same with a profile; decoding: one token. Returns its seconds.
+  double profiled_step();
+  // One step, by what it cannot do without: operations as the operators count them, or the workload's fewer; inputs,
+  // weights, states, outputs and gradients, each read or written once a pass. After a profiled_step().
+  [[nodiscard]] kernels::Work work() const;
+  // Of tokens that a step decodes; otherwise 1.
+  [[nodiscard]] int64_t steps() const { return state_ ? steps_ : 1; }
+  [[nodiscard]] Attention& layer() { return *layer_; }
+  [[nodiscard]] const Context& context() const { return ctx_; }
+  [[nodiscard]] size_t state_bytes() const { return state_ ? state_->bytes() : 0; }
+  // Operators of the last profiled_step(), and working memory of the largest so far.
   [[nodiscard]] std::vector<OperatorTime> profile() const { return ctx_.profile(); }
   [[nodiscard]] size_t peak_bytes() const { return ctx_.peak_bytes(); }
 

@@ -282,7 +282,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     }
 
    private:
-    static constexpr int64_t kFewQueries = 128, kFirstBlock = 64, kLeastBlock = 32;
+    static constexpr int64_t kFewQueries = 128, kFirstBlock = 12, kLeastBlock = 32;
     // Weights that are held at once: 64 MB in float32.
     static constexpr int64_t kMostWeights = int64_t{1} << 24;
     struct Seen {

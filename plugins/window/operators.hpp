@@ -6,7 +6,8 @@
 // Grid: token t of N lies at (t div s, t mod s), s the smallest integer with s * s >= N. The grid grows
 // below and to the right to p = w ceil(s / w) rows and columns, and falls into (p / w)^2 windows, row by
 // row; cell (i, j) of a window is its position i w + j. Cells without a token are padding. Every cell is a key; the
-// cells that may hold tokens, the first rows() by columns() of a window, are queries.
+// cells that may hold tokens, the first rows() by columns() of a window, are queries. Where there are fewer of these, the
+// cells behind them are all alike, so that one can stand for them: windows are rows() by columns() cells and that one.
 // Liu et al. 2021, section 3.2. Floating tensors of any strides; pure; [call-thread]
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <attn/sdk/strided.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace attn::window {
 
@@ -35,18 +37,27 @@ struct Grid {
   [[nodiscard]] int64_t rows() const { return std::min(window, (tokens + side - 1) / side); }
   [[nodiscard]] int64_t columns() const { return std::min(window, side); }
 
+  // What a tensor (windows, cells, C) holds of a window: all of it, its first rows() by columns(), or one cell more.
+  struct Part {
+    int64_t rows, columns, more;
+  };
+  [[nodiscard]] Part part(int64_t held) const {
+    if (held == cells()) return {window, window, 0};
+    return {rows(), columns(), held - rows() * columns()};
+  }
   // token(cell, first token, how many) for the runs of tokens of a window, and padding(cell, how many)
-  // for the cells between them. Both by position in the window.
+  // for the cells between them. Both by position in the part.
   template <class Tokens, class Padding>
-  void runs(int64_t index, Tokens&& token, Padding&& padding) const {
+  void runs(int64_t index, const Part& part, Tokens&& token, Padding&& padding) const {
     const int64_t top = index / across * window, left = index % across * window;
-    for (int64_t i = 0; i < window; ++i) {
+    for (int64_t i = 0; i < part.rows; ++i) {
       const int64_t first = (top + i) * side + left;
-      int64_t n = top + i < side ? std::min(window, side - left) : 0;
+      int64_t n = top + i < side ? std::min(part.columns, side - left) : 0;
       n = std::clamp<int64_t>(tokens - first, 0, n);
-      if (n > 0) token(i * window, first, n);
-      if (n < window) padding(i * window + n, window - n);
+      if (n > 0) token(i * part.columns, first, n);
+      if (n < part.columns) padding(i * part.columns + n, part.columns - n);
     }
+    if (part.more > 0) padding(part.rows * part.columns, part.more);
   }
 };
 
@@ -56,24 +67,24 @@ inline int64_t grain(int64_t elements) {
 }
 
 // f(element of a window, element of the sequence) for all tokens, and padding(row) for the other cells of windows.
-// windows: (batch (p / w)^2, cells, C), of whole windows or of their first rows() and columns(); sequence: (B, N, C), B
+// windows: (batch (p / w)^2, cells, C), of whole windows or of parts; sequence: (B, N, C), B
 // the batch, or 1 and repeated. One task has all examples of what is repeated.
 template <class T, class F, class Padding>
 void each_token(const OpCall& c, const Grid& g, const attn_view& windows, const attn_view& sequence,
                 F&& f, Padding&& padding) {
   const int64_t n = windows.shape[2], total = windows.shape[0];
-  const int64_t across = windows.shape[1] == g.cells() ? g.window : g.columns();
+  const Grid::Part part = g.part(windows.shape[1]);
   const bool repeated = sequence.shape[0] == 1;
   const int64_t tasks = repeated ? std::min(total, g.windows()) : total;
   c.loop(tasks, grain(windows.shape[1] * n), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t task = begin; task < end; ++task)
       for (int64_t i = task; i < total; i += tasks)
         g.runs(
-            i % g.windows(),
+            i % g.windows(), part,
             [&](int64_t cell, int64_t token, int64_t count) {
-              const int64_t first = cell / g.window * across, b = repeated ? 0 : i / g.windows();
+              const int64_t b = repeated ? 0 : i / g.windows();
               for (int64_t k = 0; k < count; ++k)
-                for_line(n, f, line<T>(windows, i, first + k), line<T>(sequence, b, token + k));
+                for_line(n, f, line<T>(windows, i, cell + k), line<T>(sequence, b, token + k));
             },
             [&](int64_t cell, int64_t count) {
               for (int64_t k = 0; k < count; ++k) padding(line<T>(windows, i, cell + k));
@@ -92,14 +103,14 @@ inline attn_cost cost_of_copy(const OpCall& c) {
           element * static_cast<double>(size_of(*c.in(0)) + size_of(*c.out(0)))};
 }
 
-// x (B, N, C) -> (batch (p / w)^2, w w, C). Padding cells hold `fill` (C), zeros without it. batch: of
-// the result; 0: B; another one repeats an x of batch 1.
+// x (B, N, C) -> (batch (p / w)^2, cells, C). Padding cells hold `fill` (C), zeros without it. batch: of
+// the result; 0: B; another one repeats an x of batch 1. cells: 0: w w; or rows() columns(), or one more.
 struct partition {
   static constexpr const char* name = "window.partition";
   static constexpr const char* doc = "cuts a sequence (batch, seq, c) into windows of its grid";
   static constexpr uint32_t version = 1, inputs = 2, outputs = 1, required = 1;
-  static constexpr attn_param attributes[] = {int_attribute("window", 1),
-                                              int_attribute("batch", 0)};
+  static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("batch", 0),
+                                              int_attribute("cells", 0)};
 
   static void shape(OpCall c) {
     const attn_view& x = *c.in(0);
@@ -112,7 +123,12 @@ struct partition {
       if (fill->rank != 1 || fill->shape[0] != x.shape[2] || fill->dtype != x.dtype)
         fail("fill of shape {} does not suit x of shape {}", shape_text(*fill), shape_text(x));
     const Grid g(x.shape[1], c.integer(0));
-    c.out_shape(0, x.dtype, {batch * g.windows(), g.cells(), x.shape[2]});
+    const int64_t cells = c.integer(2) ? c.integer(2) : g.cells(),
+                  behind = cells - g.rows() * g.columns();
+    if (cells != g.cells() && behind != 0 && behind != 1)
+      fail("cells is {}; windows of {} tokens have {}, or {} and one more", cells, g.tokens,
+           g.cells(), g.rows() * g.columns());
+    c.out_shape(0, x.dtype, {batch * g.windows(), cells, x.shape[2]});
   }
 
   template <class T>
@@ -138,7 +154,7 @@ struct partition {
     c.loop(dy.shape[2], 16, [&](int64_t begin, int64_t end, int32_t) {
       for (int64_t i = 0; i < dy.shape[0]; ++i)
         g.runs(
-            i % g.windows(), [](auto...) {},
+            i % g.windows(), g.part(dy.shape[1]), [](auto...) {},
             [&](int64_t cell, int64_t count) {
               for (int64_t k = 0; k < count; ++k)
                 for (int64_t j = begin; j < end; ++j) dfill[j] += line<T>(dy, i, cell + k)[j];
@@ -274,6 +290,92 @@ struct position_bias {
             f(*element<T>(table, (down + w - 1) * (2 * w - 1) + right + w - 1, h),
               *element<T>(pairs, h, a, b));
           }
+    });
+  }
+};
+
+// table ((2w - 1)^2, H) -> (H, rows columns, rows columns + 1): position_bias of the keys of the corner, and of one key
+// that stands for all cells behind it, log sum over them of e^entry: equal keys whose scores differ by their entries.
+struct counted_bias {
+  static constexpr const char* name = "window.counted_bias";
+  static constexpr const char* doc = "position_bias with one key for the padding behind the corner";
+  static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
+  static constexpr auto attributes = Corner::attributes;
+
+  static void shape(OpCall c) {
+    position_bias::shape(c);
+    const Corner k(c);
+    c.out_shape(0, c.in(0)->dtype, {c.in(0)->shape[1], k.size(), k.size() + 1});
+  }
+  template <class T>
+  static void forward(OpCall c) {
+    each<T>(c, *c.out(0), [&](const Row<T>& row, Line<T> out) {
+      row.corner([&](int64_t key, int64_t place) { out[key] = row.entry[place]; });
+      double sum = 0;
+      row.behind([&](int64_t place) { sum += row.power(place); });
+      out[row.k.size()] = static_cast<T>(row.most + std::log(sum));
+    });
+  }
+  template <class T>
+  static void vjp(OpCall c) {
+    if (!c.dout(0) || !c.din(0)) return;
+    each<T>(c, *c.dout(0), [&](const Row<T>& row, Line<T> dout) {
+      const Line<T> to = {element<T>(*c.din(0), 0, row.head), c.din(0)->stride[0]};
+      row.corner([&](int64_t key, int64_t place) { to[place] += dout[key]; });
+      double sum = 0;
+      row.behind([&](int64_t place) { sum += row.power(place); });
+      const double share = static_cast<double>(dout[row.k.size()]) / sum;
+      row.behind([&](int64_t place) { to[place] += static_cast<T>(share * row.power(place)); });
+    });
+  }
+
+ private:
+  // The entries of one head, and the places in them of the keys of one query.
+  template <class T>
+  struct Row {
+    Corner k;
+    int64_t head, query;
+    Line<T> entry;
+    double most;           // of the entries
+    const double* powers;  // e^(entry - most)
+    [[nodiscard]] double power(int64_t place) const { return powers[place]; }
+    // Of a key at (down, right), for the query.
+    [[nodiscard]] int64_t place(int64_t down, int64_t right) const {
+      const int64_t w = k.window;
+      return (query / k.columns - down + w - 1) * (2 * w - 1) + query % k.columns - right + w - 1;
+    }
+    template <class F>
+    void corner(F&& f) const {
+      for (int64_t key = 0; key < k.size(); ++key) f(key, place(key / k.columns, key % k.columns));
+    }
+    template <class F>
+    void behind(F&& f) const {
+      for (int64_t i = 0; i < k.window; ++i)
+        for (int64_t j = i < k.rows ? k.columns : 0; j < k.window; ++j) f(place(i, j));
+    }
+  };
+  // body(row, line of pairs) for all heads and queries; heads side by side.
+  template <class T, class F>
+  static void each(const OpCall& c, const attn_view& pairs, F&& body) {
+    const Corner k(c);
+    const attn_view& table = *c.in(0);
+    const int64_t n = table.shape[0], heads = table.shape[1];
+    double* powers = c.scratch_array<double>(static_cast<size_t>(n * heads));
+    c.loop(heads, grain(k.size() * k.window * k.window), [&](int64_t begin, int64_t end, int32_t) {
+      for (int64_t h = begin; h < end; ++h) {
+        const Line<T> entry = {element<T>(table, 0, h), table.stride[0]};
+        double* own = powers + h * n;
+        // Distances of keys from queries of the corner.
+        const auto each_place = [&](auto f) {
+          for (int64_t i = 0; i < k.window + k.rows - 1; ++i)
+            for (int64_t j = 0; j < k.window + k.columns - 1; ++j) f(i * (2 * k.window - 1) + j);
+        };
+        double most = -INFINITY;
+        each_place([&](int64_t at) { most = std::max(most, static_cast<double>(entry[at])); });
+        each_place([&](int64_t at) { own[at] = std::exp(static_cast<double>(entry[at]) - most); });
+        for (int64_t q = 0; q < k.size(); ++q)
+          body(Row<T>{k, h, q, entry, most, own}, line<T>(pairs, h, q));
+      }
     });
   }
 };

@@ -138,21 +138,23 @@ struct WindowAttention : Layer<Params> {
     const int64_t batch = x.dim(0), tokens = x.dim(1), cells = p.window_size * p.window_size;
     check_mask(c.input(1), batch, tokens);
 
-    // Projected before the partition: padding cells need no product, they are the bias.
-    const Tensor projected = dense(c, qkv, x);
-    const Tensor a = partition(projected, c[qkv.bias], batch);
-    // Every cell of a window is a key. Queries of cells without a token are left out, unless probabilities run over the
-    // queries.
+    // Projected before the partition: padding cells need no product, they are the bias. Queries of cells without a token
+    // are left out, unless probabilities run over the queries.
+    const Tensor projected = dense(c, qkv, x), mask = c.input(1);
     const attn::window::Grid grid(tokens, p.window_size);
     const bool all = attn_prob.other_axis() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
-                  columns = all ? p.window_size : grid.columns();
-    const Tensor q = corner(norm(c, q_norm, split_heads(a, p.num_heads, 0, 3)), rows, columns);
+                  columns = all ? p.window_size : grid.columns(), queries = rows * columns;
+    // Cells behind those of a window that is larger than the sequence are keys that are all alike: one stands for all.
+    const int64_t keys = queries < cells && alike(c) ? queries + 1 : cells;
+    const Tensor a = partition(projected, c[qkv.bias], batch, keys);
+    const Tensor q = norm(c, q_norm, split_heads(a, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(a, p.num_heads, 1, 3));
     const Tensor v = split_heads(a, p.num_heads, 2, 3);
     const Attended o =
-        attention(c, q, k, v, attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
-                  mask_of_windows(c, c.input(1), batch, tokens, cells), bias(c, rows, columns));
+        attention(c, keys == cells ? corner(q, rows, columns) : q.slice(2, 0, queries), k, v,
+                  attn_prob, {.scale = p.qk_scale, .dropout = p.attn_dropout_rate},
+                  mask_of_windows(c, mask, batch, tokens, keys), bias(c, rows, columns, keys));
     const Tensor y = reverse(merge_heads(o.output), tokens);
     c.output(0, dense(c, proj, y));
   }
@@ -165,9 +167,18 @@ struct WindowAttention : Layer<Params> {
   [[nodiscard]] bool is_one_window(int64_t tokens) const {
     return tokens == p.window_size * p.window_size;
   }
-  [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch) const {
+  // Whether padding cells are keys that nothing tells apart but the table of positions.
+  [[nodiscard]] bool alike(const Call& c) const {
+    const auto by_cell = [&](const Norm& n) {
+      return !n.takes_all_positions() && !(c.training() && n.has(ATTN_COMPONENT_STATISTICS));
+    };
+    return attn_prob.kind() == ProbabilityKind::softmax && !attn_prob.other_axis() &&
+           by_cell(q_norm) && by_cell(k_norm) && !(c.training() && p.attn_dropout_rate > 0);
+  }
+  [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
+                                 int64_t cells) const {
     if (is_one_window(x.dim(1))) return x;
-    return call<attn::window::partition>({x, fill}, {p.window_size, batch});
+    return call<attn::window::partition>({x, fill}, {p.window_size, batch, cells});
   }
   [[nodiscard]] Tensor reverse(const Tensor& x, int64_t tokens) const {
     if (is_one_window(tokens)) return x;
@@ -177,9 +188,16 @@ struct WindowAttention : Layer<Params> {
     if (rows == p.window_size && columns == p.window_size) return x;
     return call<attn::window::corner>({x}, {p.window_size, rows, columns});
   }
-  [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns) const {
-    if (!p.use_relative_position_bias) return {};
-    return call<attn::window::position_bias>({c[table]}, {p.window_size, rows, columns});
+  // Of `keys` keys: all cells of a window, or those of the corner and the one that stands for the others.
+  [[nodiscard]] Tensor bias(Call& c, int64_t rows, int64_t columns, int64_t keys) const {
+    const int64_t w = p.window_size, queries = rows * columns;
+    if (p.use_relative_position_bias)
+      return keys == w * w ? call<attn::window::position_bias>({c[table]}, {w, rows, columns})
+                           : call<attn::window::counted_bias>({c[table]}, {w, rows, columns});
+    if (keys == w * w) return {};
+    const double count = std::log(static_cast<double>(w * w - queries));
+    const Tensor last = c.constant(ATTN_F64, std::array<int64_t, 4>{1, 1, 1, 1}, &count);
+    return pad(convert(last, c.input(0).dtype()), {{0, 0}, {0, 0}, {0, 0}, {queries, 0}});
   }
 
   // Pairs of one window are checked where attention uses them.
@@ -202,7 +220,7 @@ struct WindowAttention : Layer<Params> {
     const std::array<int64_t, 1> two{2};
     const Tensor numbers = c.constant(ATTN_F32, two, values);
     const Tensor keep = where(mask, numbers.slice(0, 1, 2), numbers.slice(0, 0, 1));
-    const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch);
+    const Tensor pieces = partition(keep.reshape({mask.dim(0), tokens, 1}), {}, batch, cells);
     return pieces.reshape({pieces.dim(0), cells});
   }
 };
@@ -211,4 +229,4 @@ struct WindowAttention : Layer<Params> {
 
 ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::partition>,
             Operator<attn::window::corner>, Operator<attn::window::reverse>,
-            Operator<attn::window::position_bias>)
+            Operator<attn::window::position_bias>, Operator<attn::window::counted_bias>)

@@ -13,7 +13,7 @@ TEST_CASE("cli: help") {
   const Finished all = attn_run({"--help"});
   check_done(all);
   for (const char* command : {"list", "info", "validate", "run", "verify", "plugins", "doctor",
-                              "convert", "bench", "new"}) {
+                              "convert", "bench", "explain", "choose", "new"}) {
     CHECK_THAT(all.out, Catch::Matchers::Contains(command));
     const Finished one = attn_run({command, "--help"});
     check_done(one);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a plugin throws, wherever it throws it, arrives as an error of the library.
+#include <attn/claims.hpp>
 #include <attn/factory.hpp>
 #include <attn/plugins.hpp>
 #include <attn/threads.hpp>
@@ -15,8 +16,8 @@ namespace {
 
 constexpr const char* kVariable = "ATTN_FIXTURE_MISBEHAVES";
 
-Array input() {
-  Array x(ATTN_F32, {8, 16});
+Array input(int64_t rows = 8) {
+  Array x(ATTN_F32, {rows, 16});
   for (int64_t i = 0; i < x.size(); ++i) x.data<float>()[i] = static_cast<float>(i);
   return x;
 }
@@ -45,7 +46,57 @@ std::string failure(F&& f) {
   }
 }
 
+// While a place of the plugin throws.
+template <class F>
+std::string failure_in(const std::string& place, F&& f) {
+  ::setenv(kVariable, (place + ":exception").c_str(), 1);
+  const std::string message = failure(std::forward<F>(f));
+  ::unsetenv(kVariable);
+  return message;
+}
+
 }  // namespace
+
+TEST_CASE("misbehaves: rules and claims, which have no code to give, throw Failures, too") {
+  const std::string path = attn::loader::test::fixture("computing/misbehaves");
+  load_plugin(path);
+  const auto check_says = [&](const std::string& place, const std::string& function, auto&& f) {
+    CHECK_THAT(failure_in(place, f),
+               Catch::Contains("no luck in " + place) && Catch::Contains(function) &&
+                   Catch::Contains("type 'fixture.misbehaves', plugin " + path));
+  };
+  const auto layer = create_attention_layer("fixture.misbehaves");
+  const std::vector<ClaimInfo> claims = claims_of(layer->type());
+  const ClaimCall call(*layer, {});
+
+  const std::string rule = "check() of the rule 'size is a number'";
+  check_says("rule", rule, [] { validate_attention_config("fixture.misbehaves", Json::object()); });
+  check_says("rule", rule, [] { (void)create_attention_layer("fixture.misbehaves"); });
+  check_says("rule", rule, [&] { ClaimCall(*layer, {}); });
+
+  const std::string holds = "holds() of the claim 'batch_independent'";
+  const std::vector<std::string> required{"batch_independent"};
+  check_says("holds", holds, [&] { (void)call.holds(claims.at(0)); });
+  check_says("holds", holds, [&] { require_claims(*layer, required); });
+  // Asked before a large call is cut into slices.
+  const Array large = input(1 << 13);
+  Context ctx;
+  check_says("holds", holds, [&] { layer->forward(ctx, {{Input(large)}}); });
+  check_says("allows", "allows() of the claim 'invariant'",
+             [&] { (void)call.allows(claims.at(1), 0, 1); });
+
+  CHECK(call.holds(claims.at(0)));
+  CHECK_FALSE(call.allows(claims.at(1), 0, 1));
+  CHECK_NOTHROW(layer->forward(ctx, {{Input(large)}}));
+  CHECK_NOTHROW(use(*layer));
+  // The cost of an operator is a fact beside the call: one that throws tells none.
+  Context profiled;
+  profiled.keep_profile(true);
+  ::setenv(kVariable, "cost:exception", 1);
+  CHECK_NOTHROW(layer->forward(profiled, {{Input(large)}}));
+  ::unsetenv(kVariable);
+  CHECK(profiled.profile().at(0).flops == 0);
+}
 
 TEST_CASE(
     "misbehaves: what is thrown is a Failure that names call and plugin; the layer stays usable") {

@@ -63,6 +63,12 @@ struct Misbehaves : Layer<Params> {
                                  .paper = "none"};
   static void describe(Schema<Params>& s) {
     s.field("size", &Params::size).above(0).doc("not used");
+    s.rule("size is a number", [](const Params&) { return true; });
+    s.claim(Claim::batch_independent).when("always", [](const Params&) { return true; });
+    s.claim(Claim::invariant, "inputs", "equal ones",
+            [](const Params&, const NoArguments&, const ClaimCall&, int64_t out, int64_t in) {
+              return out == in;
+            });
     s.input("inputs", {"batch, dim"}).doc("a matrix");
     s.output("output", "batch, dim").doc("the same");
   }
@@ -73,6 +79,8 @@ struct Misbehaves : Layer<Params> {
 
 attn_type own_type;  // as the SDK makes it
 attn_op own_op;
+attn_rule own_rule;
+attn_claim own_claims[2];
 
 int32_t create(const attn_value* values, attn_layer** out, attn_error* e) {
   misbehave("create");
@@ -99,6 +107,23 @@ int32_t vjp(const attn_op_call* c, attn_error* e) {
   return own_op.vjp(c, e);
 }
 
+int32_t cost(const attn_op_call* c, attn_cost* out) {
+  misbehave("cost");
+  return own_op.cost ? own_op.cost(c, out) : int32_t{ATTN_UNSUPPORTED};
+}
+int32_t rule(const attn_value* values, const void* user) {
+  misbehave("rule");
+  return own_rule.check(values, user);
+}
+int32_t holds(const attn_claim_call* c, const void* user) {
+  misbehave("holds");
+  return own_claims[0].holds(c, user);
+}
+int32_t allows(const attn_claim_call* c, int64_t out, int64_t in, const void* user) {
+  misbehave("allows");
+  return own_claims[1].allows(c, out, in, user);
+}
+
 __attribute__((section(ATTN_NOTE_SECTION), used)) constinit const attn_note note =
     detail::make_note<Misbehaves>("misbehaves", "1.0.0");
 
@@ -109,6 +134,10 @@ extern "C" ATTN_EXPORT const attn_plugin* attn_plugin_v1(void) {
   static attn_op op;
   static const attn_type* const types[] = {&type};
   static const attn_op* const ops[] = {&op};
+  static attn_rule asked;
+  static const attn_rule* const rules[] = {&asked};
+  static attn_claim claimed[2];
+  static const attn_claim* const claims[] = {&claimed[0], &claimed[1]};
   static const attn_plugin table = [] {
     attn_plugin p =
         *detail::plugin_table<Misbehaves, Operator<passes>>("misbehaves", "1.0.0", "Apache-2.0");
@@ -119,7 +148,15 @@ extern "C" ATTN_EXPORT const attn_plugin* attn_plugin_v1(void) {
     type.forward = forward;
     type.resolved = resolved;
     type.destroy = destroy;
+    asked = own_rule = *own_type.rules[0];
+    for (int i = 0; i < 2; ++i) claimed[i] = own_claims[i] = *own_type.claims[i];
     op.vjp = vjp;
+    op.cost = cost;
+    asked.check = rule;
+    claimed[0].holds = holds;
+    claimed[1].allows = allows;
+    type.rules = rules;
+    type.claims = claims;
     p.types = types;
     p.ops = ops;
     return p;

@@ -22,6 +22,9 @@ assert attn.load_plugins(folder) == []
 cls = attn.types["example.causal_average"]
 assert issubclass(cls, attn.Layer) and "Arguments:" in inspect.getdoc(cls)
 assert list(inspect.signature(cls).parameters)[-1] == "name"
+schema = attn.schema()["$defs"]
+assert "example.causal_average" in schema["layer"]["properties"]["type"]["enum"]
+assert "$require" in schema["type-example.causal_average"]["properties"]
 x = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
 layer = attn.create_attention_layer("example.causal_average")
 y = layer(x)

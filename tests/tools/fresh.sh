@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
-# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages. Sourced by
-# tests/run.
+# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages. CCACHE_DIR:
+# a cache of compiled objects that it shares; without one everything is compiled. Sourced by tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
 [ -e .git ] || cannot "needs a git clone to clone from"
@@ -11,8 +11,8 @@ attn_install_packages debootstrap || cannot "debootstrap is missing"
 mirror=$(debian_mirror)
 root=$(mktemp -d /tmp/attn-fresh.XXXXXX)
 leave() {
-  umount "$root/proc" "$root/dev" 2>/dev/null
-  mountpoint -q "$root/dev" || rm -rf --one-file-system "$root"
+  umount "$root/proc" "$root/dev" "$root/root/.cache/ccache" 2>/dev/null
+  findmnt -rno TARGET | grep -q "^$root/" || rm -rf --one-file-system "$root"
 }
 trap leave EXIT
 
@@ -27,6 +27,10 @@ cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/
   chroot "$root" update-ca-certificates >/dev/null 2>&1
 mount -t proc proc "$root/proc" || cannot "cannot mount /proc"
 mount --bind /dev "$root/dev" || cannot "cannot mount /dev"
+if [ -n "${CCACHE_DIR:-}" ]; then
+  mkdir -p "$root/root/.cache/ccache"
+  mount --bind "$CCACHE_DIR" "$root/root/.cache/ccache" || cannot "cannot mount $CCACHE_DIR"
+fi
 git clone -q --no-hardlinks . "$root/root/attn" || cannot "cannot clone"
 
 passed=0

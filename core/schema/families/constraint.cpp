@@ -7,7 +7,6 @@
 #include "core/schema/families/initializer.hpp"
 
 namespace attn::schema {
-namespace {
 
 const Family& constraints() {
   static const Family family{
@@ -22,8 +21,6 @@ const Family& constraints() {
          {"clip_gradients", OptionKind::boolean, Range::any, "false"}}}}};
   return family;
 }
-
-}  // namespace
 
 std::optional<std::pair<double, double>> resolve_constraint(const Json& given) {
   if (given.is_null()) return std::nullopt;

@@ -11,10 +11,11 @@
 #include <optional>
 #include <utility>
 
-#include "core/schema/json.hpp"
+#include "core/schema/families/family.hpp"
 
 namespace attn::schema {
 
+[[nodiscard]] const Family& constraints();
 [[nodiscard]] std::optional<std::pair<double, double>> resolve_constraint(const Json& given);
 
 }  // namespace attn::schema

@@ -55,6 +55,8 @@ struct Option {
   bool nullable = false;
   std::vector<const char*> choices{};
   bool required = false;
+  // Another option and the choice beside which this one counts; with others it must be left out, or be null.
+  std::pair<const char*, const char*> only_with{};
 };
 
 struct FamilyMember {

@@ -83,6 +83,15 @@ Options::Options(const Family& family, const FamilyMember& member, std::string_v
       fail(option.name, "must be given");
     }
   }
+  for (const Option& option : member.options) {
+    const auto& [owner, choice] = option.only_with;
+    const Json* value = given_.find(option.name);
+    if (owner == nullptr || value == nullptr || value->is_null()) continue;
+    const std::string chosen = this->value(owner).as_string();
+    if (chosen != choice)
+      fail(option.name, std::string("must be left out where ") + owner + " is '" + chosen +
+                            "', which does not use it");
+  }
 }
 
 void Options::fail(std::string_view option, const std::string& complaint) const {

@@ -14,7 +14,6 @@ namespace {
 
 using K = ProbabilityKind;
 
-constexpr int kScoreRank = 4;
 constexpr double kSlopePenalty = -1e-4;
 constexpr std::pair<double, double> kSlopeInterval{1.0, 50.0};
 constexpr ProbabilityOptions kDefaults;
@@ -72,12 +71,16 @@ std::vector<Option> threshmax_options() {
 }
 
 std::vector<Option> adaptive_options() {
+  const auto keras_only = [](const char* name, std::string def, bool nullable) {
+    return Option{name,  OptionKind::real, Range::positive, std::move(def), nullable, {},
+                  false, {"form", "keras"}};
+  };
   return {{"form", OptionKind::text, Range::any, "\"keras\"", false, {"keras", "paper"}},
-          {"min_temp", OptionKind::real, Range::positive, text(kDefaults.min_temp)},
-          {"max_temp", OptionKind::real, Range::positive, text(kDefaults.max_temp)},
+          keras_only("min_temp", text(kDefaults.min_temp), false),
+          keras_only("max_temp", text(kDefaults.max_temp), false),
           {"entropy_threshold", OptionKind::real, Range::not_negative,
            text(kDefaults.entropy_threshold)},
-          {"eps", OptionKind::real, Range::positive, "null", true},
+          keras_only("eps", "null", true),
           // Empty: those of the form.
           {"polynomial_coeffs", OptionKind::reals, Range::any, "[]"}};
 }
@@ -145,11 +148,6 @@ ResolvedProbability resolve_adaptive(const Options& options) {
   ResolvedProbability resolved;
   ProbabilityOptions& o = resolved.options;
   o.kind = options.value("form").as_string() == "paper" ? K::adaptive_paper : K::adaptive;
-  for (const char* option : {"min_temp", "max_temp", "eps"}) {
-    if (o.kind == K::adaptive || !options.given(option) || options.value(option).is_null())
-      continue;
-    options.fail(option, "must be left out where form is 'paper', which does not use it");
-  }
   o.min_temp = options.real("min_temp");
   o.max_temp = options.real("max_temp");
   if (o.max_temp < o.min_temp) {

@@ -9,6 +9,8 @@
 
 namespace attn::schema {
 
+inline constexpr int kScoreRank = 4;
+
 [[nodiscard]] const Family& probabilities();
 
 // Throws `Unknown probability type 'V'`, or `Probability type 'V' is not supported by attention layers` for the

@@ -32,9 +32,13 @@ void settle_dropout(Case& c, Random& random) {
 
 // Long inputs must not cost seconds.
 void cheapen(Case& c) {
+  if (!c.is_long) return;
   // The whole spectrum falls below this: no decomposition of a large matrix.
-  if (c.is_long && has_parameter(*find_attention_type(c.id.type).type, "svd_threshold"))
+  if (has_parameter(*find_attention_type(c.id.type).type, "svd_threshold"))
     c.problem.config.set("svd_threshold", 1e9);
+  // More than two are a default. A mask for each of eight has ten million elements.
+  const Json heads = parameter(c, "num_heads");
+  if (heads.is_integer() && *heads.to_int64() > 2) c.problem.config.set("num_heads", 2);
 }
 
 bool is_kernel(const std::string& name) {
@@ -118,7 +122,8 @@ Case make_case(const CaseId& id, const CaseOptions& options) {
                            refused);
 }
 
-std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double noise) {
+std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double noise,
+                                      uint64_t draw_number) {
   auto layer = build(c, dtype);
   for (const WeightInfo& w : layer->weights()) {
     // A stored seed is no number of the layer's.
@@ -129,7 +134,7 @@ std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype, double no
       Random random(c.weights, w.name, 0);
       for (double& e : value.v) e = draw(w, e, random);
     }
-    Random jitter(c.weights, w.name, 1);
+    Random jitter(c.weights, w.name, draw_number);
     if (noise > 0)
       for (double& e : value.v) e *= 1 + jitter.uniform(-noise, noise);
     layer->set_weight(w.name, to_array(value, ATTN_F64).view());

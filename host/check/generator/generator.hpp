@@ -54,9 +54,9 @@ struct CaseOptions {
 void make_call(Case& c, Random& random);
 
 // The layer of a case, built, with weights drawn from the case's seed: the same numbers whatever the kind of
-// elements. `noise` changes weights and inputs relatively, by at most so much.
+// elements. `noise` changes weights relatively, by at most so much, in one of several draws.
 [[nodiscard]] std::unique_ptr<Attention> make_layer(const Case& c, attn_dtype dtype,
-                                                    double noise = 0);
+                                                    double noise = 0, uint64_t draw_number = 1);
 
 // ---- how masks and positions of the case's type hang together -----------------------------------
 

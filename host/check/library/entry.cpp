@@ -90,18 +90,17 @@ Outcome init_twice(Subject& s) {
   return passed();
 }
 
-Outcome reinit(Subject& s) {
+// As two hosts do that end with their process.
+Outcome deinit_twice(Subject& s) {
   const attn_plugin& table = s.loaded_table();
-  if (!table.init && !table.deinit) return skipped("it has neither init() nor deinit()");
-  for (int i = 0; i < 3; ++i) {
-    attn_error error{};
-    s.doing("deinit(), then init() again");
-    if (table.deinit) table.deinit();
-    const int32_t code = table.init ? table.init(engine::engine_table(), &error) : ATTN_OK;
-    if (code != ATTN_OK)
-      return failed("init() fails after deinit(); deinit() must undo it", code_text(code, error));
-  }
-  return passed("3 times");
+  if (!table.deinit) return skipped("it has no deinit()");
+  attn_error ignored{};  // init_twice tells
+  if (table.init) static_cast<void>(table.init(engine::engine_table(), &ignored));
+  s.doing("deinit()");
+  table.deinit();
+  s.doing("deinit() a second time, after init() ran twice, as for two hosts in one process");
+  table.deinit();
+  return passed();
 }
 
 // As a host does that was told to look again while the old file is in use.
@@ -157,14 +156,14 @@ std::span<const Test> entry_tests() {
        .of = Of::file,
        .seconds = 20},
       {.name = "init_twice",
-       .promise = "init() may be called again.",
+       .promise = "init() may be called again before deinit().",
        .run = init_twice,
        .group = Group::library,
        .of = Of::file,
        .seconds = 20},
-      {.name = "deinit_and_init",
-       .promise = "After deinit() the plugin can be initialised again.",
-       .run = reinit,
+      {.name = "deinit_twice",
+       .promise = "deinit() may be called as often as init().",
+       .run = deinit_twice,
        .group = Group::library,
        .of = Of::file,
        .seconds = 20},

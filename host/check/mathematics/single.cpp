@@ -21,17 +21,15 @@ std::string told(const std::string& name, double difference, double allowed) {
   return s.str();
 }
 
-// Inputs changed as weights are by make_layer's noise.
-Inputs shaken(const Case& c, double noise) {
-  Inputs inputs = c.problem.inputs;
-  Random random(c.weights, "inputs", 1);
+}  // namespace
+
+Inputs shaken(const Case& c, Inputs inputs, double noise, uint64_t draw) {
+  Random random(c.weights, "inputs", draw);
   for (auto& [name, t] : inputs)
     if (!is_mask(c, name))
       for (double& e : t.v) e *= 1 + random.uniform(-noise, noise);
   return inputs;
 }
-
-}  // namespace
 
 bool is_sharp(const Case& c) {
   for (const auto& [type, kwargs] :
@@ -66,7 +64,7 @@ void prepare(Trial& t) {
     t.statistics = t.statistics || (c.problem.training && w.statistic);
   t.expected = run(*t.layer64, c, c.problem.inputs, spec_of(c));
   const auto other = make_layer(c, ATTN_F64, kEps32);
-  const Outputs near = run(*other, c, shaken(c, kEps32), spec_of(c));
+  const Outputs near = run(*other, c, shaken(c, c.problem.inputs, kEps32), spec_of(c));
   // A routing between scores of hundreds, each of whose rounds multiplies their errors by as much.
   if (is_sharp(c) && has_parameter(t.layer64->type(), "routing_iterations")) t.margin = 0;
   for (const auto& [name, expected] : t.expected) {

@@ -40,6 +40,9 @@ struct Trial {
 // The layers of t.c, the float64 result, and how far it may be relied on.
 void prepare(Trial& t);
 
+// Inputs changed as weights are by make_layer's noise.
+[[nodiscard]] Inputs shaken(const Case& c, Inputs inputs, double noise, uint64_t draw = 1);
+
 // logit_norm at a low temperature makes scores of some hundred, whose rounding errors are those of no other norm.
 [[nodiscard]] bool is_sharp(const Case& c);
 // A norm of single numbers divides what is zero but for rounding by the square root of a small epsilon.

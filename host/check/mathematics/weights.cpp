@@ -33,10 +33,10 @@ bool check_gradients_add(Trial& t) {
   Attention& layer = *t.layer64;
   CallSpec spec = spec_of(t.c);
   spec.record = true;
-  // Gradients of weights are added to `into`, those of inputs given back.
+  // Gradients of weights are added to `into`; given back are they and those of the inputs.
   const auto add = [&](Gradients& into, double factor) {
     Call call(layer, t.c, t.c.problem.inputs, spec);
-    Outputs cotangents, inputs;
+    Outputs cotangents, all;
     Random random(t.c.weights, "cotangents to add", 0);
     for (const auto& [name, y] : call.run()) {
       cotangents[name] = Tensor(y.shape);
@@ -44,33 +44,34 @@ bool check_gradients_add(Trial& t) {
     }
     call.backward(cotangents, into);
     for (const auto& [name, x] : t.c.problem.inputs)
-      if (!is_mask(t.c, name)) inputs[name] = call.input_gradient(name);
-    return inputs;
+      if (!is_mask(t.c, name)) all["input " + name] = call.input_gradient(name);
+    for (const auto& e : into.entries())
+      if (e.trained) all["weight " + e.name] = to_tensor(e.gradient.view());
+    return all;
   };
-  Gradients zero(layer), once(layer), twice(layer);
-  const auto wrong = [&](const std::string& name, double size) {
-    if (size != 0)
-      t.fail("cotangents of zeros give a gradient of " + name + ": " + Json(size).dump());
+  // "": is expected times the factor.
+  const auto compare = [&](const Outputs& found, double factor, const Outputs& of, double allowed,
+                           const std::string& what) {
+    for (const auto& [name, g] : of) {
+      if (!found.contains(name)) continue;
+      Tensor expected = g;
+      for (double& x : expected.v) x *= factor;
+      const double d = largest_difference(found.at(name), expected);
+      if (!(d <= allowed)) t.fail(what + ": that of " + name + " differs by " + Json(d).dump());
+    }
   };
-  for (const auto& [name, g] : add(zero, 0)) wrong(name, magnitude(g));
-  for (const auto& e : zero.entries())
-    if (e.trained) wrong(e.name, magnitude(to_tensor(e.gradient.view())));
-  static_cast<void>(add(once, 3));
-  static_cast<void>(add(twice, 1));
-  static_cast<void>(add(twice, 2));
-  double largest = 0;
-  for (const auto& e : once.entries())
-    if (e.trained) largest = std::max(largest, magnitude(to_tensor(e.gradient.view())));
-  for (size_t i = 0; i < once.entries().size(); ++i) {
-    const auto& e = once.entries()[i];
-    if (!e.trained) continue;
-    const double d = largest_difference(to_tensor(e.gradient.view()),
-                                        to_tensor(twice.entries()[i].gradient.view()));
-    // Cotangents of 1 leave rounding of this size where gradients cancel.
-    if (!(d <= 1e-10 * std::max(largest, 1.0)))
-      t.fail("backward() with cotangents c and 2 c does not add up to that with 3 c: " + e.name +
-             " differs by " + Json(d).dump());
-  }
+  // Factors are powers of two, which change no rounding: however much cancels in a gradient, it follows to the bit.
+  Gradients none(layer), once(layer), minus(layer);
+  const Outputs zero = add(none, 0), one = add(once, 1), other = add(minus, -2);
+  compare(zero, 0, one, 0, "cotangents of zeros give a gradient");
+  compare(other, -2, one, 0, "cotangents times -2 do not give the gradients times -2");
+  double largest = 1;  // cotangents of 1 leave rounding of this size where gradients cancel
+  for (const auto& [name, g] : one)
+    if (name.starts_with("weight ")) largest = std::max(largest, magnitude(g));
+  Outputs sum = add(once, -2);
+  std::erase_if(sum, [](const auto& entry) { return entry.first.starts_with("input "); });
+  compare(sum, -1, one, 1e-10 * largest,
+          "backward() with cotangents c and then -2 c does not add up to that with -c");
   return true;
 }
 

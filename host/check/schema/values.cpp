@@ -97,45 +97,44 @@ std::vector<Json> on_bounds(const attn_param& p) {
   return out;
 }
 
-Outcome bounds_accepted(Subject& s) {
+// Each of values_of(parameter), the other parameters as they are.
+template <class Values>
+Outcome values_accepted(Subject& s, Values values_of, const char* remedy, const char* none) {
   const attn_type& t = s.type();
   size_t tried = 0;
   for (uint32_t i = 0; i < t.n_params; ++i)
-    for (const Json& value : on_bounds(*t.params[i])) {
-      schema::check_param(*t.params[i], t.params[i]->name, value);
+    for (const Json& value : values_of(*t.params[i])) {
       const Json config = with(s.config(), t.params[i]->name, value);
       ++tried;
       if (const std::string text = refusal_by_create(s, config); !text.empty())
         return failed(
-            "create() refuses what the schema allows; narrow the range, or make it a rule, so that "
-            "it is known before a layer is made: " +
-                text,
+            "create() refuses what the schema allows; " + std::string(remedy) + ": " + text,
             config.dump());
     }
-  return tried ? passed(std::to_string(tried) + " values") : skipped("no parameter has a bound");
+  return tried ? passed(std::to_string(tried) + " values") : skipped(none);
+}
+
+Outcome bounds_accepted(Subject& s) {
+  const auto values = [](const attn_param& p) {
+    std::vector<Json> out = on_bounds(p);
+    for (const Json& value : out) schema::check_param(p, p.name, value);
+    return out;
+  };
+  return values_accepted(
+      s, values, "narrow the range, or make it a rule, so that it is known before a layer is made",
+      "no parameter has a bound");
 }
 
 Outcome choices_accepted(Subject& s) {
-  const attn_type& t = s.type();
-  size_t tried = 0;
-  for (uint32_t i = 0; i < t.n_params; ++i) {
-    const attn_param& p = *t.params[i];
-    std::vector<Json> values;
+  const auto values = [](const attn_param& p) {
+    std::vector<Json> out;
     if (p.kind == ATTN_PARAM_TEXT || p.kind == ATTN_PARAM_NORM)
-      for (uint32_t c = 0; c < p.n_choices; ++c) values.emplace_back(p.choices[c]);
-    if (p.kind == ATTN_PARAM_BOOL) values = {false, true};
-    if (p.flags & ATTN_PARAM_NULLABLE) values.emplace_back(nullptr);
-    for (const Json& value : values) {
-      const Json config = with(s.config(), p.name, value);
-      ++tried;
-      if (const std::string text = refusal_by_create(s, config); !text.empty())
-        return failed(
-            "create() refuses what the schema allows; take the choice out, or make it a rule: " +
-                text,
-            config.dump());
-    }
-  }
-  return tried ? passed(std::to_string(tried) + " values") : skipped("nothing to choose");
+      for (uint32_t c = 0; c < p.n_choices; ++c) out.emplace_back(p.choices[c]);
+    if (p.kind == ATTN_PARAM_BOOL) out = {false, true};
+    if (p.flags & ATTN_PARAM_NULLABLE) out.emplace_back(nullptr);
+    return out;
+  };
+  return values_accepted(s, values, "take the choice out, or make it a rule", "nothing to choose");
 }
 
 Outcome aliases(Subject& s) {

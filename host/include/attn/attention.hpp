@@ -114,11 +114,24 @@ struct CallOptions {
   bool deterministic = false;
 };
 
-// One operator of a profile.
+// Something in an operator that costs more than it has to.
+struct OperatorWaste {
+  std::string kind;  // one word: "lanes"
+  std::string text;  // what costs, and what would not
+  double part = 0;   // of the operator's time, at most; 0: not known
+};
+// One operator of a profile. Where a large batch went through the layer in slices, sums over all of them.
 struct OperatorTime {
   std::string name, label;
-  Shape shape;  // of its first output
+  Shape shape;  // of its first output; of that of the first slice
   double seconds = 0, flops = 0, bytes = 0;
+  bool counted = false;         // the operator counts its work; else flops and bytes are 0
+  double taken = 0, given = 0;  // bytes of inputs and outputs
+  double held = 0;              // bytes of both at a time
+  size_t scratch = 0;           // bytes of memory beside them
+  int64_t slices = 1;           // of the batch
+  std::string way{};            // which of its ways it took, and why; empty: it has one
+  std::vector<OperatorWaste> waste{};
 };
 struct Penalty {
   std::string name;

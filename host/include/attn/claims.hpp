@@ -53,7 +53,8 @@ class ClaimCall {
   ClaimCall(ClaimCall&&) noexcept;
   ClaimCall& operator=(ClaimCall&&) noexcept;
 
-  // Whether the claim is made for this call. One of an unknown kind is not.
+  // Whether the claim is made for this call. One of an unknown kind is not. Failure, also of allows(): the plugin's
+  // function throws.
   [[nodiscard]] bool holds(const ClaimInfo& claim) const;
   // Whether position `in` of the subject may act on position `out` of the outputs: causal, reaches. Whether the two may be
   // exchanged: equivariant, invariant. True for others. A dependency beyond it refutes the claim, and a set of all

@@ -44,6 +44,11 @@ void validate_attention_config(std::string_view type, const Json& parameters);
 // The entry of one type.
 [[nodiscard]] Json get_attention_requirements(std::string_view type);
 
+// What configurations have to look like, as JSON Schema 2020-12: of one type, or "" of all that are loaded. For editors
+// and for checks without the library; core/schema/json_schema has what the standard cannot say. The same plugins give
+// the same text. Throws as create_attention_layer does for an unknown type.
+[[nodiscard]] Json config_schema(std::string_view type = "");
+
 // Names of all types, ascending.
 [[nodiscard]] std::vector<std::string> list_attention_types();
 

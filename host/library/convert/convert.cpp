@@ -165,6 +165,14 @@ Json variables_of(const Attention& layer, const Form& type, const Form& form) {
 
 }  // namespace
 
+Parts conversion::parts_of(const Attention& layer, const Form& type, const Form& form) {
+  const TensorSet weights{
+      .name = layer.name(), .shapes = stored_weights(layer), .read = [&](const std::string& name) {
+        return Array::copy_of(layer.weight(name));
+      }};
+  return type.read(weights, "", variables_of(layer, type, form), nullptr);
+}
+
 TensorSet tensor_set(const SafetensorsFile& file, const std::string& name) {
   TensorSet out{.name = name};
   for (const SafetensorsEntry& e : file.entries()) out.shapes.emplace(e.name, e.shape);
@@ -258,12 +266,8 @@ ConvertedAttention convert_attention(const TensorSet& source, const ConvertOptio
 
 std::map<std::string, Array> convert_back(const Attention& layer, const std::string& form_name,
                                           const std::optional<conversion::Shapes>& target) {
-  const Form form = Form::named(form_name), type = Form::of_type(layer.type().id);
-  const TensorSet weights{
-      .name = layer.name(), .shapes = stored_weights(layer), .read = [&](const std::string& name) {
-        return Array::copy_of(layer.weight(name));
-      }};
-  const Parts parts = type.read(weights, "", variables_of(layer, type, form), nullptr);
+  const Form form = Form::named(form_name);
+  const Parts parts = conversion::parts_of(layer, Form::of_type(layer.type().id), form);
   if (const std::string why = form.unequal(parts.variables, form); !why.empty()) form.refuse(why);
   return form.write(parts, target ? &*target : nullptr);
 }

@@ -51,6 +51,8 @@ class Form {
   // Of attention_forms(), and of a type of this library. InvalidArgument: no such form.
   [[nodiscard]] static Form named(const std::string& name);
   [[nodiscard]] static Form of_type(const std::string& type);
+  // Of a type that comes near to attention with those parts; one of estimate_forms().
+  [[nodiscard]] static Form estimate_of(const std::string& type);
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const Json& table() const { return *table_; }
@@ -81,6 +83,10 @@ class Form {
 
 // The forms of all types: {type: form}.
 [[nodiscard]] const Json& type_forms();
+// Of types whose results are estimates of what these parts give: nothing is converted to them.
+[[nodiscard]] const Json& estimate_forms();
+// The parts of a built layer by the form of its type. `form` is told of parameters that it cannot express, and refuses.
+[[nodiscard]] Parts parts_of(const Attention& layer, const Form& type, const Form& form);
 // Texts of the JSON files of forms/, by the names of the files: "sources/torch".
 struct FormText {
   const char* name;

@@ -26,6 +26,13 @@ const Json& type_forms() {
   return all;
 }
 
+const Json& estimate_forms() {
+  static const Json all = tables("estimates/");
+  return all;
+}
+
+Form Form::estimate_of(const std::string& type) { return {type, estimate_forms().at(type)}; }
+
 Form Form::named(const std::string& name) {
   if (const Json* table = attention_forms().find(name)) return {name, *table};
   schema::Names names;

@@ -18,6 +18,7 @@ struct ClaimCall::Impl {
   [[nodiscard]] bool holds(const attn_claim& claim) const;
 
   const attn_type& type;
+  std::string plugin;  // its file
   schema::ValidatedConfig config;
   host::CheckedArguments arguments{};
   std::deque<std::vector<int64_t>> lists{};

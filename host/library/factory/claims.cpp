@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "core/cpu/float_state.hpp"
+#include "core/schema/ask.hpp"
 #include "core/schema/validate.hpp"
 #include "host/library/factory/claim_call.hpp"
 #include "host/library/factory/claim_names.hpp"
@@ -58,10 +58,10 @@ std::vector<ClaimInfo> claims_of(const attn_type& type) {
   return all;
 }
 
-ClaimCall::Impl::Impl(const Attention& layer) : type(layer.type()) {
+ClaimCall::Impl::Impl(const Attention& layer) : type(layer.type()), plugin(layer.library()) {
   Json parameters = layer.config();
   parameters.erase("name");
-  config = schema::validate(type, parameters);
+  config = schema::validate(type, parameters, nullptr, plugin);
   inputs.resize(type.n_inputs);
   call.struct_size = sizeof call;
   call.values = config.values.data();
@@ -91,8 +91,9 @@ ClaimCall& ClaimCall::operator=(ClaimCall&&) noexcept = default;
 
 bool ClaimCall::Impl::holds(const attn_claim& claim) const {
   if (host::claim_name(claim.kind).empty()) return false;
-  const cpu::FloatGuard arithmetic;  // a function of a plugin
-  return claim.holds == nullptr || claim.holds(&call, claim.user) != 0;
+  return claim.holds == nullptr ||
+         schema::ask(type, plugin, "holds() of the claim", host::claim_name(claim.kind),
+                     [&] { return claim.holds(&call, claim.user); });
 }
 
 bool ClaimCall::holds(const ClaimInfo& claim) const { return impl_->holds(*claim.declared); }
@@ -100,8 +101,9 @@ bool ClaimCall::holds(const ClaimInfo& claim) const { return impl_->holds(*claim
 bool ClaimCall::allows(const ClaimInfo& claim, int64_t out, int64_t in) const {
   const attn_claim& c = *claim.declared;
   if (c.kind == ATTN_CLAIM_CAUSAL && in > out) return false;
-  const cpu::FloatGuard arithmetic;
-  return c.allows == nullptr || c.allows(&impl_->call, out, in, c.user) != 0;
+  return c.allows == nullptr ||
+         schema::ask(impl_->type, impl_->plugin, "allows() of the claim", claim.name,
+                     [&] { return c.allows(&impl_->call, out, in, c.user); });
 }
 
 }  // namespace attn

@@ -4,7 +4,10 @@
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
 
+#include <algorithm>
+
 #include "core/schema/describe.hpp"
+#include "core/schema/json_schema/json_schema.hpp"
 #include "core/schema/layer_name.hpp"
 #include "core/schema/validate.hpp"
 #include "core/weights/seed.hpp"
@@ -18,11 +21,12 @@ namespace {
 
 loader::Registry& registry() { return loader::process_registry(); }
 
-const Json& checked_parameters(const Json& parameters) {
+schema::ValidatedConfig validated(const loader::RegisteredType& t, const Json& parameters,
+                                  const Json& name = nullptr) {
   if (!parameters.is_object())
     throw InvalidArgument("Parameters must be an object",
                           {.value = parameters.brief(), .expected = "{name: value, ...}"});
-  return parameters;
+  return schema::validate(*t.type, parameters, name, t.path);
 }
 
 // A seed left null is drawn, in values and effective.
@@ -53,7 +57,7 @@ std::unique_ptr<Attention> make(const loader::RegisteredType& t,
 std::unique_ptr<Attention> host::construct(std::string_view type, const Json& parameters,
                                            const Json& name) {
   const loader::RegisteredType t = registry().type(type);
-  return make(t, schema::validate(*t.type, checked_parameters(parameters), name), name);
+  return make(t, validated(t, parameters, name), name);
 }
 
 DirectLayer::DirectLayer(std::string_view type, const Json& parameters, std::string_view name)
@@ -65,8 +69,7 @@ std::unique_ptr<Attention> create_attention_layer(std::string_view type, const J
   try {
     const loader::RegisteredType t = registry().type(type);
     known = t.type;
-    const schema::ValidatedConfig config =
-        schema::validate(*t.type, checked_parameters(parameters), name);
+    const schema::ValidatedConfig config = validated(t, parameters, name);
     log(LogLevel::info, schema::creating_line(*t.type, config.effective, name));
     auto layer = make(t, config, name);
     require_claims(*layer, options.require);
@@ -85,8 +88,7 @@ std::unique_ptr<Attention> create_attention_from_config(const Json& config,
 }
 
 void validate_attention_config(std::string_view type, const Json& parameters) {
-  const loader::RegisteredType t = registry().type(type);
-  (void)schema::validate(*t.type, checked_parameters(parameters));
+  (void)validated(registry().type(type), parameters);
 }
 
 Json get_attention_info() {
@@ -98,6 +100,22 @@ Json get_attention_info() {
 
 Json get_attention_requirements(std::string_view type) {
   return schema::info_entry(*registry().type(type).type);
+}
+
+Json config_schema(std::string_view type) {
+  std::vector<schema::SchemaType> types;
+  for (const loader::RegisteredType& t :
+       type.empty() ? registry().types() : std::vector{registry().type(type)}) {
+    schema::SchemaType& one = types.emplace_back(schema::SchemaType{.type = t.type});
+    for (const ClaimInfo& c : claims_of(*t.type)) {
+      if (!c.known) continue;
+      one.claims.push_back(c.name);
+      if (!c.subject.empty()) one.claims.push_back(c.name + "(" + c.subject + ")");
+    }
+    one.claims = schema::sorted(std::move(one.claims));
+    one.claims.erase(std::unique(one.claims.begin(), one.claims.end()), one.claims.end());
+  }
+  return schema::config_schema(types);
 }
 
 std::vector<std::string> list_attention_types() {

@@ -95,8 +95,23 @@ std::vector<std::string> Context::observables() const {
 
 std::vector<OperatorTime> Context::profile() const {
   std::vector<OperatorTime> out;
-  for (const engine::OpRecord& r : impl_->engine.profile())
-    out.push_back({r.name, r.label, r.shape, r.seconds, r.flops, r.bytes});
+  for (const engine::OpRecord& r : impl_->engine.profile()) {
+    OperatorTime& o = out.emplace_back(OperatorTime{r.name,
+                                                    r.label,
+                                                    r.shape,
+                                                    r.seconds,
+                                                    r.flops,
+                                                    r.bytes,
+                                                    r.counted,
+                                                    r.taken,
+                                                    r.given,
+                                                    r.held,
+                                                    r.scratch,
+                                                    r.slices,
+                                                    r.notes.way,
+                                                    {}});
+    for (const Waste& w : r.notes.waste) o.waste.push_back({w.kind, w.text, w.part});
+  }
   return out;
 }
 

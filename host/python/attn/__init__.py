@@ -32,6 +32,7 @@ from .factory import (  # noqa: E402
     list_attention_types,
     load,
     load_config,
+    schema,
     validate_attention_config,
 )
 from .functional import (  # noqa: E402
@@ -73,6 +74,7 @@ __all__ = [
     "rotary_embedding_backward",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_backward",
+    "schema",
     "set_seed",
     "set_threads",
     "thread_count",

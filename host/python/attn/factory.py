@@ -77,6 +77,14 @@ def get_attention_claims(type: AttentionType | str) -> list[Claim]:
     return claims
 
 
+def schema(type: AttentionType | str = "") -> dict[str, Any]:
+    """JSON Schema 2020-12 of configurations: of one type, or of all that are loaded.
+
+    For editors and for checks without this package; ``attn schema`` writes the same.
+    """
+    return _attn.config_schema(_text(type))
+
+
 def list_attention_types() -> list[str]:
     """Names of all types, ascending."""
     return _attn.types()

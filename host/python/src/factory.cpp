@@ -87,6 +87,9 @@ void register_factory(nb::module_& m) {
   });
   m.def("types", [] { return without_gil(list_attention_types); });
   m.def("schema", schema);
+  m.def("config_schema", [](const std::string& type) {
+    return from_json(without_gil([&] { return config_schema(type); }));
+  });
   m.def("load", load);
   m.def("load_config", config_file);
   m.def(

@@ -321,7 +321,10 @@ static int32_t init(const attn_engine* engine, attn_error* error) {
   if (FAULT(init_only_once) && ++runs > 1) return refuse(error, "initialised already");
   return ATTN_OK;
 }
-static void deinit(void) {}
+static void deinit(void) {
+  static void* kept;
+  if (FAULT(frees_at_each_end)) free(kept ? kept : (kept = malloc(40)));
+}
 
 #define PLUGIN                                                                                 \
   {                                                                                            \

@@ -21,6 +21,10 @@
   X(by_recording, "recording", "scales the result while recording")                           \
   X(by_build, "saved_weights", "gives every layer a constant that is no weight")              \
   X(wrong_slope, "gradients", "has an operator whose gradient is twice too large")            \
+  X(coarse_slope, "gradients",                                                                \
+    "has an operator whose float32 gradient is wrong by one in two hundred")                  \
+  X(bends, "gradients_add",                                                                   \
+    "has an operator whose gradient takes the size of cotangents without their sign")         \
   X(sticks, "gradients_add",                                                                  \
     "has an operator that adds to gradients also where cotangents are zero")                  \
   X(writes_input, "inputs_kept", "has an operator that writes to its input")                  \

@@ -46,11 +46,12 @@ struct touch {
   template <class T>
   static void vjp(OpCall c) {
     if (!c.din(0)) return;
-    const double factor = has(defect_wrong_slope) ? 2 : 1;
+    const bool coarse = has(defect_coarse_slope) && sizeof(T) == 4;
+    const double factor = has(defect_wrong_slope) ? 2 : coarse ? 1.005 : 1;
     if (has(defect_sticks)) each<T>(*c.din(0), [](T& x) { x += static_cast<T>(1e-3); });
     if (!c.dout(0)) return;
     std::vector<T> dy;
-    each<T>(*c.dout(0), [&](T& x) { dy.push_back(x); });
+    each<T>(*c.dout(0), [&](T& x) { dy.push_back(has(defect_bends) ? std::fabs(x) : x); });
     size_t n = 0;
     each<T>(*c.din(0), [&](T& x) { x += static_cast<T>(factor * dy[n++]); });
   }

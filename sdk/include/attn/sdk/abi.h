@@ -436,8 +436,8 @@ typedef struct attn_plugin {
   const attn_op* const* ops;
   const attn_op_use* const* uses;
   int32_t (*init)(/*in for ever*/ const attn_engine*,
-                  /*out*/ attn_error*); /* once, at load; may be NULL. [any-thread] */
-  void (*deinit)(void);                 /* at the end of the process; may be NULL. [any-thread] */
+                  /*out*/ attn_error*); /* each host at load, before any deinit(). [any-thread] */
+  void (*deinit)(void);                 /* each host at its end; both may be NULL. [any-thread] */
 } attn_plugin;
 
 /* The one exported function. Must not fail; returns the same table every time. [any-thread] */

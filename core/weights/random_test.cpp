@@ -2,7 +2,7 @@
 //
 // Statistical bounds: a mean of n independent draws is normal with deviation sigma / sqrt(n). The seeds are
 // fixed, so a test passes always or never; 5 deviations leave room for the choice of the seed only.
-#include "core/random/random.hpp"
+#include "core/weights/random.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/random/random.hpp"
+#include "core/weights/random.hpp"
 
 #include <bit>
 #include <cmath>
 #include <string>
 
 #include "core/error/error.hpp"
-#include "core/random/philox.hpp"
+#include "core/kernels/philox.hpp"
 
 namespace attn {
 namespace {
@@ -81,31 +81,45 @@ double portable_log(double x) noexcept {
   return e * kLn2High + (f - (s * f - (2.0 * s * series + e * kLn2Low)));
 }
 
+namespace {
+bool in_middle(double q) { return std::fabs(q) <= 0.425; }
+double middle(double q) {
+  const double r = 0.180625 - q * q;
+  return q * (polynomial(kMiddleTop, r) / polynomial(kMiddleBottom, r));
+}
+}  // namespace
+
 double inverse_normal(double p) noexcept {
   const double q = p - 0.5;
-  if (std::fabs(q) <= 0.425) {
-    const double r = 0.180625 - q * q;
-    return q * (polynomial(kMiddleTop, r) / polynomial(kMiddleBottom, r));
-  }
+  if (in_middle(q)) return middle(q);
   const double r = std::sqrt(-portable_log(q < 0.0 ? p : 1.0 - p));
   const double z = r <= 5.0 ? polynomial(kTailTop, r - 1.6) / polynomial(kTailBottom, r - 1.6)
                             : polynomial(kFarTop, r - 5.0) / polynomial(kFarBottom, r - 5.0);
   return q < 0.0 ? -z : z;
 }
 
-uint64_t RandomStream::bits() noexcept {
-  if (left_ == 0) {
-    const std::array<uint32_t, 4> w = philox4x32(seed_, stream_, counter_++);
-    block_ = {w[0] | static_cast<uint64_t>(w[1]) << 32, w[2] | static_cast<uint64_t>(w[3]) << 32};
-    left_ = 2;
-  }
-  return block_[static_cast<size_t>(2 - left_--)];
+void RandomStream::refill() {
+  uint32_t words[2 * kKept];
+  kernels::philox_blocks(seed_, stream_, counter_, kKept / 2, words);
+  counter_ += kKept / 2;
+  for (size_t i = 0; i < kKept; ++i)
+    kept_[i] = words[2 * i] | static_cast<uint64_t>(words[2 * i + 1]) << 32;
+  next_ = 0;
+  has_normal_ = false;
 }
 
-double RandomStream::uniform() noexcept { return static_cast<double>(bits() >> 11) * 0x1p-53; }
-
-double RandomStream::normal() noexcept {
-  return inverse_normal((static_cast<double>(bits() >> 12) + 0.5) * 0x1p-52);
+double RandomStream::normal() {
+  if (next_ == kKept) refill();
+  if (!has_normal_) {
+    // Most lie in the middle, whose formula has no branch: that one for all, of which compilers make vectors.
+    std::array<double, kKept> p;
+    for (size_t i = 0; i < kKept; ++i) p[i] = (static_cast<double>(kept_[i] >> 12) + 0.5) * 0x1p-52;
+    for (size_t i = 0; i < kKept; ++i) normal_[i] = middle(p[i] - 0.5);
+    for (size_t i = 0; i < kKept; ++i)
+      if (!in_middle(p[i] - 0.5)) normal_[i] = inverse_normal(p[i]);
+    has_normal_ = true;
+  }
+  return normal_[next_++];
 }
 
 double RandomStream::truncated_normal(double bound) {

@@ -10,30 +10,38 @@
 // - normal(): inverse distribution function at (k + 1/2) 2^-52, k from 52 bits, so symmetric about 0 and
 //   within +-8.21. Relative error of the inverse below 2e-15 (the test compares with erfc).
 // - truncated_normal(b): drawn again until |z| < b.
-// One object: one thread. No errors, except truncated_normal(b) with b below 0.01: InvalidArgument, because
-// redrawing would take too long.
+// One object: one thread. Throws what cpu::level() throws, where ATTN_ISA names no level; truncated_normal(b) with b
+// below 0.01: InvalidArgument, because redrawing would take too long.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace attn {
 
 class RandomStream {
  public:
-  RandomStream(uint64_t seed, uint64_t stream) noexcept : seed_(seed), stream_(stream) {}
+  RandomStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
 
-  [[nodiscard]] uint64_t bits() noexcept;
-  [[nodiscard]] double uniform() noexcept;
-  [[nodiscard]] double normal() noexcept;
+  [[nodiscard]] uint64_t bits() {
+    if (next_ == kKept) refill();
+    return kept_[next_++];
+  }
+  [[nodiscard]] double uniform() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
+  [[nodiscard]] double normal();
   [[nodiscard]] double truncated_normal(double bound);
 
  private:
   uint64_t seed_;
   uint64_t stream_;
-  uint64_t counter_ = 0;
-  std::array<uint64_t, 2> block_{};
-  int left_ = 0;
+  static constexpr std::size_t kKept = 128;
+  void refill();
+  uint64_t counter_ = 0;  // of the next block
+  std::array<uint64_t, kKept> kept_;
+  std::size_t next_ = kKept;
+  std::array<double, kKept> normal_;  // of the words kept, once one is asked for
+  bool has_normal_ = false;
 };
 
 // The z with P(Z <= z) = p for a standard normal Z; 0 < p < 1.
