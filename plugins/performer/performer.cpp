@@ -117,6 +117,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     const bool keep = p.causal && c.stateful();
     const auto out = call<attn::performer::attend>({q, k, v, w, before},
                                                    {p.causal, trig, p.nb_features}, keep ? 3u : 1u);
+    if (!c.stateful() && c.observes_map()) observe_kernel(c, q, k, v, w);
     if (keep) {
       c.set(sums, out[1]);
       c.advance(x.dim(1));
@@ -125,6 +126,19 @@ struct PerformerAttention : Layer<Params, Arguments> {
   }
 
  private:
+  // The weights that the features imply: what the identity in the place of the values gives. (B, H, n, n), held whole.
+  void observe_kernel(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                      const Tensor& w) const {
+    const int64_t n = v.dim(2);
+    const std::array<int64_t, 2> shape{n, n};
+    std::vector<float> unit(static_cast<size_t>(n * n));
+    for (int64_t i = 0; i < n; ++i) unit[static_cast<size_t>(i * (n + 1))] = 1;
+    const Tensor one = convert(c.constant(ATTN_F32, shape, unit.data()), v.dtype());
+    const auto map =
+        call<attn::performer::attend>({q, k, broadcast_to(one, {v.dim(0), v.dim(1), n, n}), w, {}},
+                                      {p.causal, trig, p.nb_features}, 1u);
+    c.observe("map", map[0]);
+  }
   static constexpr int64_t kMostNumbers = int64_t{1} << 31;
 };
 
