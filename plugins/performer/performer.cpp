@@ -126,18 +126,24 @@ struct PerformerAttention : Layer<Params, Arguments> {
   }
 
  private:
-  // The weights that the features imply: what the identity in the place of the values gives. (B, H, n, n), held whole.
+  // The weights that the features imply, (B, H, n, n), held whole: what the identity in the place of the values gives, as
+  // many of its columns at a time as values have.
   void observe_kernel(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                       const Tensor& w) const {
-    const int64_t n = v.dim(2);
-    const std::array<int64_t, 2> shape{n, n};
-    std::vector<float> unit(static_cast<size_t>(n * n));
-    for (int64_t i = 0; i < n; ++i) unit[static_cast<size_t>(i * (n + 1))] = 1;
-    const Tensor one = convert(c.constant(ATTN_F32, shape, unit.data()), v.dtype());
-    const auto map =
-        call<attn::performer::attend>({q, k, broadcast_to(one, {v.dim(0), v.dim(1), n, n}), w, {}},
-                                      {p.causal, trig, p.nb_features}, 1u);
-    c.observe("map", map[0]);
+    const int64_t n = v.dim(2), width = v.dim(3);
+    const std::array<int64_t, 2> shape{n, width};
+    Tensor map;
+    for (int64_t begin = 0; begin < n; begin += width) {
+      std::vector<float> unit(static_cast<size_t>(n * width));
+      for (int64_t j = 0; j < std::min(width, n - begin); ++j)
+        unit[static_cast<size_t>((begin + j) * width + j)] = 1;
+      const Tensor columns = convert(c.constant(ATTN_F32, shape, unit.data()), v.dtype());
+      const auto out = call<attn::performer::attend>(
+          {q, k, broadcast_to(columns, {v.dim(0), v.dim(1), n, width}), w, Tensor{}},
+          {p.causal, trig, p.nb_features}, 1u);
+      map = map ? concat({&map, &out[0]}, 3) : out[0];
+    }
+    if (map) c.observe("map", map.slice(3, 0, n));
   }
   static constexpr int64_t kMostNumbers = int64_t{1} << 31;
 };
