@@ -84,7 +84,10 @@ void Context::begin(const Start& start) {
   losses_.clear();
   profile_.clear();
   maps_.clear();
+  observations.begin();
+  observer = observations.asked() && !shapes_only_ ? &observations : nullptr;
   label_[0] = '\0';
+  operators_ = 0;
   handles = Handles{};
   count_storages({});
   if (state_) state_->begin();
@@ -404,6 +407,18 @@ void Context::add_loss(const char* name, Tensor* x) {
 }
 
 void Context::label(const char* text) { std::strncpy(label_, text ? text : "", sizeof label_ - 1); }
+
+void Context::observe(const char* name, const attn_view& values) {
+  if (!name) throw InvalidArgument("observe: the name is missing");
+  if (!observer) return;
+  const bool own =
+      operators_ == 0;  // in a type's forward; inside an operator run() has set the label
+  if (own) observations.set_label(label_);
+  const size_t mark = scratch_.mark();
+  observations.take_from_plugin(name, values, parallel_);
+  scratch_.rewind(mark);
+  if (own) label_[0] = '\0';
+}
 
 std::vector<Loss> Context::losses() const {
   std::vector<Loss> out;

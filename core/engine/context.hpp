@@ -19,6 +19,7 @@
 
 #include "core/engine/arena.hpp"
 #include "core/engine/limits.hpp"
+#include "core/engine/observe.hpp"
 #include "core/engine/op_ref.hpp"
 #include "core/engine/slices.hpp"
 #include "core/engine/state.hpp"
@@ -167,6 +168,7 @@ class Context final : public attn_ctx {
   void assign(uint32_t weight, Tensor* x);
   void add_loss(const char* name, Tensor* x);
   void label(const char* text);
+  void observe(const char* name, const attn_view& values);
   // Throws when t is not a handle of this call.
   Tensor* checked(const attn_tensor* t) const;
   // t itself, or, where it is kept in fewer bits, a dense float32 copy.
@@ -200,6 +202,7 @@ class Context final : public attn_ctx {
   bool keep_profile = false;  // fill profile()
   bool keep_maps = false;     // operators write their maps
   MapPart map_part{};  // of which they compute this, where the plugin does not use them itself
+  Observations observations{};
   [[nodiscard]] const std::vector<OpRecord>& profile() const { return profile_; }
   [[nodiscard]] const std::vector<CapturedMap>& maps() const { return maps_; }
   // Bytes of the arenas at their largest.
@@ -260,6 +263,7 @@ class Context final : public attn_ctx {
   std::vector<Pending> statistics_, values_;
   std::vector<LossEntry> losses_;
   char label_[64] = {};
+  int operators_ = 0;  // that run now
   std::vector<OpRecord> profile_;
   Notes notes_;  // of the operator that runs
   std::vector<std::unique_ptr<Context>> parts_;

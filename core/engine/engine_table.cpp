@@ -88,6 +88,12 @@ int32_t loss(attn_ctx* c, const char* name, attn_tensor* t, attn_error* e) {
   });
 }
 void label(attn_ctx* c, const char* text) { context(c).label(text); }
+int32_t observes(attn_ctx* c, const char* name) {
+  return name && c->observer && c->observer->wants(name) ? 1 : 0;
+}
+int32_t observe(attn_ctx* c, const char* name, const attn_view* values, attn_error* e) {
+  return guarded(e, [&] { context(c).observe(name, *values); });
+}
 
 void* scratch(attn_ctx* c, uint64_t bytes) {
   try {
@@ -131,6 +137,8 @@ constexpr attn_engine make_table() {
   t.cpu_level = cpu_level;
   t.kernels = &kHostKernels;
   t.advance = advance;
+  t.observes = observes;
+  t.observe = observe;
   return t;
 }
 constexpr attn_engine kTable = make_table();

@@ -197,7 +197,8 @@ void Layer::call_plugin(Context& ctx, const Call& call) {
   c.flags = (call.training ? uint32_t{ATTN_CALL_TRAINING} : 0u) |
             (call.recording ? uint32_t{ATTN_CALL_RECORDING} : 0u) |
             (call.shapes_only ? uint32_t{ATTN_CALL_SHAPES_ONLY} : 0u) |
-            (call.state ? uint32_t{ATTN_CALL_STATEFUL} : 0u);
+            (call.state ? uint32_t{ATTN_CALL_STATEFUL} : 0u) |
+            (ctx.observer ? uint32_t{ATTN_CALL_OBSERVED} : 0u);
   c.n_inputs = type_.n_inputs;
   c.n_weights = h.n_weights;
   c.n_args = type_.n_args;

@@ -263,8 +263,11 @@ int32_t Context::run(const attn_op_ref* ref, const attn_value* attrs, uint32_t n
     r.allocate(out, n_out);
     if (!shapes_only_) {
       const size_t mark = scratch_.mark();
+      if (observer) observations.set_label(label_[0] ? label_ : op.name);
+      ++operators_;
       const ProfileStart start = start_profile();
       const int32_t rc = op.forward(&r.call, &inner);
+      --operators_;
       scratch_.rewind(mark);
       add_to_profile(op, r.call, label_, start);
       sdk::check(rc, inner);

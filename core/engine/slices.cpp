@@ -107,7 +107,7 @@ bool Layer::rows_independent(const Call& call, uint64_t form) {
 
 const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   if (call.rows_independent == nullptr || call.shapes_only || call.state != nullptr ||
-      call.communicator != nullptr || ctx.keep_maps)
+      call.communicator != nullptr || ctx.keep_maps || ctx.observations.asked())
     return nullptr;
   int64_t elements = 0;
   for (uint32_t i = 0; i < type_.n_inputs; ++i)

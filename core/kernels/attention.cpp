@@ -184,7 +184,7 @@ void run_split(const Call& c, Parallel& parallel) {
   }
   const int64_t first = seen.begin / kSplitKeys * kSplitKeys;
   const int64_t parts = std::max<int64_t>(divide_up(seen.end - first, kSplitKeys), 1);
-  const int64_t part = 2 + c.a.value_dim, dv = c.a.value_dim;
+  const int64_t part = kPartialHead + c.a.value_dim, dv = c.a.value_dim;
   const int64_t each = pad16(online_scratch(c.rows, c.a.head_dim, c.a.value_dim, kSplitKeys));
   float* scratch =
       parallel.scratch_array<float>(static_cast<size_t>(each * parallel.concurrency()));
@@ -219,7 +219,8 @@ void run_split(const Call& c, Parallel& parallel) {
       c.table.attention_merge(
           parts, partial + (unit * parts * c.rows + r) * part, c.rows * part, dv, c.rule.unit,
           c.a.sinks == nullptr ? kNever : c.a.sinks[h] * kSoftmaxScale, c.a.o.at(b, h, q),
-          c.a.saved == nullptr ? nullptr : c.a.saved + index * 2);
+          c.a.saved == nullptr ? nullptr : c.a.saved + index * 2,
+          c.a.spread == nullptr ? nullptr : c.a.spread + index);
       if (c.spoilt != nullptr && !all_finite(c.a.o.at(b, h, q), dv))
         c.spoilt->store(true, std::memory_order_relaxed);
     }

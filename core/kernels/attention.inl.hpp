@@ -95,6 +95,7 @@ ATTN_INLINE void write_zero_row(const AttentionTile& t, const AttentionRow& row)
   if (row.saved != nullptr) {
     fill(row.saved, 0, saved_per_row(t.rule->probability.kind), 0.0f);
   }
+  if (row.spread != nullptr) *row.spread = 0.0f;
 }
 
 // A value that is no number spoils its column of all rows of a group, whatever their weights: one row tells.
@@ -114,12 +115,20 @@ ATTN_INLINE void look_for_spoilt(const AttentionTile& t, const AttentionRow* row
   if (!(sum_lanes<Arch>(sum) == 0)) *t.spoilt = true;
 }
 
-// Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with.
+// A spread so far by a maximum that is greater: exponents fall by -shift.
+template <class Arch>
+ATTN_INLINE float spread_at(float spread, float sum, float shift) {
+  if (sum == 0 || shift <= kNoPower) return 0;
+  return power_of_two<Arch>(shift) * (spread + shift * sum);
+}
+
+// Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with. spread: nullptr
+// where it is not wanted.
 template <class Arch>
 __attribute__((noinline)) void online_softmax(const AttentionTile& t, const AttentionRow* row,
                                               int64_t rows, int64_t base, const Span& span,
                                               float* s, int64_t ld, float* max, float* sum,
-                                              float* alpha) {
+                                              float* spread, float* alpha) {
   const AttentionRule& rule = *t.rule;
   float now[kTileRows];  // all maxima before all exponentials: their latencies overlap
   for (int64_t r = 0; r < rows; ++r) {
@@ -130,7 +139,11 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
   for (int64_t r = 0; r < rows; ++r) {
     float* line = s + r * ld;
     const float m = now[r];
-    const float l = exp_and_sum<Arch>(span, line, m, rule.unit);
+    float own = 0;
+    const float l = spread == nullptr ? exp_and_sum<Arch>(span, line, m, rule.unit)
+                                      : exp_and_sums<Arch>(span, line, m, rule.unit, own);
+    if (spread != nullptr)
+      spread[r] = own + spread_at<Arch>(spread[r], sum[r], (max[r] - m) * rule.unit);
     alpha[r] = 1.0f;
     if (sum[r] == 0) {  // nothing so far
       sum[r] = l;
@@ -178,7 +191,7 @@ ATTN_INLINE Span block_span(const GroupKeys& keys, int64_t base, int64_t limit) 
 // Where the parts of attention_online's scratch are: queries, sums of values, scores of a group, and of each row maximum
 // and sum so far.
 struct OnlineScratch {
-  float *q, *o, *s, *max, *sum;
+  float *q, *o, *s, *max, *sum, *spread;
   int64_t q_row, o_row, ld;
 };
 ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
@@ -191,6 +204,7 @@ ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
   w.s = w.o + t.rows * w.o_row;
   w.max = w.s + 6 * w.ld;
   w.sum = w.max + pad16(t.rows);
+  w.spread = w.sum + pad16(t.rows);
   return w;
 }
 
@@ -204,9 +218,10 @@ ATTN_INLINE void online_begin(const AttentionTile& t, const OnlineScratch& w) {
     const bool sink = row.sink != kNever && t.partial == nullptr;
     w.max[r] = sink ? row.sink : kLowest;
     w.sum[r] = sink ? 1.0f : 0.0f;
+    w.spread[r] = 0.0f;
     if (t.partial != nullptr) {
-      float* p = t.partial + r * (2 + t.value_dim);
-      fill(p, 1, 2 + t.value_dim, 0.0f);
+      float* p = t.partial + r * (kPartialHead + t.value_dim);
+      fill(p, 1, kPartialHead + t.value_dim, 0.0f);
       p[0] = kNever;
     } else if (row.begin >= row.end) {
       write_zero_row(t, row);
@@ -233,10 +248,11 @@ ATTN_INLINE void online_write_partial(const AttentionTile& t, const OnlineScratc
                                       int64_t rows) {
   for (int64_t r = r0; r < r0 + rows; ++r) {
     if (t.row[r].begin >= t.row[r].end) continue;
-    float* p = t.partial + r * (2 + t.value_dim);
+    float* p = t.partial + r * (kPartialHead + t.value_dim);
     p[0] = w.max[r];
     p[1] = w.sum[r];
-    for (int64_t d = 0; d < t.value_dim; ++d) p[2 + d] = w.o[r * w.o_row + d];
+    p[2] = w.spread[r];
+    for (int64_t d = 0; d < t.value_dim; ++d) p[kPartialHead + d] = w.o[r * w.o_row + d];
   }
 }
 
@@ -255,7 +271,8 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
   }
   group_scores<Arch>(t, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
   float alpha[kTileRows], finish[kTileRows];
-  online_softmax<Arch>(t, row, rows, from, span, w.s, w.ld, w.max + r0, w.sum + r0, alpha);
+  online_softmax<Arch>(t, row, rows, from, span, w.s, w.ld, w.max + r0, w.sum + r0,
+                       t.rule->has_spread ? w.spread + r0 : nullptr, alpha);
   float* out[kTileRows];
   const float* before[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
@@ -267,6 +284,7 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
       row[r].saved[0] = w.max[r0 + r];
       row[r].saved[1] = w.sum[r0 + r];
     }
+    if (to_output && row[r].spread != nullptr) *row[r].spread = w.spread[r0 + r];
   }
   const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
   if (t.v_rows.kind != StorageKind::float32) {
@@ -302,8 +320,8 @@ void attention_online(const AttentionTile& t) {
 // -infinity: the row has no key there. The sink enters here, once.
 template <class Arch>
 void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t value_dim,
-                     float unit, float sink, float* o, float* saved) {
-  float max = kNever, sum = 0;
+                     float unit, float sink, float* o, float* saved, float* spread) {
+  float max = kNever, sum = 0, all = 0;
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
     if (p[0] > max) max = p[0];
@@ -311,23 +329,27 @@ void attention_merge(int64_t parts, const float* part, int64_t stride, int64_t v
   fill(o, 0, value_dim, 0.0f);
   if (max == kNever) {
     if (saved != nullptr) saved[0] = saved[1] = 0;
+    if (spread != nullptr) *spread = 0;
     return;
   }
   if (sink != kNever) {
     max = sink <= max ? max : sink;  // NaN too
     sum = power_of_two<Arch>((sink - max) * unit);
+    all = spread_at<Arch>(0, 1, (sink - max) * unit);
   }
   for (int64_t i = 0; i < parts; ++i) {
     const float* p = part + i * stride;
     if (p[1] == 0) continue;
     const float a = power_of_two<Arch>((p[0] - max) * unit);
     sum += p[1] * a;
-    for (int64_t d = 0; d < value_dim; ++d) o[d] += p[2 + d] * a;
+    all += spread_at<Arch>(p[2], p[1], (p[0] - max) * unit);
+    for (int64_t d = 0; d < value_dim; ++d) o[d] += p[kPartialHead + d] * a;
   }
   if (saved != nullptr) {
     saved[0] = max;
     saved[1] = sum;
   }
+  if (spread != nullptr) *spread = all;
   const float finish = 1.0f / sum;
   for (int64_t d = 0; d < value_dim; ++d) o[d] *= finish;
 }

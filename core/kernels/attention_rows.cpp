@@ -86,6 +86,7 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   rule.cap = a.softcap * rule.bias_scale;
   rule.has_bias = a.bias.data != nullptr;
   rule.has_map = a.map.data != nullptr;
+  rule.has_spread = a.spread != nullptr;
   rule.drop = a.dropout > 0;
   // At rate 1 the scale is 0 too, so that the last word makes no difference.
   rule.drop_threshold =
@@ -152,6 +153,7 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
       row->index = dropout_index(a, b, h, i);
       row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
       row->saved = a.saved == nullptr ? nullptr : a.saved + (first + r) * saved;
+      row->spread = a.spread == nullptr ? nullptr : a.spread + first + r;
       row->dbias = nullptr;
       if (grads != nullptr) {
         row->dout = grads->dout.data == nullptr ? nullptr : grads->dout.at(b, h, i);

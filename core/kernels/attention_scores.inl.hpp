@@ -16,6 +16,7 @@ inline constexpr float kNever = -__builtin_inff();
 // The lowest number. No score that counts is below it, so it serves as the maximum of nothing too: differences from it
 // are never NaN, and -infinity, of a key that does not count, stays so.
 inline constexpr float kLowest = -__FLT_MAX__;
+inline constexpr float kNoPower = -127.0f;  // 2 to that or less is 0 in exp2_softmax
 
 // Keys [begin, end) of a group inside a block that starts at `base`, rounded out to whole vectors, relative to base.
 struct Span {
@@ -244,25 +245,29 @@ ATTN_INLINE Vec<Arch> exp_of_score(const float* s, Vec<Arch> max, Vec<Arch> unit
   return exp2_softmax<Arch>((load<Arch>(s) - max) * unit);
 }
 
-// s = 2^exponent(s) over the span; returns the sum.
-template <class Arch, class F>
-ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent) {
+// s = 2^exponent(s) over the span; returns the sum. also: told each power and its exponent.
+template <class Arch, class F, class G>
+ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent, G&& also) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
   V s0(0.0f), s1(0.0f);
   int64_t j = span.first;
   for (; j + 2 * W <= span.last; j += 2 * W) {
-    const V a = exp2_softmax<Arch>(exponent(load<Arch>(s + j)));
-    const V b = exp2_softmax<Arch>(exponent(load<Arch>(s + j + W)));
+    const V x = exponent(load<Arch>(s + j)), y = exponent(load<Arch>(s + j + W));
+    const V a = exp2_softmax<Arch>(x), b = exp2_softmax<Arch>(y);
     store<Arch>(s + j, a);
     store<Arch>(s + j + W, b);
     s0 += a;
     s1 += b;
+    also(a, x);
+    also(b, y);
   }
   if (j < span.last) {
-    const V a = exp2_softmax<Arch>(exponent(load<Arch>(s + j)));
+    const V x = exponent(load<Arch>(s + j));
+    const V a = exp2_softmax<Arch>(x);
     store<Arch>(s + j, a);
     s0 += a;
+    also(a, x);
   }
   return sum_lanes<Arch>(s0 + s1);
 }
@@ -273,10 +278,28 @@ template <class Arch>
 ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
   using V = Vec<Arch>;
   const V m(max), u(unit), shift(-max * unit);
+  const auto nothing = [](V, V) {};
   if (unit == kSoftmaxUnit && -max * unit <= __FLT_MAX__) {
-    return exp2_and_sum<Arch>(span, s, [&](V x) { return fma<Arch>(x, u, shift); });
+    return exp2_and_sum<Arch>(
+        span, s, [&](V x) { return fma<Arch>(x, u, shift); }, nothing);
   }
-  return exp2_and_sum<Arch>(span, s, [&](V x) { return (x - m) * u; });
+  return exp2_and_sum<Arch>(
+      span, s, [&](V x) { return (x - m) * u; }, nothing);
+}
+
+// The same, and in spread the sum of 2^t t, t = (s - max) * unit. The sum has the same bits.
+template <class Arch>
+__attribute__((noinline)) float exp_and_sums(const Span& span, float* s, float max, float unit,
+                                             float& spread) {
+  using V = Vec<Arch>;
+  const V m(max), u(unit), low(kNoPower);
+  V total(0.0f);
+  // What exp2_and_sum() stores comes from the exponent that it is given.
+  const float sum = exp2_and_sum<Arch>(
+      span, s, [&](V x) { return max_of<Arch>(low, (x - m) * u); },
+      [&](V e, V t) { total = fma<Arch>(e, t, total); });
+  spread = sum_lanes<Arch>(total);
+  return sum;
 }
 
 // s[j] is multiplied by 0 or drop_scale for j in [begin, end); index: of s[0].

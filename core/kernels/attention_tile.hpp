@@ -25,6 +25,7 @@ struct AttentionRow {
   uint64_t index;       // of weight (row, key 0) in the dropout sequence
   float* map;
   float* saved;
+  float* spread;  // nullptr: not wanted
   // Backward.
   const float* dout;
   const float* dmap;
@@ -44,6 +45,7 @@ struct AttentionRule {
   float bias_scale;
   float unit;  // what turns a difference of scores into a power of two: kSoftmaxUnit, or log2 e
   bool has_bias, has_map, has_dmap;
+  bool has_spread;
   bool drop;
   uint32_t drop_threshold;  // words below it drop
   float drop_scale;
@@ -83,11 +85,31 @@ struct AttentionTile {
       v_rows;  // in place of k and v, with the same strides; only of attention_online without k_panels
   int64_t step;    // keys of a block of the online softmax; a multiple of the panel
   float* scratch;  // attention_scratch(...) floats
-  // Split keys: only [first, last) of the keys, and maximum, sum and unnormalised output go to partial instead of o:
-  // for each row 2 + value_dim floats.
+  // Split keys: only [first, last) of the keys, and maximum, sum, spread and unnormalised output go to partial instead
+  // of o: for each row kPartialHead + value_dim floats.
   int64_t first, last;
   float* partial;
   bool* spoilt;  // set where outputs are no numbers; nullptr: not looked at
+};
+
+inline constexpr int64_t kPartialHead = 3;
+
+// What attention_observe tells of one row, beside AttentionRow. nullptr: not wanted.
+struct ObservedRow {
+  float max, inverse;  // softmax: of its scores, and 1 / sum
+  float* row_max;      // raised
+  float* entropy;      // added to
+  float* column;       // element j belongs to key j; added to
+  float* distance;     // the same
+  float* top_weight;   // the greatest so far, in falling order
+  int64_t* top_key;
+  float* map;  // element j belongs to key j
+};
+struct ObservedTile {
+  const ObservedRow* row;
+  bool softmax;  // in blocks of AttentionTile::step; otherwise step holds all keys
+  int64_t top;
+  int64_t map_begin, map_end;  // keys that are in the map
 };
 
 // Backward: rows of one tile, all keys. Adds to dk and dv (natural order, rows dk_row and dv_row floats apart, padded
@@ -126,6 +148,10 @@ inline constexpr int64_t kTileRowsMax = 96;
 [[nodiscard]] constexpr int64_t whole_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                               int64_t keys) {
   return rows * (pad16(head_dim) + pad16(value_dim) + tile_stride(keys)) + 64;
+}
+// Scratch of attention_observe: q of the tile, scores of one group of rows, and a row.
+[[nodiscard]] constexpr int64_t observe_scratch(int64_t rows, int64_t head_dim, int64_t step) {
+  return rows * pad16(head_dim) + 7 * tile_stride(step) + 64;
 }
 // Scratch of attention_back.
 [[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,

@@ -7,6 +7,7 @@
 #include "core/ops/attention_map.hpp"
 #include "core/ops/attention_views.hpp"
 #include "core/ops/check.hpp"
+#include "core/ops/observe_weights.hpp"
 #include "core/ops/ops.hpp"
 #include "core/tensor/compact_rows.hpp"
 #include "core/tensor/strided.hpp"
@@ -226,9 +227,13 @@ struct attention {
     kernels::AttentionArgs<T> a = arguments<T>(c);
     a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
     if (parallel(c).notes != nullptr) kernels::note_structure(*parallel(c).notes, a);
-    if (c.out(kMap) && !whole_map(c))
+    Observer* const observer = c.raw().ctx->observer;
+    if (c.out(kMap) && !whole_map(c)) {
+      if (observer != nullptr) forward_observed(c, a, *observer);
       return attention_with_part_of_map(c, a, map_part(c), *c.out(kMap));
+    }
     if (c.out(kMap)) a.map = scores4<T>(*c.out(kMap));
+    if (observer != nullptr) return forward_observed(c, a, *observer);
     kernels::attention(a, parallel(c));
   }
 
@@ -298,6 +303,16 @@ struct attention {
   }
 
  private:
+  template <class T>
+  static void forward_observed(const OpCall& c, const kernels::AttentionArgs<T>& a,
+                               Observer& observer) {
+    const bool softmax = a.probability.kind == kernels::Probability::softmax;
+    const ObservedWeights<T> observed(observer, parallel(c), a.batch, a.heads, a.queries, a.keys,
+                                      true, softmax);
+    if (!observed.any()) return kernels::attention(a, parallel(c));
+    kernels::attention_observed(a, observed.to, parallel(c));
+    observed.give();
+  }
   // 0 heads or queries: all from the first one on.
   static MapPart map_part(const OpCall& c) {
     const Extents e = extents(c);

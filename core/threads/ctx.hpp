@@ -6,6 +6,7 @@
 #include <attn/sdk/abi.h>
 
 #include "core/tensor/compact_rows.hpp"
+#include "core/threads/observer.hpp"
 #include "core/threads/parallel.hpp"
 
 namespace attn {
@@ -28,6 +29,7 @@ struct attn_ctx {
   attn::PackedWeight (*packed_weight)(const attn_tensor* w) = nullptr;
   // Where t, whose data is nullptr, is kept in fewer bits.
   attn::CompactRows (*compact_rows)(const attn_tensor* t) = nullptr;
+  attn::Observer* observer = nullptr;  // nullptr: nobody asks for observables
 
  protected:
   ~attn_ctx() = default;

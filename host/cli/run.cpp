@@ -14,6 +14,7 @@
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
 #include "host/cli/isolation.hpp"
+#include "host/cli/observe.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/profile.hpp"
 #include "host/cli/program.hpp"
@@ -31,6 +32,7 @@ struct RunOptions {
   double deadline = 0;
   uint64_t seed = 0;
   StorageKind weights_kind = StorageKind::float32;
+  ObserveOptions observe;
 };
 
 struct Statistics {
@@ -54,30 +56,42 @@ Statistics statistics(const ConstView& view) {
 // The sign of a NaN has no meaning.
 double plain(double x) { return std::isnan(x) ? std::fabs(x) : x; }
 
-void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
-                   const std::vector<NamedOutput>& outputs, const RunOptions& options,
-                   double seconds) {
-  if (globals.json) {
-    Json list = Json::list({});
-    for (const NamedOutput& o : outputs) {
-      const Statistics s = statistics(o.value.view());
-      list.push_back({{"name", o.name},
-                      {"shape", o.value.shape().to_vector()},
-                      {"dtype", dtype_name(o.value.dtype())},
-                      {"min", json_number(s.smallest)},
-                      {"max", json_number(s.largest)},
-                      {"mean", json_number(s.mean)}});
-    }
-    Json result = {{"type", layer.type().id}, {"name", layer.name()}, {"outputs", list}};
-    if (options.profile) result.set("profile", profile_json(ctx.profile()));
-    return print_line(result.dump(1));
+Json summary_json(const std::vector<NamedOutput>& tensors) {
+  Json list = Json::list({});
+  for (const NamedOutput& o : tensors) {
+    const Statistics s = statistics(o.value.view());
+    list.push_back({{"name", o.name},
+                    {"shape", o.value.shape().to_vector()},
+                    {"dtype", dtype_name(o.value.dtype())},
+                    {"min", json_number(s.smallest)},
+                    {"max", json_number(s.largest)},
+                    {"mean", json_number(s.mean)}});
   }
-  for (const NamedOutput& o : outputs) {
+  return list;
+}
+
+void print_summary_text(const std::vector<NamedOutput>& tensors) {
+  for (const NamedOutput& o : tensors) {
     const Statistics s = statistics(o.value.view());
     print_line(fmt::format("{} {} {}: min {:.6g}, max {:.6g}, mean {:.6g}", o.name,
                            o.value.shape().to_string(), dtype_name(o.value.dtype()),
                            plain(s.smallest), plain(s.largest), plain(s.mean)));
   }
+}
+
+void print_summary(const Globals& globals, const Attention& layer, const Context& ctx,
+                   const std::vector<NamedOutput>& outputs,
+                   const std::vector<NamedOutput>& observed, const RunOptions& options,
+                   double seconds) {
+  if (globals.json) {
+    Json result = {
+        {"type", layer.type().id}, {"name", layer.name()}, {"outputs", summary_json(outputs)}};
+    if (!options.observe.names.empty()) result.set("observed", summary_json(observed));
+    if (options.profile) result.set("profile", profile_json(ctx.profile()));
+    return print_line(result.dump(1));
+  }
+  print_summary_text(outputs);
+  print_summary_text(observed);
   if (options.profile) print("\n" + profile_text(ctx.profile(), seconds, ctx.peak_bytes()));
 }
 
@@ -91,6 +105,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   const attn_type& type = *entry.type;
   std::vector<OutputFile> files;
   for (const std::string& text : options.outputs) files.push_back(parse_output(type, text));
+  const Observe observe = parse_observe(options.observe);
   CallArguments arguments;
   for (const std::string& text : options.arguments) arguments.add_assignment(text);
   std::vector<NameAndText> names;
@@ -127,6 +142,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   progress.say("computing");
   Context ctx;
   ctx.keep_profile(options.profile);
+  ctx.observe(observe);
   step("forward", type.id, entry.library);
   const auto start = std::chrono::steady_clock::now();
   layer->forward(ctx, inputs, call);
@@ -136,9 +152,11 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   for (uint32_t i = 0; i < type.n_outputs; ++i)
     if (const auto view = ctx.output(type.outputs[i]->name))
       outputs.push_back({type.outputs[i]->name, Array::copy_of(*view)});
+  const std::vector<NamedOutput> observed = observed_tensors(ctx, observe);
   progress.say("writing outputs");
   for (const OutputFile& file : files) write_outputs(file, outputs);
-  print_summary(globals, *layer, ctx, outputs, options, seconds);
+  if (!options.observe.file.empty()) write_outputs({"", options.observe.file}, observed);
+  print_summary(globals, *layer, ctx, outputs, observed, options, seconds);
   return kDone;
 }
 
@@ -182,12 +200,15 @@ Command run_command(CLI::App& program, const Globals& globals) {
       app->add_option("--deadline", o->deadline, "With --isolate: stop it after so many seconds"),
       0.001, 1e9, false, "SECONDS")
       ->needs(isolate);
+  add_observe_options(*app, o->observe);
   add_seed(*app, o->seed, "Of random weights and of dropout (default 0)");
   add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",
                       "attn run layer.json --input inputs=x.safetensors:hidden --arg "
                       "use_causal_mask=true",
                       "attn run model.json --section encoder.attention --weights w.safetensors "
-                      "--input inputs=x.npy --profile"});
+                      "--input inputs=x.npy --profile",
+                      "attn run layer.json --input inputs=x.npy --observe entropy,column_mass "
+                      "--observe-to seen.safetensors"});
   return {app, [&globals, o] { return run(globals, *o); }};
 }
 

@@ -87,7 +87,14 @@ struct CBAM : Layer<Params> {
     // y = x g is read twice, and made anew each time: writing it down would cost more.
     const Tensor g = channel_gates(c, x);
     const Tensor logits = conv2d(mean_max(x, {3}, g), c[conv.kernel], c[conv.bias]);
-    c.output(0, mul(x, g, activation(c, sigmoid, logits)));
+    const Tensor planes = activation(c, sigmoid, logits);
+    if (c.observed()) {
+      c.label("channel");
+      c.observe("gate", g);
+      c.label("spatial");
+      c.observe("gate", planes);
+    }
+    c.output(0, mul(x, g, planes));
   }
 
  private:

@@ -72,7 +72,9 @@ struct ChannelAttention : Layer<Params> {
     const Tensor hidden = activation(c, intermediate, dense(c, dense_1, pooled));
     const Tensor twice = p.use_bias ? affine(c[dense_2.bias], 2) : Tensor{};
     const Tensor z = linear(sum(hidden, {1}), c[dense_2.kernel], twice);
-    c.output(0, activation(c, gate, z).reshape({x.dim(0), 1, 1, p.channels}));
+    const Tensor gates = activation(c, gate, z).reshape({x.dim(0), 1, 1, p.channels});
+    c.observe("gate", gates);
+    c.output(0, gates);
   }
 };
 

@@ -125,6 +125,11 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     const Tensor value = c.cache(values, split_heads(dense(c, v, x), p.num_heads));
     std::array<Tensor, 2> attended;
     for (size_t n = 0; n < streams.size(); ++n) attended[n] = map(c, n, x, value, causal);
+    if (c.observes("lambda")) {
+      const Tensor factor = affine(c[lambda_param], lambda_factor(a.layer_idx));
+      c.observe("lambda", maximum(minimum(factor, differential::blend::kHighest),
+                                  differential::blend::kLowest));
+    }
     // 4.-5. Their difference, heads side by side, projected.
     const Tensor difference = call<differential::blend>({attended[0], attended[1], c[lambda_param]},
                                                         {lambda_factor(a.layer_idx)});

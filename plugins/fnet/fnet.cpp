@@ -67,6 +67,10 @@ struct FNetFourierTransform : Layer<Params> {
     check_not_empty(x);
     const double size = static_cast<double>(x.dim(1)) * static_cast<double>(x.dim(2));
     const Tensor y = fft_real({x}, {1, 2}, p.normalize_dft ? 1 / std::sqrt(size) : 1);
+    if (c.observes("spectrum")) {  // the magnitudes whose real parts are the output
+      const Complex f = fft({x}, {1, 2}, p.normalize_dft ? 1 / std::sqrt(size) : 1);
+      c.observe("spectrum", sqrt(add(mul(f.re, f.re), mul(f.im, f.im))));
+    }
     const Tensor mask = c.input(1);
     c.output(0, mask ? mul(y, row_factors(c, mask, x)) : y);
   }

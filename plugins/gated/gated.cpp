@@ -140,7 +140,9 @@ struct GatedAttention : Layer<Params, Arguments> {
     Tensor o = merge_heads(attention(c, q, k, v, attn_prob, options, c.input(1)).output);
     if (heads * head != p.dim) o = dense(c, output_proj, o);
     // 9. The gate is computed from the tensor that it multiplies.
-    c.output(0, mul(activation(c, gate, dense(c, gate_linear, o)), o));
+    const Tensor gates = activation(c, gate, dense(c, gate_linear, o));
+    c.observe("gate", gates);
+    c.output(0, mul(gates, o));
   }
 };
 

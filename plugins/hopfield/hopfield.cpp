@@ -186,6 +186,20 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     return attention(c, q, k, v, attn_prob, {.dropout = dropout}, mask, {}, want_weights);
   }
 
+  [[nodiscard]] bool has_energy() const {
+    return !attn_prob.other_axis() && attn_prob.kind() == ProbabilityKind::softmax;
+  }
+  // Of each query (B, H, Q), but for a constant: |q|^2 / 2 - log-sum-exp(beta q k) / beta, which softmax updates lower;
+  // beta is the scale of the scores.
+  [[nodiscard]] Tensor energy(const Call& c, const Tensor& q, const Tensor& k,
+                              const Tensor& mask) const {
+    const double beta = 1 / std::sqrt(static_cast<double>(q.dim(3)));
+    const Tensor lse = attention(c, q, k, k.slice(3, 0, 1), attn_prob, {.scale = beta}, mask, {},
+                                 false, {}, {.want_lse = true})
+                           .lse;
+    return add(affine(sum(mul(q, q), {3}), 0.5), affine(lse, -1 / beta));
+  }
+
   // The queries after all updates. A head of a batch element whose weights moved by less than eps
   // from one step to the next stays where it is. The last step decides nothing.
   Tensor iterate(Call& c, Tensor q, const Tensor& k) const {
@@ -276,7 +290,14 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     };
 
     Attended step(const Tensor& q, int64_t t, bool want_weights) const {
-      c_.label(("step_" + std::to_string(t)).c_str());
+      const std::string label = "step_" + std::to_string(t);
+      if (layer_.has_energy() && c_.observes("energy")) {
+        c_.label("energy");
+        const Tensor energy = layer_.energy(c_, q, k_, mask_);
+        c_.label(label.c_str());
+        c_.observe("energy", energy);
+      }
+      c_.label(label.c_str());
       return layer_.attend(c_, q, k_, k_, mask_, layer_.p.dropout_rate, want_weights);
     }
     [[nodiscard]] Tensor below_eps(const Tensor& sum) const {

@@ -117,6 +117,7 @@ struct PerformerAttention : Layer<Params, Arguments> {
     const bool keep = p.causal && c.stateful();
     const auto out = call<attn::performer::attend>({q, k, v, w, before},
                                                    {p.causal, trig, p.nb_features}, keep ? 3u : 1u);
+    if (!c.stateful() && c.observes_map()) observe_kernel(c, q, k, v, w);
     if (keep) {
       c.set(sums, out[1]);
       c.advance(x.dim(1));
@@ -125,6 +126,25 @@ struct PerformerAttention : Layer<Params, Arguments> {
   }
 
  private:
+  // The weights that the features imply, (B, H, n, n), held whole: what the identity in the place of the values gives, as
+  // many of its columns at a time as values have.
+  void observe_kernel(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
+                      const Tensor& w) const {
+    const int64_t n = v.dim(2), width = v.dim(3);
+    const std::array<int64_t, 2> shape{n, width};
+    Tensor map;
+    for (int64_t begin = 0; begin < n; begin += width) {
+      std::vector<float> unit(static_cast<size_t>(n * width));
+      for (int64_t j = 0; j < std::min(width, n - begin); ++j)
+        unit[static_cast<size_t>((begin + j) * width + j)] = 1;
+      const Tensor columns = convert(c.constant(ATTN_F32, shape, unit.data()), v.dtype());
+      const auto out = call<attn::performer::attend>(
+          {q, k, broadcast_to(columns, {v.dim(0), v.dim(1), n, width}), w, Tensor{}},
+          {p.causal, trig, p.nb_features}, 1u);
+      map = map ? concat({&map, &out[0]}, 3) : out[0];
+    }
+    if (map) c.observe("map", map.slice(3, 0, n));
+  }
   static constexpr int64_t kMostNumbers = int64_t{1} << 31;
 };
 

@@ -82,10 +82,25 @@ struct RingAttention : Layer<Params, Arguments> {
     const AttentionOptions options{.dropout = p.dropout_rate, .tile = p.block_size};
     const Tensor o = part ? sharded_attention(c, q, k, v, *part, options, mask)
                           : attention(c, q, k, v, softmax, options, mask).output;
+    if (c.observes("schedule")) observe_schedule(c, part, x.dim(1));
     c.output(0, dense(c, output, merge_heads(o)));
   }
 
  private:
+  // (steps, 3) whole numbers: whose keys this rank meets in each step, and which tokens they are, [begin, end). An
+  // ordered part meets them in order, others from its own back round the ring.
+  static void observe_schedule(const Call& c, const attn_shard* part, int64_t seq) {
+    const bool ordered = part && (part->flags & ATTN_SHARD_DETERMINISTIC) != 0;
+    const int64_t ranks = part ? part->size : 1, own = part ? part->rank : 0;
+    std::vector<int64_t> steps;
+    for (int64_t i = 0; i < ranks; ++i) {
+      const int64_t rank = ordered ? i : (own - i + ranks) % ranks;
+      steps.insert(steps.end(),
+                   {rank, part ? part->bounds[rank] : 0, part ? part->bounds[rank + 1] : seq});
+    }
+    const std::array<int64_t, 2> shape{ranks, 3};
+    c.observe("schedule", c.constant(ATTN_I64, shape, steps.data()));
+  }
   // seq: own tokens; total: those of all ranks.
   void check_mask(const Tensor& mask, int64_t batch, int64_t seq, int64_t total) const {
     if (!mask) return;

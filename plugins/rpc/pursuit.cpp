@@ -139,10 +139,26 @@ void pursuit::forward(OpCall c) {
   const bool keep = c.saved(0) && size_of(*c.saved(0)) > 0;
   const Job job(c, keep ? Keeping::saved : Keeping::none);
   const attn_view &z = *c.in(0), &out = *c.out(0);
+  // Entries that take no part have neither.
+  const auto part = [&](const char* name) {
+    attn_view v = out;
+    set_dense_strides(v);
+    v.data = nullptr;
+    if (c.observes(name)) v.data = c.scratch_array<T>(static_cast<size_t>(size_of(v)) + 1);
+    if (v.data) std::fill_n(data<T>(v), size_of(v), T(0));
+    return v;
+  };
+  const attn_view low_rank = part("low_rank"), sparse = part("sparse");
   c.loop(job.units(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
       Job::Unit u = job.open<const T>(unit, worker);
       u.pursuit.forward(u.size, u.ld, u.x);
+      if (low_rank.data || sparse.data)
+        job.each(u, [&](int64_t at, int64_t i, int64_t j) {
+          const double l = u.pursuit.low_rank()[at];
+          if (low_rank.data) *job.entry<T>(low_rank, unit, i, j) = static_cast<T>(l);
+          if (sparse.data) *job.entry<T>(sparse, unit, i, j) = static_cast<T>(u.x[at] - l);
+        });
       job.each(u, [&](int64_t at, int64_t i, int64_t j) {
         *job.entry<T>(out, unit, i, j) = static_cast<T>(u.x[at]);
       });
@@ -151,6 +167,8 @@ void pursuit::forward(OpCall c) {
       });
     }
   });
+  if (low_rank.data) c.observe("low_rank", low_rank);
+  if (sparse.data) c.observe("sparse", sparse);
 }
 
 template <class T>

@@ -89,6 +89,7 @@ struct RPCAttention : Layer<Params, Arguments> {
     const int64_t head = p.dim / p.num_heads;
     const double scale = 1.0 / std::sqrt(static_cast<double>(head));
     const Tensor weights = probability(c, attn_prob, clean(q, k, scale, mask), mask);
+    c.observe("map", weights);
     // What a masked token holds reaches no output.
     const Tensor o = matmul(weights, v, {.skip_zeros = true});
     if (c.wants(1)) c.output(1, weights);

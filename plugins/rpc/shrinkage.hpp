@@ -80,6 +80,8 @@ class Pursuit {
   [[nodiscard]] double* a() { return a_; }
   // r (n, ld) = the low-rank and the sparse part of a().
   void forward(int64_t n, int64_t ld, double* r);
+  // Its low-rank part.
+  [[nodiscard]] const double* low_rank() const { return l_; }
   // ga (n, ld) = the adjoint of the forward() of this a(), applied to gr, which is used up.
   void backward(int64_t n, int64_t ld, double* gr, double* ga);
 

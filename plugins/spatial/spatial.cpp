@@ -78,7 +78,10 @@ struct SpatialAttention : Layer<Params> {
     const Tensor x = c.input(0);
     check_feature_map(x, -1);
     // Plane 0 is the mean, plane 1 the maximum; zeros surround these, not x.
-    c.output(0, activation(c, gate, conv2d(mean_max(x, {3}), c[conv.kernel], c[conv.bias])));
+    const Tensor gates =
+        activation(c, gate, conv2d(mean_max(x, {3}), c[conv.kernel], c[conv.bias]));
+    c.observe("gate", gates);
+    c.output(0, gates);
   }
 };
 

@@ -329,4 +329,32 @@ TEST_CASE("cli: run passes arguments of the call") {
                 {"attention_weights"});
 }
 
+TEST_CASE("cli: run writes what a call tells of itself") {
+  const Folder folder;
+  const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {2, 5, 8});
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> command{"run", layer, "-q", "--input", "inputs=" + x};
+    command.insert(command.end(), more.begin(), more.end());
+    return attn_run(command);
+  };
+  const std::string file = folder / "seen.safetensors";
+  const Finished told = run({"--observe", "entropy,map", "--observe", "top_keys", "--top", "2",
+                             "--observe-part", "keys=1:4", "--observe-to", file, "--json"});
+  check_done(told);
+  CHECK(parsed(told.out).at("observed").size() == 3);
+  const SafetensorsFile seen(file);
+  const int64_t heads = seen.read("attention.entropy").shape()[1];
+  CHECK(seen.read("attention.entropy").shape() == Shape{2, heads, 5});
+  CHECK(seen.read("attention.map").shape() == Shape{2, heads, 5, 3});
+  CHECK(seen.read("attention.top_keys").shape() == Shape{2, heads, 5, 2});
+  CHECK_THAT(run({"--observe", "all"}).out,
+             Catch::Matchers::Contains("attention.column_mass (2, " + std::to_string(heads) +
+                                       ", 5) float32: min"));
+  check_refused(run({"--observe", "entropie"}), {"--observe", "entropie", "row_max", "entropy"});
+  check_refused(run({"--observe", "map", "--observe-part", "rows=1"}), {"--observe-part", "rows"});
+  check_refused(run({"--observe", "map", "--observe-part", "keys=4:1"}), {"keys", "BEGIN:END"});
+  check_refused(run({"--observe", "map", "--observe-to", "seen.npy"}), {"--observe-to"});
+  check_refused(run({"--observe-to", file}), {"--observe"});
+}
+
 }  // namespace attn::test

@@ -343,3 +343,42 @@ def test_profile(layer, sequence):
     assert any("attention" in row.name for row in rows)
     assert all(row.seconds >= 0 and row.flops >= 0 for row in rows)
     assert sum(row.flops for row in rows) > 2 * 4 * 16 * 16 * 10
+
+
+# ---- observables --------------------------------------------------------------------------------
+
+
+def test_observables_of_all_types_tell_what_maps_tell(each):
+    layer = each.layer()
+    maps = layer.attention_maps(*each.inputs, **each.arguments)
+    seen = layer.observe(*each.inputs, names=["all", "map"] if maps else "all", **each.arguments)
+    assert seen  # every type has something
+    for label, whole in maps.items():
+        if f"{label}.map" not in seen:
+            continue
+        whole = whole.astype("d")
+        logs = np.log(whole, out=np.zeros_like(whole), where=whole > 0)
+        for name, expected in (
+            ("map", whole),
+            ("entropy", -(whole * logs).sum(-1)),
+            ("column_mass", whole.sum(-2)),
+            ("top_weights", -np.sort(-whole, -1)[..., :8]),
+        ):
+            np.testing.assert_allclose(seen[f"{label}.{name}"], expected, atol=1e-5)
+
+
+def test_what_is_observed_by_name(layer, sequence):
+    one = layer.observe(sequence, names="distances")
+    assert list(one) == ["attention.distances"]
+    whole = layer.attention_map(sequence)
+    sums = [np.trace(whole, d, -2, -1) for d in range(-4, 5)]
+    np.testing.assert_allclose(one["attention.distances"], np.stack(sums, -1), atol=1e-6)
+    part = layer.observe(sequence, names="map", heads=[0, 3], queries=slice(1, 3), keys=4)
+    np.testing.assert_allclose(part["attention.map"], whole[:, [0, 3], 1:3, 4:5], atol=1e-6)
+    top = layer.observe(sequence, names="top_keys", top=2)["attention.top_keys"]
+    assert top.dtype == np.int64
+    np.testing.assert_array_equal(top, np.argsort(-whole, -1, "stable")[..., :2])
+    with pytest.raises(attn.InvalidArgument, match="no 'entropie' to observe; expected one of"):
+        layer.observe(sequence, names="entropie")
+    with pytest.raises(attn.InvalidArgument, match="top is 0"):
+        layer.observe(sequence, names="top_keys", top=0)

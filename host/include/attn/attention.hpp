@@ -147,6 +147,25 @@ struct MapPart {
   int64_t head = 0, heads = 0, query = 0, queries = 0;
 };
 
+// What to observe in calls, by name. Of every attention from queries to keys, in memory that is linear in both, of the
+// weights before dropout (host/docs/observe.md):
+//   row_max       (batch, heads, queries) the greatest score        column_mass  (batch, heads, keys) sum over queries
+//   lse           the same shape, log-sum-exp; softmax only         distances    (batch, heads, queries + keys - 1)
+//   entropy       the same shape, in nats                             sum at j - i = place - (queries - 1)
+//   top_keys      (batch, heads, queries, top) int64; -1: none      top_weights  the same shape
+//   map           (batch, heads, queries, keys) of the part
+// Types have others of their own, which Context::observables() tells. "all" is everything but map.
+struct Observe {
+  std::vector<std::string> names{};
+  int64_t top = 8;  // keys of each query, at most all
+  // Heads, queries and keys of `map`, from the first on; 0 of them: all that follow.
+  int64_t head = 0, heads = 0, query = 0, queries = 0, key = 0, keys = 0;
+};
+struct Observed {
+  std::string label, name;  // label: of the operator, then label_2 and so on; may be empty
+  Array value;
+};
+
 // Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was
 // used with. A moved-from context may be assigned to and destroyed, nothing else.
 class Context {
@@ -168,6 +187,11 @@ class Context {
   void keep_maps(const MapPart& part);
   [[nodiscard]] std::vector<OperatorTime> profile() const;
   [[nodiscard]] std::vector<AttentionMap> take_maps();
+  // In the next calls; no names: nothing. Outputs stay as they are, but calls are not cut into slices of the batch.
+  void observe(const Observe& what);
+  [[nodiscard]] std::vector<Observed> take_observed();
+  // Names that the last call could observe: of a call that observed something.
+  [[nodiscard]] std::vector<std::string> observables() const;
   [[nodiscard]] uint64_t seed() const;  // of the last call
   [[nodiscard]] size_t peak_bytes() const;
 

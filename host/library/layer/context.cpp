@@ -2,6 +2,8 @@
 #include "host/library/layer/context.hpp"
 
 #include <atomic>
+#include <map>
+#include <utility>
 
 #include "core/schema/input_names.hpp"
 
@@ -59,6 +61,36 @@ void Context::keep_maps(bool on) {
 void Context::keep_maps(const MapPart& part) {
   impl_->engine.keep_maps = true;
   impl_->engine.map_part = {part.head, part.heads, part.query, part.queries};
+}
+
+void Context::observe(const Observe& what) {
+  engine::Observations& o = impl_->engine.observations;
+  if (what.top < 1)
+    throw InvalidArgument("observe: top is " + std::to_string(what.top) + "; expected at least 1");
+  for (const int64_t n : {what.head, what.heads, what.query, what.queries, what.key, what.keys})
+    if (n < 0)
+      throw InvalidArgument(
+          "observe: " + std::to_string(n) +
+          " is no place or number of heads, queries or keys; expected at least 0");
+  o.ask(what.names);
+  o.top = what.top;
+  o.part = {what.head, what.heads, what.query, what.queries, what.key, what.keys};
+}
+
+std::vector<Observed> Context::take_observed() {
+  std::vector<Observed> out;
+  std::map<std::pair<std::string, std::string>, int> times;
+  for (const engine::Observed& o : impl_->engine.observations.taken()) {
+    const int n = ++times[{o.label, o.name}];
+    const std::string number = n == 1 ? "" : std::to_string(n);
+    out.push_back(
+        {o.label + (n == 1 || o.label.empty() ? "" : "_") + number, o.name, o.value.clone()});
+  }
+  return out;
+}
+
+std::vector<std::string> Context::observables() const {
+  return impl_->engine.observations.offered();
 }
 
 std::vector<OperatorTime> Context::profile() const {

@@ -126,6 +126,42 @@ class Layer(_attn.LayerBase):
             )
         return maps[label]
 
+    def observe(
+        self,
+        *inputs: Any,
+        names: str | Sequence[str] = "all",
+        top: int = 8,
+        heads: Any = None,
+        queries: Any = None,
+        keys: Any = None,
+        **options: Any,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """What a call tells of itself beside its outputs, in memory that is linear in its length.
+
+        names: of observables, or "all", which is everything but "map". Of attention these are row_max, lse, entropy,
+        column_mass, distances, top_keys, top_weights and map; types have others of their own. The result has each as
+        "label.name", label being that of the attention in the call, or as "name".
+        top: keys of each query in top_keys and top_weights. heads, queries, keys: of "map", an index, a slice or a list
+        of indices; what lies between the first and the last is computed and no other.
+        """
+        wanted = [names] if isinstance(names, str) else list(names)
+        part = (*span(heads), *span(queries), *span(keys))
+        found, there = self._observed(wanted, top, part, *inputs, **options)
+        for name in wanted:
+            if name not in (*there, "all"):
+                raise InvalidArgument(
+                    f"{self.name}: a call of '{self.type}' has no '{name}' to observe; "
+                    + (f"expected one of {there}" if there else "it has nothing")
+                )
+        observed: dict[str, npt.NDArray[Any]] = {}
+        for label, name, array in found:
+            if name == "map":
+                array = select(array, -3, heads, part[0])
+                array = select(array, -2, queries, part[2])
+                array = select(array, -1, keys, part[4])
+            observed[f"{label}.{name}" if label else name] = array
+        return observed
+
     def profile(self, *inputs: Any, **options: Any) -> list[OperatorTime]:
         """Runs a call and tells where its time went: one entry for each operator."""
         return [OperatorTime(*row) for row in self._profile(*inputs, **options)]

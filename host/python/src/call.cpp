@@ -118,6 +118,7 @@ void Call::run(bool record) {
   context_->keep_profile(keep_profile);
   context_->keep_maps(false);
   if (maps) context_->keep_maps(*maps);
+  context_->observe(observe);
   const nb::gil_scoped_release released;
   layer_.forward(*context_, inputs_, options_);
   if (options_.training) layer_.commit(*context_);

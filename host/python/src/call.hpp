@@ -47,6 +47,7 @@ class Call {
   // What the context is to keep, set before run().
   bool keep_profile = false;
   std::optional<MapPart> maps{};
+  Observe observe{};
 
  private:
   void input(uint32_t port, nb::handle value);

@@ -148,6 +148,19 @@ nb::object maps(PyLayer& self, const std::vector<int64_t>& part, const nb::args&
   return all;
 }
 
+// ([(label, name, array)], names that the call has); part: first and number of heads, queries, keys.
+nb::object observed(PyLayer& self, const std::vector<std::string>& names, int64_t top,
+                    const std::vector<int64_t>& part, const nb::args& args,
+                    const nb::kwargs& kwargs) {
+  Call c(self, args, kwargs);
+  c.observe = {names, top, part.at(0), part.at(1), part.at(2), part.at(3), part.at(4), part.at(5)};
+  c.run(false);
+  nb::list all;
+  for (const Observed& o : c.context().take_observed())
+    all.append(nb::make_tuple(o.label, o.name, deliver(o.value.view(), {0, o.value.dtype()})));
+  return nb::make_tuple(all, c.context().observables());
+}
+
 nb::object output_shapes(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs) {
   Call c(self, args, kwargs);
   nb::dict shapes;
@@ -209,6 +222,7 @@ void register_layer(nb::module_& m) {
       .def("_profile", profile)
       .def("_median_seconds", median_seconds)
       .def("_maps", maps)
+      .def("_observed", observed)
       .def("_output_shapes", output_shapes)
       .def("losses", losses)
       .def_prop_ro("has_state", [](const PyLayer& l) { return l.layer().has_state(); })

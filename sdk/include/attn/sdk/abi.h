@@ -258,6 +258,15 @@ typedef struct attn_engine {
   /* Counts `positions` further positions when forward succeeds: for a type whose state keeps values and no
      history. Nothing without an attached state. [call-thread] */
   int32_t (*advance)(/*handle*/ attn_ctx*, int64_t positions, /*out*/ attn_error*);
+
+  /* Observables: named tensors that a call gives beside its outputs to those who ask, of a type or an operator.
+     Asked for or not, a name is told to those who want to know what there is. 1.1. [call-thread] */
+  int32_t (*observes)(/*handle*/ attn_ctx*, /*in*/ const char* name); /* 1: asked for */
+  /* Copies the values of one that is asked for, under the label of the operator, in a type's forward() that of label();
+     nothing otherwise. Names are [a-z][a-z0-9_]*. "map" is (batch, heads, queries, keys), weights: what they tell too
+     (entropy, column_mass, distances, top_keys, top_weights) is computed where it is asked for. [call-thread] */
+  int32_t (*observe)(/*handle*/ attn_ctx*, /*in*/ const char* name, /*in*/ const attn_view* values,
+                     /*out*/ attn_error*);
 } attn_engine;
 
 /* ---- types ---------------------------------------------------------------------------------------- */
@@ -355,7 +364,8 @@ enum {
   ATTN_CALL_TRAINING = 1u << 0,
   ATTN_CALL_RECORDING = 1u << 1,
   ATTN_CALL_SHAPES_ONLY = 1u << 2,
-  ATTN_CALL_STATEFUL = 1u << 3 /* a state is attached */
+  ATTN_CALL_STATEFUL = 1u << 3, /* a state is attached */
+  ATTN_CALL_OBSERVED = 1u << 4  /* somebody asks for observables: observes(), observe(). 1.1 */
 };
 
 typedef struct attn_call {

@@ -34,6 +34,7 @@ ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, sort) == 56 &&
                    offsetof(attn_kernels, matmul_serial_f64) == 72);
 ATTN_ASSERT_LAYOUT(offsetof(attn_kernels, probability_rows) == 80);
 ATTN_ASSERT_LAYOUT(offsetof(attn_engine, run) == 8 && offsetof(attn_engine, advance) == 152);
+ATTN_ASSERT_LAYOUT(offsetof(attn_engine, observes) == 160 && offsetof(attn_engine, observe) == 168);
 ATTN_ASSERT_LAYOUT(offsetof(attn_weight, initial_value) == 120 &&
                    offsetof(attn_weight, table) == 136);
 ATTN_ASSERT_LAYOUT(offsetof(attn_state, max_len) == 88);

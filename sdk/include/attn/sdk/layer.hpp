@@ -359,8 +359,29 @@ class Call {
     attn_error e;
     check(c_->engine->loss(c_->ctx, name, scalar.handle(), &e), e);
   }
-  // Names the next operator in maps and profiles.
+  // Names the next operator in maps, profiles and observables, or the next observe().
   void label(const char* text) { c_->engine->label(c_->ctx, text); }
+  // Somebody asks for observables; hosts before 1.1: never.
+  [[nodiscard]] bool observed() const { return (c_->flags & ATTN_CALL_OBSERVED) != 0; }
+  // Whether this one is asked for, so that it is worth computing.
+  [[nodiscard]] bool observes(const char* name) const {
+    return observed() && c_->engine->observes(c_->ctx, name) != 0;
+  }
+  // Gives it to those who ask. "map" are weights (batch, heads, queries, keys), from which entropy, column_mass and
+  // others follow; observes_map() tells whether any of these is asked for.
+  void observe(const char* name, const Tensor& values) const {
+    if (!observed() || !values) return;
+    const attn_view v = values.read();
+    attn_error e;
+    check(c_->engine->observe(c_->ctx, name, &v, &e), e);
+  }
+  [[nodiscard]] bool observes_map() const {
+    bool any = false;  // all are named, so that they are known to be there
+    for (const char* name :
+         {"entropy", "column_mass", "distances", "top_keys", "top_weights", "map"})
+      any = observes(name) || any;
+    return any;
+  }
   // A tensor with these contents and no gradient.
   [[nodiscard]] Tensor constant(int32_t dtype, std::span<const int64_t> shape,
                                 const void* dense) const {

@@ -258,6 +258,16 @@ class OpCall {
   }
   [[nodiscard]] const attn_kernels& kernels() const { return *c_->engine->kernels; }
 
+  // In forward(): whether somebody asks for this observable, and its values for those who do. Hosts before 1.1: none.
+  [[nodiscard]] bool observes(const char* name) const {
+    return ATTN_HAS(c_->engine, attn_engine, observes) && c_->engine->observes(c_->ctx, name) != 0;
+  }
+  void observe(const char* name, const attn_view& values) const {
+    if (!ATTN_HAS(c_->engine, attn_engine, observe)) return;
+    attn_error e;
+    check(c_->engine->observe(c_->ctx, name, &values, &e), e);
+  }
+
   // The dtype this run computes in: that of the first floating input.
   [[nodiscard]] int32_t dtype() const {
     for (uint32_t i = 0; i < c_->n_in; ++i)

@@ -195,6 +195,7 @@ Attended attention_other_axis(const Call& c, const Tensor& q, const Tensor& k, c
                       .reshape({b, h, q.dim(2), k.dim(2)});
   if (bias) scores = add(scores, detail::unmasked_bias(p, bias));
   Tensor weights = probability(c, p, scores, keep, o.zero_fully_masked_rows);
+  c.observe("map", weights);
   weights = dropout(c, weights, o.dropout);
   const Tensor out =
       matmul(weights.reshape({b, g, h / g, q.dim(2), k.dim(2)}), v5, {.skip_zeros = true});

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/engine/observe.hpp"
+
+#include <algorithm>
+
+#include "core/error/error.hpp"
+#include "core/ops/observe_weights.hpp"
+#include "core/tensor/strided.hpp"
+
+namespace attn::engine {
+
+namespace {
+
+template <class T>
+void observe(Observer& observer, const attn_view& w, Parallel& parallel) {
+  const int64_t b = w.shape[0], h = w.shape[1], q = w.shape[2], k = w.shape[3];
+  const ops::ObservedWeights<T> observed(observer, parallel, b, h, q, k, false, false);
+  if (!observed.any()) return;
+  attn_view d = w;
+  if (w.stride[3] != 1 && k > 1) {
+    d.data = parallel.scratch_array<T>(static_cast<size_t>(size_of(w)) + 1);
+    set_dense_strides(d);
+    copy_strided(w, d);
+  }
+  const kernels::Scores4<const T> weights{static_cast<const T*>(d.data), d.stride[0], d.stride[1],
+                                          d.stride[2], 1};
+  kernels::observe_weights(b, h, q, k, weights, observed.to, parallel);
+  observed.give();
+}
+
+}  // namespace
+
+void Observations::begin() {
+  offered_.clear();
+  taken_.clear();
+  label_.clear();
+}
+
+bool Observations::wants(std::string_view name) {
+  if (std::find(offered_.begin(), offered_.end(), name) == offered_.end())
+    offered_.emplace_back(name);
+  const auto named = [&](std::string_view text) {
+    return std::find(names_.begin(), names_.end(), text) != names_.end();
+  };
+  return named(name) || (name != "map" && named("all"));
+}
+
+void Observations::take(std::string_view name, const attn_view& values) {
+  Array copy(static_cast<attn_dtype>(values.dtype),
+             Shape(values.shape, static_cast<size_t>(values.rank)));
+  attn_view to = values;
+  set_dense_strides(to);
+  to.data = copy.raw();
+  copy_strided(values, to);
+  taken_.push_back({label_, std::string(name), std::move(copy)});
+}
+
+void Observations::take_from_plugin(std::string_view name, const attn_view& values,
+                                    Parallel& parallel) {
+  if (name != "map") {
+    if (wants(name)) take(name, values);
+    return;
+  }
+  if (values.rank != 4)
+    throw InvalidArgument("observe: 'map' has shape " + shape_text(values) +
+                          "; expected weights (batch, heads, queries, keys)");
+  if (values.dtype == ATTN_F64) return observe<double>(*this, values, parallel);
+  if (values.dtype == ATTN_F32) return observe<float>(*this, values, parallel);
+  throw InvalidArgument("observe: 'map' must be float32 or float64");
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Observables of calls (core/threads/observer.hpp): what a context is asked for, and what the last call gave. One
+// thread at a time.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor/array.hpp"
+#include "core/threads/observer.hpp"
+#include "core/threads/parallel.hpp"
+
+namespace attn::engine {
+
+struct Observed {
+  std::string
+      label;  // the plugin's label of the operator, or the operator's name; of a type's own, its label or none
+  std::string name;
+  Array value;
+};
+
+class Observations final : public Observer {
+ public:
+  // names: none: nothing is observed.
+  void ask(std::vector<std::string> names) { names_ = std::move(names); }
+  [[nodiscard]] bool asked() const { return !names_.empty(); }
+
+  void begin();
+  // Of what is taken next.
+  void set_label(const char* text) { label_ = text; }
+
+  [[nodiscard]] bool wants(std::string_view name) override;
+  // "map", weights (B, H, Q, K): the part that is asked for. The others that they tell are taken, too.
+  void take(std::string_view name, const attn_view& values) override;
+  // As a plugin gives it: weights that are called "map" tell the rest of what they tell, too.
+  void take_from_plugin(std::string_view name, const attn_view& values, Parallel& parallel);
+
+  [[nodiscard]] const std::vector<Observed>& taken() const { return taken_; }
+  // Names of all that the last call has, whether asked for or not, in their order.
+  [[nodiscard]] const std::vector<std::string>& offered() const { return offered_; }
+
+ private:
+  std::vector<std::string> names_, offered_;
+  std::string label_;
+  std::vector<Observed> taken_;
+};
+
+}  // namespace attn::engine

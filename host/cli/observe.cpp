@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/cli/observe.hpp"
+
+#include <attn/error.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "core/schema/text.hpp"
+#include "host/cli/program.hpp"
+
+namespace attn::cli {
+
+namespace {
+
+struct Range {
+  int64_t first = 0, count = 0;  // 0: all that follow
+};
+
+std::optional<int64_t> whole(std::string_view text) {
+  int64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc() || end != text.data() + text.size() || n < 0) return std::nullopt;
+  return n;
+}
+
+// N, or BEGIN:END, either of which may be left out.
+std::optional<Range> range(std::string_view text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) {
+    const auto n = whole(text);
+    return n ? std::optional(Range{*n, 1}) : std::nullopt;
+  }
+  const std::string_view begin = text.substr(0, colon), end = text.substr(colon + 1);
+  const auto first = begin.empty() ? 0 : whole(begin);
+  if (!first) return std::nullopt;
+  if (end.empty()) return Range{*first, 0};
+  const auto limit = whole(end);
+  if (!limit || *limit <= *first) return std::nullopt;
+  return Range{*first, *limit - *first};
+}
+
+}  // namespace
+
+void add_observe_options(CLI::App& app, ObserveOptions& o) {
+  auto* observe =
+      app.add_option("--observe", o.names,
+                     "Also what the call tells of itself: row_max, lse, entropy, "
+                     "column_mass, distances, top_keys, top_weights, map, what the type "
+                     "has of its own, or all (but map); repeatable")
+          ->type_name("NAME")
+          ->delimiter(',')
+          ->allow_extra_args(false);
+  app.add_option("--observe-to", o.file, "safetensors file for it")
+      ->type_name("FILE")
+      ->needs(observe);
+  app.add_option("--observe-part", o.parts,
+                 "heads, queries or keys of the map, as heads=2 or keys=0:128; repeatable")
+      ->type_name("AXIS=RANGE")
+      ->needs(observe)
+      ->allow_extra_args(false);
+  app.add_option("--top", o.top, "Keys of each query in top_keys and top_weights (default 8)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->needs(observe);
+}
+
+Observe parse_observe(const ObserveOptions& o) {
+  Observe out;
+  out.names = o.names;
+  out.top = o.top;
+  for (const std::string& given : o.parts) {
+    const NameAndText part = split_assignment("--observe-part", given, "AXIS=RANGE");
+    const auto r = range(part.text);
+    if (!r)
+      throw InvalidArgument("--observe-part: '" + part.text + "' is no range of " + part.name +
+                                "; expected N, or BEGIN:END",
+                            {.where = "--observe-part", .value = part.text});
+    if (part.name == "heads") {
+      out.head = r->first, out.heads = r->count;
+    } else if (part.name == "queries") {
+      out.query = r->first, out.queries = r->count;
+    } else if (part.name == "keys") {
+      out.key = r->first, out.keys = r->count;
+    } else {
+      throw InvalidArgument(
+          "--observe-part: a map has no '" + part.name + "'; expected heads, queries or keys",
+          {.where = "--observe-part", .parameter = part.name});
+    }
+  }
+  if (!o.file.empty() && !o.file.ends_with(".safetensors"))
+    throw InvalidArgument("--observe-to: '" + o.file + "' must end in .safetensors",
+                          {.where = "--observe-to", .value = o.file});
+  return out;
+}
+
+std::vector<NamedOutput> observed_tensors(Context& ctx, const Observe& asked) {
+  const std::vector<std::string> there = ctx.observables();
+  for (const std::string& name : asked.names) {
+    if (name == "all" || std::find(there.begin(), there.end(), name) != there.end()) continue;
+    const std::string close = schema::did_you_mean(name, there);
+    throw InvalidArgument("--observe: this call has no '" + name + "'; it has " +
+                              (there.empty() ? "nothing to observe" : schema::name_list(there)),
+                          {.where = "--observe", .parameter = name, .hint = close});
+  }
+  std::vector<NamedOutput> out;
+  for (Observed& o : ctx.take_observed())
+    out.push_back({o.label.empty() ? o.name : o.label + "." + o.name, std::move(o.value)});
+  return out;
+}
+
+}  // namespace attn::cli
