@@ -272,8 +272,8 @@ void Layer::backward(Context& ctx, const attn_view* const* cotangents, void* con
   if (!h.sliced) ctx.add_cotangents(cotangents);
   if (losses) ctx.add_gradient_of_losses();
   try {
+    ctx.backward();  // of a call in slices: nothing but that it was used
     if (h.sliced) backward_in_slices(ctx, cotangents, weight_memory);
-    ctx.backward();
   } catch (const Failure& failure) {
     attn_error e{};
     e.code = ATTN_INTERNAL;

@@ -311,7 +311,7 @@ struct counted_bias {
   static void forward(OpCall c) {
     each<T>(c, *c.out(0), [&](const Row<T>& row, Line<T> out) {
       row.corner([&](int64_t key, int64_t place) { out[key] = row.entry[place]; });
-      out[row.k.size()] = static_cast<T>(row.most + std::log(row.sum_behind()));
+      out[row.k.size()] = static_cast<T>(row.log_sum_behind());
     });
   }
   template <class T>
@@ -320,15 +320,22 @@ struct counted_bias {
     each<T>(c, *c.dout(0), [&](const Row<T>& row, Line<T> dout) {
       const Line<T> to = {element<T>(*c.din(0), 0, row.head), c.din(0)->stride[0]};
       row.corner([&](int64_t key, int64_t place) { to[place] += dout[key]; });
-      const double share = static_cast<double>(dout[row.k.size()]) / row.sum_behind();
+      const double whole = row.log_sum_behind(), slope = static_cast<double>(dout[row.k.size()]);
+      if (whole == -INFINITY) return;
+      const bool near = row.most - whole < kFar;
+      const double share = near ? slope * std::exp(row.most - whole) : 0;
       row.behind([&](int64_t first, int64_t n) {
         for (int64_t at = first; at < first + n; ++at)
-          to[at] += static_cast<T>(share * row.powers[at]);
+          to[at] +=
+              static_cast<T>(near ? share * row.powers[at]
+                                  : slope * std::exp(static_cast<double>(row.entry[at]) - whole));
       });
     });
   }
 
  private:
+  static constexpr double kFar =
+      400;  // of logarithms: powers still tell entries so far below the largest apart
   // The entries of one head, and the places in them of the keys of one query.
   template <class T>
   struct Row {
@@ -354,7 +361,7 @@ struct counted_bias {
         if (from < k.window) f(place(i, k.window - 1), k.window - from);
       }
     }
-    [[nodiscard]] double sum_behind() const {
+    [[nodiscard]] double log_sum_behind() const {
       double sum = 0;
       behind([&](int64_t first, int64_t n) {
         double part[4] = {};
@@ -364,7 +371,19 @@ struct counted_bias {
         for (; j < n; ++j) part[0] += powers[first + j];
         sum += (part[0] + part[1]) + (part[2] + part[3]);
       });
-      return sum;
+      if (sum > std::exp(-kFar)) return most + std::log(sum);
+      // All of them far below the largest entry: by the largest of their own.
+      double top = -INFINITY;
+      sum = 0;
+      const auto each = [&](auto f) {
+        behind([&](int64_t first, int64_t n) {
+          for (int64_t at = first; at < first + n; ++at) f(static_cast<double>(entry[at]));
+        });
+      };
+      each([&](double x) { top = std::max(top, x); });
+      if (top == -INFINITY) return top;
+      each([&](double x) { sum += std::exp(x - top); });
+      return top + std::log(sum);
     }
   };
   // body(row, line of pairs) for all heads and queries; heads side by side.

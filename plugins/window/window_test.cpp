@@ -335,3 +335,40 @@ TEST_CASE("window: queries of a window that is not full are those of the full on
     }
   }
 }
+
+TEST_CASE("window: entries of the table that lie far apart, beside padding") {
+  // As above; the entry of no distance is so large that the others are nothing beside it, or so small.
+  for (const float apart : {0.0F, 1000.0F, -1000.0F}) {
+    const Layer layer =
+        make("window", {{"dim", kDim}, {"window_size", 5}, {"num_heads", 2}, {"qkv_bias", false}},
+             {{1, 25, kDim}});
+    const std::string name = "single_window_attention/relative_position_bias_table";
+    Array table = weight(*layer, name).clone();
+    for (int64_t h = 0; h < 2; ++h) table.at<float>({40, h}) = apart;
+    layer->set_weight(name, table);
+    const Array few = random({1, 4, kDim}, 16), slope = random({1, 4, kDim}, 17);
+    Array full = filled({1, 25, kDim}, 0), full_slope = filled({1, 25, kDim}, 0);
+    const std::vector<int64_t> at{0, 1, 5, 6};
+    for (size_t t = 0; t < at.size(); ++t)
+      for (int64_t i = 0; i < kDim; ++i) {
+        const auto token = static_cast<int64_t>(t);
+        full.at<float>({0, at[t], i}) = few.at<float>({0, token, i});
+        full_slope.at<float>({0, at[t], i}) = slope.at<float>({0, token, i});
+      }
+    const auto gradient = [&](const Array& x, const Array& dy) {
+      Context ctx;
+      const std::vector<Input> inputs{x}, cotangents{dy};
+      layer->forward(ctx, inputs, {.record = true});
+      Gradients gradients(*layer);
+      layer->backward(ctx, cotangents, gradients);
+      return gradients.weight(name)->clone();
+    };
+    INFO("apart by " << apart);
+    const Array y = layer->forward(few), z = layer->forward(full);
+    for (size_t t = 0; t < at.size(); ++t)
+      CHECK(distance(row(y, static_cast<int64_t>(t)), row(z, at[t])) < kSameMath);
+    const Array one = gradient(few, slope), other = gradient(full, full_slope);
+    for (int64_t i = 0; i < one.size(); ++i)
+      CHECK(std::fabs(one.data<float>()[i] - other.data<float>()[i]) <= 1e-5F);
+  }
+}

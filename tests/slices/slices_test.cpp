@@ -247,6 +247,20 @@ TEST_CASE("slices: an input that is the output has its gradient, in memory of th
   }
 }
 
+TEST_CASE("slices: a backward pass that fails has used its call, in slices and without") {
+  const auto layer = fixture({{"stumbles", true}});
+  for (const int64_t batch : {2, 40}) {
+    const std::vector<Array> in = inputs_of({{batch, 500, 64}, {500, 64}});
+    const Input views[] = {Input(in[0]), Input(in[1])}, cotangent(in[0]);
+    Context ctx;
+    layer->forward(ctx, views, {.record = true});
+    REQUIRE((rows_of_a_slice(ctx) > 0) == (batch == 40));
+    Gradients g(*layer);
+    CHECK_THROWS_AS(layer->backward(ctx, {&cotangent, 1}, g), Failure);
+    CHECK_THROWS_AS(layer->backward(ctx, {&cotangent, 1}, g), InvalidArgument);
+  }
+}
+
 TEST_CASE("slices: calls that need the whole batch at once are not cut") {
   const std::vector<Array> in = inputs_of({{40, 500, 64}, {500, 64}});
   Context ctx;
