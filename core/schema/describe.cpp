@@ -61,10 +61,11 @@ Json info_entry(const attn_type& type) {
   for (const attn_param* param : ordered_params(type)) {
     if (is_required(*param)) {
       required.push_back(param->name);
-    } else {
+    } else if ((param->flags & ATTN_PARAM_EXTENSION) == 0) {
       optional.set(param->name, to_json(*param, param->def));
     }
-    for (std::uint32_t a = 0; a < param->n_aliases; ++a)
+    for (std::uint32_t a = 0; a < param->n_aliases && (param->flags & ATTN_PARAM_EXTENSION) == 0;
+         ++a)
       aliases.set(param->aliases[a], param->name);
   }
   return {{"type", type.id},

@@ -16,6 +16,7 @@ namespace attn::schema {
 namespace {
 
 bool is_required(const attn_param& param) { return (param.flags & ATTN_PARAM_REQUIRED) != 0; }
+bool is_extension(const attn_param& param) { return (param.flags & ATTN_PARAM_EXTENSION) != 0; }
 
 Names spellings(const attn_param& param) {
   Names names = {param.name};
@@ -58,7 +59,10 @@ class Validation {
       details.type = type_.id;
       throw InvalidArgument(error.what(), std::move(details));
     }
-    for (const std::uint32_t i : order_) result.effective.set(type_.params[i]->name, values_[i]);
+    for (const std::uint32_t i : order_) {
+      if (!is_extension(*type_.params[i]) || !given_name_[i].empty())
+        result.effective.set(type_.params[i]->name, values_[i]);
+    }
     return result;
   }
 
@@ -90,14 +94,18 @@ class Validation {
   }
 
   void refuse_unknown() const {
-    Names accepted, unknown;
+    Names all, accepted, unknown;
     for (std::uint32_t i = 0; i < type_.n_params; ++i) {
-      const Names names = spellings(*type_.params[i]);
-      accepted.insert(accepted.end(), names.begin(), names.end());
+      const attn_param& param = *type_.params[i];
+      for (const std::string& name : spellings(param)) {
+        all.push_back(name);
+        if (!is_extension(param) || given_.contains(name)) accepted.push_back(name);
+      }
     }
+    all = sorted(std::move(all));
     accepted = sorted(std::move(accepted));
     for (const Json::Member& member : given_.as_object()) {
-      if (!std::binary_search(accepted.begin(), accepted.end(), member.first))
+      if (!std::binary_search(all.begin(), all.end(), member.first))
         unknown.push_back(member.first);
     }
     if (unknown.empty()) return;
@@ -106,7 +114,7 @@ class Validation {
              " unsupported parameter(s) " + name_list(unknown) +
              ". Accepted: " + name_list(accepted),
          unknown.front(), nullptr, "one of " + name_list(accepted),
-         did_you_mean(unknown.front(), accepted));
+         did_you_mean(unknown.front(), all));
   }
 
   void refuse_aliases_beside_first() const {

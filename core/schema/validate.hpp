@@ -35,7 +35,7 @@ namespace attn::schema {
 
 struct ValidatedConfig {
   Json effective =
-      Json::object();  // every parameter, first names, schema order, values as they were given
+      Json::object();  // every parameter, extensions where given; first names, schema order, values as given
   ValueList values;    // the same for create()
 };
 

@@ -181,6 +181,44 @@ TEST_CASE("validate: options") {
             .find("'axis'") != std::string::npos);
 }
 
+TEST_CASE("validate: an extension is taken, and listed where it is given") {
+  const attn_type& fnet = type("fnet");
+  attn_param extra{};
+  extra.struct_size = sizeof extra;
+  extra.kind = ATTN_PARAM_REAL;
+  extra.flags = ATTN_PARAM_NULLABLE | ATTN_PARAM_EXTENSION;
+  extra.name = "extra";
+  extra.doc = "";
+  extra.def = attn_value{};
+  std::vector<const attn_param*> params(fnet.params, fnet.params + fnet.n_params);
+  params.push_back(&extra);
+  attn_type t = fnet;
+  t.params = params.data();
+  t.n_params = static_cast<uint32_t>(params.size());
+  const auto text = [](const attn_type& of, const Json& parameters) -> std::string {
+    try {
+      static_cast<void>(validate(of, parameters));
+    } catch (const InvalidArgument& error) {
+      return error.what() + ("|" + error.details().hint);
+    }
+    return "accepted";
+  };
+  const Json none_given = Json::object(), given{{"extra", 2}};
+  CHECK(validate(t, none_given).effective == validate(fnet, none_given).effective);
+  CHECK(validate(t, none_given).values.size() == t.n_params);
+  CHECK(validate(t, given).effective.at("extra") == 2);
+  CHECK(validate(t, given).values[fnet.n_params].u.f == 2.0);
+  CHECK(info_entry(t) == info_entry(fnet));
+  CHECK(creating_line(t, validate(t, none_given).effective, nullptr) ==
+        creating_line(fnet, validate(fnet, none_given).effective, nullptr));
+  CHECK(creating_line(t, validate(t, given).effective, nullptr).find("'extra': 2") !=
+        std::string::npos);
+  CHECK(text(t, Json{{"zzz", 1}}) == text(fnet, Json{{"zzz", 1}}));
+  CHECK(text(t, Json{{"extro", 1}}).find("did you mean 'extra'") != std::string::npos);
+  CHECK(text(t, Json{{"zzz", 1}, {"extra", 2}}).find("'extra'") != std::string::npos);
+  CHECK(text(t, Json{{"extra", "x"}}).find("'extra'") != std::string::npos);
+}
+
 TEST_CASE("validate: kinds and bounds that the twenty types do not use") {
   const auto check = [](attn_param p, const Json& value) -> std::string {
     p.struct_size = sizeof(p);

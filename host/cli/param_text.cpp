@@ -39,6 +39,7 @@ Json param_json(const attn_param& p, const Json& def) {
   return {{"name", p.name},
           {"kind", kind_text(p)},
           {"required", (p.flags & ATTN_PARAM_REQUIRED) != 0},
+          {"extension", (p.flags & ATTN_PARAM_EXTENSION) != 0},
           {"nullable", (p.flags & ATTN_PARAM_NULLABLE) != 0},
           {"range", range_text(p)},
           {"choices", choices},

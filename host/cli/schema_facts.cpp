@@ -11,8 +11,6 @@ namespace attn::cli {
 
 Json schema_facts(const TypeEntry& entry) {
   const attn_type& t = *entry.type;
-  const Json info = get_attention_requirements(t.id);
-  const Json& defaults = info.at("optional_params");
   Json inputs = Json::list({}), params = Json::list({}), args = Json::list({}),
        outputs = Json::list({}), rules = Json::list({}), claims = Json::list({});
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
@@ -29,8 +27,7 @@ Json schema_facts(const TypeEntry& entry) {
                       {"doc", in.doc ? in.doc : ""}});
   }
   for (uint32_t i = 0; i < t.n_params; ++i) {
-    const Json* def = defaults.find(t.params[i]->name);
-    params.push_back(param_json(*t.params[i], def ? *def : Json()));
+    params.push_back(param_json(*t.params[i], schema::to_json(*t.params[i], t.params[i]->def)));
   }
   for (uint32_t i = 0; i < t.n_args; ++i)
     args.push_back(param_json(*t.args[i], schema::to_json(*t.args[i], t.args[i]->def)));

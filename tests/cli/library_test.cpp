@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/plugin_folders.hpp"
 
 namespace attn::test {
 
@@ -27,15 +28,15 @@ std::map<std::string, std::string> listed(const std::string& directory) {
 
 }  // namespace
 
-TEST_CASE("cli: twenty types from twenty files, and a file takes its type with it") {
+TEST_CASE("cli: a file for each type, and a file takes its type with it") {
   const Folder folder;
   std::filesystem::copy(kPlugins, folder / "plugins");
   const std::string directory = folder / "plugins";
   const auto all = listed(directory);
-  CHECK(all.size() == 20);
+  CHECK(all.size() == plugin_folders());
   std::set<std::string> files;
   for (const auto& [type, file] : all) files.insert(file);
-  CHECK(files.size() == 20);
+  CHECK(files.size() == plugin_folders());
   for (const auto& [type, file] : all) {
     INFO(type);
     const std::string path = directory + "/" + file, aside = folder / file;
@@ -65,7 +66,7 @@ TEST_CASE("cli: the example of every type is valid and runs") {
     CHECK(parsed(f.out).at("ms_min").to_double() > 0);
     types.insert(type);
   }
-  CHECK(types.size() == 20);
+  CHECK(types.size() == plugin_folders());
 }
 
 }  // namespace attn::test

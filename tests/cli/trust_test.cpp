@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/plugin_folders.hpp"
 
 namespace attn::test {
 
@@ -143,11 +144,11 @@ TEST_CASE("lock: nothing but what it lists, and the reason says what differs") {
     const std::string all = folder / "all.lock";
     check_done(attn_run({"lock", "--output", all}));
     const Json plugins = parsed(read_file(all)).at("plugins");
-    CHECK(plugins.size() == 20);
+    CHECK(plugins.size() == plugin_folders());
     CHECK(plugins.at(0).at("types").at("anchor").at(0).is_string());  // what it claims
     const Finished list = attn_run({"list", "--json"}, {{"ATTN_PLUGIN_LOCK", all}});
     check_done(list);
-    CHECK(parsed(list.out).size() == 20);
+    CHECK(parsed(list.out).size() == plugin_folders());
     CHECK_THAT(state({"--plugin-path", kBad + "slow.so"}, {{"ATTN_PLUGIN_LOCK", all}}),
                Catch::StartsWith("locked: is not in the lock"));
   }

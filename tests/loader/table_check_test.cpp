@@ -280,6 +280,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.size.kind = 99; }, "kind 99 is unknown"},
       {[](T t) { t.rate.def = integer(0); }, "default is of another kind than the parameter"},
       {[](T t) { t.rate.def = {}; }, "default null, but it is not nullable"},
+      {[](T t) { t.size.flags |= ATTN_PARAM_EXTENSION; }, "is required and an extension"},
       {[](T t) { t.rate.def = real(1.5); }, "default is outside its range"},
       {[](T t) { t.rate.def = real(std::numeric_limits<double>::quiet_NaN()); },
        "default is not finite"},

@@ -50,7 +50,7 @@ def inputs_of(golden: Golden, layer: attn.Layer, dtype) -> dict[str, np.ndarray]
 
 def test_there_are_cases():
     assert len(CASES) > 250
-    assert {p.parent.name for p in CASES} == set(attn.list_attention_types())
+    assert {p.parent.name for p in CASES} <= set(attn.list_attention_types())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

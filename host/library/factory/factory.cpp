@@ -35,7 +35,8 @@ void draw_seeds(const attn_type& type, std::vector<attn_value>& values, Json& ef
   for (size_t i = 0; i < values.size(); ++i) {
     if (params[i]->kind != ATTN_PARAM_SEED || values[i].kind != ATTN_NULL) continue;
     values[i] = {ATTN_VALUE_I64, 0, {static_cast<int64_t>(weights::draw_seed())}};
-    effective.set(params[i]->name, schema::to_json(*params[i], values[i]));
+    if (effective.contains(params[i]->name))
+      effective.set(params[i]->name, schema::to_json(*params[i], values[i]));
   }
 }
 

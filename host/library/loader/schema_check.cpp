@@ -105,6 +105,7 @@ class ParamCheck {
     const attn_value& v = p_.def;
     if ((p_.flags & ATTN_PARAM_REQUIRED) != 0) {
       if (v.kind != ATTN_NULL) add("is required and has a default");
+      if ((p_.flags & ATTN_PARAM_EXTENSION) != 0) add("is required and an extension");
       return;
     }
     if (v.kind == ATTN_NULL) {

@@ -126,7 +126,11 @@ enum {
   ATTN_PARAM_EXCLUSIVE_MIN = 1u << 4,
   ATTN_PARAM_EXCLUSIVE_MAX = 1u << 5,
   ATTN_PARAM_ODD = 1u << 6,
-  ATTN_PARAM_CAUSAL = 1u << 7 /* BOOL: true: no position uses later ones; null: true with a state */
+  ATTN_PARAM_CAUSAL =
+      1u << 7, /* BOOL: true: no position uses later ones; null: true with a state */
+  ATTN_PARAM_EXTENSION =
+      1u << 8 /* not required; beyond what the type is known for: validated and described, but not
+                                    listed unless it is given */
 };
 
 typedef struct attn_param {

@@ -237,6 +237,9 @@ class Field {
   // A bool: while it is true a position uses itself and earlier ones only (null: with a state it is true). Calls that
   // a norm or an activation over positions would make look ahead are then refused by the host.
   Field& causal() { return p_.flags |= ATTN_PARAM_CAUSAL, *this; }
+  // A parameter beyond what the type is known for: lists of accepted parameters, log lines and configurations that a
+  // layer gives back have it only when it was given.
+  Field& extension() { return p_.flags |= ATTN_PARAM_EXTENSION, *this; }
   Field& nullable() { return p_.flags |= ATTN_PARAM_NULLABLE, *this; }
   Field& regularizer() { return nullable().kind(ATTN_PARAM_REGULARIZER); }
   // Options of the named parameter. overrides: "flag=member" - while that bool parameter is true
