@@ -63,6 +63,12 @@ class Agreement {
     }
   }
 
+  [[nodiscard]] int64_t rounds() const { return rounds_; }
+  // The n coefficients c of round t, after forward().
+  [[nodiscard]] const double* coefficients(const Memory& m, int64_t t) const {
+    return round(m, t).c;
+  }
+
   // dg (n, n, written) from dgamma; returns the gradient of the slope.
   double backward(const double* g, const Memory& m, const double* dgamma, double* dg) const {
     double *db = m.db, *dc = m.dc, *dgc = m.dgc;  // db: of the logits of the round after

@@ -141,6 +141,8 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
       check_rows(mask, queries);
       const Tensor scaled = affine(queries, alpha());
       const Tensor sums = p.use_vertical_routing ? sum(c[aggregation], {0}) : Tensor{};
+      if (c.observes("head_routing"))
+        c.observe("head_routing", route_heads(c, scaled, keys, sums, 2)[1]);
       const int64_t elements = queries.dim(0) * queries.dim(1) * rows * rows;
       const int64_t chunks =
           std::min({kMaxChunks, rows, (elements + kChunkElements - 1) / kChunkElements});
@@ -149,7 +151,7 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
         return joined(
             end, step,
             [&](int64_t from, int64_t to) {
-              const Tensor bias = route_heads(c, scaled.slice(2, from, to), keys, sums);
+              const Tensor bias = route_heads(c, scaled.slice(2, from, to), keys, sums, 1)[0];
               return attend(c, routed.slice(2, from, to), keys, values, bias, mask, from, to);
             },
             begin);
@@ -208,14 +210,14 @@ struct CapsuleRoutingSelfAttention : Layer<Params> {
         broadcast_to(convert(c.constant(ATTN_F32, shape, &one), x.dtype()), {x.dim(2), 1}), 0);
   }
 
-  // What routing between heads adds to the scores of these queries, times alpha. sums: of the aggregation's columns,
-  // or empty.
-  Tensor route_heads(const Call& c, const Tensor& queries, const Tensor& keys,
-                     const Tensor& sums) const {
+  // What routing between heads adds to the scores of these queries, times alpha, and the coefficients of its rounds.
+  // sums: of the aggregation's columns, or empty; bit i of wanted: result i is computed.
+  std::array<Tensor, 2> route_heads(const Call& c, const Tensor& queries, const Tensor& keys,
+                                    const Tensor& sums, uint32_t wanted) const {
     return call<capsule::head_capsules>(
         {queries, keys, sums, c[aggregation_bias], c.weight(routing_prob, 0),
          c.weight(aggregation_prob, 0)},
-        {routing_prob, p.routing_iterations, p.epsilon, between_heads()});
+        {routing_prob, p.routing_iterations, p.epsilon, between_heads()}, wanted);
   }
 
   Tensor attend(Call& c, const Tensor& queries, const Tensor& keys, const Tensor& values,

@@ -29,12 +29,13 @@ void softmax(Vector& z) {
   for (double& x : z) x /= sum;
 }
 
-// Procedure 1 word for word.
-Vector route(const std::vector<const Vector*>& u, int rounds, double eps) {
+// Procedure 1 word for word. seen: gets the coefficients of all rounds.
+Vector route(const std::vector<const Vector*>& u, int rounds, double eps, Vector* seen = nullptr) {
   Vector b(u.size(), 0.0), v;
   for (int t = 0; t < rounds; ++t) {
     Vector c = b, s(u[0]->size(), 0.0);
     softmax(c);
+    if (seen) seen->insert(seen->end(), c.begin(), c.end());
     for (size_t i = 0; i < u.size(); ++i)
       for (size_t j = 0; j < s.size(); ++j) s[j] += c[i] * (*u[i])[j];
     v = squash(s, eps);
@@ -44,8 +45,8 @@ Vector route(const std::vector<const Vector*>& u, int rounds, double eps) {
   return v;
 }
 
-// The layer by its definition, one example (seq, dim), in double, softmax, no mask.
-Array definition(const Attention& layer, const Array& x) {
+// The layer by its definition, one example (seq, dim), in double, softmax, no mask. seen: gets (query, round, head).
+Array definition(const Attention& layer, const Array& x, Vector* seen = nullptr) {
   const Json config = layer.config();
   const auto on = [&](const char* name) { return config.at(name).as_bool(); };
   const auto heads = *config.at("num_heads").to_int64();
@@ -86,7 +87,7 @@ Array definition(const Attention& layer, const Array& x) {
   for (size_t i = 0; i < N; ++i) {
     std::vector<const Vector*> votes;
     for (size_t h = 0; h < H; ++h) votes.push_back(&a[h][i]);
-    const Vector cap = route(votes, rounds, eps);
+    const Vector cap = route(votes, rounds, eps, seen);
     std::vector<Vector> r;
     for (size_t h = 0; h < H; ++h) r.push_back(a[h][i]);
     for (size_t j = 0; j < N && on("use_vertical_routing"); ++j) {
@@ -144,6 +145,30 @@ TEST_CASE("capsule_routing: the low-rank form equals routing by its definition")
     // The rounds add up errors: some times those of one pass.
     REQUIRE(distance(layer->forward(x), definition(*layer, x)) < 4 * kSameMath);
   }
+}
+
+TEST_CASE("capsule_routing: what is observed of the heads is the coefficients of each round") {
+  const Layer layer = small({{"use_horizontal_routing", false}, {"routing_iterations", 4}});
+  const Array x = random({1, 7, 12}, 5);
+  Vector expected;
+  static_cast<void>(definition(*layer, x, &expected));
+  Context context;
+  context.observe({.names = {"head_routing"}});
+  layer->forward(context, std::vector<Input>{x});
+  const std::vector<Observed> all = context.take_observed();
+  REQUIRE(all.size() == 1);
+  const Array& seen = all[0].value;
+  REQUIRE(seen.shape() == Shape{1, 4, 3, 7});
+  double most = 0;
+  for (int64_t i = 0; i < 7; ++i)
+    for (int64_t t = 0; t < 4; ++t)
+      for (int64_t h = 0; h < 3; ++h) {
+        const double c = expected[static_cast<size_t>((i * 4 + t) * 3 + h)];
+        CHECK(static_cast<double>(seen.at<float>({0, t, h, i})) ==
+              Catch::Detail::Approx(c).margin(1e-5));
+        most = std::max(most, std::abs(c - 1.0 / 3));
+      }
+  CHECK(most > 0.01);  // they are not all alike
 }
 
 TEST_CASE("capsule_routing: long sequences are computed in pieces with the same result") {

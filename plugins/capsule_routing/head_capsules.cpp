@@ -16,6 +16,7 @@ namespace capsule {
 namespace {
 
 enum Port { kQuery, kKey, kSums, kBias, kRoutingSlope, kSharingSlope };
+enum Result { kAdded, kCoefficients };
 enum Attribute { kIterations = kProbabilityAttributes, kSquashEpsilon, kAddCapsule };
 
 struct Extents {
@@ -236,6 +237,14 @@ struct Job {
     for (int64_t h = 0; h < e.h; ++h) d.gamma_t[h] = static_cast<T>(d.gamma[h]);
     kernels.combine(r, d.gamma_t, d.cap);
   }
+  // The coefficients of all rounds of the capsule just made.
+  void write_coefficients(const Desk<T>& d, int64_t row, T* to) const {
+    const int64_t rounds = agreement.rounds();
+    for (int64_t t = 0; t < rounds; ++t)
+      for (int64_t h = 0; h < e.h; ++h)
+        to[((row / e.q * rounds + t) * e.h + h) * e.q + row % e.q] =
+            static_cast<T>(agreement.coefficients(d.rounds, t)[h]);
+  }
   // The rows of one query become what every head is given.
   void share(const HeadRows<T>& r, const Desk<T>& d) const {
     const Sharing<T> s = sharing_of(d);
@@ -299,18 +308,22 @@ void head_capsules::shape(OpCall c) {
   if (c.integer(0) < 0 || c.integer(0) >= kProbabilityKinds)
     fail("probability kind {} is unknown", c.integer(0));
   if (c.integer(kIterations) < 1) fail("iterations must be positive");
-  c.out_shape(0, q.dtype, {e.b, c.in(kSums) ? e.h : 1, e.q, e.k});
+  c.out_shape(kAdded, q.dtype, {e.b, c.in(kSums) ? e.h : 1, e.q, e.k});
+  c.out_shape(kCoefficients, q.dtype, {e.b, c.integer(kIterations), e.h, e.q});
 }
 
 template <class T>
 void head_capsules::forward(OpCall c) {
   const Job<T> job(c);
-  T* out = data<T>(*c.out(0));
-  T* memory = job.shares ? out : scores_memory<T>(c);
+  T* out = c.out(kAdded) ? data<T>(*c.out(kAdded)) : nullptr;
+  T* coefficients = c.out(kCoefficients) ? data<T>(*c.out(kCoefficients)) : nullptr;
+  T* memory = job.shares && out ? out : scores_memory<T>(c);
   scores<T>(c, memory);
   job.each_row(c, [&](const Desk<T>& d, int64_t row) {
     const HeadRows<T> r = job.rows(memory, row);
     job.capsule(r, d);
+    if (coefficients) job.write_coefficients(d, row, coefficients);
+    if (!out) return;
     if (job.shares)
       job.share(r, d);
     else
@@ -320,7 +333,7 @@ void head_capsules::forward(OpCall c) {
 
 template <class T>
 void head_capsules::vjp(OpCall c) {
-  if (!c.dout(0)) return;
+  if (!c.dout(kAdded)) return;
   const Job<T> job(c);
   const Extents& e = job.e;
   const attn_view dout = contiguous<T>(c, *c.dout(0));

@@ -6,7 +6,8 @@
 //
 // Inputs  q (B, H, Q, D), k (B, H, K, D), sums (H) and bias (H) of the aggregation, the slopes () of threshmax for
 //         routing and aggregation. Any strides, float32 and float64.
-// Output  (B, H, Q, K), or (B, 1, Q, K) without sums. The caller bounds it by giving some rows of q at a time.
+// Outputs (B, H, Q, K), or (B, 1, Q, K) without sums: the caller bounds it by giving some rows of q at a time; and the
+//         coefficients c of each round (B, rounds, H, Q), which have no gradient.
 // Threads over rows; results independent of their number. Nothing but the output is kept for the gradient.
 #pragma once
 
@@ -20,7 +21,7 @@ struct head_capsules {
   static constexpr const char* name = "capsule_routing.head_capsules";
   static constexpr const char* doc =
       "what routing between heads adds to the scores of q (B, H, Q, D) and k (B, H, K, D)";
-  static constexpr uint32_t version = 1, inputs = 6, outputs = 1, required = 0b11;
+  static constexpr uint32_t version = 1, inputs = 6, outputs = 2, required = 0b11;
   static constexpr auto attributes =
       probability_attributes(int_attribute("iterations", 3), real_attribute("squash_epsilon", 1e-8),
                              bool_attribute("add_capsule", false));
