@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <mutex>
 
 #include "core/cpu/float_state.hpp"
@@ -10,6 +11,7 @@
 #include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
 #include "core/tensor/strided.hpp"
+#include "core/threads/pool.hpp"
 #include "core/weights/initializers.hpp"
 
 namespace attn::engine {
@@ -113,17 +115,44 @@ void Layer::declare(const std::vector<attn_shape>& inputs) {
   raise(e, "build");
 }
 
+namespace {
+
+void draw_one(Weight& w, attn_dtype dtype, uint64_t seed) {
+  if (w.flags & ATTN_WEIGHT_NOT_STORED) return;
+  if (!w.has_initial_value)
+    w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, w.name);
+  else if (dtype_is_floating(w.initial_value.dtype()))
+    w.value = w.initial_value.astype(dtype);
+  else
+    w.value = std::move(w.initial_value);
+  w.initial_value = Array();
+}
+
+}  // namespace
+
+// A weight is one sequence of random numbers, so that weights are what threads can share.
 void Layer::draw(attn_dtype dtype, uint64_t seed) {
-  for (Weight& w : weights_) {
-    if (w.flags & ATTN_WEIGHT_NOT_STORED) continue;
-    if (!w.has_initial_value)
-      w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, w.name);
-    else if (dtype_is_floating(w.initial_value.dtype()))
-      w.value = w.initial_value.astype(dtype);
-    else
-      w.value = std::move(w.initial_value);
-    w.initial_value = Array();
-  }
+  constexpr int64_t kWorthThreads = 1 << 16;  // numbers of one weight: about 2 ms
+  int64_t numbers = 0;
+  for (const Weight& w : weights_) numbers = std::max(numbers, w.shape.elements());
+  std::vector<std::exception_ptr> errors(weights_.size());
+  const auto some = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto at = static_cast<size_t>(i);
+      try {
+        draw_one(weights_[at], dtype, seed);
+      } catch (...) {
+        errors[at] = std::current_exception();
+      }
+    }
+  };
+  const auto all = static_cast<int64_t>(weights_.size());
+  if (numbers < kWorthThreads)
+    some(0, all);
+  else
+    threads::PoolParallel().loop(all, 1, [&](int64_t b, int64_t e, int) { some(b, e); });
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
 }
 
 void Layer::check_call(const Context& ctx, const Call& call) const {

@@ -89,12 +89,16 @@ double middle(double q) {
 }
 }  // namespace
 
+namespace {
+double distance(double p) { return std::sqrt(-portable_log(p < 0.5 ? p : 1.0 - p)); }
+double tail(double r) { return polynomial(kTailTop, r - 1.6) / polynomial(kTailBottom, r - 1.6); }
+double far(double r) { return polynomial(kFarTop, r - 5.0) / polynomial(kFarBottom, r - 5.0); }
+}  // namespace
+
 double inverse_normal(double p) noexcept {
   const double q = p - 0.5;
   if (in_middle(q)) return middle(q);
-  const double r = std::sqrt(-portable_log(q < 0.0 ? p : 1.0 - p));
-  const double z = r <= 5.0 ? polynomial(kTailTop, r - 1.6) / polynomial(kTailBottom, r - 1.6)
-                            : polynomial(kFarTop, r - 5.0) / polynomial(kFarBottom, r - 5.0);
+  const double r = distance(p), z = r <= 5.0 ? tail(r) : far(r);
   return q < 0.0 ? -z : z;
 }
 
@@ -108,18 +112,24 @@ void RandomStream::refill() {
   has_normal_ = false;
 }
 
-double RandomStream::normal() {
+// Formula by formula, each without a branch: most numbers lie in the middle, nearly all others in the tail.
+void RandomStream::make_normals() {
   if (next_ == kKept) refill();
-  if (!has_normal_) {
-    // Most lie in the middle, whose formula has no branch: that one for all, of which compilers make vectors.
-    std::array<double, kKept> p;
-    for (size_t i = 0; i < kKept; ++i) p[i] = (static_cast<double>(kept_[i] >> 12) + 0.5) * 0x1p-52;
-    for (size_t i = 0; i < kKept; ++i) normal_[i] = middle(p[i] - 0.5);
-    for (size_t i = 0; i < kKept; ++i)
-      if (!in_middle(p[i] - 0.5)) normal_[i] = inverse_normal(p[i]);
-    has_normal_ = true;
+  std::array<double, kKept> p, r;
+  std::array<size_t, kKept> outer;
+  for (size_t i = 0; i < kKept; ++i) p[i] = (static_cast<double>(kept_[i] >> 12) + 0.5) * 0x1p-52;
+  for (size_t i = 0; i < kKept; ++i) normal_[i] = middle(p[i] - 0.5);
+  size_t n = 0;
+  for (size_t i = 0; i < kKept; ++i) {
+    outer[n] = i;
+    n += in_middle(p[i] - 0.5) ? 0 : 1;
   }
-  return normal_[next_++];
+  for (size_t j = 0; j < n; ++j) r[j] = distance(p[outer[j]]);
+  for (size_t j = 0; j < n; ++j) {
+    const double z = r[j] <= 5.0 ? tail(r[j]) : far(r[j]);
+    normal_[outer[j]] = p[outer[j]] < 0.5 ? -z : z;
+  }
+  has_normal_ = true;
 }
 
 double RandomStream::truncated_normal(double bound) {

@@ -29,7 +29,10 @@ class RandomStream {
     return kept_[next_++];
   }
   [[nodiscard]] double uniform() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
-  [[nodiscard]] double normal();
+  [[nodiscard]] double normal() {
+    if (next_ == kKept || !has_normal_) make_normals();
+    return normal_[next_++];
+  }
   [[nodiscard]] double truncated_normal(double bound);
 
  private:
@@ -37,6 +40,7 @@ class RandomStream {
   uint64_t stream_;
   static constexpr std::size_t kKept = 128;
   void refill();
+  void make_normals();
   uint64_t counter_ = 0;  // of the next block
   std::array<uint64_t, kKept> kept_;
   std::size_t next_ = kKept;
