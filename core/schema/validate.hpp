@@ -34,9 +34,9 @@
 namespace attn::schema {
 
 struct ValidatedConfig {
-  Json effective =
-      Json::object();  // every parameter, extensions where given; first names, schema order, values as given
-  ValueList values;    // the same for create()
+  Json effective = Json::
+      object();  // every parameter, extensions where given; first names, schema order, values as given
+  ValueList values;  // the same for create()
 };
 
 // parameters: an object; name: of the layer, null or "" for an automatic one; plugin: the file that the type is from.

@@ -8,7 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::ScoreRules {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   std::optional<int64_t> head_dim;
@@ -41,6 +41,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     s.field("use_bias", &Params::use_bias).doc("biases in all five projections");
     blocks::probability(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence, anchors first");
     s.argument("num_anchor_tokens", &Arguments::num_anchor_tokens)
@@ -82,7 +83,7 @@ struct AnchorAttention : Layer<Params, Arguments> {
     value = b.dense("value_proj", d, width, p);
     token_query = b.dense("query_token_proj", d, width, p);
     output = b.dense("output_proj", width, d, p);
-    score_activation = b.probability("score_activation", p);
+    score_activation = b.probability("score_activation", p, p.num_heads);
   }
 
   void forward(Call& c, const Arguments& a) const {

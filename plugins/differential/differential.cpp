@@ -13,7 +13,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::WindowedScores,
+                blocks::QkNorm {
   int64_t dim = 0, num_heads = 0, head_dim = 0;
   double dropout_rate = 0.0, attention_dropout_rate = 0.0, lambda_init = 0.8;
   ComponentSpec activity_regularizer;
@@ -63,6 +66,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the output");
+    blocks::score_rules(s);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::attention_mask(
         s, "keys that may be used (> 0), for both maps; with a state, over all positions so far");
@@ -107,7 +111,7 @@ struct DifferentialMultiHeadAttention : Layer<Params, Arguments> {
       s.k = b.dense("k" + number, p.dim, width, p, true);
       s.q_norm = norm("q_norm_");
       s.k_norm = norm("k_norm_");
-      s.probability = b.probability(("attn_prob_" + number).c_str(), p);
+      s.probability = b.probability(("attn_prob_" + number).c_str(), p, p.num_heads);
       s.keys = b.history(("keys_" + number).c_str(), {-1, p.num_heads, -1, p.head_dim}, 2, 0);
     }
     v = b.dense("v", p.dim, width, p, true);

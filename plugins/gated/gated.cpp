@@ -9,7 +9,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::WindowedScores {
   int64_t dim = 0, num_heads = 0, max_seq_len = 4096;
   std::optional<int64_t> head_dim, num_kv_heads;
   double rope_percentage = 0.5, dropout_rate = 0.0;
@@ -61,6 +61,7 @@ struct GatedAttention : Layer<Params, Arguments> {
                        "activation of the gate");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     // dim is divided among the heads only where their size is not given.
+    blocks::score_rules(s);
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
@@ -115,7 +116,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     if (width != d) output_proj = b.dense("output_proj", width, d, p);
     gate_linear = b.dense("output_gate_linear", d, d, p);
     rotary.build(b, head, p.rope_percentage, p.max_seq_len);
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, p.num_heads);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
                         {-1, tokens, d});
     cache = b.key_value_cache(kv_heads, head, p.max_seq_len);

@@ -9,7 +9,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::ProbabilityChoice, blocks::ScoreRules, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   bool use_downsampling = false;
   ComponentSpec kernel_initializer = "he_normal", bias_initializer = "zeros";
@@ -46,6 +46,7 @@ struct MobileMQA : Layer<Params, Arguments> {
     blocks::dropout(s);
     blocks::probability(s);
     blocks::qk_norm(s);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, height, width, dim"}).doc("the feature map");
     blocks::attention_mask(
@@ -94,7 +95,7 @@ struct MobileMQA : Layer<Params, Arguments> {
                                    p.kernel_regularizer);
       downsample.bias = b.weight("downsample/bias", {head}, "zeros");
     }
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, p.num_heads);
     q_norm = b.qk_norm("q_norm", p, {-1, p.num_heads, b.positions(0, 4), head});
     k_norm = b.qk_norm("k_norm", p, {-1, 1, key_pixels(b), head});
   }

@@ -7,7 +7,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::ProbabilityChoice, blocks::WindowedScores, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   ComponentSpec kernel_initializer = "he_normal", kernel_regularizer;
@@ -38,6 +38,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     s.field("use_bias", &Params::use_bias).doc("biases in both projections");
     blocks::probability(s);
     blocks::qk_norm(s);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::cached_attention(s);
@@ -59,7 +60,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     const int64_t d = p.dim, h = p.num_heads, tokens = b.positions(0, 3);
     qkv = b.dense("cross_attention/qkv", d, product("3 * dim", 3, d), p);
     proj = b.dense("cross_attention/proj", d, d, p);
-    attn_prob = b.probability("cross_attention/attn_prob", p);
+    attn_prob = b.probability("cross_attention/attn_prob", p, p.num_heads);
     q_norm = b.qk_norm("cross_attention/q_norm", p, {-1, h, tokens, d / h});
     k_norm = b.qk_norm("cross_attention/k_norm", p, {-1, h, tokens, d / h});
     cache = b.key_value_cache(h, d / h);

@@ -10,7 +10,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::ScoreRules,
+                blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool shared_qk_projections = false, use_adaptive_softmax = false, use_bias = true;
@@ -49,6 +52,7 @@ struct MultiHeadCrossAttention : Layer<Params> {
     blocks::probability(s, "scores to weights", {"use_adaptive_softmax=adaptive"});
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("Parameter 'use_adaptive_softmax' conflicts with probability_type '{probability_type}'",
            adaptive_is_consistent);
@@ -83,8 +87,9 @@ struct MultiHeadCrossAttention : Layer<Params> {
       kv.projection = b.dense("kv", d, 2 * d, p);
     }
     proj = b.dense("proj", d, d, p);
-    attn_prob = b.probability("attn_prob", p.use_adaptive_softmax ? "adaptive" : p.probability_type,
-                              p.probability_config);
+    const std::string kind = p.use_adaptive_softmax ? "adaptive" : p.probability_type;
+    attn_prob =
+        b.with_rules("attn_prob", b.probability("attn_prob", kind, p.probability_config), p, h);
     q_norm = b.qk_norm("q_norm", p, {-1, h, b.positions(0, 3), d / h});
     kv.k_norm = b.qk_norm("k_norm", p, {-1, h, keys, d / h});
     if (!p.shared_qk_projections) kv.build(b, h, d / h);

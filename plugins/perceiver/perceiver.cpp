@@ -7,7 +7,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::ScoreRules,
+                blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool use_bias = true;
@@ -32,6 +35,7 @@ struct PerceiverAttention : Layer<Params> {
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     blocks::probability(s);
     blocks::qk_norm(s);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("query_input", {"batch, query, dim"}).doc("the latent array");
     s.input("kv_input", {"batch, key, dim"})
@@ -59,7 +63,7 @@ struct PerceiverAttention : Layer<Params> {
     q = b.dense("cross_attention/q", d, d, p);
     kv.projection = b.dense("cross_attention/kv", d, product("2 * dim", 2, d), p);
     proj = b.dense("cross_attention/proj", d, d, p);
-    attn_prob = b.probability("cross_attention/attn_prob", p);
+    attn_prob = b.probability("cross_attention/attn_prob", p, p.num_heads);
     q_norm = b.qk_norm("cross_attention/q_norm", p, {-1, h, b.positions(0, 3), d / h});
     kv.k_norm = b.qk_norm("cross_attention/k_norm", p, {-1, h, keys, d / h});
     kv.build(b, h, d / h);

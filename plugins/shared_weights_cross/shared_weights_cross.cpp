@@ -13,7 +13,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::ScoreRules,
+                blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool use_bias = true;
@@ -80,6 +83,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
     blocks::probability(s);
     blocks::qk_norm(s);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("modality A, then modality B");
     blocks::attention_mask(s, "keys that may be used (> 0), over the whole sequence");
@@ -115,7 +119,7 @@ struct SharedWeightsCrossAttention : Layer<Params, Arguments> {
     const int64_t d = p.dim, head = p.dim / p.num_heads, columns = product("3 * dim", 3, d);
     qkv = b.dense("qkv", d, columns, p);
     proj = b.dense("proj", d, d, p);
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, p.num_heads);
     q_norm = b.qk_norm("q_norm", p, {-1, p.num_heads, b.positions(0, 3), head});
     k_norm = b.qk_norm("k_norm", p, {-1, p.num_heads, b.positions(0, 3), head});
   }

@@ -8,7 +8,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::ScoreRules,
+                blocks::QkNorm {
   int64_t dim = 0, window_size = 0, num_heads = 0;
   double attn_dropout_rate = 0.0;
   bool qkv_bias = true;
@@ -61,6 +64,7 @@ struct WindowAttention : Layer<Params> {
     blocks::probability(s);
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"})
         .doc("a sequence, laid out row by row on the smallest square grid that holds it");
@@ -127,7 +131,7 @@ struct WindowAttention : Layer<Params> {
                      p.use_relative_position_bias);
     qkv = b.dense("single_window_attention/qkv", d, columns, p, p.qkv_bias);
     proj = b.dense("single_window_attention/proj", d, d, p, p.proj_bias);
-    attn_prob = b.probability("single_window_attention/attn_prob", p);
+    attn_prob = b.probability("single_window_attention/attn_prob", p, p.num_heads);
     q_norm = b.qk_norm("single_window_attention/q_norm", p, {-1, p.num_heads, w * w, head});
     k_norm = b.qk_norm("single_window_attention/k_norm", p, {-1, p.num_heads, w * w, head});
   }

@@ -19,33 +19,51 @@ Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes) {
 }
 
 Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
-             Causal causal) {
+             Causal causal, const Tensor* bias) {
   const std::vector<size_t> axes = p.axes();
-  // The argument that several types take, with one meaning.
+  // The argument that several types take, with one meaning; so have these parameters.
   if (const Json* j = run.argument("use_causal_mask"); j && j->as_bool()) causal.on = true;
-  demand(!causal.on || p.over_keys(), "the causal rule needs weights over keys");
-  const int64_t queries = scores.dim(2);
+  const double cap = run.number("softcap", 0);
+  const int64_t left = run.integer("window_left", -1), right = run.integer("window_right", -1);
+  const Tensor* sinks = run.flag("use_sinks", false) ? run.weight(p.site + "/sinks") : nullptr;
+  demand(p.over_keys() || !(causal.on || cap > 0 || left >= 0 || right >= 0 || sinks),
+         "causal and score rules need weights over keys");
+  const int64_t heads = scores.dim(1), queries = scores.dim(2);
   // Rows of scores and of the mask come in the same order: the latter are kept.
   std::vector<std::vector<double>> kept;
   static_cast<void>(
       along(keep, axes, [&](std::vector<double>& row, int64_t) { kept.push_back(row); }));
-  return along(scores, axes, [&](std::vector<double>& row, int64_t r) {
-    std::vector<double>& own = kept[static_cast<size_t>(r)];
-    size_t visible = row.size();
-    if (causal.on)
-      visible = std::min(visible, static_cast<size_t>(r % queries + causal.offset + 1));
-    row.resize(visible);
-    bool any = false;
-    double largest = -std::numeric_limits<double>::infinity();
-    for (size_t i = 0; i < visible; ++i) any = any || own[i] != 0;
-    for (size_t i = 0; i < visible; ++i)
-      if (!any || own[i] != 0) largest = std::max(largest, row[i]);
-    run.scored(largest);  // what lies far below it has no weight, whatever its rounding
-    for (size_t i = 0; i < visible; ++i)
-      if (any && own[i] == 0) row[i] = largest - 1e9;
-    p.apply(run, row);
-    row.resize(own.size(), 0.0);
-  });
+  // A soft cap, which comes before the bias, is over keys.
+  return along(
+      bias && cap == 0 ? add(scores, *bias) : scores, axes,
+      [&](std::vector<double>& row, int64_t r) {
+        std::vector<double>& own = kept[static_cast<size_t>(r)];
+        const auto keys = static_cast<int64_t>(row.size());
+        const int64_t position = r % queries + causal.offset;
+        int64_t begin = 0, end = keys;  // of the visible ones
+        if (left >= 0) begin = std::clamp<int64_t>(position - left, 0, keys);
+        if (causal.on) end = std::min(end, position + 1);
+        if (right >= 0) end = std::min(end, position + right + 1);
+        std::vector<double> seen(row.begin() + begin, row.begin() + end);
+        const auto is_kept = [&](size_t i) { return own[static_cast<size_t>(begin) + i] != 0; };
+        bool any = false;
+        double largest = -std::numeric_limits<double>::infinity();
+        const int64_t first = r % (heads * queries) * keys + begin;
+        for (size_t i = 0; i < seen.size(); ++i) {
+          if (cap > 0) seen[i] = cap * std::tanh(seen[i] / cap);
+          if (bias && cap > 0) seen[i] += bias->v[static_cast<size_t>(first) + i];
+        }
+        for (size_t i = 0; i < seen.size(); ++i) any = any || is_kept(i);
+        for (size_t i = 0; i < seen.size(); ++i)
+          if (!any || is_kept(i)) largest = std::max(largest, seen[i]);
+        run.scored(largest);  // what lies far below it has no weight, whatever its rounding
+        for (size_t i = 0; i < seen.size(); ++i)
+          if (any && !is_kept(i)) seen[i] = largest - 1e9;
+        if (sinks) seen.push_back(sinks->v.at(static_cast<size_t>(r / queries % heads)));
+        p.apply(run, seen);
+        std::fill(row.begin(), row.end(), 0.0);
+        std::copy_n(seen.begin(), end - begin, row.begin() + begin);
+      });
 }
 
 Tensor scores_of(const Tensor& q, const Tensor& k, double scale) {

@@ -53,9 +53,10 @@ struct Causal {
   int64_t offset = 0;  // query i sees keys 0 .. i + offset
 };
 
-// Weights (B, H, Q, K) of scores of that shape under a keep mask (before the unmask).
+// Weights (B, H, Q, K) of scores of that shape under a keep mask (before the unmask), by the config's softcap,
+// use_sinks (weights under p.site), window_left and window_right. bias: (1, H, Q, K).
 [[nodiscard]] Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
-                           Causal causal = {});
+                           Causal causal = {}, const Tensor* bias = nullptr);
 
 // (B, H, Q, d) x (B, G, K, d) -> (B, H, Q, K); G divides H, neighbours share a key head.
 [[nodiscard]] Tensor scores_of(const Tensor& q, const Tensor& k, double scale);

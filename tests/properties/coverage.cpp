@@ -6,6 +6,7 @@
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/json_text.hpp"
+#include "core/schema/value.hpp"
 #include "host/check/generator/values.hpp"
 
 namespace attn::properties {
@@ -86,12 +87,11 @@ void mark_call(const Case& c, Marks& marks) {
 
 void mark_config(const std::string& type, const Json& config, Marks& marks) {
   const attn_type& t = *find_attention_type(type).type;
-  const Json info = get_attention_requirements(type);
   for (uint32_t i = 0; i < t.n_params; ++i) {
     const attn_param& p = *t.params[i];
     const Json value = effective(type, config, p.name);
     const std::string at = type + "." + p.name;
-    if ((p.flags & ATTN_PARAM_REQUIRED) || !(value == info.at("optional_params").at(p.name)))
+    if ((p.flags & ATTN_PARAM_REQUIRED) || !(value == schema::to_json(p, p.def)))
       marks.insert("parameter " + at);
     for (uint32_t a = 0; a < p.n_aliases; ++a)
       if (config.contains(p.aliases[a])) marks.insert("alias " + type + "." + p.aliases[a]);

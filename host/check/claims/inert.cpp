@@ -69,6 +69,12 @@ bool runs_over(const Case& c, size_t axis) {
   return probability_axes(c) == std::vector<size_t>{axis};
 }
 
+// A number added to all scores of a row changes nothing.
+bool shifts(const Case& c) {
+  const Json sinks = parameter(c, "use_sinks");
+  return parameter(c, "softcap").is_null() && !(sinks.is_bool() && sinks.as_bool());
+}
+
 // The norm of queries and keys, and the axis in its options; -1: none is given, or several.
 struct QueryKeyNorm {
   std::string name{};
@@ -133,7 +139,7 @@ class Reader {
     }
     for (const bool key : {true, false}) {
       const std::string noun = key ? "key " : "query ";
-      const bool nothing = runs_over(c_, key ? 3 : 2);
+      const bool nothing = runs_over(c_, key ? 3 : 2) && shifts(c_);
       if (rest.starts_with(noun + "bias ")) {
         d.weight = rest.substr(noun.size() + 5);
         return (is_normed(c_) ? is_centred(c_) : nothing) ? found(d) : std::vector<Declared>{};

@@ -3,6 +3,7 @@
 
 #include <cctype>
 
+#include "core/schema/value.hpp"
 #include "host/check/generator/generator.hpp"
 #include "host/check/generator/values.hpp"
 
@@ -134,7 +135,7 @@ Json effective(const std::string& type, const Json& config, const std::string& n
     for (uint32_t a = 0; a < p.n_aliases; ++a)
       if (const Json* given = config.find(p.aliases[a])) return *given;
     if (p.flags & ATTN_PARAM_REQUIRED) return nullptr;
-    return get_attention_requirements(type).at("optional_params").at(name);
+    return schema::to_json(p, p.def);
   }
   return nullptr;
 }

@@ -80,6 +80,7 @@ const std::map<std::string, std::vector<int64_t>>& long_integers() {
 double within(const std::string& name, Random& random) {
   if (name == "rope_theta") return random.pick<double>({100, 777.5, 500000});
   if (name == "update_steps_eps") return random.pick<double>({1e-30, 1e-3, 0.05});
+  if (name == "softcap") return random.log_uniform(0.3, 30);
   if (name == "qk_scale") return random.uniform(-1.5, 1.5);
   if (name == "ortho_scaling") return random.pick<double>({0.5, 1, 1.7});
   if (name == "svd_threshold") return random.uniform(0.2, 2);

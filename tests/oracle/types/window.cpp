@@ -25,16 +25,17 @@ void window(Run& run) {
   const Tensor q = qk_norm(run, prefix + "q_norm", split_heads(part(a, 0, 3), heads));
   const Tensor k = qk_norm(run, prefix + "k_norm", split_heads(part(a, 1, 3), heads));
   const Tensor v = split_heads(part(a, 2, 3), heads);
-  Tensor z = scores_of(q, k, run.number("qk_scale", 1 / std::sqrt(static_cast<double>(C / heads))));
+  const Tensor z =
+      scores_of(q, k, run.number("qk_scale", 1 / std::sqrt(static_cast<double>(C / heads))));
+  Tensor bias;
   if (run.flag("use_relative_position_bias", true)) {
     const Tensor& table = run.kernel(prefix + "relative_position_bias_table");
-    Tensor bias({1, heads, M, M});
+    bias = Tensor({1, heads, M, M});
     for (int64_t h = 0; h < heads; ++h)
       for (int64_t i = 0; i < M; ++i)
         for (int64_t j = 0; j < M; ++j)
           bias.at(0, h, i, j) =
               table.at((i / w - j / w + w - 1) * (2 * w - 1) + (i % w - j % w + w - 1), h);
-    z = add(z, bias);
   }
   Tensor keep(z.shape, 1.0);
   if (const Tensor* mask = run.input("attention_mask"); mask && mask->rank() == 3) {
@@ -49,7 +50,8 @@ void window(Run& run) {
   }
   const double kept = kept_by_dropout(
       run, run.number(run.given("dropout_rate") ? "dropout_rate" : "attn_dropout_rate", 0));
-  const Tensor A = weigh(run, probability(run, prefix + "attn_prob"), z, keep);
+  const Tensor A = weigh(run, probability(run, prefix + "attn_prob"), z, keep, {},
+                         bias.v.empty() ? nullptr : &bias);
   const Tensor o = map(mix(A, v), [=](double e) { return e * kept; });
   const Tensor y = run.layer(prefix + "proj", merge_heads(o), run.flag("proj_bias", true));
   Tensor out({B, N, C});

@@ -68,6 +68,37 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
       .doc(options_doc);
 }
 
+// Rules for the scores before they become weights, beyond those of the type: extensions. Builder::probability() takes
+// them with the number of heads, attention() follows them.
+struct ScoreRules {
+  std::optional<double> softcap{};
+  bool use_sinks = false;
+};
+// Of types whose queries and keys are the same positions.
+struct WindowedScores : ScoreRules {
+  std::optional<int64_t> window_left{}, window_right{};
+};
+template <class P, class A>
+void score_rules(Schema<P, A>& s) {
+  s.field("softcap", &P::softcap)
+      .between(1e-30, 1e30)
+      .extension()
+      .doc("scores become softcap * tanh(score / softcap), before masks; null: none");
+  s.field("use_sinks", &P::use_sinks)
+      .extension()
+      .doc("one more score a head, a weight, whose share of the softmax meets no value");
+  if constexpr (std::is_base_of_v<WindowedScores, P>) {
+    s.field("window_left", &P::window_left)
+        .at_least(0)
+        .extension()
+        .doc("a query sees keys up to so many positions before it; null: all");
+    s.field("window_right", &P::window_right)
+        .at_least(0)
+        .extension()
+        .doc("and so many behind it; null: all");
+  }
+}
+
 struct QkNorm {
   std::optional<std::string> qk_norm_type{};
   ComponentSpec qk_norm_kwargs{};
@@ -143,7 +174,7 @@ ClaimField<P, A> without_batch_norm(ClaimField<P, A> claim, Norms... norms) {
 template <class P, class A>
 ClaimField<P, A> without_norm_of_positions(ClaimField<P, A> claim) {
   return without_batch_norm(claim, &P::qk_norm_type).when("no norm over positions", [](const P& p) {
-    const std::string name = p.qk_norm_type.value_or("");
+    const std::string name = std::optional<std::string>(p.qk_norm_type).value_or("");
     const std::string_view axis = p.qk_norm_kwargs.option("axis");
     return (axis.empty() || axis == "-1" || axis == "3") &&
            name.find("adaptive_band") == std::string::npos && name != "global_response_norm";
@@ -162,12 +193,18 @@ ClaimField<P, A> over_keys(ClaimField<P, A> claim) {
     return axis.empty() || axis == "-1" || axis == "3";
   });
 }
-// Of types with attention_mask(), probability() and this norm.
+// Of types with attention_mask(), probability() and this norm; with WindowedScores, of self-attention over `inputs`.
 template <class P, class A, class Norm>
 void attention(Schema<P, A>& s, Norm norm) {
   batch_independent(s, norm);
   s.claims({Claim::deterministic, Claim::mask_neutral});
   over_keys(s.claim(Claim::mask_respected));
+  if constexpr (std::is_base_of_v<WindowedScores, P>)
+    without_norm_of_positions(s.claim(
+        Claim::reaches, "inputs", "within window_left and window_right",
+        [](const P& p, auto&, auto&, int64_t out, int64_t in) {
+          return out - in <= p.window_left.value_or(out) && in - out <= p.window_right.value_or(in);
+        }));
 }
 // Of types with a history of keys, by the argument or parameter that is causal().
 template <class P, class A, class T, class C>
@@ -175,10 +212,17 @@ void causal(Schema<P, A>& s, T C::*member) {
   s.claim(Claim::causal).when(member);
   s.claim(Claim::decode_equals_prefill).when(member);
 }
+// ... as long as score_rules() set no window.
+template <class P, class A>
+ClaimField<P, A> without_window(ClaimField<P, A> claim) {
+  if constexpr (std::is_base_of_v<WindowedScores, P>)
+    claim.when("no window", [](const P& p) { return !p.window_left && !p.window_right; });
+  return claim;
+}
 // Equivariant where f holds, which takes what ClaimField::when() takes, and else sensitive to the order of positions.
 template <class P, class A, class F>
 void equivariant_when(Schema<P, A>& s, const char* text, F f) {
-  s.claim(Claim::equivariant).when(text, f);
+  without_window(s.claim(Claim::equivariant).when(text, f));
   const std::string otherwise = std::string("not (") + text + ")";
   s.claim(Claim::position_sensitive)
       .when(otherwise.c_str(),
@@ -186,7 +230,7 @@ void equivariant_when(Schema<P, A>& s, const char* text, F f) {
 }
 template <class P, class A, class T, class C>
 void equivariant_unless(Schema<P, A>& s, T C::*member) {
-  s.claim(Claim::equivariant).unless(member);
+  without_window(s.claim(Claim::equivariant).unless(member));
   s.claim(Claim::position_sensitive).when(member);
 }
 // Weights that never have a gradient; host/docs/claims.md has the forms.

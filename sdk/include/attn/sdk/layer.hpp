@@ -43,6 +43,7 @@ struct TypeInfo {
 // Index of a declared weight; -1: not declared (an absent bias).
 struct Weight {
   int32_t index = -1;
+  explicit operator bool() const { return index >= 0; }
 };
 struct State {
   int32_t index = -1;
@@ -86,6 +87,11 @@ struct Probability : detail::Component {
   [[nodiscard]] double epsilon() const { return c->attrs[2].u.f; }
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
+
+  // Rules for the scores (blocks::ScoreRules), which attention() follows beside those of a call; 0 and -1: none.
+  double softcap = 0;
+  int64_t window_left = -1, window_right = -1;
+  Weight sinks{};
 };
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
@@ -204,6 +210,29 @@ class Builder {
   template <class P>
   Probability probability(const char* site, const P& p) {
     return probability(site, p.probability_type, p.probability_config);
+  }
+  // With the rules of blocks::score_rules(); `site`/sinks are a weight (heads).
+  template <class P>
+  requires requires(const P& p) { p.use_sinks; }
+  Probability probability(const char* site, const P& p, int64_t heads) {
+    return with_rules(site, probability(site, p), p, heads);
+  }
+  template <class P>
+  Probability with_rules(const char* site, Probability of, const P& p, int64_t heads) {
+    of.softcap = p.softcap.value_or(0);
+    if constexpr (requires { p.window_left; }) {
+      of.window_left = p.window_left.value_or(-1);
+      of.window_right = p.window_right.value_or(-1);
+    }
+    const bool rules = of.softcap > 0 || of.window_left >= 0 || of.window_right >= 0;
+    if (of.other_axis() && (rules || p.use_sinks))
+      fail(
+          "softcap, use_sinks and windows need probabilities over the keys; remove them, or the "
+          "axis of probability_config");
+    if (p.use_sinks && of.kind() != ProbabilityKind::softmax)
+      fail("use_sinks needs the probability 'softmax'; choose it, or switch use_sinks off");
+    of.sinks = weight((std::string(site) + "/sinks").c_str(), {heads}, "zeros", {}, p.use_sinks);
+    return of;
   }
   Activation activation(const char* site, const std::optional<std::string>& type,
                         const ComponentSpec& options, std::initializer_list<int64_t> input) {

@@ -220,14 +220,18 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
     return attention_other_axis(c, q, k, v, probability, o, keep, bias);
   }
   const Tensor slope = c.weight(probability, 0);
+  const Tensor sinks = probability.sinks ? c[probability.sinks] : extras.sinks;
+  const auto nearer = [](int64_t x, int64_t y) { return x < 0 ? y : y < 0 ? x : std::min(x, y); };
   auto out = apply_all<"attention", 3>(
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
           int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
           int_value(o.block), int_value(o.zero_fully_masked_rows ? 1 : 0),
-          real_value(dropout_of(c, o)), int_value(o.tile), int_value(o.window_left),
-          int_value(o.window_right), real_value(o.softcap), int_value(o.map_stage)),
-      {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(extras.sinks),
+          real_value(dropout_of(c, o)), int_value(o.tile),
+          int_value(nearer(o.window_left, probability.window_left)),
+          int_value(nearer(o.window_right, probability.window_right)),
+          real_value(o.softcap != 0 ? o.softcap : probability.softcap), int_value(o.map_stage)),
+      {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(sinks),
        given(extras.offsets)},
       1u | (want_weights ? 2u : 0u) | (extras.want_lse ? 4u : 0u));
   return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
