@@ -18,29 +18,12 @@
 #include <exception>
 #include <string>
 
+#include "deviation.hpp"
+
 namespace {
 
 constexpr double kLargest = 1e-5;  // rounding of float32 through sums of 384 terms is some 1e-6
 constexpr int kRuns = 20;
-
-// max |y - reference| / max |reference| over the positions with mask 1.
-double deviation(const attn::Array& y, const attn::Array& reference, const attn::Array& mask) {
-  const attn::Array expected = reference.astype(ATTN_F64);
-  const attn::Array valid = mask.astype(ATTN_F32);
-  const int64_t width = y.shape()[2];
-  double error = 0, largest = 0;
-  for (int64_t position = 0; position < valid.size(); ++position) {
-    if (valid.data<float>()[position] <= 0) continue;
-    for (int64_t i = position * width; i < (position + 1) * width; ++i) {
-      const double wanted = expected.data<double>()[i];
-      // A NaN is the largest error of all; max() would lose it.
-      const double off = std::abs(static_cast<double>(y.data<float>()[i]) - wanted);
-      error = std::isnan(off) ? HUGE_VAL : std::max(error, off);
-      largest = std::max(largest, std::abs(wanted));
-    }
-  }
-  return largest > 0 ? error / largest : HUGE_VAL;
-}
 
 bool run_layer(int number, const attn::Json& config, const attn::SafetensorsFile& data,
                const std::string& weights) {
@@ -60,7 +43,7 @@ bool run_layer(int number, const attn::Json& config, const attn::SafetensorsFile
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
     best = std::min(best, ms.count());
   }
-  const double off = deviation(y, data.read(name + ".attention_output"), mask);
+  const double off = deviation(y, data.read(name + ".attention_output"), &mask);
   const bool good = off <= kLargest;
   std::printf("%5d  %-14s  %-14s  %8.3f  %.1e  %s\n", number, x.shape().to_string().c_str(),
               y.shape().to_string().c_str(), best, off, good ? "ok" : "too large");
