@@ -212,26 +212,39 @@ void causal(Schema<P, A>& s, T C::*member) {
   s.claim(Claim::causal).when(member);
   s.claim(Claim::decode_equals_prefill).when(member);
 }
-// ... as long as score_rules() set no window.
-template <class P, class A>
-ClaimField<P, A> without_window(ClaimField<P, A> claim) {
+// score_rules() set a window that is shorter than the sequence.
+template <class P>
+bool has_window(const P& p, const ClaimCall& c) {
   if constexpr (std::is_base_of_v<WindowedScores, P>)
-    claim.when("no window", [](const P& p) { return !p.window_left && !p.window_right; });
-  return claim;
+    for (const std::optional<int64_t>& side : {p.window_left, p.window_right})
+      if (side && *side + 1 < c.positions()) return true;
+  return false;
 }
 // Equivariant where f holds, which takes what ClaimField::when() takes, and else sensitive to the order of positions.
+// A window orders them, too.
 template <class P, class A, class F>
 void equivariant_when(Schema<P, A>& s, const char* text, F f) {
-  without_window(s.claim(Claim::equivariant).when(text, f));
-  const std::string otherwise = std::string("not (") + text + ")";
+  const auto holds = [f](const P& p, const A& a, const ClaimCall& c) {
+    return detail::ask(f, p, a, c) && !has_window(p, c);
+  };
+  const std::string all =
+      std::is_base_of_v<WindowedScores, P> ? std::string(text) + ", and no window" : text;
+  s.claim(Claim::equivariant).when(all.c_str(), holds);
+  const std::string otherwise = "not (" + all + ")";
   s.claim(Claim::position_sensitive)
       .when(otherwise.c_str(),
-            [f](const P& p, const A& a, const ClaimCall& c) { return !detail::ask(f, p, a, c); });
+            [holds](const P& p, const A& a, const ClaimCall& c) { return !holds(p, a, c); });
 }
 template <class P, class A, class T, class C>
 void equivariant_unless(Schema<P, A>& s, T C::*member) {
-  without_window(s.claim(Claim::equivariant).unless(member));
+  const auto windows = [](const P& p, auto&, const ClaimCall& c) { return has_window(p, c); };
+  ClaimField<P, A> equivariant = s.claim(Claim::equivariant).unless(member);
   s.claim(Claim::position_sensitive).when(member);
+  if constexpr (std::is_base_of_v<WindowedScores, P>) {
+    equivariant.when("no window",
+                     [=](const P& p, auto& a, const ClaimCall& c) { return !windows(p, a, c); });
+    s.claim(Claim::position_sensitive).unless(member).when("a window", windows);
+  }
 }
 // Weights that never have a gradient; host/docs/claims.md has the forms.
 template <class P, class A>
