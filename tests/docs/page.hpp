@@ -6,13 +6,17 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <limits>
+#include <cstdio>
 #include <thread>
 #include <vector>
 
 #include <attn/communicator.hpp>
+#include <attn/config.hpp>
 #include <attn/factory.hpp>
 #include <attn/functional.hpp>
 #include <attn/layers.hpp>
+#include <attn/log.hpp>
+#include <attn/threads.hpp>
 
 // Names that a page shows and does not use again.
 #pragma GCC diagnostic ignored "-Wunused-variable"
