@@ -5,8 +5,8 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <limits>
 #include <cstdio>
+#include <limits>
 #include <thread>
 #include <vector>
 
