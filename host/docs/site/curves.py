@@ -14,6 +14,7 @@ import sys
 FILE = pathlib.Path(__file__).with_name("curves.json")
 # Tokens of a sequence, or pixels of a map, each with so many numbers.
 LENGTHS = (64, 256, 1024, 4096)
+PASSES = 2  # the least time of each
 SHAPES = {"tokens of 512 numbers": lambda n: f"1,{n},512", "pixels of 64 numbers": lambda n: f"1,{math.isqrt(n)},{math.isqrt(n)},64"}
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 320, 64, 44, 12
 
@@ -23,12 +24,16 @@ def measure(program: str) -> dict:
     out: dict = {"machine": model[1] if model else "?", "date": datetime.date.today().isoformat(), "curves": {}}
     for what, shape in SHAPES.items():
         for n in LENGTHS:
-            command = [program, "--json", "--threads", "1", "choose", "--shape", shape(n), "--seconds", "20"]
-            got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            least: dict[str, float] = {}
+            for _ in range(PASSES):
+                command = [program, "--json", "--threads", "1", "choose", "--shape", shape(n), "--seconds", "20"]
+                got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                for row in got["types"]:
+                    if row["ms"] is not None:
+                        least[row["type"]] = min(row["ms"], least.get(row["type"], row["ms"]))
             out["isa"] = got["isa"]
-            for row in got["types"]:
-                if row["ms"] is not None:
-                    out["curves"].setdefault(row["type"], {}).setdefault(what, []).append([n, row["ms"]])
+            for name, ms in sorted(least.items()):
+                out["curves"].setdefault(name, {}).setdefault(what, []).append([n, ms])
     return out
 
 
