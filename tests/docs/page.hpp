@@ -5,14 +5,18 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cstdio>
 #include <limits>
 #include <thread>
 #include <vector>
 
 #include <attn/communicator.hpp>
+#include <attn/config.hpp>
 #include <attn/factory.hpp>
 #include <attn/functional.hpp>
 #include <attn/layers.hpp>
+#include <attn/log.hpp>
+#include <attn/threads.hpp>
 
 // Names that a page shows and does not use again.
 #pragma GCC diagnostic ignored "-Wunused-variable"

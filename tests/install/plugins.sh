@@ -3,7 +3,7 @@
 #
 # Sourced by run: plugins built with the unpacked packages ($prefix) alone, each tried from a directory of its own.
 
-# README.md and sdk/README.md: the lines for authors, as they stand there, in a directory with the packages. What only
+# host/docs/start.md and sdk/README.md: the lines for authors, as they stand there, in a directory with the packages. What only
 # root may do is done to the unpacked tree; `attn` is found as in an installed system.
 cat >"$work/bin/sudo" <<'SCRIPT'
 #!/bin/sh
@@ -12,7 +12,7 @@ shift 2
 for file in "$@"; do dpkg -x "$file" "$ROOT" || exit 1; done
 SCRIPT
 chmod +x "$work/bin/sudo"
-for readme in README.md sdk/README.md; do
+for readme in host/docs/start.md sdk/README.md; do
   "$source/tests/install/readme_lines" "$source/$readme" >"$work/lines"
   check "$readme has its lines" test "$(wc -l <"$work/lines")" -ge 7
   mkdir "$work/author"

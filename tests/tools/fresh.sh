@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tests/run fresh: a minimal Debian 12 with git and certificates, a clone of this repository, and the commands of
-# README.md in it: both scripts, the Python package, and the lines for authors of plugins, with real packages; besides,
-# the package python3-attn. CCACHE_DIR: a cache of compiled objects that it shares; without one everything is compiled.
+# README.md and host/docs/start.md in it: both scripts, plain CMake, the Python package, and the lines for authors of
+# plugins, with real packages; besides, the package python3-attn. CCACHE_DIR: a cache of compiled objects that it shares; without one everything is compiled.
 # Sourced by tests/run.
 [ "$(id -u)" -eq 0 ] || cannot "needs root, for debootstrap and chroot"
 attn_install_packages debootstrap || cannot "debootstrap is missing"
@@ -36,17 +36,18 @@ git clone -q --no-hardlinks . "$root/root/attn" || cannot "cannot clone"
 
 passed=0
 failed=0
-package='python3 -m venv env && env/bin/pip install -q ./host/python &&
+package='python3 -m venv env && env/bin/pip install ./host/python >/dev/null &&
   env/bin/python -c "import attn; print(*attn.list_attention_types())"'
 author='mkdir /root/author && (cd build && cpack -G DEB && mv ./*.deb /root/author) >/dev/null &&
-  lines=$(tests/install/readme_lines README.md) && cd /root/author && sudo() { "$@" -y; } && set -e && eval "$lines"'
+  lines=$(tests/install/readme_lines host/docs/start.md) && cd /root/author && sudo() { "$@" -y; } && set -e && eval "$lines"'
 # The package python3-attn, with the Python and the numpy of Debian; the author's lines have installed the others.
 nanobind=$(sed -n 's/^requires = .*"\(nanobind==[^"]*\)".*/\1/p' host/python/pyproject.toml)
 debian_python="env/bin/pip install -q $nanobind && mkdir /root/python &&
   cmake -S . -B build -DATTN_BUILD_PYTHON=ON -DPython_EXECUTABLE=\$PWD/env/bin/python &&
   (cd build && cpack -G DEB && mv ./*.deb /root/python) >/dev/null && apt-get install -y -q /root/python/*.deb &&
   cd / && /usr/bin/python3 -c 'import attn; print(*attn.list_attention_types())'"
-for command in host/quickstart tests/run "$package" "$author" "$debian_python"; do
+plain='cmake -S . -B build && cmake --build build -j2'
+for command in host/quickstart tests/run "$plain" "$package" "$author" "$debian_python"; do
   echo "== fresh: $command"
   if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \

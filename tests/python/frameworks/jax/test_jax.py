@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import re
 
 import jax
 
@@ -13,10 +12,8 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from conftest import SOURCE  # noqa: E402
 from goldens import Golden, all_cases, assert_close  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
-from test_docs import run  # noqa: E402
 
 import attn  # noqa: E402
 import attn.jax  # noqa: E402
@@ -279,16 +276,6 @@ def test_refusals(case):
         layer.apply(params, x, no_such=True)
     with pytest.raises(TypeError, match="use attn.jax inside jit"):
         jax.jit(attn.MultiHeadAttention(dim=16, num_heads=4))(x)
-
-
-def test_page():
-    names: dict = {}
-    page = (SOURCE / "host/docs/frameworks.md").read_text()
-    blocks = re.findall(r"^```python jax\n(.*?)^```$", page, re.M | re.S)
-    assert blocks
-    for code in blocks:
-        got, expected = run(code, names)
-        assert got == expected
 
 
 def test_plain_operator_takes_jax_arrays():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of host/docs/frameworks.md for one framework: ```python NAME, in order, as one program.
+"""Blocks of the documents for one framework: ```python NAME, those of a page in order, as one program.
 
 A directory runs those with its name by ``from page_blocks import test_page``. What a line ``print(x)  # text`` prints
 must be that text.
@@ -12,17 +12,20 @@ import io
 import pathlib
 import re
 
-PAGE = pathlib.Path(__file__).resolve().parents[4] / "host/docs/frameworks.md"
+DOCUMENTS = pathlib.Path(__file__).resolve().parents[4] / "host/docs"
 
 
 def test_page(tmp_path, monkeypatch, request):
-    name = request.path.parent.name
-    blocks = re.findall(rf"^```python {name}\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    assert blocks, f"{PAGE.name} shows nothing of {name}"
+    name = request.path.parent.name.partition("_")[0]
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for code in blocks:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            exec(compile(code, f"<{name}>", "exec"), names)  # noqa: S102
-        assert out.getvalue().splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", code, re.M)
+    shown = 0
+    for page in sorted(DOCUMENTS.glob("*.md")):
+        names: dict = {}
+        for code in re.findall(rf"^```python {name}\n(.*?)^```$", page.read_text(), re.M | re.S):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(code, f"<{page.name}>", "exec"), names)  # noqa: S102
+            expected = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.M)
+            assert out.getvalue().splitlines() == expected, page.name
+            shown += 1
+    assert shown, f"no page shows anything of {name}"

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # float64 is among the dtypes tested here
 
 import keras
 import numpy as np
 import pytest
-from conftest import ARGUMENTS, SOURCE, example, inputs_for
+from conftest import ARGUMENTS, example, inputs_for
 from goldens import Golden, all_cases, assert_close
 from keras import ops
-from test_docs import run
 
 import attn
 import attn.keras
@@ -435,17 +433,6 @@ def test_nothing_stays_behind():
         layer(x, training=True)
     gc.collect()
     assert len(gc.get_objects()) - before < 200
-
-
-def test_page(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    page = (SOURCE / "host/docs/frameworks.md").read_text()
-    blocks = re.findall(r"^```python keras\n(.*?)^```$", page, re.M | re.S)
-    assert blocks
-    for code in blocks:
-        got, expected = run(code, names)
-        assert got == expected
 
 
 # ---- Keras' own attention, with the plain operator in the place of its core ----------------------
