@@ -7,8 +7,9 @@
 // cos and sin: (T, r/2), of which a position takes its row, or (B, S, r/2) without positions. Neither has a gradient.
 // dynamic and longrope take their frequencies by the largest position of the call, so that keys of earlier calls keep
 // what they got: results depend on how a sequence is cut into calls, by the definition of these two.
+#include <cmath>
+
 #include "core/ops/rotate.hpp"
-#include "core/tensor/strided.hpp"
 
 namespace attn::ops {
 namespace {

@@ -135,11 +135,11 @@ double frequency(const Json& scaling, int64_t i, int64_t r, double theta, double
 }  // namespace
 
 Tensor rope(const Run& run, const Tensor& x, double percentage, double theta, int64_t offset,
-            const Tensor* positions) {
+            const Tensor* positions, const char* style) {
   const int64_t d = x.dim(3);
   const int64_t r = static_cast<int64_t>(static_cast<double>(d) * percentage) / 2 * 2;
   const Json scaling = run.options("rope_scaling");
-  const bool halves = run.text("rope_style", "interleaved") == "half_split";
+  const bool halves = run.text("rope_style", style) == "half_split";
   Tensor out = x;
   for (int64_t i = 0; i < r / 2; ++i) {
     double factor = 1;
