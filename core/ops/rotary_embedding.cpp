@@ -180,7 +180,7 @@ Angles<T> angles_of(const OpCall& c) {
   const int64_t* positions = read_positions(c, 0, &end);
   const kernels::RopeRule rule = of_all.of_call(end);
   if (at->rank < 3 && of_all.repeats(end))
-    if (const auto* table = kernels::rope_table<T>(rule, end))
+    if (const auto* table = kernels::rotary_table<T>(rule, end))
       return {.cos = table->cos,
               .sin = table->sin,
               .index = positions,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/rope.hpp"
+#include "core/kernels/rotary.hpp"
 #include "core/ops/op_test.hpp"
 
 using namespace attn::ops;

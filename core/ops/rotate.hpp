@@ -5,7 +5,7 @@
 #pragma once
 
 #include "core/kernels/reference/rope.hpp"
-#include "core/kernels/rope.hpp"
+#include "core/kernels/rotary.hpp"
 #include "core/kernels/table.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
@@ -45,7 +45,7 @@ Angles<T> consecutive_angles(Parallel& p, const kernels::RopeRule& of_all, int64
   if (of_all.r == 0) return {};
   const kernels::RopeRule rule = of_all.of_call(first + count);
   if (of_all.repeats(first + count))
-    if (const auto* table = kernels::rope_table<T>(rule, first + count))
+    if (const auto* table = kernels::rotary_table<T>(rule, first + count))
       return {.cos = table->cos, .sin = table->sin, .first = first};
   const int64_t half = rule.r / 2;
   auto* omega = p.scratch_array<double>(static_cast<size_t>(half));
@@ -53,8 +53,18 @@ Angles<T> consecutive_angles(Parallel& p, const kernels::RopeRule& of_all, int64
   T* sin = cos + count * half;
   kernels::rope_frequencies(rule, omega);
   for (int64_t s = 0; s < count; ++s)
-    kernels::rope_angles<T>(rule, omega, first + s, cos + s * half, sin + s * half);
+    kernels::rotary_angles<T>(rule, omega, first + s, cos + s * half, sin + s * half);
   return {.cos = cos, .sin = sin};
+}
+
+// Rows of heads by the kernel of the level; y != x.
+inline void turn_rows(int64_t rows, const kernels::RopeRow& row, const float* x, int64_t x_row,
+                      const float* cos, const float* sin, bool back, float* y, int64_t y_row) {
+  if (row.interleaved && row.first == 0)
+    return kernels::table().rope_rows(rows, row.n, row.r, x, x_row, cos, sin, back ? -1.0f : 1.0f,
+                                      y, y_row);
+  for (int64_t i = 0; i < rows; ++i, x += x_row, y += y_row, cos += row.r / 2, sin += row.r / 2)
+    kernels::reference::rope_row<float>(row, x, cos, sin, back, y);
 }
 
 // One row, y != x.
@@ -62,7 +72,7 @@ template <class T>
 void turn(const kernels::RopeRow& row, const T* x, const T* cos, const T* sin, bool back, T* y) {
   if constexpr (sizeof(T) == sizeof(float)) {
     if (use_kernels<T>()) {
-      kernels::table().rope_rows(1, row, x, 0, cos, sin, back ? -1.0f : 1.0f, y, 0);
+      turn_rows(1, row, x, 0, cos, sin, back, y, 0);
       return;
     }
   }
@@ -91,7 +101,7 @@ void rotate(const OpCall& c, const attn_view& from, const attn_view& to, kernels
       T* y = data<T>(to) + o[0] + k * s[0];
       if constexpr (sizeof(T) == sizeof(float)) {
         if (direct) {
-          kernels::table().rope_rows(run, row, x, s[1], cos, sin, 1.0f, y, s[0]);
+          turn_rows(run, row, x, s[1], cos, sin, false, y, s[0]);
           continue;
         }
       }

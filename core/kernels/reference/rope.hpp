@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "core/kernels/rope.hpp"
+#include "core/kernels/rotary.hpp"
 
 namespace attn::kernels::reference {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/kinds/kinds.hpp"
+#include "core/kinds/rotary.hpp"
 #include "core/schema/families/family.hpp"
 
 namespace attn::schema {
@@ -32,7 +32,7 @@ struct ResolvedRotary {
 };
 [[nodiscard]] ResolvedRotary resolve_rotary(const Json& given);
 
-// Attributes of the operator rotary_embedding (kinds.hpp). dims: how many components turn, or -1.
+// Attributes of the operator rotary_embedding (core/kinds/rotary.hpp). dims: how many components turn, or -1.
 [[nodiscard]] Component rotary_component(const ResolvedRotary& resolved, std::int64_t dims);
 
 }  // namespace attn::schema

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/rope.hpp"
+#include "core/kernels/rotary.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -17,7 +17,7 @@ namespace {
 template <class T>
 struct Kept {
   std::vector<T> cos, sin;
-  RopeTable<T> table;
+  RotaryTable<T> table;
 };
 
 // A rule that owns its lists.
@@ -40,7 +40,7 @@ template <class T>
 struct Family {
   explicit Family(const RopeRule& from) : own(from) {}
   OwnRule own;
-  std::atomic<const RopeTable<T>*> newest{nullptr};
+  std::atomic<const RotaryTable<T>*> newest{nullptr};
   std::deque<Kept<T>> kept{};
   Family* next = nullptr;
 };
@@ -73,7 +73,7 @@ Family<T>* find(Family<T>* f, const RopeRule& rule) {
 }
 
 template <class T>
-const RopeTable<T>* grow(const RopeRule& rule, int64_t positions) {
+const RotaryTable<T>* grow(const RopeRule& rule, int64_t positions) {
   Registry<T>& all = registry<T>();
   const std::lock_guard lock(all.mutex);
   Family<T>* f = find(all.first.load(), rule);
@@ -82,11 +82,11 @@ const RopeTable<T>* grow(const RopeRule& rule, int64_t positions) {
     f->next = all.first.load();
     all.first.store(f, std::memory_order_release);
   }
-  const RopeTable<T>* now = f->newest.load();
+  const RotaryTable<T>* now = f->newest.load();
   if (now && now->positions >= positions) return now;
   int64_t n = std::max<int64_t>(positions, 64);
   if (now) n = std::max(n, 2 * now->positions);
-  n = std::min({n, kMostPositions, kMostRopeEntries / rule.r});
+  n = std::min({n, kMostRotaryPositions, kMostRotaryEntries / rule.r});
   const int64_t half = rule.r / 2;
   std::vector<double> omega(static_cast<size_t>(half));
   rope_frequencies(rule, omega.data());
@@ -94,7 +94,7 @@ const RopeTable<T>* grow(const RopeRule& rule, int64_t positions) {
   k.cos.resize(static_cast<size_t>(n * half));
   k.sin.resize(static_cast<size_t>(n * half));
   for (int64_t m = 0; m < n; ++m)
-    rope_angles<T>(rule, omega.data(), m, k.cos.data() + m * half, k.sin.data() + m * half);
+    rotary_angles<T>(rule, omega.data(), m, k.cos.data() + m * half, k.sin.data() + m * half);
   k.table = {n, k.cos.data(), k.sin.data()};
   f->newest.store(&k.table, std::memory_order_release);
   return &k.table;
@@ -187,15 +187,15 @@ void rope_frequencies(const RopeRule& rule, double* omega) {
 }
 
 template <class T>
-const RopeTable<T>* rope_table(const RopeRule& rule, int64_t positions) {
-  if (positions > kMostPositions || positions > kMostRopeEntries / rule.r) return nullptr;
+const RotaryTable<T>* rotary_table(const RopeRule& rule, int64_t positions) {
+  if (positions > kMostRotaryPositions || positions > kMostRotaryEntries / rule.r) return nullptr;
   const Family<T>* f = find(registry<T>().first.load(std::memory_order_acquire), rule);
-  const RopeTable<T>* t = f ? f->newest.load(std::memory_order_acquire) : nullptr;
+  const RotaryTable<T>* t = f ? f->newest.load(std::memory_order_acquire) : nullptr;
   return t && t->positions >= positions ? t : grow<T>(rule, positions);
 }
 
 template <class T>
-void rope_angles(const RopeRule& rule, const double* omega, int64_t position, T* cos, T* sin) {
+void rotary_angles(const RopeRule& rule, const double* omega, int64_t position, T* cos, T* sin) {
   for (int64_t i = 0; i < rule.r / 2; ++i) {
     const double angle = static_cast<double>(position) * omega[i];
     cos[i] = static_cast<T>(std::cos(angle) * rule.attention);
@@ -203,9 +203,9 @@ void rope_angles(const RopeRule& rule, const double* omega, int64_t position, T*
   }
 }
 
-template const RopeTable<float>* rope_table(const RopeRule&, int64_t);
-template const RopeTable<double>* rope_table(const RopeRule&, int64_t);
-template void rope_angles(const RopeRule&, const double*, int64_t, float*, float*);
-template void rope_angles(const RopeRule&, const double*, int64_t, double*, double*);
+template const RotaryTable<float>* rotary_table(const RopeRule&, int64_t);
+template const RotaryTable<double>* rotary_table(const RopeRule&, int64_t);
+template void rotary_angles(const RopeRule&, const double*, int64_t, float*, float*);
+template void rotary_angles(const RopeRule&, const double*, int64_t, double*, double*);
 
 }  // namespace attn::kernels
