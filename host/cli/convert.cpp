@@ -204,7 +204,13 @@ int convert_to_form(const Globals& globals, const ConvertOptions& options) {
 
 int run_convert(const Globals& globals, const ConvertOptions& options) {
   if (!options.map.empty()) return convert_by_map(globals, options);
-  if (model_families().contains(options.from))
+  const bool family = model_families().contains(options.from);
+  if (family && (!options.type.empty() || options.num_heads || !options.variables.empty()))
+    throw InvalidArgument(
+        "--from " + options.from +
+            ": the model's config.json tells all of --type, --num-heads and --set",
+        {.where = "--from", .value = options.from, .hint = "leave them out"});
+  if (family)
     return convert_model(globals, {.source = options.source,
                                    .family = options.from,
                                    .prefix = options.prefix,

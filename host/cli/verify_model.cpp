@@ -7,6 +7,7 @@
 #include <attn/error.hpp>
 #include <attn/safetensors.hpp>
 
+#include <cstring>
 #include <filesystem>
 
 #include "host/cli/log_sink.hpp"
@@ -27,11 +28,10 @@ std::string description_of(const std::string& path) {
 
 // Rows of `y` whose token is padding become zeros, as the case has them.
 void clear_padding(Array& y, const Array& keep) {
-  const int64_t width = y.shape()[2];
-  for (int64_t row = 0; row < keep.size(); ++row)
-    for (int64_t i = 0; !keep.data<bool>()[row] && i < width; ++i)
-      y.dtype() == ATTN_F64 ? void(y.data<double>()[row * width + i] = 0)
-                            : void(y.data<float>()[row * width + i] = 0);
+  const size_t row = y.bytes() / static_cast<size_t>(keep.size());
+  for (int64_t i = 0; i < keep.size(); ++i)
+    if (!keep.data<bool>()[i])
+      std::memset(static_cast<char*>(y.raw()) + static_cast<size_t>(i) * row, 0, row);
 }
 
 class ModelCase {

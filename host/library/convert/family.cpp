@@ -57,9 +57,11 @@ Family Family::named(const std::string& name) {
 
 Json joined_families(Json tables) {
   tables.erase("ignored");
-  for (auto [name, table] : Json(tables).as_object()) {
+  const Json plain = tables;
+  for (const auto& [name, own] : plain.as_object()) {
+    Json table = own;
     while (const Json* like = table.find("like")) {
-      const Json base = tables.at(like->as_string());
+      const Json base = plain.at(like->as_string());
       table.erase("like");
       table = merged(base, table);
     }
