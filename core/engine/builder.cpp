@@ -14,6 +14,7 @@
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/json_text.hpp"
 
 namespace attn::engine {
@@ -166,6 +167,9 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   } else if (family == "regularizer") {
     built.component =
         schema::regularizer_component(schema::resolve_regularizer(json_of_text(s.name)));
+  } else if (family == "rotary") {
+    built.component =
+        schema::rotary_component(schema::resolve_rotary(options), s.input.rank ? s.input.dim[0] : -1);
   } else {
     throw Failure("no family '" + std::string(family) + "'");
   }

@@ -135,6 +135,10 @@ std::vector<Subject> subjects() {
         {uniform({1, 6, 7, 18}), uniform({3, 3, 18, 1}, -1, 1, 2)});
   }
   put(op_rope(), {10000.0, int64_t{8}, int64_t{3}}, {uniform({1, 2, 5, 10})});
+  put(op_rotary_embedding(),
+      {int64_t{1}, 2.0, 0.0, 1.0, 0.0, 0.0, int64_t{1}, Reals{}, Reals{}, Axes{}, int64_t{0}, 100.0,
+       int64_t{8}, int64_t{3}, false, true},
+      {uniform({1, 2, 5, 10})});
   put(op_penalty(), {number(RegularizerKind::l1_l2), 0.3, 0.2, 0.0, 2.0}, {x});
   for (const auto kind : {RegularizerKind::orthogonal_rows, RegularizerKind::orthogonal_columns})
     put(op_penalty(), {number(kind), 0.0, 0.0, 0.7, 2.0}, {uniform({4, 6})});

@@ -9,6 +9,7 @@
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/layer_name.hpp"
 #include "core/schema/param_check.hpp"
 
@@ -189,6 +190,7 @@ class Validation {
     const attn_param& param = *type_.params[i];
     std::uint32_t of = 0;
     const attn_param* owner = param.of == nullptr ? nullptr : find(param.of, &of);
+    if (owner == nullptr && names_itself(param)) static_cast<void>(resolve_rotary(values_[i]));
     if (owner == nullptr || values_[i].is_null()) return;
     const Json member = member_of(param, values_[of]);
     switch (owner->kind) {

@@ -7,6 +7,7 @@
 
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "core/schema/families/rotary.hpp"
 #include "host/check/generator/values.hpp"
 
 namespace attn::check {
@@ -94,7 +95,10 @@ std::vector<Json> required_values(const attn_param& p) {
       out.insert(out.end(), {Json::list({0.5, 0.25}), Json::list({})});
       break;
     case ATTN_PARAM_OPTIONS:
-      out.push_back(Json::object());
+      if (schema::names_itself(p))
+        out.insert(out.end(), {{{schema::kRotaryKey, "linear"}, {"factor", 3}}, nullptr});
+      else
+        out.push_back(Json::object());
       break;
     case ATTN_PARAM_TEXT:
       if (p.n_choices == 0) out.emplace_back("a");

@@ -14,6 +14,7 @@
 
 #include "core/schema/text.hpp"
 #include "host/cli/config_file.hpp"
+#include "host/cli/convert_model.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/program.hpp"
 #include "host/cli/tensors.hpp"
@@ -203,6 +204,17 @@ int convert_to_form(const Globals& globals, const ConvertOptions& options) {
 
 int run_convert(const Globals& globals, const ConvertOptions& options) {
   if (!options.map.empty()) return convert_by_map(globals, options);
+  const bool family = model_families().contains(options.from);
+  if (family && (!options.type.empty() || options.num_heads || !options.variables.empty()))
+    throw InvalidArgument(
+        "--from " + options.from +
+            ": the model's config.json tells all of --type, --num-heads and --set",
+        {.where = "--from", .value = options.from, .hint = "leave them out"});
+  if (family)
+    return convert_model(globals, {.source = options.source,
+                                   .family = options.from,
+                                   .prefix = options.prefix,
+                                   .output = options.output});
   return options.to.empty() ? convert_by_form(globals, options) : convert_to_form(globals, options);
 }
 
@@ -212,13 +224,17 @@ Command convert_command(CLI::App& program, const Globals& globals) {
   CLI::App* app =
       program.add_subcommand("convert", "Weights under other names to a file for a layer");
   auto o = std::make_shared<ConvertOptions>();
-  app->add_option("SOURCE", o->source, "safetensors file: published weights; with --to, a layer's")
+  app->add_option(
+         "SOURCE", o->source,
+         "safetensors file: published weights; with --to, a layer's; of a model, its folder")
       ->required();
-  app->add_option("--output", o->output, "safetensors file to write")
+  app->add_option("--output", o->output, "safetensors file to write; of a model, a folder")
       ->type_name("FILE")
       ->required();
   CLI::Option* from =
-      app->add_option("--from", o->from, "What the weights are, by name; else their names tell")
+      app->add_option(
+             "--from", o->from,
+             "What the weights are, by name; else their names tell. Of whole models, the family")
           ->type_name("FORM");
   CLI::Option* to = app->add_option("--to", o->to, "Writes weights of this form out of a layer's")
                         ->type_name("FORM");
@@ -254,6 +270,7 @@ Command convert_command(CLI::App& program, const Globals& globals) {
       ->needs(map);
   add_examples(*app, {"attn convert model.safetensors --prefix encoder.layer.3 --num-heads 12 "
                       "--output layer3.safetensors",
+                      "attn convert Llama-3.2-1B --from llama --output layers",
                       "attn convert layer3.safetensors --to torch --output mha.safetensors",
                       "attn convert model.safetensors --map bert.json --config layer.json --set "
                       "layer=0 --output layer0.safetensors"});

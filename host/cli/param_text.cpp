@@ -3,6 +3,7 @@
 
 #include <iterator>
 
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
 
 namespace attn::cli {
@@ -27,7 +28,10 @@ std::string range_text(const attn_param& p) {
   // Choices of options are directions for their checks, not values.
   for (uint32_t i = 0; i < p.n_choices && p.kind != ATTN_PARAM_OPTIONS; ++i)
     add("'" + std::string(p.choices[i]) + "'");
-  if (p.of) add("options of " + std::string(p.of));
+  if (schema::names_itself(p))
+    add(std::string(p.of) + ": " + schema::name_list(schema::rotary_scalings().names()));
+  else if (p.of)
+    add("options of " + std::string(p.of));
   return text;
 }
 

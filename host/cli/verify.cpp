@@ -102,6 +102,8 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
     progress.say("verifying " + files[i], i + 1, files.size());
     if (std::filesystem::path(files[i]).extension() == ".json")
       verify_factory(files[i], globals, report);
+    else if (is_model_case(files[i]))
+      verify_model(files[i], options, report);
     else
       verify_golden(GoldenCase(files[i]), options, report);
   }

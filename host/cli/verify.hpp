@@ -51,6 +51,10 @@ void verify_chunks(const GoldenCase& golden, Attention& layer, const VerifyOptio
 [[nodiscard]] Array golden_input(const GoldenCase& golden, const Attention& layer,
                                  const std::string& name);
 
+// A case of a published model (tests/goldens/decoders), by its safetensors file; whether a file is one.
+[[nodiscard]] bool is_model_case(const std::string& path);
+void verify_model(const std::string& path, const VerifyOptions& options, VerifyReport& report);
+
 // factory*.json: cases, log lines or information, distinguished by their form.
 void verify_factory(const std::string& path, const Globals& globals, VerifyReport& report);
 

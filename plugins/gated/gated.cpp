@@ -9,7 +9,10 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::WindowedScores {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::WindowedScores,
+                blocks::Rope {
   int64_t dim = 0, num_heads = 0, max_seq_len = 4096;
   std::optional<int64_t> head_dim, num_kv_heads;
   double rope_percentage = 0.5, dropout_rate = 0.0;
@@ -60,6 +63,7 @@ struct GatedAttention : Layer<Params, Arguments> {
                        "gate_activation_args", &Params::gate_activation_args,
                        "activation of the gate");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::rope(s, true);
     // dim is divided among the heads only where their size is not given.
     blocks::score_rules(s);
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
@@ -74,7 +78,7 @@ struct GatedAttention : Layer<Params, Arguments> {
             "distances count: no effect on the result, but positions must exist");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention(s, &Params::qk_norm_type);
-    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::causal_rope(s, &Arguments::use_causal_mask);
     blocks::equivariant_when(
         s, "head_dim * rope_percentage < 2 and not use_causal_mask",
         [](const Params& p, const Arguments& a, const ClaimCall& c) {
@@ -115,7 +119,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
     if (width != d) output_proj = b.dense("output_proj", width, d, p);
     gate_linear = b.dense("output_gate_linear", d, d, p);
-    rotary.build(b, head, p.rope_percentage, p.max_seq_len);
+    rotary.build(b, p, head, p.rope_percentage, p.max_seq_len);
     attn_prob = b.probability("attn_prob", p, p.num_heads);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
                         {-1, tokens, d});

@@ -11,7 +11,8 @@ namespace {
 struct Params : blocks::KernelsAndBiases,
                 blocks::ProbabilityChoice,
                 blocks::WindowedScores,
-                blocks::QkNorm {
+                blocks::QkNorm,
+                blocks::Rope {
   int64_t dim = 0, num_heads = 0, num_kv_heads = 0, max_seq_len = 2048;
   double dropout_rate = 0.0, rope_percentage = 1.0, rope_theta = 10000.0;
   bool use_bias = false;
@@ -58,6 +59,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     blocks::probability(s);
     blocks::qk_norm(s, "norm of each head's queries and keys, after the rotation");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::rope(s, true);
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
@@ -71,7 +73,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::attention(s, &Params::qk_norm_type);
-    blocks::causal(s, &Arguments::use_causal_mask);
+    blocks::causal_rope(s, &Arguments::use_causal_mask);
     blocks::equivariant_when(s, "nothing rotates and not use_causal_mask",
                              [](const Params& p, const Arguments& a, const ClaimCall& c) {
                                return !rotates(p) && !a.use_causal_mask.value_or(c.stateful());
@@ -98,7 +100,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     w_k = b.dense("w_k", d, kv_width, p);
     w_v = b.dense("w_v", d, kv_width, p);
     w_o = b.dense("w_o", d, d, p);
-    rotary.build(b, head, p.rope_percentage, p.max_seq_len, p.rope_theta);
+    rotary.build(b, p, head, p.rope_percentage, p.max_seq_len, p.rope_theta);
     attn_prob = b.probability("attn_prob", p, p.num_heads);
     const int64_t tokens = b.positions(0, b.input(0).rank == 4 ? 4 : 3);
     q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, head});

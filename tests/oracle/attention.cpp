@@ -107,21 +107,73 @@ double kept_by_dropout(const Run& run, double rate) {
   return 0;
 }
 
-Tensor rope(const Tensor& x, double percentage, double theta, int64_t offset) {
+namespace {
+
+// Frequency i of r / 2 under a rope_scaling, from the definitions of its authors; `factor` multiplies the results.
+double frequency(const Json& scaling, int64_t i, int64_t r, double theta, double* factor) {
+  const double omega = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
+  const auto real = [&](const char* name, double otherwise) {
+    const Json* x = scaling.find(name);
+    return x && !x->is_null() ? x->to_double() : otherwise;
+  };
+  const Json* type = scaling.find("rope_type");
+  const std::string kind = type ? type->as_string() : "default";
+  const double pi = std::acos(-1.0), scale = real("factor", 1);
+  const double length = real("original_max_position_embeddings", 0);
+  if (kind == "linear") return omega / scale;
+  if (kind == "llama3") {
+    const double low = real("low_freq_factor", 1), high = real("high_freq_factor", 4);
+    const double wavelength = 2 * pi / omega;
+    if (wavelength < length / high) return omega;
+    if (wavelength > length / low) return omega / scale;
+    const double smooth = (length / wavelength - low) / (high - low);
+    return (1 - smooth) * omega / scale + smooth * omega;
+  }
+  if (kind == "yarn") {
+    const auto mscale = [&](double m) { return scale <= 1 ? 1 : 0.1 * m * std::log(scale) + 1; };
+    const double all = real("mscale_all_dim", 0), some = real("mscale", 0);
+    *factor =
+        real("attention_factor", all > 0 && some > 0 ? mscale(some) / mscale(all) : mscale(1));
+    const auto correction = [&](double rotations) {
+      return static_cast<double>(r) * std::log(length / (rotations * 2 * pi)) /
+             (2 * std::log(theta));
+    };
+    double low = correction(real("beta_fast", 32)), high = correction(real("beta_slow", 1));
+    const Json* truncate = scaling.find("truncate");
+    if (!truncate || truncate->as_bool()) low = std::floor(low), high = std::ceil(high);
+    low = std::max(low, 0.0), high = std::min(high, static_cast<double>(r - 1));
+    if (low == high) high += 0.001;
+    const double ramp = std::min(1.0, std::max(0.0, (static_cast<double>(i) - low) / (high - low)));
+    return omega / scale * ramp + omega * (1 - ramp);
+  }
+  demand(kind == "default", "a rope type that the oracle does not have");
+  return omega;
+}
+
+}  // namespace
+
+Tensor rope(const Run& run, const Tensor& x, double percentage, double theta, int64_t offset,
+            const Tensor* positions, const char* style) {
   const int64_t d = x.dim(3);
   const int64_t r = static_cast<int64_t>(static_cast<double>(d) * percentage) / 2 * 2;
+  const Json scaling = run.options("rope_scaling");
+  const bool halves = run.text("rope_style", style) == "half_split";
   Tensor out = x;
-  for (int64_t b = 0; b < x.dim(0); ++b)
-    for (int64_t h = 0; h < x.dim(1); ++h)
-      for (int64_t s = 0; s < x.dim(2); ++s)
-        for (int64_t i = 0; i < r / 2; ++i) {
-          const double omega =
-              std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
-          const double angle = static_cast<double>(offset + s) * omega;
-          const double even = x.at(b, h, s, 2 * i), odd = x.at(b, h, s, 2 * i + 1);
-          out.at(b, h, s, 2 * i) = even * std::cos(angle) - odd * std::sin(angle);
-          out.at(b, h, s, 2 * i + 1) = even * std::sin(angle) + odd * std::cos(angle);
+  for (int64_t i = 0; i < r / 2; ++i) {
+    double factor = 1;
+    const double omega = frequency(scaling, i, r, theta, &factor);
+    const int64_t first = halves ? i : 2 * i, second = halves ? i + r / 2 : 2 * i + 1;
+    for (int64_t b = 0; b < x.dim(0); ++b)
+      for (int64_t h = 0; h < x.dim(1); ++h)
+        for (int64_t s = 0; s < x.dim(2); ++s) {
+          const double at =
+              positions ? positions->v[positions->index(b, s)] : static_cast<double>(offset + s);
+          const double c = std::cos(at * omega) * factor, n = std::sin(at * omega) * factor;
+          const double even = x.at(b, h, s, first), odd = x.at(b, h, s, second);
+          out.at(b, h, s, first) = even * c - odd * n;
+          out.at(b, h, s, second) = even * n + odd * c;
         }
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/json_schema/rules.hpp"
 #include "core/schema/param_check.hpp"
 #include "core/schema/validate.hpp"
@@ -170,6 +171,7 @@ class TypeSchema {
   // The options of a parameter by what it is: members with the same options stand together.
   void add_options(const attn_param& p) {
     const attn_param* owner = p.of == nullptr ? nullptr : find(type_, p.of);
+    if (owner == nullptr && names_itself(p)) add_self_named(p, rotary_scalings());
     if (owner == nullptr) return;
     const Family* family = owner->kind == ATTN_PARAM_PROBABILITY  ? &probabilities()
                            : owner->kind == ATTN_PARAM_NORM       ? &norms()
@@ -210,6 +212,14 @@ class TypeSchema {
     Json all = {{"allOf", rules}};
     for (std::uint32_t i = p.n_choices; i-- > 0;) all = with_flag(p, p.choices[i], *family, all);
     rules_.push_back(definitions_.refer(std::string(p.name) + "-of-" + owner->name, all));
+  }
+
+  // An object that names the member beside its options.
+  void add_self_named(const attn_param& p, const Family& family) {
+    Json kinds = Json::list({{{"type", "null"}}});
+    for (const FamilyMember& member : family.members)
+      kinds.push_back(definitions_.options(family, member, false, p.of));
+    rules_.push_back(where(p, {{"anyOf", kinds}}));
   }
 
   // "flag=member": while the flag is true, the options are that member's.

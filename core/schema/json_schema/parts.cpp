@@ -133,8 +133,13 @@ Json Definitions::named(const Family& family, const char* text) {
   return refer(text, by_name ? Json{{"anyOf", Json::list({one_of(names), object})}} : object);
 }
 
-Json Definitions::options(const Family& family, const FamilyMember& member, bool axis_is_forced) {
+Json Definitions::options(const Family& family, const FamilyMember& member, bool axis_is_forced,
+                          const char* key) {
   Json properties = Json::object(), required = Json::list({}), rules = Json::list({});
+  if (key != nullptr) {
+    properties.set(key, {{"const", member.name}});
+    required.push_back(key);
+  }
   for (const Option& o : member.options) {
     const bool is_axis = o.kind == OptionKind::axis || o.kind == OptionKind::axes;
     properties.set(o.name, option(family, o, is_axis && axis_is_forced));

@@ -42,7 +42,9 @@ class Definitions {
   Json regularizer();
   // What may stand in the options of one member: an object, or null where none is required. axis_is_forced: the type
   // sets it, so that its range does not count.
-  Json options(const Family& family, const FamilyMember& member, bool axis_is_forced = false);
+  // key: of an object that names the member itself.
+  Json options(const Family& family, const FamilyMember& member, bool axis_is_forced = false,
+               const char* key = nullptr);
 
   [[nodiscard]] const Json& all() const noexcept { return all_; }
 

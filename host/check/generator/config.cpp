@@ -3,6 +3,7 @@
 
 #include <cctype>
 
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
 #include "host/check/generator/generator.hpp"
 #include "host/check/generator/values.hpp"
@@ -84,6 +85,7 @@ class ConfigMaker {
   }
 
   Json options(const attn_param& p) {
+    if (schema::names_itself(p)) return random_rotary(random_);
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& of = *type_.params[i];
       if (!p.of || of.name != std::string(p.of)) continue;

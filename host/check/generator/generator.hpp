@@ -76,6 +76,8 @@ struct Positions {
 [[nodiscard]] Json parameter(const Case& c, const std::string& name);
 [[nodiscard]] Json effective(const std::string& type, const Json& config, const std::string& name);
 [[nodiscard]] bool has_parameter(const attn_type& type, const std::string& name);
+// An input of numbers; one of integers alone says something of another, and random cases leave it out.
+[[nodiscard]] bool takes_numbers(const attn_input& in);
 // The mask is added to the scores and has a gradient, instead of keeping keys.
 [[nodiscard]] bool adds_mask(const Case& c);
 // ... as a floating one of this input is; one without keys multiplies.

@@ -81,6 +81,7 @@ class CallMaker {
 
   bool given(const attn_input& in) {
     if (chosen_) return !absent_.contains(in.name);
+    if (!takes_numbers(in)) return false;
     if (!(in.flags & ATTN_INPUT_OPTIONAL)) return true;
     if (in.name == std::string("value") && !c_.problem.inputs.contains("key")) return false;
     return !flag(c_, "shared_qk_projections") && random_.chance(0.7);
@@ -145,7 +146,10 @@ class CallMaker {
     c_.problem.arguments = Json::object();
     for (uint32_t i = 0; i < type_.n_args; ++i) {
       const attn_param& a = *type_.args[i];
-      if (!(a.flags & ATTN_PARAM_REQUIRED) && a.kind != ATTN_PARAM_INTS && random_.chance(0.4))
+      const bool skips =
+          !(a.flags & ATTN_PARAM_REQUIRED) && a.kind != ATTN_PARAM_INTS && random_.chance(0.4);
+      // Causal by default, where what mixes positions would look ahead.
+      if (skips && !(a.flags & ATTN_PARAM_CAUSAL && a.def.kind == ATTN_VALUE_BOOL && a.def.u.i))
         continue;
       c_.problem.arguments.set(a.name, argument(a));
     }

@@ -303,6 +303,7 @@ class Lister {
     for (uint32_t i = 0; i < type_.n_inputs; ++i) {
       const attn_input& in = *type_.inputs[i];
       const bool mask = in.flags & ATTN_INPUT_MASK;
+      if (!takes_numbers(in)) continue;
       std::vector<std::string> forms(in.shapes, in.shapes + in.n_shapes);
       if (mask && forms.empty()) forms = {"batch, key"};
       for (const std::string& form : forms)

@@ -38,6 +38,10 @@ const attn_input* declared_mask(const Case& c) {
   return nullptr;
 }
 
+bool takes_numbers(const attn_input& in) {
+  return in.dtypes == 0 || (in.dtypes & (1u << ATTN_F32 | 1u << ATTN_F64)) != 0;
+}
+
 std::vector<Positions> positions_of(const Case& c) {
   std::vector<Positions> out;
   const attn_type& type = *find_attention_type(c.id.type).type;
@@ -88,10 +92,12 @@ bool is_causal(const Case& c) {
     const Json value = parameter(c, type.params[i]->name);
     if (type.params[i]->flags & ATTN_PARAM_CAUSAL && is_true(&value)) return true;
   }
-  for (uint32_t i = 0; i < type.n_args; ++i)
-    if (type.args[i]->flags & ATTN_PARAM_CAUSAL &&
-        is_true(c.problem.arguments.find(type.args[i]->name)))
-      return true;
+  for (uint32_t i = 0; i < type.n_args; ++i) {
+    const attn_param& a = *type.args[i];
+    if (!(a.flags & ATTN_PARAM_CAUSAL)) continue;
+    const Json* given = c.problem.arguments.find(a.name);
+    if (given ? is_true(given) : a.def.kind == ATTN_VALUE_BOOL && a.def.u.i != 0) return true;
+  }
   return false;
 }
 

@@ -8,6 +8,7 @@
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
 #include "core/schema/families/regularizer.hpp"
+#include "core/schema/families/rotary.hpp"
 
 namespace attn::check {
 
@@ -218,6 +219,25 @@ Json random_options(const schema::Family& family, const std::string& member, Ran
       out.set(o.name, random_option(o, random));
   }
   if (forms) choose_form(out, Random(Random(random).next()));
+  return out;
+}
+
+Json random_rotary(Random& random) {
+  const std::string kind = random.pick<std::string>({"default", "linear", "yarn", "llama3"});
+  Json out{{schema::kRotaryKey, kind}};
+  for (const Option& o : schema::rotary_scalings().find(kind)->options) {
+    const std::string_view name = o.name;
+    if (o.kind == OptionKind::reals || name == "mrope_interleaved") continue;
+    if (!o.required && random.chance(0.5)) continue;
+    if (name == "factor")
+      out.set(o.name, random.uniform(1, 8));
+    else if (name == "original_max_position_embeddings")
+      out.set(o.name, random.pick<int64_t>({4, 16, 100}));
+    else if (name == "high_freq_factor" || name == "beta_fast")
+      out.set(o.name, random.uniform(3, 8));
+    else
+      out.set(o.name, random_option(o, random));
+  }
   return out;
 }
 

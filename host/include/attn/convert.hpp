@@ -75,6 +75,24 @@ struct ConvertedAttention {
     const Attention& layer, const std::string& form,
     const std::optional<std::map<std::string, std::vector<int64_t>>>& target = {});
 
+// ---- whole models ---------------------------------------------------------------------------------
+// A family are published language models whose config.json has the same rules, such as "llama" (host/docs/convert.md).
+
+// Layer `number` of a model of that family. tensors: those of its attention module, by their names in it ("q_proj.weight").
+// config: the model's config.json. nullptr: a layer of another kind. Refused, by name: rules in config.json that are
+// not known, values that the type does not have, tensors without a use.
+[[nodiscard]] std::unique_ptr<Attention> convert_model_layer(const TensorSet& tensors,
+                                                             const Json& config,
+                                                             const std::string& family,
+                                                             int64_t number,
+                                                             attn_dtype dtype = ATTN_F32);
+
+// The family of models whose config.json has this model_type. InvalidArgument: none.
+[[nodiscard]] std::string model_family_of(const std::string& model_type);
+
+// {family: {title, model_types, type, config, tensors, ...}}.
+[[nodiscard]] const Json& model_families();
+
 // The tables that say all this: {form: {title, classes, types, tensors, ...}}.
 [[nodiscard]] const Json& attention_forms();
 

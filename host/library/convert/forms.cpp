@@ -4,6 +4,7 @@
 #include <attn/config.hpp>
 
 #include "core/schema/text.hpp"
+#include "host/library/convert/family.hpp"
 #include "host/library/convert/form.hpp"
 
 namespace attn::conversion {
@@ -28,6 +29,11 @@ const Json& type_forms() {
 
 const Json& estimate_forms() {
   static const Json all = tables("estimates/");
+  return all;
+}
+
+const Json& ignored_model_keys() {
+  static const Json all = tables("families/").at("ignored").at("keys");
   return all;
 }
 
@@ -58,6 +64,10 @@ Form Form::of_type(const std::string& type) {
 namespace attn {
 const Json& attention_forms() {
   static const Json all = conversion::tables("sources/");
+  return all;
+}
+const Json& model_families() {
+  static const Json all = conversion::joined_families(conversion::tables("families/"));
   return all;
 }
 }  // namespace attn

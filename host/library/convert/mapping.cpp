@@ -91,8 +91,8 @@ Array Mapping::load(const std::string& pattern, const TensorSet& source) {
 Array Mapping::cook(const Json& recipe, const TensorSet& source) {
   if (recipe.is_string()) return load(recipe.as_string(), source);
   if (!recipe.is_object()) refuse("a recipe must be a name or an object, got " + recipe.brief());
-  const schema::Names keys{"from",    "concat",  "axis",      "slice",
-                           "reshape", "permute", "transpose", "rope_pairs"};
+  const schema::Names keys{"from",    "concat",    "axis",       "slice", "reshape",
+                           "permute", "transpose", "rope_pairs", "add"};
   for (const auto& [key, value] : recipe.as_object())
     if (std::find(keys.begin(), keys.end(), key) == keys.end())
       refuse("unknown key '" + key + "'; accepted: " + schema::name_list(keys),
@@ -206,6 +206,10 @@ Array Mapping::apply(const Json& recipe, Array a) const {
     if (wanted->as_bool()) a = transpose(a);
   }
   if (const Json* options = recipe.find("rope_pairs")) a = pair(*options, a);
+  if (const Json* shift = recipe.find("add")) {
+    if (!shift->is_number()) refuse("'add' must be a number");
+    a = shifted(a, shift->to_double());
+  }
   return a;
 }
 

@@ -8,7 +8,7 @@
 // Steps, in this order whatever the order of the keys: "slice": [begin, end] along "axis"; "reshape": [...],
 // one extent may be -1; "permute": [...]; "transpose": true, the last two axes; "rope_pairs": {"heads": H,
 // "dims": R}, the last axis holds H heads whose first R components (default: all) are turned from half-split
-// to interleaved pairs: new[2i] = old[i], new[2i+1] = old[i + R/2].
+// to interleaved pairs: new[2i] = old[i], new[2i+1] = old[i + R/2]; "add": x, to every element.
 // {name} in names, and "{name}" in place of a number, stand for variables.
 // host/docs/convert.md tells users the same. Errors: InvalidArgument that names the mapping and the target.
 #pragma once

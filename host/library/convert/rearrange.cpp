@@ -66,4 +66,10 @@ Array interleaved_pairs(const Array& a, int64_t heads, int64_t r) {
   return reshaped(concatenated(parts, 1), a.shape());
 }
 
+Array shifted(const Array& a, double x) {
+  Array out = a.astype(ATTN_F64);
+  for (int64_t i = 0; i < out.size(); ++i) out.data<double>()[i] += x;
+  return out;
+}
+
 }  // namespace attn::conversion

@@ -19,4 +19,7 @@ namespace attn::conversion {
 // new[2i] = old[i], new[2i + 1] = old[i + r/2].
 [[nodiscard]] Array interleaved_pairs(const Array& a, int64_t heads, int64_t r);
 
+// Every element of a floating kind plus x, as float64.
+[[nodiscard]] Array shifted(const Array& a, double x);
+
 }  // namespace attn::conversion

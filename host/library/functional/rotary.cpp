@@ -2,6 +2,7 @@
 //
 // rotary_embedding: pairs of each head turned by the angles of its position. Turning back takes the other sign of the
 // sines, and is the gradient.
+#include "core/kernels/reference/rope.hpp"
 #include "host/library/functional/memory.hpp"
 #include "host/library/functional/problem.hpp"
 #include "host/library/layer/context.hpp"
@@ -84,27 +85,6 @@ Rotation make_rotation(const ConstView& input, const ConstView& cos, const Const
   return r;
 }
 
-// Pairs (first + i step) and `apart` further on.
-template <class T>
-void turn(const Rotation& r, int64_t size, const T* __restrict x, const T* __restrict cos,
-          const T* __restrict sin, T sign, T* __restrict y) {
-  const int64_t half = r.turned / 2;
-  if (r.interleaved) {
-    for (int64_t i = 0; i < half; ++i) {
-      const T a = x[2 * i], b = x[2 * i + 1], s = sign * sin[i];
-      y[2 * i] = a * cos[i] - b * s;
-      y[2 * i + 1] = a * s + b * cos[i];
-    }
-  } else {
-    for (int64_t i = 0; i < half; ++i) {
-      const T a = x[i], b = x[half + i], s = sign * sin[i];
-      y[i] = a * cos[i] - b * s;
-      y[half + i] = a * s + b * cos[i];
-    }
-  }
-  std::copy(x + r.turned, x + size, y + r.turned);
-}
-
 template <class T>
 void rotate(const Rotation& r, const attn_view& to, bool back) {
   Parallel& w = workspace();
@@ -115,6 +95,7 @@ void rotate(const Rotation& r, const attn_view& to, bool back) {
     return static_cast<T*>(v.data) + b * v.stride[0] + h * v.stride[1] + l * v.stride[2];
   };
   const int64_t heads = x.shape[1], length = x.shape[2], size = x.shape[3];
+  const kernels::RopeRow row{.n = size, .first = 0, .r = r.turned, .interleaved = r.interleaved};
   w.loop(x.shape[0] * heads * length, std::max<int64_t>(1, 8192 / size),
          [&](int64_t begin, int64_t end, int) {
            for (int64_t i = begin; i < end; ++i) {
@@ -123,8 +104,8 @@ void rotate(const Rotation& r, const attn_view& to, bool back) {
              const int64_t place =
                  given ? integer_at(part_of(part_of(r.places, 0, b, 1), 1, l, 1), 0) : l;
              const int64_t example = given ? 0 : b;
-             turn<T>(r, size, at(x, b, h, l), at(cos, example, 0, place),
-                     at(sin, example, 0, place), back ? T(-1) : T(1), at(y.at(), b, h, l));
+             kernels::reference::rope_row<T>(row, at(x, b, h, l), at(cos, example, 0, place),
+                                             at(sin, example, 0, place), back, at(y.at(), b, h, l));
            }
          });
   y.finish();

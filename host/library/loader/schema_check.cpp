@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "core/schema/families/rotary.hpp"
 #include "core/schema/value_kind.hpp"
 
 namespace attn::loader {
@@ -217,7 +218,7 @@ void check_params(const std::string& where, const attn_param* const* params, uin
     }
     optional_seen = optional_seen || !required;
     // Options are read after the parameter they belong to.
-    bool known = p.of == nullptr;
+    bool known = p.of == nullptr || schema::names_itself(p);
     for (uint32_t j = 0; !known && j < i; ++j) {
       known = params[j]->name != nullptr && std::strcmp(params[j]->name, p.of) == 0;
     }

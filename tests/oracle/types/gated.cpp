@@ -21,8 +21,8 @@ void gated(Run& run) {
   const Tensor k = norm(run, "k_norm", norm_type, options, run.layer("k_linear", u, biased));
   const Tensor v = norm(run, "v_norm", "zero_centered_rms_norm", Json::object(),
                         run.layer("v_linear", u, biased));
-  const Tensor z = scores_of(rope(split_heads(q, heads), share, 10000, position),
-                             rope(split_heads(k, groups), share, 10000, position),
+  const Tensor z = scores_of(rope(run, split_heads(q, heads), share, 10000, position),
+                             rope(run, split_heads(k, groups), share, 10000, position),
                              1 / std::sqrt(static_cast<double>(h)));
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));

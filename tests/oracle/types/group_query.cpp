@@ -15,8 +15,8 @@ void group_query(Run& run) {
   const int64_t position = offset ? *offset->to_int64() : 0;
   const double share = run.number("rope_percentage", 1), theta = run.number("rope_theta", 10000);
 
-  Tensor q = rope(split_heads(run.layer("w_q", x, biased), heads), share, theta, position);
-  Tensor k = rope(split_heads(run.layer("w_k", x, biased), groups), share, theta, position);
+  Tensor q = rope(run, split_heads(run.layer("w_q", x, biased), heads), share, theta, position);
+  Tensor k = rope(run, split_heads(run.layer("w_k", x, biased), groups), share, theta, position);
   const Tensor v = split_heads(run.layer("w_v", x, biased), groups);
   q = qk_norm(run, "q_norm", q);
   k = qk_norm(run, "k_norm", k);

@@ -12,6 +12,7 @@ void anchor(Run& run);
 void capsule_routing(Run& run);
 void cbam(Run& run);
 void channel(Run& run);
+void decoder(Run& run);
 void differential(Run& run);
 void fnet(Run& run);
 void gated(Run& run);
@@ -20,6 +21,7 @@ void hopfield(Run& run);
 void mobile_mqa(Run& run);
 void multi_head(Run& run);
 void multi_head_cross(Run& run);
+void multi_head_latent(Run& run);
 void non_local(Run& run);
 void perceiver(Run& run);
 void performer(Run& run);
@@ -32,6 +34,11 @@ void window(Run& run);
 // The engine that three of them share: fused projections or separate ones, weights below `prefix`.
 void cross_attention(Run& run, const std::string& prefix, const Tensor& x, const Tensor* other,
                      bool shared, bool biased);
+
+// Weights (B, H, Q, K) of scores as decoders mask them: of keys up to the query's own when causal, within `window`, with
+// one more score a head (H) that has no key. A row whose mask leaves nothing of these ignores it.
+[[nodiscard]] Tensor softmax_of_visible(Run& run, const Tensor& scores, const Tensor& keep,
+                                        bool causal, int64_t window, const Tensor* sinks);
 
 // The rows of performer's projection (H, m, d) drawn from a seed.
 [[nodiscard]] Tensor performer_projection(uint64_t seed, int64_t heads, int64_t features, int64_t d,

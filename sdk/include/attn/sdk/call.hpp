@@ -35,7 +35,8 @@ struct OwnTag {
 
 // How many attributes the operators of a family begin with.
 inline constexpr uint32_t kNormAttributes = 4, kActivationAttributes = 3,
-                          kRegularizerAttributes = 4;  // a probability's: probability.hpp
+                          kRegularizerAttributes = 4,
+                          kRotaryAttributes = 11;  // a probability's: probability.hpp
 
 }  // namespace detail
 

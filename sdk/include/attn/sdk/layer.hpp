@@ -95,6 +95,8 @@ struct Probability : detail::Component {
 };
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
+// How frequencies of rotary positions are scaled; rotary.hpp.
+struct RopeScaling : detail::Component {};
 
 // Lent to build().
 class Builder {
@@ -245,6 +247,11 @@ class Builder {
   Regularizer regularizer(const ComponentSpec& s) {
     if (s.kind == ComponentSpec::Kind::null) return {};
     return {component("regularizer", "", s.text.c_str(), {}, {})};
+  }
+  // Of a parameter that is rope_scaling(), for heads of which `dim` components turn; null: none.
+  RopeScaling rope_scaling(const ComponentSpec& s, int64_t dim) {
+    if (s.kind == ComponentSpec::Kind::null) return {};
+    return {component("rotary", "", nullptr, s, {&dim, 1})};
   }
 
   // Tells the user of something that is allowed and most likely not meant.

@@ -21,6 +21,7 @@
 #include <attn/sdk/rotary.hpp>
 #include <attn/sdk/schema.hpp>
 #include <attn/sdk/tensor.hpp>
+#include <attn/sdk/window_cache.hpp>
 
 #include <memory>
 #include <string_view>

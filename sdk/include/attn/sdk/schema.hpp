@@ -249,6 +249,8 @@ class Field {
     if (overrides.size()) choices(overrides);
     return nullable().kind(ATTN_PARAM_OPTIONS);
   }
+  // An object that names its member itself, by "rope_type": how frequencies of rotary positions are scaled.
+  Field& rope_scaling() { return p_.of = "rope_type", nullable().kind(ATTN_PARAM_OPTIONS); }
 
  private:
   Field& kind(uint32_t k) { return p_.kind = k, *this; }
@@ -274,6 +276,11 @@ class InputField {
   InputField& partial() { return i_.flags |= ATTN_INPUT_PARTIAL, *this; }
   // Taken for the sake of callers that pass it; no effect.
   InputField& unused() { return i_.flags |= ATTN_INPUT_UNUSED, *this; }
+  // Whole numbers, int32 or int64, and optional: no sequence, but what is said of one.
+  InputField& integers() {
+    i_.dtypes = 1u << ATTN_I32 | 1u << ATTN_I64;
+    return optional();
+  }
   // Further names of the same input.
   InputField& alias(std::initializer_list<const char*> names) {
     i_.aliases = t_.keep_list(names);

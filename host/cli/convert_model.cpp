@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attn convert --from FAMILY: the attention of a published model, one file a layer.
+#include "host/cli/convert_model.hpp"
+
+#include <fmt/format.h>
+#include <attn/config.hpp>
+#include <attn/convert.hpp>
+#include <attn/error.hpp>
+#include <attn/safetensors.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "core/weights/atomic_file.hpp"
+#include "host/cli/print.hpp"
+#include "host/cli/tensors.hpp"
+
+namespace attn::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kOneFile = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+// The tensors of all files of a model.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const std::string& source) {
+    std::error_code ec;
+    if (!fs::exists(source, ec))
+      throw InvalidArgument(source + ": no such file or directory",
+                            {.where = source, .expected = "a model's folder, file or index"});
+    std::string path = source;
+    if (fs::is_directory(source, ec)) {
+      path = (fs::path(source) / kIndex).string();
+      if (!fs::exists(path, ec)) path = (fs::path(source) / kOneFile).string();
+      if (!fs::exists(path, ec))
+        throw InvalidArgument(source + ": has neither " + kOneFile + " nor " + kIndex,
+                              {.where = source, .expected = "a folder of a published model"});
+    }
+    folder = fs::path(path).parent_path();
+    if (path.ends_with(".json"))
+      open_index(path);
+    else
+      open(path, nullptr);
+  }
+
+  // Those below `prefix`, by what follows it. Looks at this object.
+  [[nodiscard]] TensorSet below(const std::string& prefix) const {
+    TensorSet out{.name = prefix.empty() ? files_.front().first : prefix};
+    for (const auto& [name, file] : places_)
+      if (name.starts_with(prefix))
+        out.shapes.emplace(name.substr(prefix.size()), file->entry(name).shape);
+    out.read = [this, prefix](const std::string& name) {
+      return places_.at(prefix + name)->read(prefix + name);
+    };
+    return out;
+  }
+  [[nodiscard]] const std::map<std::string, const SafetensorsFile*>& places() const {
+    return places_;
+  }
+
+  fs::path folder;
+
+ private:
+  void open(const std::string& path, const std::string* only) {
+    auto known =
+        std::find_if(files_.begin(), files_.end(), [&](const auto& f) { return f.first == path; });
+    if (known == files_.end())
+      known = files_.insert(files_.end(), {path, std::make_unique<SafetensorsFile>(path)});
+    if (only && !known->second->contains(*only))
+      throw InvalidArgument(path + ": lacks '" + *only + "', which the index says is there",
+                            {.where = path, .parameter = *only});
+    if (only) {
+      places_[*only] = known->second.get();
+    } else {
+      for (const SafetensorsEntry& e : known->second->entries())
+        places_[e.name] = known->second.get();
+    }
+  }
+  void open_index(const std::string& path) {
+    const Json index = parse_config(read_text_file(path, "an index of safetensors files"), path);
+    const Json* map = index.find("weight_map");
+    if (!map || !map->is_object())
+      throw InvalidArgument(path + ": has no object 'weight_map'",
+                            {.where = path, .expected = "{\"weight_map\": {tensor: file}}"});
+    for (const auto& [tensor, file] : map->as_object()) {
+      if (!file.is_string() || fs::path(file.as_string()).has_parent_path())
+        throw InvalidArgument(path + ": '" + tensor + "' lies in " + file.brief() +
+                                  "; expected the name of a file beside the index",
+                              {.where = path, .parameter = tensor});
+      open((folder / file.as_string()).string(), &tensor);
+    }
+  }
+
+  std::vector<std::pair<std::string, std::unique_ptr<SafetensorsFile>>> files_{};
+  std::map<std::string, const SafetensorsFile*> places_{};
+};
+
+// "model.layers." of "model.layers.3.self_attn.q_proj.weight".
+std::string layers_prefix(const Checkpoint& source, const std::string& wanted) {
+  constexpr std::string_view kLayers = "layers.0.self_attn.";
+  std::string found;
+  for (const auto& [name, file] : source.places()) {
+    const size_t at = name.find(kLayers);
+    if (at == std::string::npos || !name.starts_with(wanted)) continue;
+    const std::string prefix = name.substr(0, at + std::string_view("layers.").size());
+    if (!found.empty() && found != prefix)
+      throw InvalidArgument("there are layers below '" + found + "' and below '" + prefix + "'",
+                            {.where = "--prefix", .hint = "choose one with --prefix"});
+    found = prefix;
+  }
+  if (found.empty())
+    throw InvalidArgument("no tensor has a name such as 'model." + std::string(kLayers) +
+                              "q_proj.weight'" + (wanted.empty() ? "" : " below '" + wanted + "'"),
+                          {.where = source.folder.string(),
+                           .expected = "the names that the model was published with"});
+  return found;
+}
+
+}  // namespace
+
+int convert_model(const Globals& globals, const ModelConversion& o) {
+  const Checkpoint source(o.source);
+  const std::string path = (source.folder / "config.json").string();
+  const Json config = parse_config(read_text_file(path, "the model's config.json"), path);
+  const Json* text = config.find("text_config");
+  const Json* count = (text ? *text : config).find("num_hidden_layers");
+  if (!count || !count->is_integer())
+    throw InvalidArgument(path + ": has no number 'num_hidden_layers'", {.where = path});
+  const std::string prefix = layers_prefix(source, o.prefix);
+  std::error_code ec;
+  fs::create_directories(o.output, ec);
+  if (ec || !fs::is_directory(o.output))
+    throw InvalidArgument(o.output + ": is no folder that files can be written to",
+                          {.where = o.output, .parameter = "--output"});
+  Json written = Json::list({}), others = Json::list({});
+  Table table({"LAYER", "FILE", "WEIGHTS"});
+  Progress progress(!globals.json && globals.quiet == 0);
+  const int64_t layers = count->to_int64().value_or(0);
+  for (int64_t i = 0; i < layers; ++i) {
+    progress.say("converting layer " + std::to_string(i), static_cast<size_t>(i) + 1,
+                 static_cast<size_t>(layers));
+    const TensorSet tensors = source.below(prefix + std::to_string(i) + ".self_attn.");
+    const auto layer = convert_model_layer(tensors, config, o.family, i);
+    if (!layer) {
+      others.push_back(i);
+      continue;
+    }
+    const std::string file = (fs::path(o.output) / fmt::format("layer_{}", i)).string();
+    layer->save(file + ".safetensors");
+    Json own{{"type", layer->type().id}};
+    for (const auto& [key, value] : layer->config().as_object()) own.set(key, value);
+    weights::AtomicFile config_file(file + ".json");
+    const std::string lines = own.dump(2) + "\n";
+    config_file.write(lines.data(), lines.size());
+    config_file.commit();
+    written.push_back({{"layer", i}, {"file", file + ".safetensors"}, {"config", own}});
+    table.add({std::to_string(i), file + ".safetensors", std::to_string(layer->weights().size())});
+  }
+  if (globals.json) {
+    print_line(Json{
+        {"output", o.output}, {"family", o.family}, {"layers", written}, {"other_layers", others}}
+                   .dump(1));
+  } else {
+    print(table.text());
+    print_line(fmt::format(
+        "{}: {} layers of {} written{}", o.output, written.size(),
+        model_families().at(o.family).at("title").as_string(),
+        others.empty() ? "" : fmt::format("; {} layers are of other kinds", others.size())));
+  }
+  return kDone;
+}
+
+}  // namespace attn::cli

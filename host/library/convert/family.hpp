@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One family of published models: what its config.json says about attention, and under which names its weights are.
+//
+// A family is a JSON object, forms/families/NAME.json:
+//   title       what messages call it
+//   like        another family, whose objects this one adds to; null takes an entry away
+//   model_types values of model_type in config.json
+//   type        attention type of its layers
+//   defaults    {key: value}: what absent keys of config.json mean
+//   kinds       expression: the kind of each layer, or of the layers of one period
+//   converted   kinds that are attention; absent: all
+//   local_rope  {kinds: [...], theta: key}: older configs give these layers a base of their own, without scaling
+//   variables   {name: expression}: for recipes, beside the integers of the layer's config
+//   config      {parameter: expression}; null leaves the parameter out
+//   must        {key: [[value...], reason]}: what a key has to be where it is there
+//   ignored     [key...]: keys that say nothing about attention, beside those of forms/families/ignored.json
+//   tensors     {weight: recipe}, as in mapping.hpp, names below the module
+// An expression is the name of a key, or an object with one of
+//   {"value": x}                          x itself
+//   {"product"|"quotient"|"sum": [e...]}  numbers; null where one is null
+//   {"inverse_sqrt": e}                   1 / sqrt(e)
+//   {"if": e, "then": e, "else": e}       e is true, or neither null nor false nor 0
+//   {"first": [e...]}                     the first that is not null
+//   {"object": {key: e}}                  an object
+//   {"by_kind": {kind: e}}                by the kind of the layer; null for others
+//   {"every": e, "last": kind, "others": kind}   kinds of a period of e layers
+//   {"from_layer": e, "before": kind, "after": kind}
+//   {"rope": "theta" | "scaling" | "share" | "score_factor"}   of the layer's rotary positions
+// Keys that no expression reads and no list names are refused. [any-thread]
+#pragma once
+
+#include <attn/json.hpp>
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace attn::conversion {
+
+class Family {
+ public:
+  // InvalidArgument: no such family.
+  [[nodiscard]] static Family named(const std::string& name);
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const Json& table() const { return table_; }
+  [[nodiscard]] std::string title() const { return table_.at("title").as_string(); }
+  [[noreturn]] void refuse(const std::string& text, const std::string& hint = {},
+                           const std::string& key = {}) const;
+
+ private:
+  std::string name_;
+  Json table_;
+};
+
+// A config.json under the rules of a family, for one of its layers.
+class ModelConfig {
+ public:
+  ModelConfig(const Family& family, const Json& config, int64_t layer);
+  // "" where the family has one kind.
+  [[nodiscard]] const std::string& kind() const { return kind_; }
+  [[nodiscard]] bool is_converted() const;
+  // Of the expressions in `section`; those that are null are left out.
+  [[nodiscard]] Json section(const char* name);
+  // What is neither read nor known to say nothing, and what has another value than it must have.
+  void refuse_rest() const;
+
+ private:
+  [[nodiscard]] Json key(const std::string& name);
+  [[nodiscard]] Json value(const Json& expression);
+  [[nodiscard]] Json number(const std::string& operation, const Json& operands);
+  [[nodiscard]] Json kinds(const Json& expression);
+  [[nodiscard]] Json rope(const std::string& what);
+  [[nodiscard]] Json scaling(Json given);
+
+  const Family& family_;
+  Json config_;
+  int64_t layer_;
+  std::string kind_{};
+  std::set<std::string> read_{};
+};
+
+// What families are, with what those that they are like say.
+[[nodiscard]] Json joined_families(Json tables);
+
+}  // namespace attn::conversion
