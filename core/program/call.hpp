@@ -38,6 +38,7 @@ struct Table {
 
 struct Call {
   const Program* program = nullptr;
+  Code score, rest, back;   // of the program
   int64_t extents[4] = {};  // B, H, Q, K
   Table table[kMostTables];
 };
@@ -62,7 +63,14 @@ union Slot {
 template <class T>
 void compute(const Steps& steps, const Call& call, const Point& at, T score, Slot<T>* slots);
 
-// The value of output 0. Programs have at most kMostSteps steps once derived and lowered.
+// The numbers of a row that code needs.
+void compute_row(const Code& code, const Call& call, int64_t b, int64_t h, int64_t q,
+                 Slot<float>* slots);
+
+// A call of a program without tables and extents yet.
+[[nodiscard]] Call call_of(const Program& program);
+
+// Programs have at most kMostSteps steps once derived and lowered.
 inline constexpr size_t kMostSteps = 4 * kMostDerived;
 
 // Whether the whole rule lets row (b, h, q) see key k.

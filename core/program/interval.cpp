@@ -223,7 +223,7 @@ class Look {
     r.low = t.least, r.high = t.most;
     if (t.rank == 0) return r;
     // Rows of the last axis, one after another.
-    int64_t first[kMostAxes], count[kMostAxes], rows = 1;
+    int64_t first[kMostAxes] = {}, count[kMostAxes] = {}, rows = 1;
     for (int i = 0; i < t.rank; ++i) {
       const Interval& x = all[n.in[i]];
       first[i] = std::clamp<int64_t>(x.low, 0, t.shape[i] - 1);
@@ -319,10 +319,10 @@ void prove_step(Kind kind, const std::string& text, const Steps& steps, const Ca
 void prove(Kind kind, const std::string& text, const Steps& steps, const Call& call,
            const Box& box) {
   const Look look(steps, call, box);
-  std::vector<Interval> all(steps.steps.size());
-  for (size_t i = 0; i < all.size(); ++i) {
-    all[i] = look.of(steps.steps[i], all.data());
-    prove_step(kind, text, steps, call, steps.steps[i], all.data(), all[i]);
+  Interval all[kMostNodes];
+  for (size_t i = 0; i < steps.steps.size(); ++i) {
+    all[i] = look.of(steps.steps[i], all);
+    prove_step(kind, text, steps, call, steps.steps[i], all, all[i]);
   }
 }
 

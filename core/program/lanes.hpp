@@ -35,6 +35,21 @@ struct Lanes {
   std::vector<Type> types;  // of the outputs
 };
 
+// The same for kernels, which see plain memory. outputs 0: there is none.
+struct Code {
+  const Node* rows = nullptr;
+  const Instruction *columns = nullptr, *lanes = nullptr;
+  const Operand* outputs = nullptr;
+  int32_t row_count = 0, column_count = 0, lane_count = 0, output_count = 0;
+  bool columns_by_head = false;
+};
+[[nodiscard]] inline Code code_of(const Lanes& x) {
+  const auto count = [](const auto& v) { return static_cast<int32_t>(v.size()); };
+  return {x.rows.steps.data(), x.columns.data(),    x.lanes.data(),
+          x.outputs.data(),    count(x.rows.steps), count(x.columns),
+          count(x.lanes),      count(x.outputs),    x.columns_by_head};
+}
+
 // Code that computes the outputs of `steps`; the first one is computed last where nothing else needs it, so that it may
 // go to where the scores are. Throws std::length_error where it needs more than kMostLines.
 [[nodiscard]] Lanes make_lanes(const Steps& steps);

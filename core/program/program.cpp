@@ -7,7 +7,6 @@
 
 #include "core/error/error.hpp"
 #include "core/program/derive.hpp"
-#include "core/threads/fork.hpp"
 
 namespace attn::program {
 namespace {
@@ -189,17 +188,6 @@ bool reads(const Steps& steps, Variable first, Variable last) {
   });
 }
 
-bool same_names(const std::vector<Name>& a, const std::vector<Name>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Name& x, const Name& y) {
-    return x.name == y.name && x.type == y.type && x.table == y.table && x.rank == y.rank &&
-           x.whole == y.whole && x.real == y.real;
-  });
-}
-
-bool is_of(const Program& p, const Source& s) {
-  return p.score_text == s.score && p.rule_text == s.mask_rule && same_names(p.names, s.names);
-}
-
 void check(const Source& source) {
   int tables = 0, constants = 0;
   for (size_t i = 0; i < source.names.size(); ++i) {
@@ -254,22 +242,6 @@ std::shared_ptr<const Program> make_program(const Source& source) {
                        reads(*s, Variable::B, Variable::B);
   }
   return p;
-}
-
-std::shared_ptr<const Program> find_program(const Source& source) {
-  constexpr size_t kRemembered = 64;
-  static threads::SharedMutex mutex;
-  static std::vector<std::shared_ptr<const Program>> known;
-  {
-    const std::shared_lock lock(mutex);
-    for (const auto& p : known)
-      if (is_of(*p, source)) return p;
-  }
-  auto made = make_program(source);
-  const std::unique_lock lock(mutex);
-  if (known.size() == kRemembered) known.erase(known.begin());
-  known.push_back(made);
-  return made;
 }
 
 }  // namespace attn::program

@@ -55,7 +55,18 @@ struct Program {
 // Throws InvalidArgument.
 [[nodiscard]] std::shared_ptr<const Program> make_program(const Source& source);
 
-// The same, made once for equal sources while the process remembers it. Texts are compared, so this is for calls.
-[[nodiscard]] std::shared_ptr<const Program> find_program(const Source& source);
+// A source as calls of operators have it. names: of the tensors, in order, "doc,slope"; constants: "P=40,alpha=0.5",
+// whole where there is neither point nor exponent.
+struct Request {
+  std::string_view score{}, mask_rule{}, names{}, constants{};
+  int tables = 0;
+  Type types[kMostTables] = {};
+  int ranks[kMostTables] = {};
+};
+
+[[nodiscard]] Source read_request(const Request& request);
+
+// The program of a request, made once while the process remembers it; allocates nothing when it does.
+[[nodiscard]] std::shared_ptr<const Program> find_program(const Request& request);
 
 }  // namespace attn::program

@@ -63,7 +63,8 @@ Box whole_box(const Call& c, int64_t offset = 0) {
 std::string call_refusal(const Source& source, const std::vector<std::vector<int64_t>>& shapes,
                          int64_t offset = 0) {
   const auto p = make_program(source);
-  Call c{p.get(), {2, 4, 37, 53}, {}};
+  Call c = call_of(*p);
+  c.extents[0] = 2, c.extents[1] = 4, c.extents[2] = 37, c.extents[3] = 53;
   std::vector<std::vector<int32_t>> memory(shapes.size());
   for (size_t i = 0; i < shapes.size(); ++i)
     c.table[i] = zeros(source.names[i], shapes[i], memory[i]);

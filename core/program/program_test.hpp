@@ -248,8 +248,7 @@ struct Fixture {
   // single_kind: tables of real numbers in float.
   Call call(const Program& p, int64_t B, int64_t H, int64_t Q, int64_t K,
             bool single_kind = false) {
-    Call c;
-    c.program = &p;
+    Call c = call_of(p);
     const int64_t extents[4] = {B, H, Q, K};
     std::copy(extents, extents + 4, c.extents);
     for (int i = 0; i < 2; ++i) {

@@ -121,7 +121,7 @@ bool compare(Op op, X a, X b) {
 }
 
 template <class T>
-bool truth_step(const Steps& steps, const Node& n, const Slot<T>* s) {
+bool truth_step(const Node* steps, const Node& n, const Slot<T>* s) {
   const auto x = [&](int i) { return s[n.in[i]].i != 0; };
   switch (n.op) {
     case Op::constant:
@@ -137,7 +137,7 @@ bool truth_step(const Steps& steps, const Node& n, const Slot<T>* s) {
     default:
       break;
   }
-  const bool real = steps.steps[static_cast<size_t>(n.in[0])].type == Type::real;
+  const bool real = steps[n.in[0]].type == Type::real;
   return real ? compare(n.op, s[n.in[0]].f, s[n.in[1]].f)
               : compare(n.op, s[n.in[0]].i, s[n.in[1]].i);
 }
@@ -162,12 +162,11 @@ int64_t element(const Node& n, const Call& call, const Point& at, const Slot<T>*
   }
 }
 
-}  // namespace
-
 template <class T>
-void compute(const Steps& steps, const Call& call, const Point& at, T score, Slot<T>* s) {
+void run(const Node* steps, size_t count, const Call& call, const Point& at, T score, Slot<T>* s) {
   Slot<T>* out = s;
-  for (const Node& n : steps.steps) {
+  for (size_t i = 0; i < count; ++i) {
+    const Node& n = steps[i];
     const int64_t from = n.table >= 0 && n.op != Op::extent ? element(n, call, at, s) : -1;
     if (from >= 0) {
       const void* data = call.table[n.table].data;
@@ -183,6 +182,27 @@ void compute(const Steps& steps, const Call& call, const Point& at, T score, Slo
     }
     ++out;
   }
+}
+
+}  // namespace
+
+template <class T>
+void compute(const Steps& steps, const Call& call, const Point& at, T score, Slot<T>* slots) {
+  run(steps.steps.data(), steps.steps.size(), call, at, score, slots);
+}
+
+void compute_row(const Code& code, const Call& call, int64_t b, int64_t h, int64_t q,
+                 Slot<float>* slots) {
+  run(code.rows, static_cast<size_t>(code.row_count), call, {b, h, q, 0}, 0.0f, slots);
+}
+
+Call call_of(const Program& p) {
+  Call call;
+  call.program = &p;
+  call.score = code_of(p.score_lanes);
+  call.rest = code_of(p.rest_lanes);
+  call.back = code_of(p.back_lanes);
+  return call;
 }
 
 template <class T>
