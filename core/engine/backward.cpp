@@ -127,9 +127,9 @@ void Context::gradient(const Tensor* t, attn_view* out) const {
 void Context::backward_node(const Node& node) {
   const attn_op& op = *node.op;
   attn_op_call call = node.call;
-  attn_view dout_views[kMaxPorts], din_views[kMaxPorts];
+  attn_view dout_views[kMaxPorts], din_views[kMaxOperands];
   const attn_view* dout[kMaxPorts] = {};
-  attn_view* din[kMaxPorts] = {};
+  attn_view* din[kMaxOperands] = {};
   bool any = false;
   for (uint32_t i = 0; i < op.n_out; ++i) {
     if (!call.out[i] || !tail(call.out[i])->storage->grad) continue;

@@ -7,8 +7,9 @@
 
 namespace attn::engine {
 
-// Inputs, outputs or saved tensors, of one operator or one type.
+// Inputs, outputs or saved tensors of one type; outputs or saved tensors of one operator.
 inline constexpr uint32_t kMaxPorts = 16;
+inline constexpr uint32_t kMaxOperands = 24;    // inputs of one operator
 inline constexpr uint32_t kMaxAttributes = 32;  // of one operator
 inline constexpr uint32_t kMaxArguments = 32;   // of the calls of one type
 

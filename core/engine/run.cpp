@@ -91,7 +91,7 @@ struct Runner {
   // Only the first n_attrs, n_in, n_out, n_saved are ever touched: an operator costs 50 ns, zeroing all of
   // this costs as much again.
   attn_value attrs[kMaxAttributes];
-  const attn_tensor* in[kMaxPorts];
+  const attn_tensor* in[kMaxOperands];
   Tensor prototypes[kMaxPorts];
   attn_tensor* out[kMaxPorts];
   attn_view saved_views[kMaxPorts];

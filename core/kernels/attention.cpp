@@ -218,7 +218,7 @@ void run_split(const Call& c, Parallel& parallel) {
       const int64_t index = (b * c.a.heads + h) * c.a.queries + q;
       c.table.attention_merge(
           parts, partial + (unit * parts * c.rows + r) * part, c.rows * part, dv, c.rule.unit,
-          c.a.sinks == nullptr ? kNever : c.a.sinks[h] * kSoftmaxScale, c.a.o.at(b, h, q),
+          c.a.sinks == nullptr ? kNever : c.a.sinks[h] * c.rule.bias_scale, c.a.o.at(b, h, q),
           c.a.saved == nullptr ? nullptr : c.a.saved + index * 2,
           c.a.spread == nullptr ? nullptr : c.a.spread + index);
       if (c.spoilt != nullptr && !all_finite(c.a.o.at(b, h, q), dv))
@@ -314,7 +314,7 @@ void write_lse(const AttentionArgs<float>& a, Parallel& parallel) {
       const float max = a.saved[2 * r], sum = a.saved[2 * r + 1];
       *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries) =
           sum == 0 ? kNever
-                   : static_cast<float>(static_cast<double>(max) / kSoftmaxScale +
+                   : static_cast<float>(static_cast<double>(max) / score_unit(a) +
                                         static_cast<double>(std::log(sum)));
     }
   });

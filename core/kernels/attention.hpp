@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fused attention: o = dropout(probability(cap(scale * q k^T) + bias, masks)) v, and its gradient. The scores exist
-// only for a tile of rows at a time.
+// Fused attention: o = dropout(probability(program(cap(scale * q k^T)) + bias, masks)) v, and its gradient. The scores
+// exist only for a tile of rows at a time.
 //
 // Shapes  q (B, H, Q, D), k (B, G, K, D), v (B, G, K, Dv), o (B, H, Q, Dv); G divides H, query head h uses key/value
 //         head h / (H/G). Any strides except the last axis, which must be contiguous. Q, K may be 0.
-// Order   scale -> soft cap -> bias -> structure and masks -> probability -> dropout -> values. common-masks.md and
-//         common-probability.md are normative.
-// Rows    A key is VISIBLE to a query when left, right and block allow it; invisible keys do not exist. A visible key
+// Order   scale -> soft cap -> score program -> bias -> structure and masks -> probability -> dropout -> values.
+//         common-masks.md and common-probability.md are normative.
+// Rows    A key is VISIBLE to a query when left, right, block and the mask rule of the program allow it; invisible keys
+//         do not exist. A visible key
 //         is KEPT when the mask and the length of its example keep it. A row that keeps no key: `unmask` keeps all
 //         visible ones, `zero` gives an output of 0. A row that sees no key gives 0. A row whose bias is -infinity on
 //         every key it keeps behaves as if its bias were 0, or, with `zero_by_bias`, gives 0.
@@ -21,6 +22,8 @@
 //         +infinity among the scores of the keys that a row keeps makes the row NaN; other rows do not meet it.
 //         -infinity as the product of a query and a key, without a bias, gives a weight of 0; a row of nothing else
 //         is NaN.
+// Program With a score program a score of -infinity, whatever made it, has weight 0, and a row of nothing else gives 0.
+//         The program sees natural scores, positions p below and head first_head + h.
 // Memory  Linear in Q and K: packed keys, and tiles for each worker, from the Parallel.
 // Bits    Results depend on the arguments and the level, not on the number of threads.
 // Shards  Keys may be a shard of those that the rows have (softmax only, see AttentionArgs::shard): outputs of shards
@@ -33,6 +36,7 @@
 #include <cstdint>
 
 #include "core/kernels/probability.hpp"
+#include "core/program/call.hpp"
 #include "core/tensor/compact_rows.hpp"
 #include "core/threads/parallel.hpp"
 
@@ -86,6 +90,9 @@ struct AttentionArgs {
   Scores4<const T> bias{};           // added to the scaled scores
   FullyMaskedRows fully_masked = FullyMaskedRows::unmask;
 
+  const program::Call* program = nullptr;  // proved, its real tables of kind T; nullptr: none
+  int64_t first_head = 0;                  // what head 0 is to the program
+
   T softcap = 0;             // 0: none. Scaled scores become softcap tanh(score / softcap)
   const T* sinks = nullptr;  // (H); softmax of whole rows only
 
@@ -136,7 +143,8 @@ struct AttentionGrads {
   View4<T> dq{}, dk{}, dv{};
   Scores4<T> dbias{};  // the strides of bias; broadcast axes are summed
   T* dslope = nullptr;
-  T* dsinks = nullptr;  // (H)
+  T* dsinks = nullptr;                    // (H)
+  T* dtables[program::kMostTables] = {};  // of the program's, dense
   // Of shards: what rounding leaves of sum_j w_j (dw_j - dout . o) = 0 for each row, (B, H, Q) dense. A pass over all
   // parts adds it to rest_sum; a second one that takes it as rest gives gradients as exact as those of whole rows,
   // which matters to rows with one large weight.
@@ -153,19 +161,38 @@ void attention(const AttentionArgs<double>& args, Parallel& parallel);
 void attention_backward(const AttentionArgs<double>& args, const AttentionGrads<double>& grads,
                         Parallel& parallel);
 
+template <class T>
+[[nodiscard]] bool has_rule(const AttentionArgs<T>& a) {
+  return a.program != nullptr && a.program->program->has_rule;
+}
+template <class T>
+[[nodiscard]] bool has_score_program(const AttentionArgs<T>& a) {
+  return a.program != nullptr && a.program->program->has_score;
+}
+// Whether a row may end up with weights that are all 0: not where the rule bounds the keys of rows and no more.
+template <class T>
+[[nodiscard]] bool may_empty_rows(const AttentionArgs<T>& a) {
+  return has_score_program(a) || (has_rule(a) && !a.program->program->rest.outputs.empty());
+}
 // Whether every query sees every key.
 template <class T>
 [[nodiscard]] bool sees_all(const AttentionArgs<T>& a) {
-  return a.left < 0 && a.right < 0 && a.block == 0;
+  return a.left < 0 && a.right < 0 && a.block == 0 && !has_rule(a);
 }
 
-// Keys [begin, end) that query i of example b sees, within [0, keys]. Both ends grow with i.
+// Position of query i of example b among the keys.
+template <class T>
+[[nodiscard]] int64_t position(const AttentionArgs<T>& a, int64_t b, int64_t i) {
+  return i + a.offset + (a.offsets == nullptr ? 0 : a.offsets[b]);
+}
+
+// Keys [begin, end) that query i of example b sees, within [0, keys], whatever the program says. Both ends grow with i.
 struct KeyRange {
   int64_t begin, end;
 };
 template <class T>
 [[nodiscard]] KeyRange visible_keys(const AttentionArgs<T>& a, int64_t b, int64_t i) {
-  const int64_t p = i + a.offset + (a.offsets == nullptr ? 0 : a.offsets[b]);
+  const int64_t p = position(a, b, i);
   int64_t begin = 0, end = a.keys;
   if (a.left >= 0 && p > a.left) begin = p - a.left;
   if (a.right >= 0 && p < end - 1 - a.right) end = p + a.right + 1;
@@ -176,6 +203,16 @@ template <class T>
   }
   if (begin > a.keys) begin = a.keys;
   return {begin, end < begin ? begin : end};
+}
+
+// Keys [begin, end) outside of which query i of head h sees none. Inside them the rest of a mask rule decides.
+template <class T>
+[[nodiscard]] KeyRange visible_keys(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i) {
+  const KeyRange range = visible_keys(a, b, i);
+  if (!has_rule(a)) return range;
+  const program::Keys keys = program::bounded(*a.program, b, a.first_head + h, position(a, b, i),
+                                              {range.begin, range.end});
+  return {keys.begin, keys.end};
 }
 
 }  // namespace attn::kernels

@@ -68,9 +68,9 @@ ATTN_INLINE void values(int64_t rows, int64_t keys, const float* p, int64_t ld, 
 }
 
 template <class Arch>
-__attribute__((noinline)) void group_scores(const AttentionTile& t, int64_t rows, const float* q,
-                                            int64_t q_row, int64_t base, const Span& span, float* s,
-                                            int64_t ld) {
+__attribute__((noinline)) void group_scores(const AttentionTile& t, const AttentionRow* row,
+                                            int64_t rows, const float* q, int64_t q_row,
+                                            int64_t base, const Span& span, float* s, int64_t ld) {
   if (t.k_panels != nullptr) {
     panel_scores<Arch>(rows, q, q_row, t.head_dim, t.k_panels, base, span, s, ld);
   } else if (t.k_rows.kind != StorageKind::float32) {
@@ -79,6 +79,7 @@ __attribute__((noinline)) void group_scores(const AttentionTile& t, int64_t rows
     dot_scores<Arch>(rows, q, q_row, t.head_dim, t.k + base * t.k_row, t.k_row, span, s, ld);
   }
   if (t.rule->cap != 0) cap_scores<Arch>(t.rule->cap, rows, span, s, ld);
+  if (t.rule->has_score) score_rows<Arch>(*t.rule, row, rows, base, span, s, ld);
 }
 
 template <class Arch>
@@ -123,16 +124,25 @@ ATTN_INLINE float spread_at(float spread, float sum, float shift) {
 }
 
 // Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with. spread: nullptr
-// where it is not wanted.
+// where it is not wanted. ruled: the mask rule is asked about every key. alive: set to 1 for rows with a key that
+// counts; nullptr: not looked at.
 template <class Arch>
 __attribute__((noinline)) void online_softmax(const AttentionTile& t, const AttentionRow* row,
                                               int64_t rows, int64_t base, const Span& span,
-                                              float* s, int64_t ld, float* max, float* sum,
-                                              float* spread, float* alpha) {
+                                              bool ruled, float* s, int64_t ld, float* max,
+                                              float* sum, float* spread, float* alive,
+                                              float* alpha) {
   const AttentionRule& rule = *t.rule;
   float now[kTileRows];  // all maxima before all exponentials: their latencies overlap
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = 0; ruled && r < rows; ++r)
     apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
+  if (ruled) hide_keys<Arch>(rule, row, rows, base, span, s, ld);
+  for (int64_t r = 0; alive != nullptr && r < rows; ++r) {
+    if (!ruled) apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
+    if (alive[r] == 0 && !nothing_counts<Arch>(span, s + r * ld)) alive[r] = 1.0f;
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    if (!ruled && alive == nullptr) apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
     now[r] = span_max<Arch>(span, s + r * ld, max[r]);
     now[r] = raise_to_lowest<Arch>(rule, row[r], base, span, now[r], s + r * ld);
   }
@@ -191,7 +201,7 @@ ATTN_INLINE Span block_span(const GroupKeys& keys, int64_t base, int64_t limit) 
 // Where the parts of attention_online's scratch are: queries, sums of values, scores of a group, and of each row maximum
 // and sum so far.
 struct OnlineScratch {
-  float *q, *o, *s, *max, *sum, *spread;
+  float *q, *o, *s, *max, *sum, *spread, *alive;
   int64_t q_row, o_row, ld;
 };
 ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
@@ -205,6 +215,7 @@ ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
   w.max = w.s + 6 * w.ld;
   w.sum = w.max + pad16(t.rows);
   w.spread = w.sum + pad16(t.rows);
+  w.alive = w.spread + pad16(t.rows);
   return w;
 }
 
@@ -219,6 +230,7 @@ ATTN_INLINE void online_begin(const AttentionTile& t, const OnlineScratch& w) {
     w.max[r] = sink ? row.sink : kLowest;
     w.sum[r] = sink ? 1.0f : 0.0f;
     w.spread[r] = 0.0f;
+    w.alive[r] = 0.0f;
     if (t.partial != nullptr) {
       float* p = t.partial + r * (kPartialHead + t.value_dim);
       fill(p, 1, kPartialHead + t.value_dim, 0.0f);
@@ -247,7 +259,7 @@ ATTN_INLINE GroupKeys tile_keys(const AttentionTile& t, const Groups& cut, Group
 ATTN_INLINE void online_write_partial(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
                                       int64_t rows) {
   for (int64_t r = r0; r < r0 + rows; ++r) {
-    if (t.row[r].begin >= t.row[r].end) continue;
+    if (t.row[r].begin >= t.row[r].end || (t.rule->empties && w.alive[r] == 0)) continue;
     float* p = t.partial + r * (kPartialHead + t.value_dim);
     p[0] = w.max[r];
     p[1] = w.sum[r];
@@ -256,23 +268,58 @@ ATTN_INLINE void online_write_partial(const AttentionTile& t, const OnlineScratc
   }
 }
 
+// Rows of a group whose last block a mask rule may have left out: what they have of it, or zeros.
+template <class Arch>
+ATTN_INLINE void online_finish(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
+                               int64_t rows, bool started) {
+  if (t.partial != nullptr) {
+    if (started) online_write_partial(t, w, r0, rows);
+    return;
+  }
+  for (int64_t r = r0; r < r0 + rows; ++r) {
+    const AttentionRow& row = t.row[r];
+    if (row.begin >= row.end) continue;
+    if (!started || w.alive[r] == 0) {
+      write_zero_row(t, row);
+      continue;
+    }
+    const float finish = 1.0f / w.sum[r];
+    for (int64_t d = 0; d < t.value_dim; ++d) row.o[d] = w.o[r * w.o_row + d] * finish;
+    if (row.saved != nullptr) {
+      row.saved[0] = w.max[r];
+      row.saved[1] = w.sum[r];
+    }
+    if (row.spread != nullptr) *row.spread = w.spread[r];
+  }
+  if (started) look_for_spoilt<Arch>(t, t.row + r0, rows);
+}
+
 // Rows [r0, r0 + rows), a group, and keys [from, limit). After the last block of the group its rows are complete; in
-// between their sums stay in scratch.
+// between their sums stay in scratch. Under a mask rule that may leave out blocks, online_finish() completes them; seen
+// is what it says of the block, and started whether the group has met one.
 template <class Arch>
 ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
-                              int64_t rows, const GroupKeys& keys, int64_t from, int64_t limit) {
+                              int64_t rows, const GroupKeys& keys, int64_t from, int64_t limit,
+                              program::Seen seen, bool& started) {
   const AttentionRow* row = t.row + r0;
-  const Span span = block_span<Arch>(keys, from, limit);
+  Span span = block_span<Arch>(keys, from, limit);
   if (span.empty()) return;
-  const bool starts = keys.begin >= from, ends = keys.end <= limit;
+  const bool rest = t.rule->has_rest;
+  const bool ruled =
+      seen == program::Seen::some && narrow_span<Arch>(*t.rule, row, rows, from, span);
+  if (span.empty()) return;
+  const bool starts = rest ? !started : keys.begin >= from;
+  const bool ends = keys.end <= limit && !rest;
+  started = true;
   const bool completes = ends && t.partial == nullptr;
   if (completes) {
     for (int64_t r = 0; r < rows; ++r) prefetch_row_to_write(row[r].o, t.value_dim);
   }
-  group_scores<Arch>(t, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
+  group_scores<Arch>(t, row, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
   float alpha[kTileRows], finish[kTileRows];
-  online_softmax<Arch>(t, row, rows, from, span, w.s, w.ld, w.max + r0, w.sum + r0,
-                       t.rule->has_spread ? w.spread + r0 : nullptr, alpha);
+  float* const alive = t.rule->empties ? w.alive + r0 : nullptr;
+  online_softmax<Arch>(t, row, rows, from, span, ruled, w.s, w.ld, w.max + r0, w.sum + r0,
+                       t.rule->has_spread ? w.spread + r0 : nullptr, alive, alpha);
   float* out[kTileRows];
   const float* before[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
@@ -292,6 +339,8 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
   } else {
     group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
   }
+  for (int64_t r = 0; completes && t.rule->has_score && r < rows; ++r)
+    if (row[r].begin < row[r].end && alive[r] == 0) write_zero_row(t, row[r]);
   if (completes) look_for_spoilt<Arch>(t, row, rows);
   if (ends && t.partial != nullptr) online_write_partial(t, w, r0, rows);
 }
@@ -304,15 +353,24 @@ void attention_online(const AttentionTile& t) {
   const Groups cut = groups<Arch>(t.rows);
   GroupKeys keys[kTileRowsMax / kTileRows + 1];
   const GroupKeys all = tile_keys<Arch>(t, cut, keys);
+  bool started[kTileRowsMax / kTileRows + 1] = {};
   for (int64_t base = all.begin / t.step * t.step; base < all.end; base += t.step) {
     const int64_t limit = base + t.step < t.last ? base + t.step : t.last;
     const int64_t from = base < t.first ? t.first : base;
+    const program::Seen seen =
+        t.rule->has_rest ? rows_see(*t.rule, t.row, t.rows, from, limit) : program::Seen::all;
+    if (seen == program::Seen::none) continue;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
-      online_block<Arch>(t, w, r0, rows, keys[i], from, limit);
+      online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i]);
       r0 += rows;
     }
+  }
+  for (int64_t i = 0, r0 = 0; t.rule->has_rest && i < cut.count; ++i) {
+    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    online_finish<Arch>(t, w, r0, rows, started[i]);
+    r0 += rows;
   }
 }
 
@@ -365,7 +423,8 @@ ATTN_INLINE void whole_scores(const AttentionTile& t, const Groups& cut, const f
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
       const Span span = group_span<Arch>(t.row + r0, rows, base, limit);
       if (!span.empty()) {
-        group_scores<Arch>(t, rows, q + r0 * q_row, q_row, base, span, s + r0 * ld + base, ld);
+        group_scores<Arch>(t, t.row + r0, rows, q + r0 * q_row, q_row, base, span,
+                           s + r0 * ld + base, ld);
       }
       r0 += rows;
     }
@@ -428,7 +487,10 @@ void attention_whole(const AttentionTile& t) {
         fill(line, span.first, span.last, 0.0f);
         continue;
       }
-      row_forward<Arch>(rule, row, span, line);
+      if (!row_forward<Arch>(rule, row, span, line)) {
+        write_zero_row(t, row);
+        continue;
+      }
       if (rule.drop) drop<Arch>(rule, row.index, span.begin, span.end, line);
       if (rule.has_map) {
         fill(row.map, 0, span.begin, 0.0f);

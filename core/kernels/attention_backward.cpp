@@ -13,6 +13,7 @@ using namespace driver;
 constexpr int64_t kWholeFloats =
     131072;                    // scores, and gradients of weights, of a tile that keeps whole rows
 constexpr int64_t kTasks = 8;  // so many at least, if the shape has them: it alone decides
+constexpr int64_t kTableCopies = 16;  // most copies of the gradients of a program's tables
 
 // Tasks are (slice of examples, key/value head, slice of rows). A task owns the rows of dq it works on. dk and dv of a
 // head are shared by the slices of rows, which therefore have copies that are added in order. dbias is shared along
@@ -27,6 +28,8 @@ struct Plan {
   int64_t q_pad, v_pad, key_sums;          // key_sums: floats of one copy of dk and dv of a head
   int64_t bias_b, bias_h, bias_q, bias_k;  // strides of a copy of dbias
   int64_t bias_size, bias_copies;          // 0 copies: straight into grads.dbias
+  // Tables of a program: each run of tasks has copies of its own. 0 copies: none wanted.
+  int64_t table_at[program::kMostTables], table_size, table_copies;
   [[nodiscard]] int64_t tasks() const { return examples * a.kv_heads * slices; }
 };
 
@@ -53,6 +56,14 @@ void plan_bias(Plan& p) {
   if (p.bias_copies == 1) p.bias_copies = 0;
 }
 
+void plan_tables(Plan& p) {
+  for (int i = 0; i < program::kMostTables; ++i) {
+    p.table_at[i] = p.table_size;
+    if (p.grads.dtables[i] != nullptr) p.table_size += pad16(p.a.program->table[i].size());
+  }
+  if (p.table_size > 0) p.table_copies = std::min(p.tasks(), kTableCopies);
+}
+
 Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads) {
   const KernelTable& t = table();
   Plan p{a,
@@ -76,6 +87,9 @@ Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads
          0,
          0,
          0,
+         0,
+         {},
+         0,
          0};
   p.rule.has_map = false;
   p.rule.has_dmap = grads.dmap.data != nullptr;
@@ -98,6 +112,7 @@ Plan make_plan(const AttentionArgs<float>& a, const AttentionGrads<float>& grads
   p.v_pad = pad16(a.value_dim);
   p.key_sums = a.keys * (p.q_pad + p.v_pad);
   if (grads.dbias.data != nullptr) plan_bias(p);
+  if (a.program != nullptr) plan_tables(p);
   return p;
 }
 
@@ -146,9 +161,18 @@ void fill_dbias(const Plan& p, const Task& task, float* copies, int64_t b, int64
   }
 }
 
+// tables: the copies that a task adds to; nullptr: none are wanted.
+ProgramBack program_of_task(const Plan& p, float* tables, float** dtables) {
+  if (!p.rule.has_score) return {};
+  const program::Program& x = *p.a.program->program;
+  for (int i = 0; i < program::kMostTables; ++i)
+    dtables[i] = p.grads.dtables[i] == nullptr ? nullptr : tables + p.table_at[i];
+  return {x.reads.data(), static_cast<int32_t>(x.reads.size()), x.ds, x.score_counts, dtables};
+}
+
 // One head of one example, the tiles of one slice.
 void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* sums,
-              float* scratch, float* bias_copies, double* dslope) {
+              float* scratch, float* bias_copies, float* tables, double* dslope) {
   AttentionBackTile t{};
   t.rule = &p.rule;
   t.head_dim = p.a.head_dim;
@@ -183,12 +207,15 @@ void run_unit(const Plan& p, const Task& task, int64_t b, float* panels, float* 
   t.dbias_k = p.bias_copies > 0 ? p.bias_k : p.grads.dbias.k;
   t.dq_scale = p.a.scale;
   t.dslope = dslope;
+  float* dtables[program::kMostTables];
+  t.program = program_of_task(p, tables, dtables);
   t.scratch = scratch;
   AttentionRow row[kTileRowsMax];
   for (int64_t tile = task.slice; tile < p.tiles; tile += p.slices) {
     const int64_t begin = tile * p.tile_rows, end = std::min(p.rows, begin + p.tile_rows);
     fill_rows(p.a, &p.grads, b, task.g, begin, end, row);
     fill_dbias(p, task, bias_copies, b, begin, end, row);
+    drop_zero_rows(p.a, end - begin, row);
     t.rows = end - begin;
     t.row = row;
     p.table.attention_back(t);
@@ -213,6 +240,19 @@ void add_bias(const Plan& p, const float* copies, Parallel& parallel) {
   });
 }
 
+// Adds the copies of the tables, in order.
+void add_tables(const Plan& p, const float* copies) {
+  for (int i = 0; i < program::kMostTables; ++i) {
+    float* out = p.grads.dtables[i];
+    if (out == nullptr) continue;
+    const int64_t n = p.a.program->table[i].size();
+    for (int64_t c = 0; c < p.table_copies; ++c) {
+      const float* in = copies + c * p.table_size + p.table_at[i];
+      for (int64_t j = 0; j < n; ++j) out[j] += in[j];
+    }
+  }
+}
+
 void run(const Plan& p, Parallel& parallel) {
   const auto threads = static_cast<int64_t>(parallel.concurrency());
   const int64_t pack =
@@ -231,9 +271,18 @@ void run(const Plan& p, Parallel& parallel) {
   std::fill(bias, bias + bias_floats, 0.0f);
   double* dslope = parallel.scratch_array<double>(static_cast<size_t>(p.tasks()));
   std::fill(dslope, dslope + p.tasks(), 0.0);
-  parallel.loop(p.tasks(), 1, [&](int64_t begin, int64_t end, int worker) {
+  const int64_t tables = p.table_copies * p.table_size;
+  float* table_copies =
+      tables == 0 ? nullptr : parallel.scratch_array<float>(static_cast<size_t>(tables));
+  std::fill(table_copies, table_copies + tables, 0.0f);
+  // Tasks that share a copy of the tables come one after another.
+  const int64_t runs = p.table_copies > 0 ? p.table_copies : p.tasks();
+  const auto first_of = [&](int64_t n) { return n * p.tasks() / runs; };
+  parallel.loop(runs, 1, [&](int64_t begin, int64_t end, int worker) {
     float* own = scratch + worker * each;
-    for (int64_t i = begin; i < end; ++i) {
+    for (int64_t n = begin, i = first_of(begin); i < first_of(end); ++i) {
+      while (i >= first_of(n + 1)) ++n;
+      float* const own_tables = table_copies == nullptr ? nullptr : table_copies + n * p.table_size;
       const Task task{i / p.slices / p.a.kv_heads, i / p.slices % p.a.kv_heads, i % p.slices};
       const int64_t b0 = task.example * p.a.batch / p.examples;
       const int64_t b1 = (task.example + 1) * p.a.batch / p.examples;
@@ -242,7 +291,7 @@ void run(const Plan& p, Parallel& parallel) {
             shared == nullptr
                 ? own + pack_pad + pad16(tile)
                 : shared + ((b * p.a.kv_heads + task.g) * p.slices + task.slice) * p.key_sums;
-        run_unit(p, task, b, own, sums, own + pack_pad, bias, dslope + i);
+        run_unit(p, task, b, own, sums, own + pack_pad, bias, own_tables, dslope + i);
         if (shared == nullptr) add_keys(p, b, task.g, sums, 1, 0, p.a.keys);
       }
     }
@@ -258,6 +307,7 @@ void run(const Plan& p, Parallel& parallel) {
     });
   }
   if (bias != nullptr) add_bias(p, bias, parallel);
+  if (table_copies != nullptr) add_tables(p, table_copies);
   if (p.grads.dslope != nullptr) {
     double sum = 0;
     for (int64_t i = 0; i < p.tasks(); ++i) sum += dslope[i];
@@ -269,10 +319,12 @@ template <class T>
 void run_reference(const AttentionArgs<T>& a, const AttentionGrads<T>& grads, Parallel& parallel) {
   const auto each = static_cast<size_t>(reference::kRowArrays * (a.keys + 8));
   T* scratch = parallel.scratch_array<T>(each * static_cast<size_t>(parallel.concurrency()));
-  // dbias, dslope and dsinks belong to all units: then one after another.
+  // dbias, dslope, dsinks and dtables belong to all units: then one after another.
   const int64_t units = a.batch * a.kv_heads;
-  const bool serial =
-      grads.dbias.data != nullptr || grads.dslope != nullptr || grads.dsinks != nullptr;
+  const bool serial = grads.dbias.data != nullptr || grads.dslope != nullptr ||
+                      grads.dsinks != nullptr ||
+                      std::any_of(std::begin(grads.dtables), std::end(grads.dtables),
+                                  [](const T* t) { return t != nullptr; });
   parallel.loop(units, serial ? units : 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t unit = begin; unit < end; ++unit) {
       reference::attention_backward_unit(a, grads, unit / a.kv_heads, unit % a.kv_heads,

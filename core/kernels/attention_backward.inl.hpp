@@ -15,7 +15,7 @@ namespace attn::kernels::simd {
 
 // Where the parts of attention_back's scratch are.
 struct BackScratch {
-  float *q, *dout, *dq, *w, *dw, *factor, *slope, *mean;
+  float *q, *dout, *dq, *w, *dw, *factor, *slope, *mean, *before;
   int64_t q_row, v_row, ld;
 };
 
@@ -33,6 +33,7 @@ ATTN_INLINE BackScratch back_layout(const AttentionBackTile& t) {
   s.factor = s.dw + t.rows * s.ld;
   s.mean = s.factor + s.ld;
   s.slope = s.mean + pad16(t.rows);
+  s.before = s.slope + s.ld;
   return s;
 }
 
@@ -94,7 +95,7 @@ ATTN_INLINE Vec<Arch> exp_again(const float* s, Vec<Arch> max, Vec<Arch> unit) {
 // Scores and gradients of weights of one row in one block become weights (with dropout) and gradients of scores.
 template <class Arch>
 __attribute__((noinline)) double back_row(const AttentionBackTile& t, const BackScratch& s,
-                                          int64_t r, int64_t base, const Span& span,
+                                          int64_t r, int64_t base, const Span& span, bool ruled,
                                           bool by_blocks) {
   using V = Vec<Arch>;
   const AttentionRule& rule = *t.rule;
@@ -103,6 +104,10 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   float* dw = s.dw + r * s.ld;
   double dslope = 0;
   if (rule.cap != 0) cap_scores_with_slope<Arch>(rule.cap, span, w, s.slope);
+  if (rule.has_score) {
+    for_span<Arch>(span, [&](int64_t j) { store<Arch>(s.before + j, load<Arch>(w + j)); });
+    score_rows<Arch>(rule, &row, 1, base, span, w, 0);
+  }
   if (rule.has_dmap) {
     const Piece piece = row_piece(row, base, span);
     for (int64_t j = piece.begin; j < piece.end; ++j) dw[j] += row.dmap[base + j];
@@ -116,6 +121,7 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   }
   if (by_blocks) {
     apply_masks<Arch>(rule, row, base, span, w);
+    if (ruled) hide_keys<Arch>(rule, &row, 1, base, span, w, 0);
     raise_to_lowest<Arch>(rule, row, base, span, row.saved[0], w);
     const V max(row.saved[0]), u(rule.unit), mean(s.mean[r]);
     if (t.keys <= t.step && !rule.shard) {
@@ -162,6 +168,11 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
     const Piece piece = row_piece(row, base, span);
     float* out = row.dbias + base * t.dbias_k;
     for (int64_t j = piece.begin; j < piece.end; ++j) out[j * t.dbias_k] += dw[j];
+  }
+  if (rule.has_score) {
+    const ProgramRow of{row.b, row.h, row.p, s.before + span.begin};
+    program_back<Arch>(*rule.program, t.program, of, base + span.begin, span.end - span.begin,
+                       dw + span.begin);
   }
   if (rule.cap != 0) {
     for_span<Arch>(span, [&](int64_t j) {
@@ -243,8 +254,10 @@ __attribute__((noinline)) void back_keys(const AttentionBackTile& t, const BackS
 template <class Arch>
 __attribute__((noinline)) double back_group(const AttentionBackTile& t, const BackScratch& s,
                                             int64_t r0, int64_t rows, int64_t base, int64_t limit,
-                                            bool by_blocks) {
-  const Span span = group_span<Arch>(t.row + r0, rows, base, limit);
+                                            program::Seen seen, bool by_blocks) {
+  Span span = group_span<Arch>(t.row + r0, rows, base, limit);
+  const bool ruled = seen == program::Seen::some && !span.empty() &&
+                     narrow_span<Arch>(*t.rule, t.row + r0, rows, base, span);
   float* w = s.w + r0 * s.ld;
   float* dw = s.dw + r0 * s.ld;
   double dslope = 0;
@@ -255,7 +268,7 @@ __attribute__((noinline)) double back_group(const AttentionBackTile& t, const Ba
                        dw, s.ld);
     for (int64_t r = r0; r < r0 + rows; ++r) {
       if (t.row[r].begin < t.row[r].end) {
-        dslope += back_row<Arch>(t, s, r, base, span, by_blocks);
+        dslope += back_row<Arch>(t, s, r, base, span, ruled, by_blocks);
       } else {
         fill(s.w + r * s.ld, span.first, span.last, 0.0f);
         fill(s.dw + r * s.ld, span.first, span.last, 0.0f);
@@ -295,11 +308,14 @@ void attention_back(const AttentionBackTile& t) {
       }
     }
     if (first >= last) continue;
+    program::Seen seen = program::Seen::all;
+    if (t.rule->has_rest && by_blocks) seen = rows_see(*t.rule, t.row, t.rows, base, limit);
+    if (seen == program::Seen::none) continue;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
       if (r0 < last && r0 + rows > first)
-        dslope += back_group<Arch>(t, s, r0, rows, base, limit, by_blocks);
+        dslope += back_group<Arch>(t, s, r0, rows, base, limit, seen, by_blocks);
       r0 += rows;
     }
     back_keys<Arch>(t, s, base, limit, first, last);

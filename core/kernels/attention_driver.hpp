@@ -19,6 +19,15 @@ namespace attn::kernels::driver {
 
 [[nodiscard]] AttentionRule make_rule(const AttentionArgs<float>& args);
 
+// What scores are kept times: log2 e / kSoftmaxUnit for softmax, unless a program has to see them.
+[[nodiscard]] inline float score_unit(const AttentionArgs<float>& args) {
+  const bool softmax = args.probability.kind == Probability::softmax;
+  return softmax && !has_score_program(args) ? kSoftmaxScale : 1.0f;
+}
+
+// After a call with a program: rows that it gave zeros have no keys.
+void drop_zero_rows(const AttentionArgs<float>& args, int64_t rows, AttentionRow* row);
+
 // Arguments whose masks and biases have contiguous keys: copies into scratch those that have not. The bias is dropped
 // where it cannot matter, that is with stride 0 along the keys.
 [[nodiscard]] AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args,

@@ -12,7 +12,8 @@ bool is_finite(float x) {
   return (std::bit_cast<uint32_t>(x) & kExponent) != kExponent;
 }
 
-bool keeps(const AttentionRow& row, int64_t key) {
+bool keeps(const AttentionArgs<float>& a, const AttentionRow& row, int64_t key) {
+  if (has_rule(a) && !program::sees<float>(*a.program, {row.b, row.h, row.p, key})) return false;
   return key >= row.begin && key < row.end && (row.mask == nullptr || row.mask[key] != 0) &&
          (row.bias == nullptr || row.bias[key] != -std::numeric_limits<float>::infinity());
 }
@@ -60,7 +61,8 @@ bool spoils_rows(const AttentionArgs<float>& a, int64_t b, int64_t g, const View
   if (!hides_keys(a)) return false;
   const KeyRange first = visible_keys(a, b, 0), last = visible_keys(a, b, a.queries - 1);
   // Where the structure alone decides, what the first and the last row see is seen by all.
-  const bool alone = a.mask.data == nullptr && a.lengths == nullptr && a.bias.data == nullptr;
+  const bool alone =
+      !has_rule(a) && a.mask.data == nullptr && a.lengths == nullptr && a.bias.data == nullptr;
   const KeyRange all = alone ? KeyRange{last.begin, first.end} : KeyRange{0, 0};
   for (int64_t j = first.begin; j < last.end; ++j)
     if ((j < all.begin || j >= all.end) && !all_finite(x.at(b, g, j), dim)) return true;
@@ -86,7 +88,7 @@ void add_other_values(const AttentionArgs<float>& a, Parallel& parallel) {
         fill_rows(a, nullptr, b, g, r, r + count, row);
         for (int64_t i = 0; i < count; ++i)
           for (int64_t k = 0; k < n; ++k) {
-            if (!keeps(row[i], key[k])) continue;
+            if (!keeps(a, row[i], key[k])) continue;
             const float* v = a.v.at(b, g, key[k]);
             for (int64_t d = 0; d < a.value_dim; ++d)
               if (!is_finite(v[d])) row[i].o[d] += v[d];

@@ -16,6 +16,21 @@ void cap_row(float cap, int64_t n, float* x) {
   for (int64_t j = 0; j < n; ++j) x[j] *= cap;
 }
 
+// The score program and the mask rule, by the scalar machine: maps of scores are for looking at.
+void program_row(const AttentionArgs<float>& a, const AttentionRow& row, float* x) {
+  const program::Steps& steps = a.program->program->score;
+  program::Slot<float> slots[program::kMostDerived];
+  for (int64_t j = row.begin; j < row.end; ++j) {
+    const program::Point at{row.b, row.h, row.p, j};
+    if (has_score_program(a)) {
+      program::compute(steps, *a.program, at, x[j], slots);
+      x[j] = slots[steps.outputs[0]].f;
+    }
+    if (has_rule(a) && !program::sees<float>(*a.program, at))
+      x[j] = -std::numeric_limits<float>::infinity();
+  }
+}
+
 // Adds the bias of the keys that the row keeps; -infinity at the others.
 void bias_row(const AttentionRow& row, int64_t keys, float* x) {
   constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -52,6 +67,7 @@ void write_scores(const AttentionArgs<float>& a, Parallel& parallel) {
       AttentionRow row;
       fill_rows(a, nullptr, unit / a.kv_heads, unit % a.kv_heads, r, r + 1, &row);
       if (capped) cap_row(a.softcap, a.keys, row.map);
+      if (biased && a.program != nullptr) program_row(a, row, row.map);
       if (biased) bias_row(row, a.keys, row.map);
     }
   });

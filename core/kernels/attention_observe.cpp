@@ -55,13 +55,14 @@ void for_rows(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
 template <class T>
 void observe_reference(const AttentionArgs<T>& a, const AttentionObserved<T>& to,
                        Parallel& parallel) {
+  constexpr int64_t kRows = 7;  // z, w and what attention_row() needs
   T* scratch =
-      parallel.scratch_array<T>(static_cast<size_t>(2 * (a.keys + 8) * parallel.concurrency()));
+      parallel.scratch_array<T>(static_cast<size_t>(kRows * (a.keys + 8) * parallel.concurrency()));
   for_rows(
       a.batch, a.heads, a.queries, a.keys, to, parallel,
       [&](int64_t b, int64_t h, int64_t i, double* column, double* distance, int worker) {
-        T *z = scratch + 2 * (a.keys + 8) * worker, *w = z + a.keys;
-        const auto s = reference::attention_row(a, b, h, i, z, w);
+        T *z = scratch + kRows * (a.keys + 8) * worker, *w = z + a.keys;
+        const auto s = reference::attention_row(a, b, h, i, z, w, w + a.keys);
         if (s.zero) return;
         if (to.row_max != nullptr)
           to.row_max[(b * a.heads + h) * a.queries + i] =
@@ -91,13 +92,14 @@ void row_statistics(const AttentionArgs<float>& a, const AttentionObserved<float
       const auto max = static_cast<double>(a.saved[2 * r]),
                  sum = static_cast<double>(a.saved[2 * r + 1]);
       if (sum == 0) continue;
-      if (to.row_max != nullptr) to.row_max[r] = static_cast<float>(max / kSoftmaxScale);
+      if (to.row_max != nullptr) to.row_max[r] = static_cast<float>(max / score_unit(a));
       if (to.entropy == nullptr) continue;
       // -sum of w ln w, w = 2^t / sum, without the weight of the sink.
       double weights = sum, spread = static_cast<double>(a.spread[r]);
       if (a.sinks != nullptr && a.sinks[r / a.queries % a.heads] != kNever) {
-        const float sink = a.sinks[r / a.queries % a.heads] * kSoftmaxScale;
-        const double t = (static_cast<double>(sink) - max) * kSoftmaxUnit, e = std::exp2(t);
+        const float sink = a.sinks[r / a.queries % a.heads] * score_unit(a);
+        const double t = (static_cast<double>(sink) - max) * static_cast<double>(make_rule(a).unit),
+                     e = std::exp2(t);
         weights -= e;
         spread -= e > 0 ? e * t : 0;
       }
@@ -197,6 +199,7 @@ class Second {
     AttentionRow row[kTileRowsMax];
     ObservedRow told[kTileRowsMax];
     fill_rows(a_, nullptr, b, g, begin, end, row);
+    if (softmax_) drop_zero_rows(a_, end - begin, row);
     if (!describe(b, g, begin, end, row, told, scratch)) return;
     AttentionTile t{};
     t.rule = &rule_;
@@ -354,7 +357,7 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
   again.v = {};
   Second(again, rest, parallel).run(parallel);
   if (softmax && rest.row_max != nullptr)
-    for (int64_t r = 0; r < rows; ++r) rest.row_max[r] /= kSoftmaxScale;
+    for (int64_t r = 0; r < rows; ++r) rest.row_max[r] /= score_unit(a);
 }
 
 void observe_weights(int64_t batch, int64_t heads, int64_t queries, int64_t keys,

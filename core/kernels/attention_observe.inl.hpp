@@ -79,13 +79,14 @@ ATTN_INLINE void observe_row(const AttentionTile& t, const ObservedTile& o, cons
       for (int64_t j = span.first; j < span.last; j += kWidth<Arch>)
         store<Arch>(s + j, load<Arch>(w + j));
     apply_masks<Arch>(rule, row, base, span, s);
+    if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, base, span, s, 0);
     raise_to_lowest<Arch>(rule, row, base, span, o.softmax ? to.max : kNever, s);
     if (to.row_max != nullptr) *to.row_max = span_max<Arch>(span, s, *to.row_max);
   }
   if (o.softmax) {
     weights_of_scores<Arch>(rule, to, span, w);
   } else {
-    row_forward<Arch>(rule, row, span, w);
+    (void)row_forward<Arch>(rule, row, span, w);
     fill(w, span.first, span.begin, 0.0f);
     fill(w, span.end, span.last, 0.0f);
   }
@@ -120,7 +121,7 @@ void attention_observe(const AttentionTile& t, const ObservedTile& o) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
       const Span span = block_span<Arch>(keys[i], base, limit);
       if (!span.empty()) {
-        group_scores<Arch>(t, rows, q + r0 * q_row, q_row, base, span, s, ld);
+        group_scores<Arch>(t, t.row + r0, rows, q + r0 * q_row, q_row, base, span, s, ld);
         for (int64_t r = r0; r < r0 + rows; ++r) {
           if (t.row[r].begin < t.row[r].end)
             observe_row<Arch>(t, o, t.row[r], o.row[r], base, span, s + (r - r0) * ld, other);

@@ -302,12 +302,18 @@ struct VectorRow<Arch, Probability::adaptive> : AdaptiveRow<Arch, true> {};
 template <class Arch>
 struct VectorRow<Arch, Probability::adaptive_paper> : AdaptiveRow<Arch, false> {};
 
-// s: scores in, weights out. Fills row.saved when there is one.
+// s: scores in, weights out. Fills row.saved when there is one. False: no key counts, which can happen with a program
+// alone; then s is 0, and the row is for the caller to write.
 template <class Arch>
-__attribute__((noinline)) void row_forward(const AttentionRule& rule, const AttentionRow& row,
+__attribute__((noinline)) bool row_forward(const AttentionRule& rule, const AttentionRow& row,
                                            const Span& span, float* s) {
   float kept[kMostSaved] = {};
   apply_masks<Arch>(rule, row, 0, span, s);
+  if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, 0, span, s, 0);
+  if (rule.empties && nothing_counts<Arch>(span, s)) {
+    fill(s, span.first, span.last, 0.0f);
+    return false;
+  }
   kept[0] = span_max<Arch>(span, s, row.sink);  // a row of -infinity alone is NaN
   kept[0] = raise_to_lowest<Arch>(rule, row, 0, span, kept[0], s);
   switch (rule.probability.kind) {
@@ -321,6 +327,7 @@ __attribute__((noinline)) void row_forward(const AttentionRule& rule, const Atte
   if (row.saved != nullptr) {
     for (int i = 0; i < saved_per_row(rule.probability.kind); ++i) row.saved[i] = kept[i];
   }
+  return true;
 }
 
 // w: scores in, weights (without dropout) out. dw: gradient of the weights in, of the scores out. Returns the
@@ -329,6 +336,7 @@ template <class Arch>
 __attribute__((noinline)) double row_backward(const AttentionRule& rule, const AttentionRow& row,
                                               const Span& span, float* w, float* dw) {
   apply_masks<Arch>(rule, row, 0, span, w);
+  if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, 0, span, w, 0);
   raise_to_lowest<Arch>(rule, row, 0, span, row.saved[0], w);
   switch (rule.probability.kind) {
 #define ATTN_ROW(kind, ...) \

@@ -54,6 +54,61 @@ Facts facts(const AttentionArgs<float>& a, int64_t b, KeyRange visible, const ui
   return f;
 }
 
+bool has_rest(const AttentionArgs<float>& a) {
+  return a.program != nullptr && a.program->rest.output_count > 0;
+}
+
+// With the rest of a mask rule: whether it leaves a key that masks keep and, with a bias, one that the bias leaves too;
+// and how many keys exist, where the probability counts them.
+struct RuledKeys {
+  bool kept = false, unbiased = false;
+  int64_t count = 0;
+};
+RuledKeys look_at_rule(const AttentionArgs<float>& a, int64_t b, int64_t h, int64_t p,
+                       KeyRange visible, const uint8_t* mask, const float* bias, bool counts) {
+  constexpr int64_t kPiece = program::kLine;
+  uint8_t seen[kPiece];
+  RuledKeys found;
+  for (int64_t first = visible.begin; first < visible.end; first += kPiece) {
+    const int64_t n = std::min(kPiece, visible.end - first);
+    table().program_bytes(*a.program, b, h, p, first, n, seen);
+    for (int64_t j = 0; j < n; ++j) {
+      if (seen[j] == 0) continue;
+      ++found.count;
+      if ((mask != nullptr && mask[first + j] == 0) ||
+          (a.lengths != nullptr && first + j >= a.lengths[b]))
+        continue;
+      found.kept = true;
+      found.unbiased = found.unbiased || bias == nullptr || bias[first + j] != kNever;
+    }
+    if (found.unbiased && !counts) return found;
+  }
+  return found;
+}
+
+// The facts of a row whose keys the rest of a mask rule may hide. count: of the keys that exist, where it matters.
+Facts facts_of_rule(const AttentionArgs<float>& a, int64_t b, int64_t h, int64_t i,
+                    KeyRange visible, const uint8_t* mask, const float* bias, int64_t& count) {
+  const bool counts = a.probability.kind != Probability::softmax;
+  if (mask == nullptr && a.lengths == nullptr && bias == nullptr && !counts)
+    return facts(a, b, visible, mask, bias);
+  const int64_t head = a.first_head + h, p = position(a, b, i);
+  AttentionArgs<float> own = a;
+  RuledKeys keys = look_at_rule(own, b, head, p, visible, mask, bias, counts);
+  if (!keys.kept) {
+    if (keys.count == 0 || a.fully_masked != FullyMaskedRows::unmask) return {};
+    own.lengths = nullptr;
+    mask = nullptr;
+    keys = look_at_rule(own, b, head, p, visible, mask, bias, counts);
+  }
+  count = keys.count;
+  if (!keys.unbiased) {
+    if (a.fully_masked == FullyMaskedRows::zero_by_bias) return {};
+    bias = nullptr;
+  }
+  return facts(own, b, visible, mask, bias);
+}
+
 // A copy (extents of broadcast axes are 1) whose keys are contiguous.
 template <class T, class C>
 void make_contiguous(Scores4<C>& x, const AttentionArgs<float>& a, Parallel& parallel) {
@@ -77,11 +132,10 @@ void make_contiguous(Scores4<C>& x, const AttentionArgs<float>& a, Parallel& par
 }  // namespace
 
 AttentionRule make_rule(const AttentionArgs<float>& a) {
-  const bool softmax = a.probability.kind == Probability::softmax;
   AttentionRule rule{};
   rule.probability = a.probability;
-  rule.unit = softmax ? kSoftmaxUnit : kSoftmaxScale * kSoftmaxUnit;
-  rule.bias_scale = softmax ? kSoftmaxScale : 1.0f;
+  rule.bias_scale = score_unit(a);
+  rule.unit = rule.bias_scale != 1.0f ? kSoftmaxUnit : kSoftmaxScale * kSoftmaxUnit;
   rule.scale = a.scale * rule.bias_scale;
   rule.cap = a.softcap * rule.bias_scale;
   rule.has_bias = a.bias.data != nullptr;
@@ -95,6 +149,10 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
   rule.seed = a.seed;
   rule.stream = a.stream;
   rule.shard = a.shard;
+  rule.program = a.program;
+  rule.has_score = has_score_program(a);
+  rule.has_rest = has_rest(a);
+  rule.empties = rule.has_score || rule.has_rest;
   return rule;
 }
 
@@ -116,6 +174,16 @@ KeyRange all_visible_keys(const AttentionArgs<float>& a, int64_t b) {
   if (a.queries == 0) return {0, 0};
   // Both ends grow with the query.
   KeyRange range{visible_keys(a, b, 0).begin, visible_keys(a, b, a.queries - 1).end};
+  if (has_rule(a)) {
+    const int64_t p = position(a, b, 0);
+    const program::Keys keys = program::bounded(*a.program,
+                                                {{b, b},
+                                                 {a.first_head, a.first_head + a.heads - 1},
+                                                 {p, p + a.queries - 1},
+                                                 {0, std::max<int64_t>(a.keys - 1, 0)}},
+                                                {range.begin, range.end});
+    range = {keys.begin, keys.end};
+  }
   if (a.lengths != nullptr && a.mask.data == nullptr && sees_all(a)) {
     const int64_t length = a.lengths[b];
     if (length > 0 || a.fully_masked != FullyMaskedRows::unmask)
@@ -135,24 +203,28 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
     const int64_t first = (b * a.heads + h) * a.queries + i;
     Facts f;
     KeyRange visible{};
+    int64_t count_of_row = 0;
     for (int64_t r = 0; r < count; ++r, ++row, ++i) {
       const uint8_t* mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
       const float* bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
       if (r == 0 || !same) {
-        visible = visible_keys(a, b, i);
-        f = facts(a, b, visible, mask, bias);
+        visible = visible_keys(a, b, h, i);
+        count_of_row = visible.end - visible.begin;
+        f = has_rest(a) ? facts_of_rule(a, b, h, i, visible, mask, bias, count_of_row)
+                        : facts(a, b, visible, mask, bias);
       }
       row->q = a.q.at(b, h, i);
       row->o = a.o.at(b, h, i);
       row->begin = f.begin;
       row->end = f.end;
-      row->visible = visible.end - visible.begin;
+      row->visible = count_of_row;
       row->mask = f.mask ? mask : nullptr;
       row->bias = f.bias ? bias : nullptr;
-      row->sink = a.sinks == nullptr ? kNever : a.sinks[h] * kSoftmaxScale;
+      row->sink = a.sinks == nullptr ? kNever : a.sinks[h] * score_unit(a);
       row->index = dropout_index(a, b, h, i);
       row->map = a.map.data == nullptr ? nullptr : a.map.at(b, h, i);
       row->saved = a.saved == nullptr ? nullptr : a.saved + (first + r) * saved;
+      row->b = b, row->h = a.first_head + h, row->p = position(a, b, i);
       row->spread = a.spread == nullptr ? nullptr : a.spread + first + r;
       row->dbias = nullptr;
       if (grads != nullptr) {
@@ -169,6 +241,13 @@ void fill_rows(const AttentionArgs<float>& a, const AttentionGrads<float>* grads
     i = 0;
     ++h;
   }
+}
+
+void drop_zero_rows(const AttentionArgs<float>& a, int64_t rows, AttentionRow* row) {
+  if (!may_empty_rows(a)) return;
+  // A sum of exponentials is at least that of the greatest score; what sparsemax keeps there is less than 0.
+  for (int64_t r = 0; r < rows; ++r)
+    if (row[r].saved[1] == 0) row[r].begin = row[r].end = 0;
 }
 
 void pack_panels(const KernelTable& table, int64_t panel, const float* x, int64_t stride,

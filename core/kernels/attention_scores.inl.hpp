@@ -7,6 +7,7 @@
 #include "core/kernels/attention_tile.hpp"
 #include "core/kernels/micro.inl.hpp"
 #include "core/kernels/philox.inl.hpp"
+#include "core/kernels/program.inl.hpp"
 
 namespace attn::kernels::simd {
 
@@ -163,6 +164,68 @@ __attribute__((noinline)) void cap_scores_with_slope(float cap, const Span& span
   }
 }
 
+// Rows of a group for the program of the call; s: where key `base + span.begin` is.
+ATTN_INLINE void program_rows(const AttentionRow* row, int64_t rows, float* s, int64_t ld,
+                              ProgramRow* out) {
+  for (int64_t r = 0; r < rows; ++r) out[r] = {row[r].b, row[r].h, row[r].p, s + r * ld};
+}
+template <class Arch>
+ATTN_INLINE void score_rows(const AttentionRule& rule, const AttentionRow* row, int64_t rows,
+                            int64_t base, const Span& span, float* s, int64_t ld) {
+  ProgramRow of[kTileRows];
+  program_rows(row, rows, s + span.begin, ld, of);
+  program_scores<Arch>(*rule.program, of, rows, base + span.begin, span.end - span.begin);
+}
+template <class Arch>
+ATTN_INLINE void hide_keys(const AttentionRule& rule, const AttentionRow* row, int64_t rows,
+                           int64_t base, const Span& span, float* s, int64_t ld) {
+  ProgramRow of[kTileRows];
+  program_rows(row, rows, s + span.begin, ld, of);
+  program_hide<Arch>(*rule.program, of, rows, base + span.begin, span.end - span.begin);
+}
+
+// What the rest of a mask rule says of rows and keys [begin, end).
+ATTN_INLINE program::Seen rows_see(const AttentionRule& rule, const AttentionRow* row, int64_t rows,
+                                   int64_t begin, int64_t end) {
+  program::Box box{{row->b, row->b}, {row->h, row->h}, {row->p, row->p}, {begin, end - 1}};
+  for (int64_t r = 1; r < rows; ++r) {
+    box.h[0] = row[r].h < box.h[0] ? row[r].h : box.h[0];
+    box.h[1] = row[r].h > box.h[1] ? row[r].h : box.h[1];
+    box.q[0] = row[r].p < box.q[0] ? row[r].p : box.q[0];
+    box.q[1] = row[r].p > box.q[1] ? row[r].p : box.q[1];
+  }
+  return program::seen(*rule.program, box);
+}
+
+// Cuts from both ends of the span of a group what the rule hides from all of its rows, 64 keys at a time. Returns
+// whether the rule has to be asked about single keys of what is left.
+template <class Arch>
+ATTN_INLINE bool narrow_span(const AttentionRule& rule, const AttentionRow* row, int64_t rows,
+                             int64_t base, Span& span) {
+  constexpr int64_t kBox = 64, W = kWidth<Arch>;
+  bool some = false, hole = false;
+  int64_t begin = span.end, end = span.begin;
+  for (int64_t j = span.begin; j < span.end;) {
+    int64_t next = (base + j) / kBox * kBox + kBox - base;
+    next = next > span.end ? span.end : next;
+    const program::Seen seen = rows_see(rule, row, rows, base + j, base + next);
+    if (seen == program::Seen::none) {
+      hole = end > begin;
+    } else {
+      begin = j < begin ? j : begin;
+      end = next;
+      some = some || hole || seen == program::Seen::some;
+    }
+    j = next;
+  }
+  if (begin >= end) {
+    span = {0, 0, 0, 0};
+    return false;
+  }
+  span = {begin, end, begin / W * W, (end + W - 1) / W * W};
+  return some;
+}
+
 // Part of a row's keys inside a block, relative to base, clipped to the span of its group.
 struct Piece {
   int64_t begin, end;
@@ -210,15 +273,17 @@ ATTN_INLINE void apply_masks(const AttentionRule& rule, const AttentionRow& row,
 
 // A score that its bias takes below the lowest number is the lowest number: only a bias of -infinity removes a key. It
 // has no weight beside a greater one, so this matters where `max`, that of the row so far, is not above. Returns max.
+// What a mask rule hides stays hidden.
 template <class Arch>
 ATTN_INLINE float raise_to_lowest(const AttentionRule& rule, const AttentionRow& row, int64_t base,
                                   const Span& span, float max, float* s) {
-  if (max > kLowest || !rule.has_bias || row.bias == nullptr) return max;
+  if (max > kLowest || !rule.has_bias || row.bias == nullptr || rule.has_score) return max;
   const Piece piece = row_piece(row, base, span);
   for (int64_t j = piece.begin; j < piece.end; ++j) {
     const bool kept = row.mask == nullptr || row.mask[base + j] != 0;
     if (kept && row.bias[base + j] >= kLowest && s[j] < kLowest) max = s[j] = kLowest;
   }
+  if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, base, span, s, 0);
   return max;
 }
 
@@ -237,6 +302,14 @@ ATTN_INLINE float span_max(const Span& span, const float* s, float max) {
   }
   if (j < span.last) m0 = max_of<Arch>(load<Arch>(s + j), m0);
   return max_lanes<Arch>(max_of<Arch>(m0, m1));
+}
+
+// Whether all scores of the span are -infinity; NaN counts.
+template <class Arch>
+ATTN_INLINE bool nothing_counts(const Span& span, const float* s) {
+  int32_t others = 0;
+  for (int64_t j = span.first; j < span.last; ++j) others |= s[j] == kNever ? 0 : 1;
+  return others == 0;
 }
 
 // 2^((s - max) * unit), the difference first: max * unit is rounded, and may lie beyond all numbers.

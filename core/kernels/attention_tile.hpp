@@ -25,7 +25,8 @@ struct AttentionRow {
   uint64_t index;       // of weight (row, key 0) in the dropout sequence
   float* map;
   float* saved;
-  float* spread;  // nullptr: not wanted
+  float* spread;    // nullptr: not wanted
+  int64_t b, h, p;  // example, head and position, as the program of the call counts them
   // Backward.
   const float* dout;
   const float* dmap;
@@ -51,6 +52,18 @@ struct AttentionRule {
   float drop_scale;
   uint64_t seed, stream;
   bool shard;  // the keys are not all that the rows have
+  // Of the call; nullptr: none. A score program works on natural scores. has_rest: begin and end of the rows do not say
+  // all of the mask rule. empties: either of them; a row of weights that are all 0 is a row of zeros then.
+  const program::Call* program;
+  bool has_score, has_rest, empties;
+};
+
+// What the backward pass of a score program needs beside its code.
+struct ProgramBack {
+  const program::GradRead* reads;
+  int32_t read_count, ds;  // ds: output of the code; -1: 1, or 0 where the score does not count
+  bool score_counts;
+  float* const* dtables;  // of the task; nullptr: not wanted
 };
 
 // Where the values of a group go: out = (before ? acc * alpha : 0) + p v, times finish.
@@ -129,6 +142,7 @@ struct AttentionBackTile {
   int64_t dk_row, dv_row;
   int64_t dbias_k;  // stride of dbias along the keys
   float dq_scale;
+  ProgramBack program;
   double* dslope;  // nullptr: not wanted
   float* scratch;
 };
@@ -142,7 +156,7 @@ inline constexpr int64_t kTileRowsMax = 96;
 // Scratch of attention_online: q and o of the tile, scores of one group of rows.
 [[nodiscard]] constexpr int64_t online_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                                int64_t step) {
-  return rows * (pad16(head_dim) + pad16(value_dim)) + 6 * tile_stride(step) + 3 * pad16(rows) + 64;
+  return rows * (pad16(head_dim) + pad16(value_dim)) + 6 * tile_stride(step) + 4 * pad16(rows) + 64;
 }
 // Scratch of attention_whole: q and o of the tile, scores of all its rows.
 [[nodiscard]] constexpr int64_t whole_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
@@ -157,7 +171,7 @@ inline constexpr int64_t kTileRowsMax = 96;
 [[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                              int64_t step) {
   return rows * (2 * pad16(head_dim) + pad16(value_dim) + 2 * tile_stride(step)) +
-         2 * tile_stride(step) + pad16(rows) + 64;
+         3 * tile_stride(step) + pad16(rows) + 64;
 }
 
 }  // namespace attn::kernels

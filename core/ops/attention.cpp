@@ -9,6 +9,7 @@
 #include "core/ops/check.hpp"
 #include "core/ops/observe_weights.hpp"
 #include "core/ops/ops.hpp"
+#include "core/ops/score_program.hpp"
 #include "core/tensor/compact_rows.hpp"
 #include "core/tensor/strided.hpp"
 
@@ -32,11 +33,16 @@ enum Attribute {
   kMapHead,
   kMapHeads,
   kMapQuery,
-  kMapQueries
+  kMapQueries,
+  kScore,
+  kMaskRule,
+  kNames,
+  kConstants
 };
-enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths, kSinks, kOffsets };
+enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths, kSinks, kOffsets, kTable0 };
 enum Result { kOutput, kMap, kLse };
 
+constexpr ProgramPlace kProgram{kScore, kTable0};
 constexpr int64_t kFarthest = int64_t{1} << 48;  // of offsets, so that positions are numbers
 
 struct Extents {
@@ -125,9 +131,9 @@ void take_rows(const OpCall& c, uint32_t port, kernels::View4<const T>& x, Compa
   }
 }
 
-// What forward and gradient have in common.
+// What forward and gradient have in common. p: the program, kept by the caller; nullptr: none.
 template <class T>
-kernels::AttentionArgs<T> arguments(const OpCall& c) {
+kernels::AttentionArgs<T> arguments(const OpCall& c, const program::Program* p) {
   const Extents e = extents(c);
   kernels::AttentionArgs<T> a;
   a.batch = e.b, a.heads = e.h, a.kv_heads = e.g, a.queries = e.q, a.keys = e.k;
@@ -163,15 +169,17 @@ kernels::AttentionArgs<T> arguments(const OpCall& c) {
     a.lse = rows4<T>(*c.out(kLse));
   }
   if (c.saved(0)) a.saved = data<T>(*c.saved(0));
+  if (p != nullptr) bind_program(c, *p, kProgram, a);
   return a;
 }
 
 struct attention {
   static constexpr const char* name = "attention";
   static constexpr const char* doc =
-      "probability(cap(scale q k^T) + bias, masked) v; q (B, H, Q, D), k (B, G, K, D), v (B, G, K, "
-      "Dv)";
-  static constexpr uint32_t version = 1, inputs = 9, outputs = 3, saved = 1, required = 0b111;
+      "probability(score(cap(scale q k^T)) + bias, masked) v; q (B, H, Q, D), k (B, G, K, D), "
+      "v (B, G, K, Dv)";
+  static constexpr uint32_t version = 1, inputs = kTable0 + program::kMostTables, outputs = 3,
+                            saved = 1, required = 0b111;
   static constexpr uint32_t constants = 1u << kKeep | 1u << kLengths | 1u << kOffsets,
                             flags = ATTN_OP_RANDOM | kTakesCompactRows;
   static constexpr int map_output = kMap;
@@ -182,7 +190,8 @@ struct attention {
       int_attribute("window_right", -1), real_attribute("softcap", 0.0),
       int_attribute("map_stage", static_cast<int64_t>(kernels::MapStage::weights)),
       int_attribute("map_head", 0), int_attribute("map_heads", 0), int_attribute("map_query", 0),
-      int_attribute("map_queries", 0));
+      int_attribute("map_queries", 0), text_attribute("score", ""), text_attribute("mask_rule", ""),
+      text_attribute("names", ""), text_attribute("constants", ""));
 
   static void shape(OpCall c) {
     const attn_view &q = *c.in(kQuery), &k = *c.in(kKey), &v = *c.in(kValue);
@@ -215,6 +224,7 @@ struct attention {
         fail("sinks have shape {}; expected one for each head, ({})", shape_text(*s), e.h);
     }
     check_attributes(c);
+    check_program(c, e);
     c.out_shape(kOutput, q.dtype, {e.b, e.h, e.q, e.dv}, {0, 2, 1, 3});
     const MapPart part = map_part(c);
     c.out_shape(kMap, q.dtype, {e.b, part.heads, part.queries, e.k});
@@ -224,7 +234,8 @@ struct attention {
 
   template <class T>
   static void forward(OpCall c) {
-    kernels::AttentionArgs<T> a = arguments<T>(c);
+    const auto program = program_of(c, kProgram);
+    kernels::AttentionArgs<T> a = arguments<T>(c, program.get());
     a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
     if (parallel(c).notes != nullptr) kernels::note_structure(*parallel(c).notes, a);
     Observer* const observer = c.raw().ctx->observer;
@@ -239,7 +250,8 @@ struct attention {
 
   template <class T>
   static void vjp(OpCall c) {
-    kernels::AttentionArgs<T> a = arguments<T>(c);
+    const auto program = program_of(c, kProgram);
+    kernels::AttentionArgs<T> a = arguments<T>(c, program.get());
     a.o = c.out(kOutput) ? view4<T>(*c.out(kOutput)) : unwanted<T>(c);
     if (!c.out(kOutput)) kernels::attention(a, parallel(c));
     kernels::AttentionGrads<T> g;
@@ -261,7 +273,9 @@ struct attention {
       g.dsinks = parallel(c).scratch_array<T>(static_cast<size_t>(a.heads) + 1);
       std::fill_n(g.dsinks, a.heads, T(0));
     }
+    const TableGrads<T> tables(c, a.program == nullptr ? nullptr : program.get(), kProgram, g);
     kernels::attention_backward(a, g, parallel(c));
+    tables.finish();
     dq.finish();
     dk.finish();
     dv.finish();
@@ -331,6 +345,14 @@ struct attention {
     const Extents e = extents(c);
     T* memory = parallel(c).scratch_array<T>(static_cast<size_t>(e.b * e.q * e.h * e.dv) + 1);
     return {memory, e.q * e.h * e.dv, e.dv, e.h * e.dv};
+  }
+  // Before the call's tensors are known: the texts, and what extents alone prove.
+  static void check_program(const OpCall& c, const Extents& e) {
+    const auto p = program_of(c, kProgram);
+    if (p == nullptr) return;
+    const program::Call call = program_shapes(c, *p, kProgram, {e.b, e.h, e.q, e.k});
+    const int64_t first = c.integer(kOffset);
+    if (has_points(call) && !c.in(kOffsets)) prove_program(call, first, first + e.q - 1);
   }
   static void check_attributes(const OpCall& c) {
     const ProbabilityOptions options = probability_options(c);

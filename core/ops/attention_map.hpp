@@ -30,6 +30,7 @@ void part_of_map(const OpCall& c, const kernels::AttentionArgs<T>& a, const MapP
     s.k.data = a.k.at(0, g, 0), s.v.data = a.v.at(0, g, 0);
     s.o = {unused, n * part.queries * a.value_dim, part.queries * a.value_dim, a.value_dim};
     s.offset = a.offset + part.query;
+    s.first_head = a.first_head + h;
     if (a.mask.data) s.mask.data = a.mask.at(0, h, part.query);
     if (a.bias.data) s.bias.data = a.bias.at(0, h, part.query);
     if (a.sinks) s.sinks = a.sinks + h;

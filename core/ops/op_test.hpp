@@ -38,7 +38,7 @@ namespace attn::ops::testing {
 using Shape = std::vector<int64_t>;
 using Axes = std::vector<int64_t>;
 using Reals = std::vector<double>;
-using Attribute = std::variant<std::monostate, bool, int64_t, double, Axes, Reals>;
+using Attribute = std::variant<std::monostate, bool, int64_t, double, Axes, Reals, std::string>;
 
 // Contents of a tensor in row-major order. dtype 0: the kind that the operator is run in.
 struct Values {
@@ -451,6 +451,7 @@ class Trial {
           x = sdk::detail::ints_value(l->data(), l->size());
         if (const auto* l = std::get_if<Reals>(&a))
           x = sdk::detail::reals_value(l->data(), l->size());
+        if (const auto* t = std::get_if<std::string>(&a)) x = sdk::detail::text_value(t->c_str());
       }
       v.push_back(x);
     }

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error/nearest.hpp"
+
 namespace attn::schema {
 
 using Names = std::vector<std::string>;
@@ -16,10 +18,8 @@ using Names = std::vector<std::string>;
 
 [[nodiscard]] Names sorted(Names names);
 
-// "did you mean 'num_heads'?" for the candidate that is nearest to word; "" when none is near.
-[[nodiscard]] std::string did_you_mean(std::string_view word, const Names& candidates);
-
-[[nodiscard]] std::string lower_case(std::string_view text);
+using attn::did_you_mean;
+using attn::lower_case;
 
 // Name of a class in snake case: an underscore goes before a capital that follows a small letter or stands
 // before one. FNetFourierTransform -> f_net_fourier_transform, CBAM -> cbam, RPCAttention -> rpc_attention.

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "host/cli/print.hpp"
+#include "host/cli/score_case.hpp"
 
 namespace attn::cli {
 
@@ -36,6 +37,7 @@ struct VerifyArguments {
 bool is_factory(const std::filesystem::path& p) {
   return p.extension() == ".json" && p.filename().string().starts_with("factory");
 }
+bool is_refused(const std::filesystem::path& p) { return p.filename() == "refused.json"; }
 bool is_golden(const std::filesystem::path& p) { return p.extension() == ".safetensors"; }
 
 // Every case below the paths, in byte order of the names.
@@ -55,7 +57,8 @@ std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
       out.push_back(path);
     } else {
       for (fs::recursive_directory_iterator it(path, ec), end; !ec && it != end; it.increment(ec))
-        if (it->is_regular_file(ec) && (is_factory(it->path()) || is_golden(it->path())))
+        if (it->is_regular_file(ec) &&
+            (is_factory(it->path()) || is_golden(it->path()) || is_refused(it->path())))
           out.push_back(it->path().string());
       if (ec)
         throw InvalidArgument(path + ": cannot be read (" + ec.message() + ")", {.where = path});
@@ -100,10 +103,14 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
   VerifyReport report;
   for (size_t i = 0; i < files.size(); ++i) {
     progress.say("verifying " + files[i], i + 1, files.size());
-    if (std::filesystem::path(files[i]).extension() == ".json")
+    if (is_refused(files[i]))
+      verify_refused(files[i], report);
+    else if (std::filesystem::path(files[i]).extension() == ".json")
       verify_factory(files[i], globals, report);
     else if (is_model_case(files[i]))
       verify_model(files[i], options, report);
+    else if (is_score_case(SafetensorsFile(files[i])))
+      verify_score(files[i], options, report);
     else
       verify_golden(GoldenCase(files[i]), options, report);
   }

@@ -64,8 +64,8 @@ struct GatedAttention : Layer<Params, Arguments> {
                        "activation of the gate");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     blocks::rope(s, true);
-    // dim is divided among the heads only where their size is not given.
     blocks::score_rules(s);
+    // dim is divided among the heads only where their size is not given.
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);

@@ -297,7 +297,7 @@ TEST_CASE("table_check: one thing wrong, one sentence about it") {
       {[](T t) { t.mode.doc = nullptr; }, "doc is not a text"},
       {[](T t) { t.op.name = "My"; }, "operator 'My': the name is not made of"},
       {[](T t) { t.op.version = 0; }, "its version is 0"},
-      {[](T t) { t.op.n_in = 17; }, "17 inputs, 0 to 16"},
+      {[](T t) { t.op.n_in = 25; }, "25 inputs, 0 to 24"},
       {[](T t) { t.op.in_const = 4; }, "names an input that does not exist"},
       {[](T t) { t.op.map_output = 1; }, "map_output names an output that does not exist"},
       {[](T t) { t.op.shape = nullptr; }, "shape or forward is NULL"},

@@ -16,7 +16,7 @@
 
 namespace attn::kernels::reference {
 
-inline constexpr int kRowArrays = 6;
+inline constexpr int kRowArrays = 11;
 
 // What multiplies weight number `index` of the (B, H, Q, K) weights: 0, or 1 / (1 - rate).
 inline double dropout_factor(double rate, uint64_t seed, uint64_t stream, uint64_t index) {
@@ -33,6 +33,10 @@ struct AttentionRowState {
   KeyRange visible;
   bool zero;      // nothing kept, and `zero` rules
   bool use_bias;  // false also when the bias removes every key
+  // Keys of visible that a mask rule hides: 1. nullptr: none of them. Behind it there is room for four rows that lack
+  // these keys, because they do not exist for the probability.
+  const T* hidden;
+  int64_t count;  // of keys that exist
   ProbabilityRow<T> row;
 };
 
@@ -46,25 +50,79 @@ T score(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j, b
   return capped && a.softcap != 0 ? a.softcap * std::tanh(dot / a.softcap) : dot;
 }
 
+// Where the program of a call computes the score of a query and a key.
+template <class T>
+program::Point point(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j) {
+  return {b, a.first_head + h, position(a, b, i), j};
+}
+
+// The score that the probability gets, but for the bias.
+template <class T>
+T final_score(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, int64_t j) {
+  const T s = score(a, b, h, i, j);
+  if (!has_score_program(a)) return s;
+  program::Slot<T> slots[program::kMostDerived];
+  const program::Steps& steps = a.program->program->score;
+  program::compute(steps, *a.program, point(a, b, h, i, j), s, slots);
+  return slots[steps.outputs[0]].f;
+}
+
+// Elements of x that a mask rule does not hide, one after another in `to`; x itself where it hides none.
+template <class T>
+const T* without_hidden(const AttentionRowState<T>& s, const T* x, T* to) {
+  if (s.hidden == nullptr) return x + s.visible.begin;
+  T* next = to;
+  for (int64_t j = s.visible.begin; j < s.visible.end; ++j)
+    if (s.hidden[j] == 0) *next++ = x[j];
+  return to;
+}
+template <class T>
+void with_hidden(const AttentionRowState<T>& s, const T* from, T* x) {
+  if (from == x + s.visible.begin) return;
+  for (int64_t j = s.visible.begin; j < s.visible.end; ++j)
+    x[j] = s.hidden[j] == 0 ? *from++ : T(0);
+}
+
+// Fills hidden; returns how many keys it leaves.
+template <class T>
+int64_t find_hidden(const AttentionArgs<T>& a, const AttentionRowState<T>& s, T* hidden) {
+  int64_t count = 0;
+  for (int64_t j = s.visible.begin; j < s.visible.end; ++j) {
+    const bool sees = program::sees<T>(*a.program, point(a, s.b, s.h, s.i, j));
+    hidden[j] = sees ? T(0) : T(1);
+    count += sees;
+  }
+  return count;
+}
+
 // Fills z with the scores of [visible.begin, visible.end), -infinity where masked, and w with the weights before
-// dropout.
+// dropout. rest: five rows of scratch, see AttentionRowState.
 template <class T>
 AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t h, int64_t i, T* z,
-                                   T* w) {
+                                   T* w, T* rest) {
   constexpr T kNever = -std::numeric_limits<T>::infinity();
   AttentionRowState<T> s{};
   s.b = b, s.h = h, s.i = i, s.g = h / (a.heads / a.kv_heads);
-  s.visible = visible_keys(a, b, i);
+  s.visible = visible_keys(a, b, h, i);
   const int64_t begin = s.visible.begin, end = s.visible.end;
+  s.count = end - begin;
+  if (has_rule(a)) {
+    s.count = find_hidden(a, s, rest);
+    s.hidden = rest;
+  }
   const auto kept = [&](int64_t j) {
+    if (s.hidden != nullptr && s.hidden[j] != 0) return false;
     if (a.lengths != nullptr && j >= a.lengths[b]) return false;
     return a.mask.data == nullptr || a.mask.at(b, h, i)[j * a.mask.k] != 0;
   };
   bool any = false;
   for (int64_t j = begin; j < end; ++j) any = any || kept(j);
-  s.zero = begin == end || (!any && a.fully_masked != FullyMaskedRows::unmask);
+  s.zero = s.count == 0 || (!any && a.fully_masked != FullyMaskedRows::unmask);
   if (s.zero) return s;
-  for (int64_t j = begin; j < end; ++j) z[j] = any && !kept(j) ? kNever : T(0);
+  for (int64_t j = begin; j < end; ++j) {
+    const bool removed = any ? !kept(j) : s.hidden != nullptr && s.hidden[j] != 0;
+    z[j] = removed ? kNever : T(0);
+  }
   if (a.bias.data != nullptr) {
     for (int64_t j = begin; j < end; ++j) {
       if (z[j] == 0 && !(a.bias.at(b, h, i)[j * a.bias.k] == kNever)) s.use_bias = true;
@@ -75,14 +133,22 @@ AttentionRowState<T> attention_row(const AttentionArgs<T>& a, int64_t b, int64_t
   for (int64_t j = begin; j < end; ++j) {
     if (z[j] == kNever) continue;
     const T bias = s.use_bias ? a.bias.at(b, h, i)[j * a.bias.k] : T(0);
-    z[j] = bias == kNever ? kNever : score(a, b, h, i, j);
+    z[j] = bias == kNever ? kNever : final_score(a, b, h, i, j);
     if (!s.use_bias || bias == kNever) continue;
+    if (has_score_program(a)) {
+      z[j] += bias;
+      continue;
+    }
     const T floor = std::min(bias, std::numeric_limits<T>::lowest());
     z[j] += bias;
     if (z[j] < floor) z[j] = floor;
   }
-  s.row = probability(a.probability, end - begin, z + begin, w + begin,
+  if (may_empty_rows(a)) s.zero = std::all_of(z + begin, z + end, [](T x) { return x == kNever; });
+  if (s.zero) return s;
+  T* const own = s.hidden == nullptr ? w + begin : rest + 2 * a.keys;
+  s.row = probability(a.probability, s.count, without_hidden(s, z, rest + a.keys), own,
                       a.sinks == nullptr ? kNever : a.sinks[h]);
+  with_hidden(s, own, w);
   return s;
 }
 
@@ -132,7 +198,7 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
   T* w = scratch + a.keys;
   for (int64_t r = begin; r < end; ++r) {
     const int64_t i = r % a.queries, h = r / a.queries % a.heads, b = r / a.queries / a.heads;
-    const auto s = attention_row(a, b, h, i, z, w);
+    const auto s = attention_row(a, b, h, i, z, w, scratch + 6 * a.keys);
     T* o = a.o.at(b, h, i);
     for (int64_t d = 0; d < a.value_dim; ++d) o[d] = 0;
     const bool map = a.map.data != nullptr && a.map_stage == MapStage::weights;
@@ -157,6 +223,25 @@ void attention_rows(const AttentionArgs<T>& a, int64_t begin, int64_t end, T* sc
   }
 }
 
+// Through the program, of one score: adds to the gradients of tables and returns what dz is multiplied with.
+template <class T>
+T program_backward(const AttentionArgs<T>& a, const AttentionGrads<T>& grads, int64_t b, int64_t h,
+                   int64_t i, int64_t j, T dz) {
+  const program::Program& p = *a.program->program;
+  program::Slot<T> slots[program::kMostDerived];
+  program::compute(p.back, *a.program, point(a, b, h, i, j), score(a, b, h, i, j), slots);
+  const auto output = [&](int32_t n) { return slots[p.back.outputs[static_cast<size_t>(n)]]; };
+  for (const program::GradRead& r : p.reads) {
+    T* to = grads.dtables[r.table];
+    if (to == nullptr) continue;
+    const int64_t step = r.way == program::GradRead::ascending    ? j
+                         : r.way == program::GradRead::descending ? -j
+                                                                  : 0;
+    to[output(r.index).i + step] += dz * output(r.factor).f;
+  }
+  return p.ds >= 0 ? output(p.ds).f : p.score_counts ? T(1) : T(0);
+}
+
 // The gradient of every row of key/value head g of example b, in order: dk and dv of that head belong to the caller
 // alone, and so do the rows of dq. dbias and dslope are added to where the caller says.
 template <class T>
@@ -169,7 +254,8 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
   const int64_t group = a.heads / a.kv_heads;
   for (int64_t h = g * group; h < (g + 1) * group; ++h) {
     for (int64_t i = 0; i < a.queries; ++i) {
-      auto s = attention_row(a, b, h, i, z, w);
+      T* const rest_rows = scratch + 6 * a.keys;
+      auto s = attention_row(a, b, h, i, z, w, rest_rows);
       if (s.zero) continue;
       if (grads.dlse.data != nullptr) s.row.dlse = *grads.dlse.at(b, h, i);
       const int64_t begin = s.visible.begin, end = s.visible.end;
@@ -201,9 +287,12 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         }
         if (grads.rest_sum != nullptr) grads.rest_sum[row] += rest;
       } else {
-        const T dslope =
-            probability_backward(a.probability, s.row, end - begin, z + begin, w + begin,
-                                 dw + begin, dz + begin, scratch + 4 * a.keys);
+        T* const own = s.hidden == nullptr ? dz + begin : rest_rows + 4 * a.keys;
+        const T dslope = probability_backward(
+            a.probability, s.row, s.count, without_hidden(s, z, rest_rows + a.keys),
+            without_hidden(s, w, rest_rows + 2 * a.keys),
+            without_hidden(s, dw, rest_rows + 3 * a.keys), own, scratch + 4 * a.keys);
+        with_hidden(s, own, dz);
         if (grads.dslope != nullptr) *grads.dslope += dslope;
       }
       if (grads.dsinks != nullptr && a.sinks != nullptr) {
@@ -216,6 +305,11 @@ void attention_backward_unit(const AttentionArgs<T>& a, const AttentionGrads<T>&
         if (dz[j] == 0) continue;
         if (grads.dbias.data != nullptr && s.use_bias)
           grads.dbias.at(b, h, i)[j * grads.dbias.k] += dz[j];
+        if (has_score_program(a)) {
+          const T ds = program_backward(a, grads, b, h, i, j, dz[j]);
+          if (ds == 0) continue;
+          dz[j] *= ds;
+        }
         if (a.softcap != 0) {
           const T t = score(a, b, h, i, j) / a.softcap;
           dz[j] *= (1 - t) * (1 + t);

@@ -20,6 +20,7 @@ namespace {
 
 using engine::kMaxArguments;
 using engine::kMaxAttributes;
+using engine::kMaxOperands;
 using engine::kMaxPorts;
 
 // What the host has room for; what: "outputs".
@@ -233,10 +234,10 @@ void check_op(const attn_op& op, Problems& problems) {
   }
   if (op.version == 0) problems.push_back(where + ": its version is 0");
   if (!is_text(op.doc)) problems.push_back(where + ": its doc is not a text");
-  check_count(where, "inputs", op.n_in, 0, kMaxPorts, problems);
+  check_count(where, "inputs", op.n_in, 0, kMaxOperands, problems);
   check_count(where, "outputs", op.n_out, 1, kMaxPorts, problems);
   check_count(where, "saved tensors", op.n_saved, 0, kMaxPorts, problems);
-  if (op.n_in <= kMaxPorts && op.n_out <= kMaxPorts) {
+  if (op.n_in <= kMaxOperands && op.n_out <= kMaxPorts) {
     const uint64_t beyond = ~((uint64_t{1} << op.n_in) - 1);
     if (((op.in_required | op.in_const) & beyond) != 0) {
       problems.push_back(where + ": in_required or in_const names an input that does not exist");

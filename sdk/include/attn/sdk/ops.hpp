@@ -73,12 +73,16 @@ struct AttentionOptions {
   // What the weights show instead, of all keys: 0 scaled scores, 1 capped, 2 with bias and -infinity where masked or
   // not visible. Only 3, the weights, has a gradient.
   int64_t map_stage = 3;
+  // A score program, after the cap and before the bias, and a mask rule, which says which keys exist for a query: texts
+  // of the language of host/docs/score-programs.md; null: none. constants: "P=40, alpha=0.5". Tensors: AttentionExtras.
+  const char *score = nullptr, *mask_rule = nullptr, *constants = nullptr;
 };
 
 namespace detail {
 inline double scale_of(const AttentionOptions& o, const Tensor& q) {
   return o.scale ? *o.scale : 1.0 / std::sqrt(static_cast<double>(q.dim(3)));
 }
+inline attn_value text_or_null(const char* text) { return text ? text_value(text) : null_value(); }
 inline double dropout_of(const Call& c, const AttentionOptions& o) {
   return c.training() ? o.dropout : 0.0;
 }
@@ -94,6 +98,10 @@ struct AttentionExtras {
   Tensor sinks{};         // (H) one more score a head, whose weight meets no value; softmax only
   Tensor offsets{};       // (B) int32 or int64, added to the offset
   bool want_lse = false;  // softmax only
+  // Tensors that programs read, and their names in that order: "doc, slope". Floating ones of the kind of q have
+  // gradients through a score; int32, int64, uint8 and bool ones are whole numbers.
+  const char* captured = nullptr;
+  std::array<Tensor, 8> tables{};
 };
 // The norm of x; x itself without one. In training calls its statistics are updated.
 template <class = void>
@@ -217,6 +225,8 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
     if (lengths) fail("lengths need probabilities over the key axis");
     if (extras.sinks || extras.offsets || extras.want_lse)
       fail("sinks, offsets and log-sum-exp need probabilities over the key axis");
+    if (o.score || o.mask_rule)
+      fail("a score program or a mask rule needs probabilities over the key axis");
     return attention_other_axis(c, q, k, v, probability, o, keep, bias);
   }
   const Tensor slope = c.weight(probability, 0);
@@ -230,9 +240,13 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
           real_value(dropout_of(c, o)), int_value(o.tile),
           int_value(nearer(o.window_left, probability.window_left)),
           int_value(nearer(o.window_right, probability.window_right)),
-          real_value(o.softcap != 0 ? o.softcap : probability.softcap), int_value(o.map_stage)),
+          real_value(o.softcap != 0 ? o.softcap : probability.softcap), int_value(o.map_stage),
+          null_value(), null_value(), null_value(), null_value(), text_or_null(o.score),
+          text_or_null(o.mask_rule), text_or_null(extras.captured), text_or_null(o.constants)),
       {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(sinks),
-       given(extras.offsets)},
+       given(extras.offsets), given(extras.tables[0]), given(extras.tables[1]),
+       given(extras.tables[2]), given(extras.tables[3]), given(extras.tables[4]),
+       given(extras.tables[5]), given(extras.tables[6]), given(extras.tables[7])},
       1u | (want_weights ? 2u : 0u) | (extras.want_lse ? 4u : 0u));
   return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
 }
