@@ -15,6 +15,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"gated", gated},
       {"group_query", group_query},
       {"hopfield", hopfield},
+      {"linear", linear},
       {"mobile_mqa", mobile_mqa},
       {"multi_head", multi_head},
       {"multi_head_cross", multi_head_cross},
