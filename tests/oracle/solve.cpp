@@ -11,6 +11,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"cbam", cbam},
       {"channel", channel},
       {"differential", differential},
+      {"energy", energy},
       {"fnet", fnet},
       {"gated", gated},
       {"group_query", group_query},

@@ -13,6 +13,7 @@ void capsule_routing(Run& run);
 void cbam(Run& run);
 void channel(Run& run);
 void differential(Run& run);
+void energy(Run& run);
 void fnet(Run& run);
 void gated(Run& run);
 void group_query(Run& run);

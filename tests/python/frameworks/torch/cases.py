@@ -18,6 +18,7 @@ SMALL = {
     "cbam": ({"channels": 8, "ratio": 2, "kernel_size": 3}, [_MAP]),
     "channel": ({"channels": 8, "ratio": 2}, [_MAP]),
     "differential": ({**_HEADS, "head_dim": 4}, [_TOKENS]),
+    "energy": (_HEADS, [_TOKENS]),
     "fnet": ({}, [_TOKENS]),
     "gated": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "group_query": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
