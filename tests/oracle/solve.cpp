@@ -27,6 +27,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"rpc", rpc},
       {"shared_weights_cross", shared_weights_cross},
       {"spatial", spatial},
+      {"talking_heads", talking_heads},
       {"window", window},
   };
   return types;

@@ -34,6 +34,7 @@ SMALL = {
     "rpc": (_HEADS, [_TOKENS]),
     "shared_weights_cross": (_HEADS, [_TOKENS]),
     "spatial": ({"kernel_size": 3}, [_MAP]),
+    "talking_heads": (_HEADS, [_TOKENS]),
     "window": ({**_HEADS, "window_size": 2}, [_TOKENS]),
 }
 OPTIONS = {"shared_weights_cross": {"split_sizes": [2, 2]}}
