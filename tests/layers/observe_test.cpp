@@ -77,6 +77,7 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
       {"gated", dim, {{2, 19, 32}}},
       {"group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}}, {{2, 19, 32}}},
       {"hopfield", {{"num_heads", 4}, {"key_dim", 8}, {"update_steps_max", 2}}, {{2, 19, 32}}},
+      {"joint", dim, {{2, 19, 32}, {2, 7, 24}}},
       {"linear", dim, {{2, 19, 32}}},
       {"mobile_mqa", dim, {{2, 5, 6, 32}}},
       {"multi_head", dim, {{2, 19, 32}}},

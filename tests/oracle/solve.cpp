@@ -16,6 +16,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"gated", gated},
       {"group_query", group_query},
       {"hopfield", hopfield},
+      {"joint", joint},
       {"linear", linear},
       {"mobile_mqa", mobile_mqa},
       {"multi_head", multi_head},

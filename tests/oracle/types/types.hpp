@@ -18,6 +18,7 @@ void fnet(Run& run);
 void gated(Run& run);
 void group_query(Run& run);
 void hopfield(Run& run);
+void joint(Run& run);
 void linear(Run& run);
 void mobile_mqa(Run& run);
 void multi_head(Run& run);

@@ -23,6 +23,7 @@ SMALL = {
     "gated": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "group_query": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "hopfield": ({"num_heads": 2, "key_dim": 4, "update_steps_max": 1}, [_TOKENS]),
+    "joint": (_HEADS, [_TOKENS, (2, 3, 6)]),
     "linear": (_HEADS, [_TOKENS]),
     "mobile_mqa": (_HEADS, [_MAP]),
     "multi_head": (_HEADS, [_TOKENS]),
