@@ -88,6 +88,7 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
       {"rpc", dim, {{2, 19, 32}}},
       {"shared_weights_cross", dim, {{2, 20, 32}}},
       {"talking_heads", dim, {{2, 19, 32}}},
+      {"vit", dim, {{2, 19, 32}}},
       {"window", {{"dim", 32}, {"num_heads", 4}, {"window_size", 3}}, {{2, 19, 32}}},
   };
   for (const Observed& s : samples) {

@@ -29,6 +29,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"shared_weights_cross", shared_weights_cross},
       {"spatial", spatial},
       {"talking_heads", talking_heads},
+      {"vit", vit},
       {"window", window},
   };
   return types;

@@ -31,6 +31,7 @@ void rpc(Run& run);
 void shared_weights_cross(Run& run);
 void spatial(Run& run);
 void talking_heads(Run& run);
+void vit(Run& run);
 void window(Run& run);
 
 // The engine that three of them share: fused projections or separate ones, weights below `prefix`.

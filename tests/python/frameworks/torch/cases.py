@@ -36,6 +36,7 @@ SMALL = {
     "shared_weights_cross": (_HEADS, [_TOKENS]),
     "spatial": ({"kernel_size": 3}, [_MAP]),
     "talking_heads": (_HEADS, [_TOKENS]),
+    "vit": ({**_HEADS, "grid_height": 2, "grid_width": 2}, [_TOKENS]),
     "window": ({**_HEADS, "window_size": 2}, [_TOKENS]),
 }
 OPTIONS = {"shared_weights_cross": {"split_sizes": [2, 2]}}
