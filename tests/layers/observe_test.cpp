@@ -74,6 +74,7 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
       {"anchor", dim, {{2, 19, 32}}},
       {"capsule_routing", {{"num_heads", 4}, {"key_dim", 8}}, {{2, 12, 32}}},
       {"differential", {{"dim", 32}, {"num_heads", 4}, {"head_dim", 8}}, {{2, 19, 32}}},
+      {"forgetting", dim, {{2, 19, 32}}},
       {"gated", dim, {{2, 19, 32}}},
       {"group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}}, {{2, 19, 32}}},
       {"hopfield", {{"num_heads", 4}, {"key_dim", 8}, {"update_steps_max", 2}}, {{2, 19, 32}}},

@@ -13,6 +13,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"differential", differential},
       {"energy", energy},
       {"fnet", fnet},
+      {"forgetting", forgetting},
       {"gated", gated},
       {"group_query", group_query},
       {"hopfield", hopfield},

@@ -15,6 +15,7 @@ void channel(Run& run);
 void differential(Run& run);
 void energy(Run& run);
 void fnet(Run& run);
+void forgetting(Run& run);
 void gated(Run& run);
 void group_query(Run& run);
 void hopfield(Run& run);

@@ -20,6 +20,7 @@ SMALL = {
     "differential": ({**_HEADS, "head_dim": 4}, [_TOKENS]),
     "energy": (_HEADS, [_TOKENS]),
     "fnet": ({}, [_TOKENS]),
+    "forgetting": (_HEADS, [_TOKENS]),
     "gated": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "group_query": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "hopfield": ({"num_heads": 2, "key_dim": 4, "update_steps_max": 1}, [_TOKENS]),
