@@ -8,7 +8,11 @@
 // row; cell (i, j) of a window is its position i w + j. Cells without a token are padding. Every cell is a key; the
 // cells that may hold tokens, the first rows() by columns() of a window, are queries. Where there are fewer of these, the
 // cells behind them are all alike, so that one can stand for them: windows are rows() by columns() cells and that one.
-// Liu et al. 2021, section 3.2. Floating tensors of any strides; pure; [call-thread]
+// Liu et al. 2021, section 3.2.
+//
+// In zigzag the grid of s by s is walked along its anti-diagonals, up and down in turn, and windows are w w cells of that walk
+// one after the other, the last ones padding: all cells are queries, and nothing stands for others.
+// Floating tensors of any strides; pure; [call-thread]
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
@@ -23,19 +27,29 @@ using namespace attn::sdk;
 
 struct Grid {
   int64_t tokens, side, window, across;  // N, s, w, p / w
+  bool zigzag;
 
-  Grid(int64_t n, int64_t w) : tokens(n), side(1), window(w) {
+  Grid(int64_t n, int64_t w, bool walk = false) : tokens(n), side(1), window(w), zigzag(walk) {
     // Doubling and halving: exact for every n, where a rounded root is not.
     while (side * side < n) side *= 2;
     for (int64_t step = side / 2; step > 0; step /= 2)
       if ((side - step) * (side - step) >= n) side -= step;
     across = (side + w - 1) / w;
   }
-  [[nodiscard]] int64_t windows() const { return across * across; }
+  [[nodiscard]] int64_t windows() const {
+    return zigzag ? (side * side + cells() - 1) / cells() : across * across;
+  }
   [[nodiscard]] int64_t cells() const { return window * window; }
   // Of each window: fewer than w where the whole grid is smaller than one window.
-  [[nodiscard]] int64_t rows() const { return std::min(window, (tokens + side - 1) / side); }
-  [[nodiscard]] int64_t columns() const { return std::min(window, side); }
+  [[nodiscard]] int64_t rows() const {
+    return zigzag ? window : std::min(window, (tokens + side - 1) / side);
+  }
+  [[nodiscard]] int64_t columns() const { return zigzag ? window : std::min(window, side); }
+  // The window of a token.
+  [[nodiscard]] int64_t window_of(int64_t token) const {
+    const int64_t row = token / side, column = token % side;
+    return zigzag ? step(row, column) / cells() : row / window * across + column / window;
+  }
 
   // What a tensor (windows, cells, C) holds of a window: all of it, its first rows() by columns(), or one cell more.
   struct Part {
@@ -49,6 +63,13 @@ struct Grid {
   // for the cells between them. Both by position in the part.
   template <class Tokens, class Padding>
   void runs(int64_t index, const Part& part, Tokens&& token, Padding&& padding) const {
+    if (zigzag) {
+      for (int64_t cell = 0; cell < cells(); ++cell) {
+        const int64_t at = token_of(index * cells() + cell);
+        at < tokens ? token(cell, at, int64_t{1}) : padding(cell, int64_t{1});
+      }
+      return;
+    }
     const int64_t top = index / across * window, left = index % across * window;
     for (int64_t i = 0; i < part.rows; ++i) {
       const int64_t first = (top + i) * side + left;
@@ -58,6 +79,26 @@ struct Grid {
       if (n < part.columns) padding(i * part.columns + n, part.columns - n);
     }
     if (part.more > 0) padding(part.rows * part.columns, part.more);
+  }
+
+ private:
+  // Steps of the walk to a cell of the grid. Behind the longest diagonal it is the walk from the other end.
+  [[nodiscard]] int64_t step(int64_t row, int64_t column) const {
+    const int64_t diagonal = row + column;
+    if (diagonal >= side) return side * side - 1 - step(side - 1 - row, side - 1 - column);
+    return diagonal * (diagonal + 1) / 2 + (diagonal % 2 == 1 ? row : column);
+  }
+  // The token of a step; N or more: none.
+  [[nodiscard]] int64_t token_of(int64_t steps) const {
+    if (steps >= side * side) return tokens;
+    const bool far = steps >= side * (side + 1) / 2;
+    const int64_t near = far ? side * side - 1 - steps : steps;
+    auto diagonal = static_cast<int64_t>(std::sqrt(2.0 * static_cast<double>(near)));
+    while (diagonal * (diagonal + 1) / 2 > near) --diagonal;
+    while ((diagonal + 1) * (diagonal + 2) / 2 <= near) ++diagonal;
+    const int64_t along = near - diagonal * (diagonal + 1) / 2,
+                  row = diagonal % 2 == 1 ? along : diagonal - along, column = diagonal - row;
+    return far ? (side - 1 - row) * side + side - 1 - column : row * side + column;
   }
 };
 
@@ -110,7 +151,8 @@ struct partition {
   static constexpr const char* doc = "cuts a sequence (batch, seq, c) into windows of its grid";
   static constexpr uint32_t version = 1, inputs = 2, outputs = 1, required = 1;
   static constexpr attn_param attributes[] = {int_attribute("window", 1), int_attribute("batch", 0),
-                                              int_attribute("cells", 0)};
+                                              int_attribute("cells", 0),
+                                              bool_attribute("zigzag", false)};
 
   static void shape(OpCall c) {
     const attn_view& x = *c.in(0);
@@ -122,7 +164,7 @@ struct partition {
     if (const attn_view* fill = c.in(1))
       if (fill->rank != 1 || fill->shape[0] != x.shape[2] || fill->dtype != x.dtype)
         fail("fill of shape {} does not suit x of shape {}", shape_text(*fill), shape_text(x));
-    const Grid g(x.shape[1], c.integer(0));
+    const Grid g(x.shape[1], c.integer(0), c.flag(3));
     const int64_t cells = c.integer(2) ? c.integer(2) : g.cells(),
                   behind = cells - g.rows() * g.columns();
     if (cells != g.cells() && behind != 0 && behind != 1)
@@ -134,7 +176,7 @@ struct partition {
   template <class T>
   static void forward(OpCall c) {
     const attn_view& x = *c.in(0);
-    const Grid g(x.shape[1], c.integer(0));
+    const Grid g(x.shape[1], c.integer(0), c.flag(3));
     T zero = 0;
     const Line<T> fill = c.in(1) ? line<T>(*c.in(1)) : Line<T>{&zero, 0};
     const auto copy = [](T& to, T from) { to = from; };
@@ -146,7 +188,7 @@ struct partition {
   static void vjp(OpCall c) {
     if (!c.dout(0)) return;
     const attn_view& dy = *c.dout(0);
-    const Grid g(c.in(0)->shape[1], c.integer(0));
+    const Grid g(c.in(0)->shape[1], c.integer(0), c.flag(3));
     if (c.din(0)) each_token<T>(c, g, dy, *c.din(0), [](T from, T& to) { to += from; });
     if (!c.din(1)) return;
     // Tasks share the elements of the fill.
@@ -170,13 +212,13 @@ struct reverse {
   static constexpr const char* name = "window.reverse";
   static constexpr const char* doc = "puts windows back into a sequence (batch, seq, c)";
   static constexpr uint32_t version = 1, inputs = 1, outputs = 1;
-  static constexpr attn_param attributes[] = {int_attribute("window", 1),
-                                              int_attribute("tokens", 1)};
+  static constexpr attn_param attributes[] = {
+      int_attribute("window", 1), int_attribute("tokens", 1), bool_attribute("zigzag", false)};
 
   static void shape(OpCall c) {
     const attn_view& x = *c.in(0);
     if (c.integer(0) < 1 || c.integer(1) < 1) fail("window and tokens must be positive");
-    const Grid g(c.integer(1), c.integer(0));
+    const Grid g(c.integer(1), c.integer(0), c.flag(2));
     if (x.rank != 3 || (x.shape[1] != g.cells() && x.shape[1] != g.rows() * g.columns()) ||
         x.shape[0] % g.windows() != 0)
       fail("x of shape {} does not hold the windows of {} tokens", shape_text(x), g.tokens);
@@ -184,13 +226,13 @@ struct reverse {
   }
   template <class T>
   static void forward(OpCall c) {
-    each_token<T>(c, Grid(c.integer(1), c.integer(0)), *c.in(0), *c.out(0),
+    each_token<T>(c, Grid(c.integer(1), c.integer(0), c.flag(2)), *c.in(0), *c.out(0),
                   [](T from, T& to) { to = from; });
   }
   template <class T>
   static void vjp(OpCall c) {
     if (!c.dout(0) || !c.din(0)) return;
-    each_token<T>(c, Grid(c.integer(1), c.integer(0)), *c.din(0), *c.dout(0),
+    each_token<T>(c, Grid(c.integer(1), c.integer(0), c.flag(2)), *c.din(0), *c.dout(0),
                   [](T& to, T from) { to += from; });
   }
   static attn_cost cost(OpCall c) { return cost_of_copy(c); }

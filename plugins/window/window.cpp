@@ -20,7 +20,12 @@ struct Params : blocks::KernelsAndBiases,
   std::string attention_mode = "linear";
   int64_t kan_grid_size = 5, kan_spline_order = 3;
   std::optional<std::string> kan_activation = "swish";
+  std::string window_partition = "grid";
 };
+
+attn::window::Grid grid_of(const Params& p, int64_t tokens) {
+  return {tokens, p.window_size, p.window_partition == "zigzag"};
+}
 
 struct WindowAttention : Layer<Params> {
   static constexpr TypeInfo info{
@@ -65,6 +70,10 @@ struct WindowAttention : Layer<Params> {
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
     blocks::score_rules(s);
+    s.field("window_partition", &Params::window_partition)
+        .choices({"grid", "zigzag"})
+        .extension()
+        .doc("zigzag: windows are runs of a walk along the anti-diagonals of the grid");
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"})
         .doc("a sequence, laid out row by row on the smallest square grid that holds it");
@@ -80,15 +89,14 @@ struct WindowAttention : Layer<Params> {
     blocks::over_keys(s.claim(Claim::mask_respected));
     s.claim(Claim::mask_neutral)
         .when("windows without padding", [](const Params& p, auto&, const ClaimCall& c) {
-          const attn::window::Grid grid(c.positions(), p.window_size);
-          return grid.side * grid.side == grid.tokens && grid.side % p.window_size == 0;
+          const attn::window::Grid grid = grid_of(p, c.positions());
+          return grid.windows() * grid.cells() == grid.tokens;
         });
     blocks::without_norm_of_positions(
         s.claim(Claim::reaches, "inputs", "the same window of the grid",
                 [](const Params& p, auto&, const ClaimCall& c, int64_t out, int64_t in) {
-                  const int64_t side = attn::window::Grid(c.positions(), p.window_size).side,
-                                w = p.window_size;
-                  return out / side / w == in / side / w && out % side / w == in % side / w;
+                  const attn::window::Grid grid = grid_of(p, c.positions());
+                  return grid.window_of(out) == grid.window_of(in);
                 }));
     blocks::equivariant_when(s, "window_size = 1, or one window without use_relative_position_bias",
                              [one_window](const Params& p, auto& a, const ClaimCall& c) {
@@ -145,7 +153,7 @@ struct WindowAttention : Layer<Params> {
     // Projected before the partition: padding cells need no product, they are the bias. Queries of cells without a token
     // are left out, unless probabilities run over the queries.
     const Tensor projected = dense(c, qkv, x), mask = c.input(1);
-    const attn::window::Grid grid(tokens, p.window_size);
+    const attn::window::Grid grid = grid_of(p, tokens);
     const bool all = attn_prob.other_axis() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
                   columns = all ? p.window_size : grid.columns(), queries = rows * columns;
@@ -167,10 +175,11 @@ struct WindowAttention : Layer<Params> {
   // Pairs of a window and entries of the table can still be counted.
   static constexpr int64_t kLargestWindow = 1024;
 
-  // One window without padding is the sequence itself.
+  // One window without padding is the sequence itself, row by row.
   [[nodiscard]] bool is_one_window(int64_t tokens) const {
-    return tokens == p.window_size * p.window_size;
+    return tokens == p.window_size * p.window_size && !is_zigzag();
   }
+  [[nodiscard]] bool is_zigzag() const { return p.window_partition == "zigzag"; }
   // Whether padding cells are keys that nothing tells apart but the table of positions.
   [[nodiscard]] bool alike(const Call& c) const {
     const auto by_cell = [&](const Norm& n) {
@@ -182,11 +191,11 @@ struct WindowAttention : Layer<Params> {
   [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
                                  int64_t cells) const {
     if (is_one_window(x.dim(1))) return x;
-    return call<attn::window::partition>({x, fill}, {p.window_size, batch, cells});
+    return call<attn::window::partition>({x, fill}, {p.window_size, batch, cells, is_zigzag()});
   }
   [[nodiscard]] Tensor reverse(const Tensor& x, int64_t tokens) const {
     if (is_one_window(tokens)) return x;
-    return call<attn::window::reverse>({x}, {p.window_size, tokens});
+    return call<attn::window::reverse>({x}, {p.window_size, tokens, is_zigzag()});
   }
   [[nodiscard]] Tensor corner(const Tensor& x, int64_t rows, int64_t columns) const {
     if (rows == p.window_size && columns == p.window_size) return x;
@@ -210,7 +219,7 @@ struct WindowAttention : Layer<Params> {
     if (mask.rank() != 2)
       fail(
           "attention_mask of shape {}: expected (batch, key); or (batch, query, key) where the "
-          "sequence is one window, of window_size^2 = {} tokens, got {}",
+          "sequence is one window of the grid, of window_size^2 = {} tokens, got {}",
           mask.shape(), p.window_size * p.window_size, tokens);
     if ((mask.dim(0) != batch && mask.dim(0) != 1) || mask.dim(1) != tokens)
       fail("attention_mask of shape {} must be ({}, {})", mask.shape(), batch, tokens);

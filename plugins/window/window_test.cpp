@@ -372,3 +372,34 @@ TEST_CASE("window: entries of the table that lie far apart, beside padding") {
       CHECK(std::fabs(one.data<float>()[i] - other.data<float>()[i]) <= 1e-5F);
   }
 }
+
+TEST_CASE("window: in zigzag a window is a run of the walk along the diagonals") {
+  const Layer layer = small(2, {{"window_partition", "zigzag"}}), grid = small(2);
+  for (const WeightInfo& w : grid->weights()) grid->set_weight(w.name, layer->weight(w.name));
+  const std::vector<int64_t> walk{0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15};
+  const Array x = random({2, 16, kDim}, 21), along = reordered(x, 1, walk);
+  std::vector<Array> parts;
+  for (int64_t at = 0; at < 16; at += 4) parts.push_back(grid->forward(cut(along, 1, at, at + 4)));
+  CHECK(distance(reordered(layer->forward(x), 1, walk), joined(parts, 1)) < kSameMath);
+  CHECK(distance(layer->forward(x), grid->forward(x)) > 1000);
+  // Of 14 tokens the last two cells are padding, which a mask of ones takes out.
+  const Array some = cut(x, 1, 0, 14);
+  const Array masked = layer->forward({some, filled({2, 14}, 1)});
+  const std::vector<int64_t> last{7, 11};  // the last run is 7, 11 and two cells without a token
+  const Array alone = grid->forward({cut(reordered(x, 1, {7, 11, 14, 15}), 1, 0, 4),
+                                     Array::from(std::vector<float>{1, 1, 0, 0}, {1, 4})});
+  CHECK(distance(reordered(masked, 1, last), cut(alone, 1, 0, 2)) < kSameMath);
+  CHECK_THAT(refusal([&] {
+               return layer->forward({cut(x, 1, 0, 4), filled({2, 4, 4}, 1)});
+             }),
+             says("one window of the grid"));
+}
+
+TEST_CASE("window: the partition is a parameter beyond the specification, partition_mode none") {
+  const Json given{{"dim", kDim}, {"window_size", 2}, {"num_heads", 2}};
+  CHECK(create_attention_layer("window", given)->config().find("window_partition") == nullptr);
+  Json other = given;
+  other.set("partition_mode", "zigzag");
+  CHECK_THAT(refusal([&] { return create_attention_layer("window", other); }),
+             says("partition_mode"));
+}

@@ -74,9 +74,12 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
       {"anchor", dim, {{2, 19, 32}}},
       {"capsule_routing", {{"num_heads", 4}, {"key_dim", 8}}, {{2, 12, 32}}},
       {"differential", {{"dim", 32}, {"num_heads", 4}, {"head_dim", 8}}, {{2, 19, 32}}},
+      {"forgetting", dim, {{2, 19, 32}}},
       {"gated", dim, {{2, 19, 32}}},
       {"group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}}, {{2, 19, 32}}},
       {"hopfield", {{"num_heads", 4}, {"key_dim", 8}, {"update_steps_max", 2}}, {{2, 19, 32}}},
+      {"joint", dim, {{2, 19, 32}, {2, 7, 24}}},
+      {"linear", dim, {{2, 19, 32}}},
       {"mobile_mqa", dim, {{2, 5, 6, 32}}},
       {"multi_head", dim, {{2, 19, 32}}},
       {"multi_head_cross", dim, {{2, 19, 32}, {2, 23, 32}}},
@@ -85,6 +88,8 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
       {"ring", {{"dim", 32}, {"num_heads", 4}, {"block_size", 16}}, {{2, 19, 32}}},
       {"rpc", dim, {{2, 19, 32}}},
       {"shared_weights_cross", dim, {{2, 20, 32}}},
+      {"talking_heads", dim, {{2, 19, 32}}},
+      {"vit", dim, {{2, 19, 32}}},
       {"window", {{"dim", 32}, {"num_heads", 4}, {"window_size", 3}}, {{2, 19, 32}}},
   };
   for (const Observed& s : samples) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the program says to people who made a mistake, word for word: program.txt has command lines and their answers.
-// In it DIR is a folder with the files below. Another message is another line "$ attn ..." there.
+// In it DIR is a folder with the files below, TYPES are the names of all types. Another message is another line "$ attn ..." there.
 #include <sstream>
 
 #include "tests/cli/program.hpp"
@@ -70,6 +70,17 @@ std::string path_of(const Folder& folder) {
   return path.substr(0, path.size() - 1);
 }
 
+// As messages list them.
+const std::string& all_types() {
+  static const std::string names = [] {
+    std::string out;
+    for (const Json& type : parsed(attn_run({"list", "--json"}).out).as_list())
+      out += (out.empty() ? "" : ", ") + type.at("type").as_string();
+    return out;
+  }();
+  return names;
+}
+
 // What stands in the file for this command line.
 std::string answer(const std::string& line, const Folder& folder) {
   std::vector<std::string> words = words_of(replaced(line, "DIR", path_of(folder)));
@@ -99,7 +110,9 @@ std::string answer(const std::string& line, const Folder& folder) {
       says = says || message.find(word) != std::string::npos;
     CHECK(says);
   }
-  return replaced(replaced(f.err, path_of(folder), "DIR"), ATTN_BINARY_DIR, "BUILD");
+  const std::string text =
+      replaced(replaced(f.err, path_of(folder), "DIR"), ATTN_BINARY_DIR, "BUILD");
+  return replaced(text, all_types(), "TYPES");
 }
 
 }  // namespace

@@ -12,10 +12,14 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"channel", channel},
       {"decoder", decoder},
       {"differential", differential},
+      {"energy", energy},
       {"fnet", fnet},
+      {"forgetting", forgetting},
       {"gated", gated},
       {"group_query", group_query},
       {"hopfield", hopfield},
+      {"joint", joint},
+      {"linear", linear},
       {"mobile_mqa", mobile_mqa},
       {"multi_head", multi_head},
       {"multi_head_cross", multi_head_cross},
@@ -27,6 +31,8 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"rpc", rpc},
       {"shared_weights_cross", shared_weights_cross},
       {"spatial", spatial},
+      {"talking_heads", talking_heads},
+      {"vit", vit},
       {"window", window},
   };
   return types;

@@ -81,7 +81,7 @@ TEST_CASE("oracle: every type meets its golden cases") {
     compare(golden.tensors("output/"), answer.outputs);
     compare(golden.tensors("weight_after/"), answer.statistics);
   }
-  CHECK(seen.size() == 20);
+  CHECK(seen.size() >= 20);
 }
 
 TEST_CASE("oracle: every activation meets its golden case") {

@@ -2,7 +2,8 @@
 """What the package says to people who made a mistake, word for word.
 
 tests/messages/python.txt has lines of Python behind ">>> " and what they raise. ATTN_APPROVE=1 writes what they raise
-now into the file; read the difference before it is committed. Another message is another line there.
+now into the file; read the difference before it is committed. TYPES are the names of all types. Another message is
+another line there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def answer(line: str, names: dict) -> str:
             assert str(error).strip(), line
         notes = "".join(f"  {note}\n" for note in getattr(error, "__notes__", []))
         text = f"{type(error).__name__}: {error}\n{notes}"
+        text = text.replace(", ".join(attn.list_attention_types()), "TYPES")
         return re.sub("(Plugins were looked for in): .*", r"\1: ...", text)
     return ""
 

@@ -6,7 +6,7 @@
 //   query bias W          the same for all queries: nothing where it runs over the queries
 //   key norm SITE         beta, bias and delta of a norm behind which keys meet queries; query norm SITE likewise
 //   centred bias W        nothing where a norm takes off the mean over positions
-//   W                     by itself
+//   W                     by itself;  SITE/: all weights below it
 //   others                further weights, not all
 //   W [1/3 .. 2/3)        that part of the last axis;  W in part: some elements
 #include <attn/factory.hpp>
@@ -164,7 +164,13 @@ class Reader {
  private:
   // Weights that are there: biases, for example, may be switched off.
   [[nodiscard]] std::vector<Declared> found(const Declared& d) const {
-    return weights_.contains(d.weight) ? std::vector{d} : std::vector<Declared>{};
+    std::vector<Declared> out;
+    for (const auto& [name, unused] : weights_)
+      if (name == d.weight || (d.weight.ends_with('/') && name.starts_with(d.weight))) {
+        out.push_back(d);
+        out.back().weight = name;
+      }
+    return out;
   }
   // One element for each position is not the same for all.
   [[nodiscard]] bool is_by_position(const std::string& weight) const {

@@ -51,6 +51,8 @@ const std::map<std::string, std::vector<int64_t>>& integers() {
       {"ratio", {1, 2, 3, 4, 5, 7, 9}},
       {"kernel_size", {1, 1, 3, 5, 7}},
       {"window_size", {1, 2, 3, 4, 5, 6}},
+      {"grid_height", {1, 2, 3, 4, 5}},
+      {"grid_width", {1, 2, 3, 4, 5}},
       {"attention_channels", {1, 5, 8, 13, 16, 17, 40}},
       {"output_channels", {-3, -1, 0, 1, 3, 8, 11}},
       {"max_seq_len", {1, 7, 23, 40, 64, 100, 700}},
@@ -73,7 +75,8 @@ const std::map<std::string, std::vector<int64_t>>& long_integers() {
       {"max_seq_len", {1100, 1500}},   {"nb_features", {2, 3, 5}},
       {"routing_iterations", {1, 2}},  {"max_pcp_iter", {1, 2}},
       {"update_steps_max", {0, 1, 2}}, {"block_size", {33, 200, 512}},
-      {"kernel_size", {1, 3}},
+      {"kernel_size", {1, 3}},         {"grid_height", {33, 34}},
+      {"grid_width", {33, 34}},
   };
   return table;
 }

@@ -14,10 +14,14 @@ void cbam(Run& run);
 void channel(Run& run);
 void decoder(Run& run);
 void differential(Run& run);
+void energy(Run& run);
 void fnet(Run& run);
+void forgetting(Run& run);
 void gated(Run& run);
 void group_query(Run& run);
 void hopfield(Run& run);
+void joint(Run& run);
+void linear(Run& run);
 void mobile_mqa(Run& run);
 void multi_head(Run& run);
 void multi_head_cross(Run& run);
@@ -29,6 +33,8 @@ void ring(Run& run);
 void rpc(Run& run);
 void shared_weights_cross(Run& run);
 void spatial(Run& run);
+void talking_heads(Run& run);
+void vit(Run& run);
 void window(Run& run);
 
 // The engine that three of them share: fused projections or separate ones, weights below `prefix`.

@@ -11,12 +11,31 @@ void window(Run& run) {
   int64_t s = 1;
   while (s * s < N) ++s;
   const int64_t p = w * ((s + w - 1) / w), nw = p / w;
-  const auto window_of = [&](int64_t b, int64_t row, int64_t column) {
-    return (b * nw + row / w) * nw + column / w;
+  // In zigzag: how many cells of the grid come before one on the walk along its diagonals.
+  const bool zigzag = run.text("window_partition", "grid") == "zigzag";
+  Tensor steps({s, s});
+  for (int64_t row = 0; row < s && zigzag; ++row)
+    for (int64_t column = 0; column < s; ++column)
+      for (int64_t r = 0; r < s; ++r)
+        for (int64_t c = 0; c < s; ++c) {
+          const bool down = (r + c) % 2 == 1;
+          const bool before = r + c != row + column ? r + c < row + column
+                              : down                ? r < row
+                                                    : r > row;
+          steps.at(row, column) += before;
+        }
+  const auto step = [&](int64_t row, int64_t column) {
+    return static_cast<int64_t>(steps.at(row, column));
   };
-  const auto cell_of = [&](int64_t row, int64_t column) { return row % w * w + column % w; };
+  const int64_t windows = zigzag ? (s * s + M - 1) / M : nw * nw;
+  const auto window_of = [&](int64_t b, int64_t row, int64_t column) {
+    return b * windows + (zigzag ? step(row, column) / M : row / w * nw + column / w);
+  };
+  const auto cell_of = [&](int64_t row, int64_t column) {
+    return zigzag ? step(row, column) % M : row % w * w + column % w;
+  };
 
-  Tensor cells({B * nw * nw, M, C});
+  Tensor cells({B * windows, M, C});
   for (int64_t b = 0; b < B; ++b)
     for (int64_t t = 0; t < N; ++t)
       for (int64_t c = 0; c < C; ++c)
@@ -41,12 +60,12 @@ void window(Run& run) {
   if (const Tensor* mask = run.input("attention_mask"); mask && mask->rank() == 3) {
     keep = keep_mask(mask, B, heads, M, M);
   } else if (mask) {
-    Tensor laid({B * nw * nw, M});
+    Tensor laid({B * windows, M});
     for (int64_t b = 0; b < B; ++b)
       for (int64_t t = 0; t < N; ++t)
         laid.at(window_of(b, t / s, t % s), cell_of(t / s, t % s)) =
             mask->at(mask->dim(0) == 1 ? 0 : b, t);
-    keep = keep_mask(&laid, B * nw * nw, heads, M, M);
+    keep = keep_mask(&laid, B * windows, heads, M, M);
   }
   const double kept = kept_by_dropout(
       run, run.number(run.given("dropout_rate") ? "dropout_rate" : "attn_dropout_rate", 0));

@@ -22,10 +22,14 @@ SMALL = {
         [_TOKENS],
     ),
     "differential": ({**_HEADS, "head_dim": 4}, [_TOKENS]),
+    "energy": (_HEADS, [_TOKENS]),
     "fnet": ({}, [_TOKENS]),
+    "forgetting": (_HEADS, [_TOKENS]),
     "gated": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "group_query": ({**_HEADS, "num_kv_heads": 1, "max_seq_len": 8}, [_TOKENS]),
     "hopfield": ({"num_heads": 2, "key_dim": 4, "update_steps_max": 1}, [_TOKENS]),
+    "joint": (_HEADS, [_TOKENS, (2, 3, 6)]),
+    "linear": (_HEADS, [_TOKENS]),
     "mobile_mqa": (_HEADS, [_MAP]),
     "multi_head": (_HEADS, [_TOKENS]),
     "multi_head_cross": (_HEADS, [_TOKENS, (2, 3, 8)]),
@@ -40,6 +44,8 @@ SMALL = {
     "rpc": (_HEADS, [_TOKENS]),
     "shared_weights_cross": (_HEADS, [_TOKENS]),
     "spatial": ({"kernel_size": 3}, [_MAP]),
+    "talking_heads": (_HEADS, [_TOKENS]),
+    "vit": ({**_HEADS, "grid_height": 2, "grid_width": 2}, [_TOKENS]),
     "window": ({**_HEADS, "window_size": 2}, [_TOKENS]),
 }
 OPTIONS = {"shared_weights_cross": {"split_sizes": [2, 2]}}

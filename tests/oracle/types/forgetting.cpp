@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/oracle/types/types.hpp"
+
+namespace attn::oracle {
+
+// Lin et al. 2025, eq. 3-5: the sums of log f for every pair by itself.
+void forgetting(Run& run) {
+  const Tensor& x = run.need("inputs");
+  const int64_t heads = run.integer("num_heads", 8), groups = run.integer("num_kv_heads", heads),
+                B = x.dim(0), N = x.dim(1), d = x.dim(2) / heads;
+  const bool biased = run.flag("use_bias", false);
+  const Tensor q = qk_norm(run, "q_norm", split_heads(run.layer("q_proj", x, biased), heads));
+  const Tensor k = qk_norm(run, "k_norm", split_heads(run.layer("k_proj", x, biased), groups));
+  const Tensor v = split_heads(run.layer("v_proj", x, biased), groups);
+  const Tensor gate = run.layer("f_proj", x, true);
+  const Tensor* mask = run.input("attention_mask");
+  Tensor z = scores_of(q, k, 1 / std::sqrt(static_cast<double>(d)));
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t i = 0; i < N; ++i)
+        for (int64_t j = 0; j < i; ++j)
+          for (int64_t t = j + 1; t <= i; ++t) {
+            if (mask && !(mask->at(mask->dim(0) == 1 ? 0 : b, t) > 0)) continue;
+            z.at(b, h, i, j) += std::log(logistic(gate.at(b, t, h)));
+          }
+  const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
+  const Tensor w = weigh(run, probability(run, "attn_prob"), z, keep_mask(mask, B, heads, N, N),
+                         {.on = true, .offset = 0});
+  Tensor y = merge_heads(map(mix(w, v), [=](double e) { return e * left; }));
+  if (run.flag("use_output_gate", false))
+    y = multiply(y, map(run.layer("g_proj", x, biased), logistic));
+  run.output("output", run.layer("o_proj", y, biased));
+}
+
+}  // namespace attn::oracle
