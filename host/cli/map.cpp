@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attn map: what a call of a layer, or of two beside each other, tells of itself, as a picture.
+#include <fmt/format.h>
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -57,8 +57,8 @@ std::vector<std::string> read_labels(const std::string& option, const std::strin
 std::pair<int64_t, int64_t> parse_grid(const std::string& given) {
   const size_t comma = given.find(',');
   const auto number = [&](const std::string& text) {
-    if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789") != std::string::npos ||
-        std::stoll(text) == 0)
+    if (text.empty() || text.size() > 6 ||
+        text.find_first_not_of("0123456789") != std::string::npos || std::stoll(text) == 0)
       throw InvalidArgument("--grid: '" + given + "' must have the form ROWS,COLUMNS",
                             {.where = "--grid", .value = given, .expected = "as 14,14"});
     return std::stoll(text);
@@ -83,7 +83,7 @@ NameAndText input_of(const attn_type& type, const std::string& given,
 }
 
 // The call of one layer, observed.
-picture::Subject observed(const LayerFiles& files, const MapOptions& o, Observe observe) {
+picture::Subject observed(const LayerFiles& files, const MapOptions& o, const Observe& part) {
   const ConfigFile config(files.config, files.section);
   config.validate();
   const attn_type& type = *find_attention_type(config.type()).type;
@@ -107,27 +107,20 @@ picture::Subject observed(const LayerFiles& files, const MapOptions& o, Observe 
     layer->load(files.weights);
   else if (std::any_of(weights.begin(), weights.end(),
                        [](const WeightInfo& w) { return !w.not_stored; }))
-    log(LogLevel::warning, fmt::format("{}: weights are random, from seed {}; give trained ones by "
-                                       "--{}weights FILE",
-                                       layer->name(), o.seed, &files == &o.layer ? "" : "compare-"));
+    log(LogLevel::warning,
+        fmt::format("{}: weights are random, from seed {}; give trained ones by "
+                    "--{}weights FILE",
+                    layer->name(), o.seed, &files == &o.layer ? "" : "compare-"));
   const CallOptions call{.seed = o.seed, .arguments = arguments.view()};
   Context ctx;
-  // Maps in a call of their own: what a type computes to tell of itself has none then.
-  std::vector<Observed> seen;
-  observe.names = {"map"};
-  ctx.observe(observe);
-  layer->forward(ctx, inputs, call);
-  check_observables("--show", o.show, ctx.observables());
-  std::vector<std::string> names = picture::drawn_names(ctx.observables(), o.show);
-  if (std::erase(names, "map") > 0) seen = ctx.take_observed();
-  if (!names.empty()) {
-    observe.names = names;
-    ctx.observe(observe);
+  const auto run = [&](const Observe& what, std::vector<std::string>& there) {
+    ctx.observe(what);
     layer->forward(ctx, inputs, call);
-    for (Observed& other : ctx.take_observed()) seen.push_back(std::move(other));
-  }
-  return {type.id, std::filesystem::path(files.config).filename(), std::move(seen),
-          by_order.front().value_or(Shape{})};
+    there = ctx.observables();
+    return ctx.take_observed();
+  };
+  return {type.id, std::filesystem::path(files.config).filename(),
+          picture::observe_call(run, part, o.show, "--show"), by_order.front().value_or(Shape{})};
 }
 
 int run_map(const Globals& globals, const MapOptions& o) {
@@ -137,8 +130,8 @@ int run_map(const Globals& globals, const MapOptions& o) {
                           {.where = "--out", .value = o.out});
   weights::AtomicFile file(o.out);  // now, because a place where nothing can be written is an error
   Observe observe;
-  const auto range = [](const char* option, const char* of, const std::string& given, int64_t& first,
-                        int64_t& count) {
+  const auto range = [](const char* option, const char* of, const std::string& given,
+                        int64_t& first, int64_t& count) {
     if (given.empty()) return;
     const Range r = parse_range(option, of, given);
     first = r.first, count = r.count;
@@ -146,15 +139,14 @@ int run_map(const Globals& globals, const MapOptions& o) {
   range("--heads", "heads", o.heads, observe.head, observe.heads);
   range("--queries", "queries", o.queries, observe.query, observe.queries);
   range("--keys", "keys", o.keys, observe.key, observe.keys);
-  picture::Wishes wishes{.query_labels = read_labels("--labels", o.labels),
-                         .key_labels = read_labels("--key-labels", o.key_labels),
-                         .row = o.row,
-                         .head = observe.head,
-                         .query = observe.query,
-                         .key = observe.key,
-                         .shown = o.query,
-                         .grid = o.grid.empty() ? std::nullopt : std::optional(parse_grid(o.grid))};
-  if (wishes.key_labels.empty()) wishes.key_labels = wishes.query_labels;
+  const picture::Wishes wishes{
+      .query_labels = read_labels("--labels", o.labels),
+      .key_labels = read_labels("--key-labels", o.key_labels),
+      .row = o.row,
+      .part = observe,
+      .query = o.query,
+      .grid = o.grid.empty() ? std::nullopt : std::optional(parse_grid(o.grid)),
+      .prefix = "--"};
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("computing");
   std::vector<picture::Subject> subjects;
@@ -180,14 +172,17 @@ Command map_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
       "map", "A picture of what a call attends to, and of what else its type tells");
   auto o = std::make_shared<MapOptions>();
-  app->add_option("CONFIG", o->layer.config, "JSON file with the layer's configuration")->required();
-  app->add_option("--input", o->inputs,
-                  "A tensor for an input, without a name for the next one: npy, or safetensors with "
-                  "the tensor's name; repeatable")
+  app->add_option("CONFIG", o->layer.config, "JSON file with the layer's configuration")
+      ->required();
+  app->add_option(
+         "--input", o->inputs,
+         "A tensor for an input, without a name for the next one: npy, or safetensors with "
+         "the tensor's name; repeatable")
       ->type_name("[NAME=]FILE[:TENSOR]")
       ->allow_extra_args(false)
       ->required();
-  app->add_option("--out", o->out, "Where the picture goes: .png, .svg, or .html with values on hover")
+  app->add_option("--out", o->out,
+                  "Where the picture goes: .png, .svg, or .html with values on hover")
       ->type_name("FILE")
       ->required();
   app->add_option("--arg", o->arguments, "An argument of the call; repeatable")
@@ -210,21 +205,26 @@ Command map_command(CLI::App& program, const Globals& globals) {
       ->type_name("NAME")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app->add_option("--grid", o->grid, "The grid that positions are in; default: that of a feature map")
+  app->add_option("--grid", o->grid,
+                  "The grid that positions are in; default: that of a feature map")
       ->type_name("ROWS,COLUMNS");
-  take_number(app->add_option("--query", o->query,
-                              "The query whose weights are shown over the grid (default: the middle)"),
-              0, 1 << 30, true);
+  take_number(
+      app->add_option("--query", o->query,
+                      "The query whose weights are shown over the grid (default: the middle)"),
+      0, 1 << 30, true);
   take_number(app->add_option("--row", o->row, "Row of the batch (default 0)"), 0, 1 << 30, true);
   auto* compare = app->add_option("--compare", o->other.config,
                                   "A second layer on the same inputs, beside the first")
                       ->type_name("CONFIG");
-  app->add_option("--compare-weights", o->other.weights, "Its weights")->type_name("FILE")->needs(compare);
+  app->add_option("--compare-weights", o->other.weights, "Its weights")
+      ->type_name("FILE")
+      ->needs(compare);
   app->add_option("--compare-section", o->other.section, "Its place in its file")->needs(compare);
   add_seed(*app, o->seed, "Of random weights (default 0)");
-  add_examples(*app, {"attn map layer.json --input x.npy --out map.png",
-                      "attn map layer.json --input x.npy --labels tokens.txt --heads 0:4 --out map.html",
-                      "attn map layer.json --input x.npy --compare other.json --out both.svg"});
+  add_examples(*app,
+               {"attn map layer.json --input x.npy --out map.png",
+                "attn map layer.json --input x.npy --labels tokens.txt --heads 0:4 --out map.html",
+                "attn map layer.json --input x.npy --compare other.json --out both.svg"});
   return {app, [&globals, o] { return run_map(globals, *o); }};
 }
 

@@ -7,8 +7,8 @@
 #include <charconv>
 #include <optional>
 
-#include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
+#include "host/picture/figure.hpp"
 
 namespace attn::cli {
 
@@ -93,19 +93,8 @@ Observe parse_observe(const ObserveOptions& o) {
   return out;
 }
 
-void check_observables(const std::string& option, const std::vector<std::string>& asked,
-                       const std::vector<std::string>& there) {
-  for (const std::string& name : asked) {
-    if (name == "all" || std::find(there.begin(), there.end(), name) != there.end()) continue;
-    const std::string close = schema::did_you_mean(name, there);
-    throw InvalidArgument(option + ": this call has no '" + name + "'; it has " +
-                              (there.empty() ? "nothing to observe" : schema::name_list(there)),
-                          {.where = option, .parameter = name, .hint = close});
-  }
-}
-
 std::vector<NamedOutput> observed_tensors(Context& ctx, const Observe& asked) {
-  check_observables("--observe", asked.names, ctx.observables());
+  picture::check_observables("--observe", asked.names, ctx.observables());
   std::vector<NamedOutput> out;
   for (Observed& o : ctx.take_observed())
     out.push_back({o.label.empty() ? o.name : o.label + "." + o.name, std::move(o.value)});

@@ -25,10 +25,6 @@ struct Range {
 [[nodiscard]] Range parse_range(const std::string& option, const std::string& of,
                                 const std::string& given);
 
-// InvalidArgument that names the option: a name is not among those that a call has.
-void check_observables(const std::string& option, const std::vector<std::string>& asked,
-                       const std::vector<std::string>& there);
-
 // InvalidArgument that names the option.
 [[nodiscard]] Observe parse_observe(const ObserveOptions& options);
 // What the last call gave, as label.name or name. InvalidArgument: it has not all that was asked for.

@@ -37,8 +37,8 @@ std::string hex(Colour c) { return fmt::format("#{:02X}{:02X}{:02X}", c.red, c.g
 
 double Scale::place(double v) const {
   if (high <= low) return 0;
-  const double at =
-      logarithmic ? std::log(std::max(v, low) / low) / std::log(high / low) : (v - low) / (high - low);
+  const double at = logarithmic ? std::log(std::max(v, low) / low) / std::log(high / low)
+                                : (v - low) / (high - low);
   return std::clamp(at, 0.0, 1.0);
 }
 
@@ -68,8 +68,7 @@ Scale scale_of(std::span<const double> values, bool may_be_logarithmic) {
   } else if (may_be_logarithmic) {
     const auto middle = v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2);
     std::nth_element(v.begin(), middle, v.end());
-    if (*middle > 0 && scale.high > 20 * *middle)
-      scale = {*middle / 20, scale.high, false, true};
+    if (*middle > 0 && scale.high > 20 * *middle) scale = {*middle / 20, scale.high, false, true};
   }
   if (scale.high <= scale.low) scale.high = scale.low + 1;
   return scale;

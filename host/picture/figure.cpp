@@ -3,8 +3,8 @@
 // Where everything stands. Room is measured before it is taken: text by the widest font, labels only as many as fit.
 #include "host/picture/figure.hpp"
 
-#include <attn/error.hpp>
 #include <fmt/format.h>
+#include <attn/error.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -30,7 +30,8 @@ std::string fitted(const std::string& text, double size, double width, bool bold
   if (text_width(text, size, bold) <= width) return text;
   std::string cut = text;
   while (!cut.empty() && text_width(cut + "..", size, bold) > width) {
-    while (cut.size() > 1 && (static_cast<unsigned char>(cut.back()) & 0xC0U) == 0x80U) cut.pop_back();
+    while (cut.size() > 1 && (static_cast<unsigned char>(cut.back()) & 0xC0U) == 0x80U)
+      cut.pop_back();
     cut.pop_back();
   }
   return cut + "..";
@@ -43,7 +44,8 @@ std::string tick_text(const Axis& axis, int64_t i) {
 double widest(const Axis& axis, int64_t n) {
   double width = 0;
   if (axis.texts.empty())
-    return std::max(text_width(tick_text(axis, 0), kTick), text_width(tick_text(axis, n - 1), kTick));
+    return std::max(text_width(tick_text(axis, 0), kTick),
+                    text_width(tick_text(axis, n - 1), kTick));
   for (int64_t i = 0; i < n; ++i) width = std::max(width, text_width(tick_text(axis, i), kTick));
   return width;
 }
@@ -52,6 +54,25 @@ int64_t stride(double cell, double room) {
   for (int64_t unit = 1;; unit *= 10)
     for (const int64_t step : {1, 2, 5})
       if (static_cast<double>(unit * step) * cell >= room) return unit * step;
+}
+
+// Where the last thing ends.
+double right_of(const Scene& scene) {
+  struct Ends {
+    double operator()(const Box& b) const { return b.x + b.width; }
+    double operator()(const Line& l) const { return std::max(l.x1, l.x2); }
+    double operator()(const Text& t) const {
+      if (t.upward) return t.x + t.size;
+      const double width = text_width(t.text, t.size, t.bold);
+      return t.x + (t.anchor == Anchor::start ? width : t.anchor == Anchor::middle ? width / 2 : 0);
+    }
+    double operator()(const Field& f) const {
+      return f.x + f.cell_width * static_cast<double>(f.columns);
+    }
+  };
+  double right = 0;
+  for (const Item& item : scene.items) right = std::max(right, std::visit(Ends{}, item));
+  return right;
 }
 
 class Drawing {
@@ -73,7 +94,8 @@ class Drawing {
     for (const Section& s : sections) {
       y_ += 18 + kHeading;
       const std::string heading =
-          s.heading + (s.kind == Kind::number ? " = " + digits(s.planes.front().values.front()) : "");
+          s.heading +
+          (s.kind == Kind::number ? " = " + digits(s.planes.front().values.front()) : "");
       text(left_, y_, fitted(heading, kHeading, width_, true), kHeading, kInk, true);
       y_ += 4;
       if (!s.note.empty()) {
@@ -137,7 +159,10 @@ class Drawing {
     }
     const bool texts = !s.rows.texts.empty() || !s.columns.texts.empty();
     const double most = std::min(std::floor(kMostSide / rows), 22.0);
-    const double enough = std::min(most, texts ? 11.0 : columns <= 16 ? 8.0 : columns <= 64 ? 3.0 : 1.0);
+    const double enough = std::min(most, texts           ? 11.0
+                                         : columns <= 16 ? 8.0
+                                         : columns <= 64 ? 3.0
+                                                         : 1.0);
     double title = 0;
     for (const Plane& plane : s.planes) title = std::max(title, text_width(plane.title, kSmall));
     for (r.per_row = std::min<int64_t>(n, 8); r.per_row > 0; --r.per_row) {
@@ -145,7 +170,8 @@ class Drawing {
       const double side = std::floor((width_ - labels - (k - 1) * kGap) / k);
       const double cell = std::min(std::floor(side / columns), most);
       // Rows of planes that are all full look better than one with a few left over.
-      if ((cell < enough || side < title || (n > r.per_row && n % r.per_row != 0 && r.per_row > 4)) &&
+      if ((cell < enough || side < title ||
+           (n > r.per_row && n % r.per_row != 0 && r.per_row > 4)) &&
           r.per_row > 1)
         continue;
       r.cell_width = r.cell_height = std::max(cell, 1.0);
@@ -162,14 +188,13 @@ class Drawing {
     const double labels = widest(s.rows, first.rows) + 7;
     const Room r = room(s, labels);
     const double high = r.cell_height * static_cast<double>(first.rows);
-    const double below =
-        s.columns.texts.empty() ? kTick + 5 : widest(s.columns, first.columns) + 8;
+    const double below = s.columns.texts.empty() ? kTick + 5 : widest(s.columns, first.columns) + 8;
     const double title = first.title.empty() ? 0 : kSmall + 4;
     for (size_t i = 0; i < s.planes.size(); ++i) {
       const int64_t column = static_cast<int64_t>(i) % r.per_row;
       if (column == 0) y_ += (i > 0 ? high + below + 6 : 0) + title;
-      plane(s, scale, s.planes[i], r, left_ + labels + static_cast<double>(column) * (r.slot + kGap), y_,
-            column == 0);
+      plane(s, scale, s.planes[i], r,
+            left_ + labels + static_cast<double>(column) * (r.slot + kGap), y_, column == 0);
     }
     y_ += high + below;
   }
@@ -177,8 +202,8 @@ class Drawing {
   void plane(const Section& s, const Scale& scale, const Plane& p, const Room& r, double x,
              double top, bool with_rows) {
     if (!p.title.empty()) text(x, top - 4, p.title, kSmall);
-    Field f{x, top, r.cell_width, r.cell_height, p.rows, p.columns, p.values, true, scale,
-            p.title, s.rows.name, s.columns.name, {}, {}};
+    Field f{x,    top,   r.cell_width, r.cell_height, p.rows,         p.columns, p.values,
+            true, scale, p.title,      s.rows.name,   s.columns.name, {},        {}};
     for (int64_t i = 0; i < p.rows; ++i) f.row_texts.push_back(tick_text(s.rows, i));
     for (int64_t j = 0; j < p.columns; ++j) f.column_texts.push_back(tick_text(s.columns, j));
     const double wide = r.cell_width * static_cast<double>(p.columns);
@@ -215,17 +240,19 @@ class Drawing {
     const double labels =
         std::max(text_width(digits(scale.low), kTick), text_width(digits(scale.high), kTick)) + 7;
     const double x = left_ + labels;
-    const double wide = std::clamp(std::floor((width_ - labels) / static_cast<double>(p.columns)), 1.0, 24.0);
+    const double wide =
+        std::clamp(std::floor((width_ - labels) / static_cast<double>(p.columns)), 1.0, 24.0);
     const auto place = [&](double v) {
       return y_ + kHigh - kHigh * (v - scale.low) / (scale.high - scale.low);
     };
     const double all = wide * static_cast<double>(p.columns);
-    for (const double v : {scale.low, scale.low < 0 ? 0 : (scale.low + scale.high) / 2, scale.high}) {
+    for (const double v :
+         {scale.low, scale.low < 0 ? 0 : (scale.low + scale.high) / 2, scale.high}) {
       line(x, place(v), x + all, place(v));
       text(x - 5, place(v) + kTick * 0.36, digits(v), kTick, kInk, false, Anchor::end);
     }
-    Field f{x, y_, wide, kHigh, 1, p.columns, p.values, false, scale, s.unit, "", s.columns.name,
-            {""}, {}};
+    Field f{x,     y_,     wide, kHigh,          1,    p.columns, p.values, false,
+            scale, s.unit, "",   s.columns.name, {""}, {}};
     const double zero = place(std::max(scale.low, 0.0));
     for (int64_t j = 0; j < p.columns; ++j) {
       const double v = p.values[static_cast<size_t>(j)], end = std::isfinite(v) ? place(v) : zero;
@@ -260,8 +287,10 @@ class Drawing {
       line(x, down(v), x + kWide, down(v));
       text(x - 5, down(v) + kTick * 0.36, digits(v), kTick, kInk, false, Anchor::end);
     }
-    Field f{x - step / 2, y_, step, kHigh / static_cast<double>(p.rows), p.rows, p.columns, p.values, false, {},
-            s.unit, s.rows.name, "", {}, {}};
+    Field f{x - step / 2, y_,        step,        kHigh / static_cast<double>(p.rows),
+            p.rows,       p.columns, p.values,    false,
+            {},           s.unit,    s.rows.name, "",
+            {},           {}};
     std::vector<std::pair<double, int64_t>> ends;
     for (int64_t i = 0; i < p.rows; ++i) {
       const double* v = &p.values[static_cast<size_t>(i * p.columns)];
@@ -278,13 +307,15 @@ class Drawing {
       const auto [at, i] = ends[k];
       const double lowest = y_ + kHigh - kApart * static_cast<double>(ends.size() - 1 - k);
       above = std::clamp(at, above + kApart, std::max(above + kApart, lowest));
-      line(x + kWide, at, x + kWide + 12, above, kLines[static_cast<size_t>(i) % std::size(kLines)]);
+      line(x + kWide, at, x + kWide + 12, above,
+           kLines[static_cast<size_t>(i) % std::size(kLines)]);
       text(x + kWide + 16, above + kTick * 0.36, s.rows.name + " " + tick_text(s.rows, i), kTick);
     }
     for (int64_t j = 0; j < p.columns; ++j) {
       f.column_texts.push_back(tick_text(s.columns, j));
       if (j % stride(step, widest(s.columns, p.columns) + 8) == 0)
-        text(across(j), y_ + kHigh + kTick + 6, f.column_texts.back(), kTick, kInk, false, Anchor::middle);
+        text(across(j), y_ + kHigh + kTick + 6, f.column_texts.back(), kTick, kInk, false,
+             Anchor::middle);
     }
     scene_.items.emplace_back(f);
     y_ += kHigh + kTick + 8;
@@ -295,24 +326,30 @@ class Drawing {
     constexpr double kHigh = 24;
     const Plane& p = s.planes.front();
     double last = 1;
-    for (int64_t i = 0; i < p.rows; ++i) last = std::max(last, p.values[static_cast<size_t>(3 * i + 2)]);
+    for (int64_t i = 0; i < p.rows; ++i)
+      last = std::max(last, p.values[static_cast<size_t>(3 * i + 2)]);
     const double labels = text_width(fmt::format("step {}", p.rows - 1), kTick) + 8;
     const double x = left_ + labels, wide = std::min(width_ - labels, 640.0);
     y_ += 8;
     for (int64_t i = 0; i < p.rows; ++i) {
       const double* v = &p.values[static_cast<size_t>(3 * i)];
-      text(x - 6, y_ + kHigh / 2 + kTick * 0.36, fmt::format("step {}", i), kTick, kInk, false, Anchor::end);
+      text(x - 6, y_ + kHigh / 2 + kTick * 0.36, fmt::format("step {}", i), kTick, kInk, false,
+           Anchor::end);
       scene_.items.emplace_back(Box{x, y_, wide, kHigh - 3, {0xF1, 0xF2, 0xF4}});
       const double from = x + wide * v[1] / last, to = x + wide * v[2] / last;
       // Pale, so that text on it is read.
       const Colour c = kLines[static_cast<size_t>(v[0]) % std::size(kLines)];
-      const auto pale = [](uint8_t part) { return static_cast<uint8_t>(255 - (255 - part) * 2 / 5); };
+      const auto pale = [](uint8_t part) {
+        return static_cast<uint8_t>(255 - (255 - part) * 2 / 5);
+      };
       scene_.items.emplace_back(
           Box{from, y_, to - from, kHigh - 3, {pale(c.red), pale(c.green), pale(c.blue)}});
-      const std::string told = fmt::format("keys of rank {}: tokens {} to {}", v[0], v[1], v[2] - 1);
-      const bool fits = text_width(told, kTick) + 12 < to - from || to + text_width(told, kTick) + 6 > x + wide;
-      text(fits ? std::min(from + 6, x + wide - text_width(told, kTick) - 6) : to + 6, y_ + kHigh / 2 + 2,
-           told, kTick);
+      const std::string told =
+          fmt::format("keys of rank {}: tokens {} to {}", v[0], v[1], v[2] - 1);
+      const bool fits =
+          text_width(told, kTick) + 12 < to - from || to + text_width(told, kTick) + 6 > x + wide;
+      text(fits ? std::min(from + 6, x + wide - text_width(told, kTick) - 6) : to + 6,
+           y_ + kHigh / 2 + 2, told, kTick);
       y_ += kHigh;
     }
     text(x, y_ + kTick + 2, "token 0", kTick);
@@ -330,13 +367,22 @@ class Drawing {
 
 Scene figure(std::span<const Subject> subjects, const Wishes& wishes) {
   std::vector<std::vector<Section>> sections;
-  bool grid_used = false;
-  for (const Subject& s : subjects) sections.push_back(sections_of(s, wishes, grid_used));
-  const char* unused = wishes.shown ? "--query" : wishes.grid ? "--grid" : nullptr;
-  if (unused && !grid_used)
-    throw InvalidArgument(std::string(unused) + ": no map of this call has keys in a grid of that size",
-                          {.where = unused,
-                           .expected = "the grid that the keys are in: --grid ROWS,COLUMNS"});
+  Used used;
+  for (const Subject& s : subjects) sections.push_back(sections_of(s, wishes, used));
+  const auto refuse = [&](const std::string& name, const char* why, const std::string& expected) {
+    throw InvalidArgument(wishes.prefix + name + ": " + why,
+                          {.where = wishes.prefix + name, .expected = expected});
+  };
+  const std::string grid =
+      "a feature map, or the grid that its keys are in: " + wishes.prefix + "grid";
+  if (wishes.grid && !used.grid)
+    refuse("grid", "no map of this call has keys in a grid of that size",
+           "rows times columns keys");
+  if (wishes.query && !used.grid) refuse("query", "no map of this call has keys in a grid", grid);
+  if (!wishes.query_labels.empty() && !used.query_labels)
+    refuse("labels", "this call has another number of positions", "a label for each");
+  if (!wishes.key_labels.empty() && !used.key_labels)
+    refuse("key-labels", "this call has another number of keys", "a label for each");
   // One scale for what has the same key, in all subjects.
   std::map<std::string, std::vector<double>> values;
   std::map<std::string, Scale> scales;
@@ -348,13 +394,11 @@ Scene figure(std::span<const Subject> subjects, const Wishes& wishes) {
   const double width = subjects.size() > 1 ? kBeside : kAlone;
   Scene scene;
   for (size_t i = 0; i < subjects.size(); ++i) {
-    const double left = kMargin + static_cast<double>(i) * (width + kBetween);
-    if (i > 0) scene.width += kBetween;
-    scene.width += width;
+    const double left = i > 0 ? right_of(scene) + kBetween : kMargin;
     Drawing drawing(left, width, scales, scene);
     scene.height = std::max(scene.height, drawing.draw(subjects[i], sections[i]));
   }
-  scene.width += 2 * kMargin;
+  scene.width = std::ceil(right_of(scene)) + kMargin;
   scene.height += kMargin;
   return scene;
 }

@@ -6,6 +6,7 @@
 
 #include <attn/attention.hpp>
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,18 +26,28 @@ struct Subject {
 
 // Several calls stand side by side, with the same colours for the same values.
 struct Wishes {
-  std::vector<std::string> query_labels, key_labels;  // of all positions; empty: numbers
+  // Of all positions; empty: numbers. Without labels of their own, as many keys as queries have those.
+  std::vector<std::string> query_labels{}, key_labels{};
   int64_t row = 0;                                    // of the batch
-  int64_t head = 0, query = 0, key = 0;               // where the part begins that is in `map`
-  std::optional<int64_t> shown;                       // the query that is shown over a grid; absent: the middle one
-  std::optional<std::pair<int64_t, int64_t>> grid;    // rows and columns that positions are in; absent: the input's
+  Observe part{};                                     // that `map` has
+  std::optional<int64_t> query{};                     // shown over a grid; absent: the middle one
+  std::optional<std::pair<int64_t, int64_t>> grid{};  // that positions are in; absent: the input's
+  std::string prefix{};                               // of the names of wishes in errors: "--"
 };
 
-// InvalidArgument where a wish does not fit what was observed: its `where` is the wish's option, "--row".
+// InvalidArgument where a wish does not fit what was observed.
 [[nodiscard]] Scene figure(std::span<const Subject> subjects, const Wishes& wishes);
 
-// What a picture needs of a call that could observe `there`: what is wanted, or maps and what the type has of its own.
-[[nodiscard]] std::vector<std::string> drawn_names(const std::vector<std::string>& there,
-                                                   const std::vector<std::string>& wanted);
+// What is drawn of a call: names that are wanted, or maps and what the type has of its own. run: does the call, observes
+// this, and tells which names are there. option: whose names `wanted` are.
+using Run =
+    std::function<std::vector<Observed>(const Observe& what, std::vector<std::string>& there)>;
+[[nodiscard]] std::vector<Observed> observe_call(const Run& run, Observe part,
+                                                 const std::vector<std::string>& wanted,
+                                                 const std::string& option);
+
+// InvalidArgument that names the option: a name is not among those that a call has.
+void check_observables(const std::string& option, const std::vector<std::string>& names,
+                       const std::vector<std::string>& there);
 
 }  // namespace attn::picture

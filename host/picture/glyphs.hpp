@@ -17,7 +17,7 @@ struct Point {
 };
 
 struct Glyph {
-  double advance = 0;                      // to the next letter
+  double advance = 0;                       // to the next letter
   std::vector<std::vector<Point>> strokes;  // of straight pieces
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The SVG in a page, and beside it the values of its fields with a script that shows the one under the mouse.
-#include <attn/json.hpp>
 #include <fmt/format.h>
+#include <attn/json.hpp>
 
 #include <cmath>
 #include <cstdlib>
@@ -54,11 +54,16 @@ Json field_json(const Field& f) {
   for (const double v : f.values) values.push_back(number(v));
   for (const std::string& text : f.row_texts) rows.push_back(text);
   for (const std::string& text : f.column_texts) columns.push_back(text);
-  return {{"x", f.x},         {"y", f.y},
-          {"w", f.cell_width}, {"h", f.cell_height},
-          {"title", f.title}, {"row_name", f.row_name},
-          {"column_name", f.column_name}, {"rows", rows},
-          {"columns", columns}, {"values", values}};
+  return {{"x", f.x},
+          {"y", f.y},
+          {"w", f.cell_width},
+          {"h", f.cell_height},
+          {"title", f.title},
+          {"row_name", f.row_name},
+          {"column_name", f.column_name},
+          {"rows", rows},
+          {"columns", columns},
+          {"values", values}};
 }
 
 std::string without_tags(const std::string& text, const char* instead) {
@@ -75,8 +80,9 @@ std::string html(const Scene& scene, const std::string& title) {
     if (const Field* f = std::get_if<Field>(&item)) fields.push_back(field_json(*f));
   return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
          "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" +
-         without_tags(title, "&lt;") + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n" +
-         svg(scene) + "<div id=\"cell\"></div>\n<div id=\"tip\"></div>\n<script>\nconst fields = " +
+         without_tags(title, "&lt;") + "</title>\n<style>" + kStyle +
+         "</style>\n</head>\n<body>\n" + svg(scene) +
+         "<div id=\"cell\"></div>\n<div id=\"tip\"></div>\n<script>\nconst fields = " +
          without_tags(fields.dump(), "\\u003c") + ";" + kScript + "</script>\n</body>\n</html>\n";
 }
 

@@ -18,7 +18,8 @@ std::string big_endian(uint64_t n) {
 std::string chunk(const std::string& name, const std::string& data) {
   const std::string body = name + data;
   return big_endian(data.size()) + body +
-         big_endian(crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size())));
+         big_endian(
+             crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size())));
 }
 
 }  // namespace
@@ -30,10 +31,10 @@ std::string encode_png(const Pixels& p, int dots) {
   std::string palette;
   for (size_t i = 0; i < p.colours.size() && known.size() <= 256; ++i) {
     const Colour c = p.colours[i];
-    const auto [place, is_new] =
-        known.emplace(c.red << 16U | c.green << 8U | c.blue, known.size());
+    const auto [place, is_new] = known.emplace(c.red << 16U | c.green << 8U | c.blue, known.size());
     numbers[i] = static_cast<uint8_t>(place->second);
-    if (is_new) palette += {static_cast<char>(c.red), static_cast<char>(c.green), static_cast<char>(c.blue)};
+    if (is_new)
+      palette += {static_cast<char>(c.red), static_cast<char>(c.green), static_cast<char>(c.blue)};
   }
   const bool indexed = known.size() <= 256;
   const auto* bytes = indexed ? reinterpret_cast<const char*>(numbers.data())

@@ -12,9 +12,9 @@ namespace attn::picture {
 
 namespace {
 
-constexpr int kDots = 2;                                // pixels a unit
-constexpr double kPen = 0.092, kBoldPen = 0.145;        // in the height of the font
-constexpr double kBoldWidth = 1.12;                     // letters of bold text stand wider
+constexpr int kDots = 2;                          // pixels a unit
+constexpr double kPen = 0.092, kBoldPen = 0.145;  // in the height of the font
+constexpr double kBoldWidth = 1.12;               // letters of bold text stand wider
 
 double distance(Point p, Point a, Point b) {
   const double dx = b.x - a.x, dy = b.y - a.y, length = dx * dx + dy * dy;
@@ -81,7 +81,8 @@ class Canvas {
     const int64_t left = at(x0, pixels_.width), right = at(x1, pixels_.width);
     for (int64_t y = at(y0, pixels_.height); y < at(y1, pixels_.height); ++y)
       std::fill(&pixels_.colours[static_cast<size_t>(y * pixels_.width + left)],
-                &pixels_.colours[static_cast<size_t>(y * pixels_.width + left)] + (right - left), c);
+                &pixels_.colours[static_cast<size_t>(y * pixels_.width + left)] + (right - left),
+                c);
   }
 
   // With a round tip of that width. Each list is a stroke; where they meet nothing is painted twice.
@@ -99,7 +100,8 @@ class Canvas {
     };
     for (int64_t y = low(top); y < high(bottom, pixels_.height); ++y)
       for (int64_t x = low(left); x < high(right, pixels_.width); ++x) {
-        const Point centre{(static_cast<double>(x) + 0.5) / kDots, (static_cast<double>(y) + 0.5) / kDots};
+        const Point centre{(static_cast<double>(x) + 0.5) / kDots,
+                           (static_cast<double>(y) + 0.5) / kDots};
         double near = 1e9;
         for (const auto& points : strokes)
           for (size_t i = 0; i + 1 < points.size(); ++i)

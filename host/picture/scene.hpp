@@ -42,8 +42,8 @@ struct Field {
   std::vector<double> values;
   bool painted = true;  // false: what is seen there are other items, this tells their values
   Scale scale{};
-  std::string title;                                // of the plane
-  std::string row_name, column_name;                // "query", "key"
+  std::string title;                                 // of the plane
+  std::string row_name, column_name;                 // "query", "key"
   std::vector<std::string> row_texts, column_texts;  // one for each row and column
 };
 
@@ -58,7 +58,8 @@ struct Scene {
 [[nodiscard]] double text_width(const std::string& text, double size, bool bold = false);
 
 [[nodiscard]] std::string svg(const Scene& scene);
-[[nodiscard]] std::string html(const Scene& scene, const std::string& title);  // one file, no network
-[[nodiscard]] std::string png(const Scene& scene);                             // two pixels a unit
+[[nodiscard]] std::string html(const Scene& scene,
+                               const std::string& title);  // one file, no network
+[[nodiscard]] std::string png(const Scene& scene);         // two pixels a unit
 
 }  // namespace attn::picture

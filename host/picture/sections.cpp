@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/picture/sections.hpp"
 
-#include <attn/error.hpp>
 #include <fmt/format.h>
+#include <attn/error.hpp>
 
 #include <algorithm>
 #include <cmath>
+
+#include "host/picture/meaning.hpp"
 
 namespace attn::picture {
 
@@ -13,44 +15,18 @@ namespace {
 
 constexpr int64_t kMostCells = 256;  // of an axis; longer ones show the greatest of several
 
-// What host/docs/observe.md says of names. Those that every attention has are drawn where they are asked for.
-struct Meaning {
-  const char *name, *heading, *unit, *rows, *columns;
-  bool of_all = true;
-  const char* planes = "head";
-};
-constexpr Meaning kMeanings[] = {
-    {"map", "weights from queries to keys", "weight", "query", "key", false},
-    {"row_max", "greatest score of each query", "score", "head", "query"},
-    {"lse", "log-sum-exp of the scores of each query", "score", "head", "query"},
-    {"entropy", "entropy of each query's weights", "nats", "head", "query"},
-    {"column_mass", "what each key receives", "sum of weights", "head", "key"},
-    {"distances", "weights by distance, key less query", "sum of weights", "head", "distance"},
-    {"top_keys", "the keys with the greatest weights", "key", "query", "place"},
-    {"top_weights", "the greatest weights of each query", "weight", "query", "place"},
-    {"energy", "energy", "energy", "head", "query", false},
-    {"spectrum", "spectrum", "magnitude", "frequency along positions", "frequency along channels", false},
-    {"low_rank", "low-rank part of the scores", "score", "query", "key", false},
-    {"sparse", "sparse part of the scores", "score", "query", "key", false},
-    {"head_routing", "routing between heads", "coefficient", "head", "position", false, "round"}};
-
-const Meaning* meaning(const std::string& name) {
-  const auto* found = std::find_if(std::begin(kMeanings), std::end(kMeanings),
-                                   [&](const Meaning& m) { return name == m.name; });
-  return found == std::end(kMeanings) ? nullptr : found;
-}
-
 bool is_map(const Observed& o) { return o.name == "map" && o.value.shape().rank() == 4; }
 
 std::vector<double> doubles(const Array& a) { return a.astype(ATTN_F64).to_vector<double>(); }
 
-// The row of the batch that is drawn, or all of what has no batch.
-std::vector<double> row_of(const Observed& o, int64_t row) {
-  const int64_t rows = o.value.shape()[0];
-  if (row >= rows)
+// The row of the batch that is drawn.
+std::vector<double> row_of(const Observed& o, const Wishes& wishes) {
+  const int64_t rows = o.value.shape()[0], row = wishes.row;
+  const std::string option = wishes.prefix + "row";
+  if (row < 0 || row >= rows)
     throw InvalidArgument(
-        fmt::format("--row: there is no row {} in '{}', which has {}", row, o.name, rows),
-        {.where = "--row", .value = std::to_string(row), .expected = "a row of the batch, from 0"});
+        fmt::format("{}: there is no row {} in '{}', which has {}", option, row, o.name, rows),
+        {.where = option, .value = std::to_string(row), .expected = "a row of the batch, from 0"});
   const std::vector<double> all = doubles(o.value);
   const auto size = static_cast<std::ptrdiff_t>(all.size()) / rows;
   return {all.begin() + row * size, all.begin() + (row + 1) * size};
@@ -73,7 +49,8 @@ Plane pooled(const Plane& p, int64_t down, int64_t across) {
 void shorten(Axis& axis, int64_t step) {
   axis.step = step;
   std::vector<std::string> kept;
-  for (size_t i = 0; i < axis.texts.size(); i += static_cast<size_t>(step)) kept.push_back(axis.texts[i]);
+  for (size_t i = 0; i < axis.texts.size(); i += static_cast<size_t>(step))
+    kept.push_back(axis.texts[i]);
   axis.texts = kept;
 }
 
@@ -112,42 +89,56 @@ class Sections {
       if (s.kind != Kind::blocks && s.kind != Kind::lines && s.kind != Kind::number) fit(s);
     return std::move(out_);
   }
-  [[nodiscard]] bool grid_used() const { return grid_used_; }
+  [[nodiscard]] const Used& used() const { return used_; }
 
  private:
   [[nodiscard]] std::string heading(const Observed& o) const {
     const Meaning* m = meaning(o.name);
-    const bool only =
-        std::all_of(subject_.observed.begin(), subject_.observed.end(), [&](const Observed& other) {
-          return other.name != o.name || other.label == o.label;
-        });
+    const bool only = std::all_of(
+        subject_.observed.begin(), subject_.observed.end(),
+        [&](const Observed& other) { return other.name != o.name || other.label == o.label; });
     return (only || o.label.empty() ? "" : o.label + ": ") + (m ? m->heading : o.name);
   }
 
-  [[nodiscard]] Axis axis(const std::string& name, int64_t size) const {
+  [[nodiscard]] Axis axis(const Observed& o, const std::string& name, int64_t size) {
     Axis a{name};
-    const std::vector<std::string>* texts = nullptr;
-    if (name == "query" || name == "position") a.first = wishes_.query, texts = &wishes_.query_labels;
-    if (name == "key") a.first = wishes_.key, texts = &wishes_.key_labels;
-    if (name == "distance") a.first = -(size_of_queries() - 1);
-    if (texts && static_cast<int64_t>(texts->size()) >= a.first + size)
-      a.texts.assign(texts->begin() + a.first, texts->begin() + a.first + size);
+    const Observe part = o.name == "map" ? wishes_.part : Observe{};
+    const auto label = [&](const std::vector<std::string>& texts, int64_t first, int64_t count,
+                           bool& used) {
+      a.first = first;
+      const auto n = static_cast<int64_t>(texts.size());
+      if (first > 0 || count > 0 ? n < first + size : n != size) return;
+      a.texts.assign(texts.begin() + first, texts.begin() + first + size);
+      used = true;
+    };
+    if (name == "query" || name == "position") {
+      label(wishes_.query_labels, part.query, part.queries, used_.query_labels);
+    } else if (name == "key") {
+      bool shared = false;
+      label(wishes_.key_labels, part.key, part.keys, used_.key_labels);
+      if (wishes_.key_labels.empty()) label(wishes_.query_labels, part.key, part.keys, shared);
+    } else if (name == "distance") {
+      a.first = 1 - number_of_queries();
+    }
     return a;
   }
-  [[nodiscard]] int64_t size_of_queries() const {
-    return maps_.empty() ? 1 : maps_.front()->value.shape()[2];
+  [[nodiscard]] int64_t number_of_queries() const {
+    for (const Observed& o : subject_.observed)
+      if (o.name == "entropy" || o.name == "row_max") return o.value.shape()[2];
+    return subject_.input.rank() == 3 ? subject_.input[1] : 1;
   }
 
   Section& start(const Observed& o, Kind kind, const char* rows, const char* columns,
                  const Shape& extents) {
     const Meaning* m = meaning(o.name);
     Section s{kind, m ? o.name : o.label + "." + o.name, heading(o), "", m ? m->unit : o.name};
-    s.rows = axis(m ? m->rows : rows, extents[0]);
-    s.columns = axis(m ? m->columns : columns, extents[1]);
+    s.rows = axis(o, m ? m->rows : rows, extents[0]);
+    s.columns = axis(o, m ? m->columns : columns, extents[1]);
     if (kind == Kind::squares || kind == Kind::plane)
       s.note = "down: " + s.rows.name + ", across: " + s.columns.name;
     if (o.value.shape()[0] > 1 && kind != Kind::blocks)
-      s.note += fmt::format("{}row {} of {}", s.note.empty() ? "" : "; ", wishes_.row, o.value.shape()[0]);
+      s.note += fmt::format("{}row {} of {}", s.note.empty() ? "" : "; ", wishes_.row,
+                            o.value.shape()[0]);
     return out_.emplace_back(std::move(s));
   }
 
@@ -156,15 +147,17 @@ class Sections {
     if (o.value.size() == 0) return;
     if (o.name == "schedule" && shape.rank() == 2 && shape[1] == 3) {
       start(o, Kind::blocks, "step", "token", shape).planes = {{"", shape[0], 3, doubles(o.value)}};
+    } else if (shape.rank() == 4 && meaning(o.name)) {
+      add_heads(o, start(o, Kind::squares, "query", "key", {shape[2], shape[3]}));
     } else if (shape.rank() == 4 && shape[3] == 1 && shape[2] > 1) {
       start(o, Kind::squares, "y", "x", {shape[1], shape[2]}).planes = {
-          {"", shape[1], shape[2], row_of(o, wishes_.row)}};
+          {"", shape[1], shape[2], row_of(o, wishes_)}};
     } else if (shape.rank() == 4 && (shape[1] > 1 || shape[2] > 1)) {
       add_heads(o, start(o, Kind::squares, "row", "column", {shape[2], shape[3]}));
     } else if (shape.rank() == 3 && (shape[1] > 1 || shape[2] > 1)) {
       add_plane(o);
     } else if (shape.rank() > 1 || o.value.size() > 1) {
-      const std::vector<double> values = shape.rank() > 1 ? row_of(o, wishes_.row) : doubles(o.value);
+      const std::vector<double> values = shape.rank() > 1 ? row_of(o, wishes_) : doubles(o.value);
       const auto n = static_cast<int64_t>(values.size());
       start(o, Kind::bars, "", "channel", {1, n}).planes = {{"", 1, n, values}};
     } else {
@@ -175,12 +168,14 @@ class Sections {
 
   void add_heads(const Observed& o, Section& s) {
     const Shape& shape = o.value.shape();
-    const std::vector<double> values = row_of(o, wishes_.row);
+    const std::vector<double> values = row_of(o, wishes_);
     const auto size = static_cast<std::ptrdiff_t>(shape[2] * shape[3]);
-    const int64_t first = o.name == "map" ? wishes_.head : 0;
+    const int64_t first = o.name == "map" ? wishes_.part.head : 0;
     const Meaning* m = meaning(o.name);
     for (int64_t h = 0; h < shape[1]; ++h)
-      s.planes.push_back({fmt::format("{} {}", m ? m->planes : "plane", first + h), shape[2], shape[3],
+      s.planes.push_back({fmt::format("{} {}", m ? m->planes : "plane", first + h),
+                          shape[2],
+                          shape[3],
                           {values.begin() + h * size, values.begin() + (h + 1) * size}});
   }
 
@@ -192,7 +187,7 @@ class Sections {
     const Meaning* m = meaning(o.name);
     if (same.size() < 2 || (m && m->of_all))
       start(o, Kind::plane, "position", "channel", {shape[1], shape[2]}).planes = {
-          {"", shape[1], shape[2], row_of(o, wishes_.row)}};
+          {"", shape[1], shape[2], row_of(o, wishes_)}};
     else if (same.front() == &o)
       add_course(same);
   }
@@ -208,7 +203,7 @@ class Sections {
     s.note = "mean of each " + s.rows.name + (s.note.empty() ? "" : "; " + s.note);
     Plane p{"", heads, steps, std::vector<double>(static_cast<size_t>(heads * steps))};
     for (int64_t t = 0; t < steps; ++t) {
-      const std::vector<double> values = row_of(*same[static_cast<size_t>(t)], wishes_.row);
+      const std::vector<double> values = row_of(*same[static_cast<size_t>(t)], wishes_);
       for (int64_t i = 0; i < heads * n; ++i)
         p.values[static_cast<size_t>(i / n * steps + t)] +=
             values[static_cast<size_t>(i)] / static_cast<double>(n);
@@ -232,8 +227,9 @@ class Sections {
     Section& s = start(difference, Kind::squares, "query", "key", {shape[2], shape[3]});
     add_heads(difference, s);
     s.key = "difference";
-    s.heading = fmt::format("difference: {} less lambda times {}", maps_[0]->label, maps_[1]->label);
-    const std::vector<double> other = row_of(*maps_[1], wishes_.row);
+    s.heading =
+        fmt::format("difference: {} less lambda times {}", maps_[0]->label, maps_[1]->label);
+    const std::vector<double> other = row_of(*maps_[1], wishes_);
     for (size_t h = 0; h < heads; ++h) {
       std::vector<double>& values = s.planes[h].values;
       for (size_t i = 0; i < values.size(); ++i)
@@ -244,7 +240,8 @@ class Sections {
   // The grid that n positions are in: the image's, one of fewer cells, or a window of it; no rows: none.
   [[nodiscard]] Grid grid_of(int64_t n, const Shape& map) const {
     for (int64_t f = 1; f <= 8 && grid_.rows > 0; ++f)
-      if (const Grid g{(grid_.rows + f - 1) / f, (grid_.columns + f - 1) / f}; g.rows * g.columns == n)
+      if (const Grid g{(grid_.rows + f - 1) / f, (grid_.columns + f - 1) / f};
+          g.rows * g.columns == n)
         return g;
     const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(n))));
     return map[0] > subject_.input[0] && side * side == n && side > 1 ? Grid{side, side} : Grid{};
@@ -253,24 +250,27 @@ class Sections {
   void add_over_grid(const Observed& map) {
     const Shape& shape = map.value.shape();
     const Grid keys = grid_of(shape[3], shape);
-    if (keys.rows == 0 || wishes_.key > 0) return;
-    const Grid queries = wishes_.query == 0 ? grid_of(shape[2], shape) : Grid{};
-    const int64_t begin = wishes_.query;
+    if (keys.rows == 0 || wishes_.part.key > 0) return;
+    const Grid queries = wishes_.part.query == 0 ? grid_of(shape[2], shape) : Grid{};
+    const int64_t begin = wishes_.part.query;
     const int64_t shown =
-        wishes_.shown.value_or(begin + queries.rows / 2 * queries.columns + queries.columns / 2);
+        wishes_.query.value_or(begin + queries.rows / 2 * queries.columns + queries.columns / 2);
+    const std::string option = wishes_.prefix + "query";
     if (shown < begin || shown >= begin + shape[2])
       throw InvalidArgument(
-          fmt::format("--query: there is no query {}; the map has {} to {}", shown, begin,
+          fmt::format("{}: there is no query {}; the map has {} to {}", option, shown, begin,
                       begin + shape[2] - 1),
-          {.where = "--query", .value = std::to_string(shown), .expected = "a query of the map"});
-    grid_used_ = true;
+          {.where = option, .value = std::to_string(shown), .expected = "a query of the map"});
+    used_.grid = true;
     Section& s = start(map, Kind::squares, "query", "key", {shape[2], shape[3]});
     const bool framed = queries.rows > 0;
-    const int64_t y = framed ? shown / queries.columns : 0, x = framed ? shown % queries.columns : 0;
+    const int64_t y = framed ? shown / queries.columns : 0,
+                  x = framed ? shown % queries.columns : 0;
     const std::string where = framed ? fmt::format(" (y {}, x {})", y, x) : "";
     const size_t colon = s.heading.find(": ");
     s.heading = (colon == std::string::npos ? "" : s.heading.substr(0, colon + 2)) +
                 fmt::format("weights of query {}{} over the grid", shown, where);
+    s.key = "query";  // few of all weights: on the scale of the maps most would be pale
     s.rows = {"y"}, s.columns = {"x"};
     s.note = shape[0] > 1 ? fmt::format("row {} of {}", wishes_.row, shape[0]) : "";
     if (framed) s.note += std::string(s.note.empty() ? "" : "; ") + "framed: the query";
@@ -282,7 +282,8 @@ class Sections {
           s.planes.emplace_back(Plane{p.title, keys.rows, keys.columns, {from, from + shape[3]}});
       if (!framed) continue;
       const double down = static_cast<double>(keys.rows) / static_cast<double>(queries.rows);
-      const double across = static_cast<double>(keys.columns) / static_cast<double>(queries.columns);
+      const double across =
+          static_cast<double>(keys.columns) / static_cast<double>(queries.columns);
       over.mark = {static_cast<double>(x) * across, static_cast<double>(y) * down, across, down};
     }
   }
@@ -292,25 +293,18 @@ class Sections {
   std::vector<const Observed*> maps_{};
   Grid grid_{};
   std::vector<Section> out_{};
-  bool grid_used_ = false;
+  Used used_{};
 };
 
 }  // namespace
 
-std::vector<Section> sections_of(const Subject& subject, const Wishes& wishes, bool& grid_used) {
+std::vector<Section> sections_of(const Subject& subject, const Wishes& wishes, Used& used) {
   Sections sections(subject, wishes);
   std::vector<Section> all = sections.all();
-  grid_used = grid_used || sections.grid_used();
+  used.grid |= sections.used().grid;
+  used.query_labels |= sections.used().query_labels;
+  used.key_labels |= sections.used().key_labels;
   return all;
-}
-
-std::vector<std::string> drawn_names(const std::vector<std::string>& there,
-                                     const std::vector<std::string>& wanted) {
-  if (!wanted.empty()) return wanted;
-  std::vector<std::string> names;
-  for (const std::string& name : there)
-    if (const Meaning* m = meaning(name); !m || !m->of_all) names.push_back(name);
-  return names;
 }
 
 }  // namespace attn::picture

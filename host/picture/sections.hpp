@@ -13,8 +13,9 @@
 namespace attn::picture {
 
 struct Axis {
-  std::string name;                 // "query"
-  int64_t first = 0, step = 1;      // the number of the first row or column, and how many of them one is
+  std::string name;  // "query"
+  int64_t first = 0,
+          step = 1;  // the number of the first row or column, and how many of them one is
   std::vector<std::string> texts{};  // one for each; empty: numbers
 };
 
@@ -43,8 +44,11 @@ struct Section {
   std::vector<Plane> planes{};
 };
 
-// grid_used: set where a map is shown over a grid.
+// Which wishes had an effect.
+struct Used {
+  bool grid = false, query_labels = false, key_labels = false;
+};
 [[nodiscard]] std::vector<Section> sections_of(const Subject& subject, const Wishes& wishes,
-                                               bool& grid_used);
+                                               Used& used);
 
 }  // namespace attn::picture

@@ -28,7 +28,8 @@ std::string escaped(const std::string& text) {
 }
 
 std::string base64(const std::string& bytes) {
-  constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  constexpr const char* kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
   for (size_t i = 0; i < bytes.size(); i += 3) {
     uint32_t three = 0;
@@ -52,10 +53,11 @@ struct Writer {
   std::string out{};
 
   void operator()(const Box& b) {
-    out += fmt::format("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" {}/>\n", number(b.x),
-                       number(b.y), number(b.width), number(b.height),
-                       b.outline ? fmt::format("fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"", hex(b.fill))
-                                 : fmt::format("fill=\"{}\"", hex(b.fill)));
+    out += fmt::format(
+        "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" {}/>\n", number(b.x), number(b.y),
+        number(b.width), number(b.height),
+        b.outline ? fmt::format("fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"", hex(b.fill))
+                  : fmt::format("fill=\"{}\"", hex(b.fill)));
   }
   void operator()(const Line& l) {
     out += fmt::format(
@@ -63,7 +65,8 @@ struct Writer {
         number(l.x1), number(l.y1), number(l.x2), number(l.y2), hex(l.colour), number(l.width));
   }
   void operator()(const Text& t) {
-    out += fmt::format("<text x=\"{}\" y=\"{}\" font-size=\"{}\"", number(t.x), number(t.y), number(t.size));
+    out += fmt::format("<text x=\"{}\" y=\"{}\" font-size=\"{}\"", number(t.x), number(t.y),
+                       number(t.size));
     if (t.colour != kInk) out += fmt::format(" fill=\"{}\"", hex(t.colour));
     if (t.anchor != Anchor::start)
       out += t.anchor == Anchor::middle ? " text-anchor=\"middle\"" : " text-anchor=\"end\"";
