@@ -7,16 +7,12 @@
 #include <charconv>
 #include <optional>
 
-#include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
+#include "host/picture/figure.hpp"
 
 namespace attn::cli {
 
 namespace {
-
-struct Range {
-  int64_t first = 0, count = 0;  // 0: all that follow
-};
 
 std::optional<int64_t> whole(std::string_view text) {
   int64_t n = 0;
@@ -25,7 +21,6 @@ std::optional<int64_t> whole(std::string_view text) {
   return n;
 }
 
-// N, or BEGIN:END, either of which may be left out.
 std::optional<Range> range(std::string_view text) {
   const size_t colon = text.find(':');
   if (colon == std::string_view::npos) {
@@ -42,6 +37,13 @@ std::optional<Range> range(std::string_view text) {
 }
 
 }  // namespace
+
+Range parse_range(const std::string& option, const std::string& of, const std::string& given) {
+  if (const auto r = range(given)) return *r;
+  throw InvalidArgument(
+      option + ": '" + given + "' is no range of " + of + "; expected N, or BEGIN:END",
+      {.where = option, .value = given});
+}
 
 void add_observe_options(CLI::App& app, ObserveOptions& o) {
   auto* observe =
@@ -72,17 +74,13 @@ Observe parse_observe(const ObserveOptions& o) {
   out.top = o.top;
   for (const std::string& given : o.parts) {
     const NameAndText part = split_assignment("--observe-part", given, "AXIS=RANGE");
-    const auto r = range(part.text);
-    if (!r)
-      throw InvalidArgument("--observe-part: '" + part.text + "' is no range of " + part.name +
-                                "; expected N, or BEGIN:END",
-                            {.where = "--observe-part", .value = part.text});
+    const Range r = parse_range("--observe-part", part.name, part.text);
     if (part.name == "heads") {
-      out.head = r->first, out.heads = r->count;
+      out.head = r.first, out.heads = r.count;
     } else if (part.name == "queries") {
-      out.query = r->first, out.queries = r->count;
+      out.query = r.first, out.queries = r.count;
     } else if (part.name == "keys") {
-      out.key = r->first, out.keys = r->count;
+      out.key = r.first, out.keys = r.count;
     } else {
       throw InvalidArgument(
           "--observe-part: a map has no '" + part.name + "'; expected heads, queries or keys",
@@ -96,14 +94,7 @@ Observe parse_observe(const ObserveOptions& o) {
 }
 
 std::vector<NamedOutput> observed_tensors(Context& ctx, const Observe& asked) {
-  const std::vector<std::string> there = ctx.observables();
-  for (const std::string& name : asked.names) {
-    if (name == "all" || std::find(there.begin(), there.end(), name) != there.end()) continue;
-    const std::string close = schema::did_you_mean(name, there);
-    throw InvalidArgument("--observe: this call has no '" + name + "'; it has " +
-                              (there.empty() ? "nothing to observe" : schema::name_list(there)),
-                          {.where = "--observe", .parameter = name, .hint = close});
-  }
+  picture::check_observables("--observe", asked.names, ctx.observables());
   std::vector<NamedOutput> out;
   for (Observed& o : ctx.take_observed())
     out.push_back({o.label.empty() ? o.name : o.label + "." + o.name, std::move(o.value)});

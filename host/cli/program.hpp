@@ -52,6 +52,7 @@ Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
 Command explain_command(CLI::App& program, const Globals& globals);
+Command map_command(CLI::App& program, const Globals& globals);
 Command choose_command(CLI::App& program, const Globals& globals);
 Command check_command(CLI::App& program, const Globals& globals);
 Command check_gradients_command(CLI::App& program, const Globals& globals);

@@ -10,9 +10,9 @@ triple=aarch64-linux-gnu
 system=$build/system
 mkdir -p "$build"
 
-# Headers are those of this machine; the one library that has code of its own is fetched, and no architecture is
+# Headers are those of this machine; the libraries that have code of their own are fetched, and no architecture is
 # added to the system.
-if ! [ -e "$system/usr/lib/$triple/libfmt.so" ]; then
+if ! [ -e "$system/lib/$triple/libz.so.1" ]; then
   echo "== arm: libraries for aarch64 in $system"
   mkdir -p "$build/apt/lists/partial" "$build/apt/cache/archives/partial" "$system"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) bookworm main" \
@@ -24,7 +24,7 @@ if ! [ -e "$system/usr/lib/$triple/libfmt.so" ]; then
       -o Dir::Etc::sourcelist="$build/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
       -o APT::Sandbox::User= "$@")
   }
-  { apt_arm update && apt_arm download libfmt-dev libfmt9; } >"$build/apt/log" 2>&1 ||
+  { apt_arm update && apt_arm download libfmt-dev libfmt9 zlib1g; } >"$build/apt/log" 2>&1 ||
     { cat "$build/apt/log"; cannot "the libraries for aarch64 cannot be fetched"; }
   for package in "$build"/apt/*.deb; do dpkg-deb -x "$package" "$system" || cannot "cannot unpack $package"; done
 fi
@@ -38,6 +38,7 @@ cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_REL
   -DCMAKE_C_FLAGS_RELEASE="-O1 -DNDEBUG" -DCMAKE_CXX_FLAGS=-Wno-psabi -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$triple-gcc -DCMAKE_CXX_COMPILER=$triple-g++ \
   -DCMAKE_CROSSCOMPILING_EMULATOR="$emulator" -Dfmt_DIR="$system/usr/lib/$triple/cmake/fmt" \
+  -DZLIB_LIBRARY="$system/lib/$triple/libz.so.1" \
   -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON >"$build/configure.log" 2>&1 ||
   { cat "$build/configure.log"; cannot "configuring failed"; }
 cmake --build "$build" -j "$jobs" --target attn_program attn_generated tests/plugins_bad/all \

@@ -43,6 +43,7 @@ from .functional import (  # noqa: E402
 )
 from .layer import Gradients, Layer, OperatorTime, State, Tape, WeightInfo, Weights  # noqa: E402
 from .layers import types  # noqa: E402
+from .picture import Picture, plot  # noqa: E402
 from .system import doctor, load_plugins, rescan_plugins  # noqa: E402
 
 __version__: str = _attn.version
@@ -54,6 +55,7 @@ __all__ = [
     "InvalidArgument",
     "Layer",
     "OperatorTime",
+    "Picture",
     "State",
     "Tape",
     "WeightInfo",
@@ -69,6 +71,7 @@ __all__ = [
     "load",
     "load_config",
     "load_plugins",
+    "plot",
     "rescan_plugins",
     "rotary_embedding",
     "rotary_embedding_backward",

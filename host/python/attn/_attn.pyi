@@ -106,6 +106,23 @@ class LayerBase:
     def _save(self, path: str) -> None: ...
     def _load(self, path: str) -> None: ...
 
+class Scene:
+    @property
+    def size(self) -> tuple[float, float]: ...
+    def svg(self) -> str: ...
+    def html(self) -> str: ...
+    def png(self) -> bytes: ...
+
+def drawn(
+    calls: Sequence[tuple[LayerBase, Sequence[Any], dict[str, Any], str]],
+    show: Sequence[str],
+    part: Sequence[int],
+    labels: Sequence[str],
+    key_labels: Sequence[str],
+    query: int | None,
+    grid: tuple[int, int] | None,
+    row: int,
+) -> Scene: ...
 def set_hooks(
     prepare: Callable[[Any, str], tuple[Any, int, bool]],
     deliver: Callable[[npt.NDArray[Any], int, bool], Any],

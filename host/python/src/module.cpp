@@ -8,6 +8,7 @@
 #include "host/python/src/functional.hpp"
 #include "host/python/src/layer.hpp"
 #include "host/python/src/log.hpp"
+#include "host/python/src/picture.hpp"
 #include "host/python/src/plugins.hpp"
 #include "host/python/src/state.hpp"
 #include "host/python/src/tape.hpp"
@@ -55,4 +56,5 @@ NB_MODULE(_attn, m) {
   attn::python::register_plugins(m);
   attn::python::register_functional(m);
   attn::python::register_convert(m);
+  attn::python::register_picture(m);
 }
