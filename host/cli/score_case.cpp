@@ -30,7 +30,7 @@ constexpr size_t kMostTables = program::kMostTables;
                          .hint = "tests/goldens/score/README.md has the format"});
 }
 
-struct Context : attn_ctx {};
+struct BareContext : attn_ctx {};
 
 // One call of the operator, forward and, with a cotangent, backward.
 class ScoreRun {
@@ -187,7 +187,7 @@ class ScoreRun {
   const SafetensorsFile& file_;
   const VerifyOptions& options_;
   const attn_op* op_ = nullptr;
-  Context ctx_;
+  BareContext ctx_;
   std::vector<attn_value> attrs_;
   std::vector<std::unique_ptr<std::string>> texts_;
   Array arrays_[kTable0 + kMostTables];

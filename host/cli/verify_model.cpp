@@ -85,7 +85,7 @@ class ModelCase {
 
  private:
   [[nodiscard]] TensorSet weights() const {
-    constexpr std::string_view kWeight = "weight/";
+    static constexpr std::string_view kWeight = "weight/";
     TensorSet out{.name = name_};
     for (const SafetensorsEntry& e : file_.entries())
       if (e.name.starts_with(kWeight)) out.shapes.emplace(e.name.substr(kWeight.size()), e.shape);
