@@ -164,7 +164,7 @@ class Tensor {
 namespace detail {
 
 // Of an operator, as the host takes them.
-inline constexpr size_t kMostInputs = 16, kMostAttributes = 32;
+inline constexpr size_t kMostInputs = 24, kMostAttributes = 32;
 
 // Runs the operator of Tag on at most kMostInputs inputs. `from` is any tensor of the call. Bit i of wanted:
 // output i is computed.
@@ -172,6 +172,7 @@ template <class Tag, size_t Outputs>
 std::array<Tensor, Outputs> run(const Tensor& from, std::span<const attn_value> attrs,
                                 std::span<const Tensor* const> inputs, uint32_t wanted = ~0u) {
   (void)Use<Tag>::listed;
+  static_assert(Tag::min_in <= kMostInputs);
   std::array<attn_tensor*, kMostInputs> in;
   for (size_t i = 0; i < inputs.size(); ++i) in[i] = inputs[i] ? inputs[i]->handle() : nullptr;
   std::array<attn_tensor*, Outputs> out{};
