@@ -9,6 +9,7 @@
 #include <map>
 
 #include "core/schema/text.hpp"
+#include "host/check/generator/generator.hpp"
 #include "host/check/subject.hpp"
 #include "host/check/test.hpp"
 #include "host/check/values.hpp"
@@ -155,7 +156,7 @@ std::optional<Sample> Subject::find_sample(const Json& config, const Sizes& size
     Axes axes(t, config, sizes);
     for (uint32_t i = 0; i < t.n_inputs; ++i) {
       const attn_input& in = *t.inputs[i];
-      if ((in.flags & ATTN_INPUT_MASK) || in.n_shapes == 0) continue;
+      if ((in.flags & ATTN_INPUT_MASK) || in.n_shapes == 0 || !takes_numbers(in)) continue;
       if ((in.flags & ATTN_INPUT_OPTIONAL) && !sizes.optional) continue;
       Array value(ATTN_F32, axes.of_input(in.shapes[sizes.form < in.n_shapes ? sizes.form : 0]));
       fill(value, random(in.name));

@@ -213,6 +213,12 @@ Json ModelConfig::rope(const std::string& what) {
   if (what == "share") return share;
   const Json scale = scaling(scaling_given);
   if (what == "scaling") return scale;
+  if (what == "positions") {
+    const Json longest = key("max_position_embeddings");
+    const bool grows = scale.is_object() && scale.at("rope_type") == Json("dynamic");
+    return grows ? Json(static_cast<int64_t>(longest.to_double() * scale.at("factor").to_double()))
+                 : longest;
+  }
   // score_factor: m^2 with m = 0.1 mscale_all_dim ln(factor) + 1, by which scores of long contexts grow
   const Json* all = scale.is_object() ? scale.find("mscale_all_dim") : nullptr;
   const Json* factor = scale.is_object() ? scale.find("factor") : nullptr;
@@ -222,6 +228,8 @@ Json ModelConfig::rope(const std::string& what) {
 }
 
 Json ModelConfig::scaling(Json given) {
+  const Json longest = key("max_position_embeddings");
+  const Json original = key("original_max_position_embeddings");
   if (!given.is_object()) return {};
   if (const Json* type = given.find("type")) {  // the older name, and older names of types
     if (!given.contains("rope_type")) given.set("rope_type", *type);
@@ -233,8 +241,6 @@ Json ModelConfig::scaling(Json given) {
   if (kind == "mrope") kind = "default";
   given.set("rope_type", kind);
   if (kind == "default" && given.as_object().size() == 1) return {};
-  const Json longest = key("max_position_embeddings");
-  const Json original = key("original_max_position_embeddings");
   if (kind != "default" && kind != "linear" && !given.contains("original_max_position_embeddings"))
     given.set("original_max_position_embeddings",
               original.is_null() || kind == "dynamic" ? longest : original);

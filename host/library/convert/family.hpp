@@ -26,7 +26,9 @@
 //   {"by_kind": {kind: e}}                by the kind of the layer; null for others
 //   {"every": e, "last": kind, "others": kind}   kinds of a period of e layers
 //   {"from_layer": e, "before": kind, "after": kind}
-//   {"rope": "theta" | "scaling" | "share" | "score_factor"}   of the layer's rotary positions
+//   {"rope": "theta" | "scaling" | "share" | "positions" | "score_factor"}   of the layer's rotary positions: base,
+//       rope_scaling, share of the head, how many there are (dynamic scaling reaches beyond those trained), and what scores
+//       are multiplied by
 // Keys that no expression reads and no list names are refused. [any-thread]
 #pragma once
 
