@@ -164,7 +164,7 @@ class Tensor {
 namespace detail {
 
 // Of an operator, as the host takes them.
-inline constexpr size_t kMostInputs = 16, kMostAttributes = 32;
+inline constexpr size_t kMostInputs = 24, kMostAttributes = 32;
 
 // Runs the operator of Tag on at most kMostInputs inputs. `from` is any tensor of the call. Bit i of wanted:
 // output i is computed.
