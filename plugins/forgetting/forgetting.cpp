@@ -8,11 +8,12 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   int64_t dim = 0, num_heads = 8;
   std::optional<int64_t> num_kv_heads;
   double dropout_rate = 0.0, forget_bias_init = 0.0;
   bool use_bias = false, use_output_gate = false;
+  std::optional<std::string> qk_norm_type;
 };
 
 struct ForgettingAttention : Layer<Params> {
@@ -40,7 +41,9 @@ struct ForgettingAttention : Layer<Params> {
     s.field("use_output_gate", &Params::use_output_gate)
         .doc("results times a sigmoid of a projection of the input");
     blocks::probability(s);
-    blocks::qk_norm(s);
+    s.field("qk_norm_type", &Params::qk_norm_type)
+        .choices({"rms_norm", "layer_norm"})
+        .doc("norm of each head's queries and keys");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases but the forget gate's");
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
@@ -74,18 +77,12 @@ struct ForgettingAttention : Layer<Params> {
     if (p.use_output_gate) g_proj = b.dense("g_proj", d, d, p);
     o_proj = b.dense("o_proj", d, d, p);
     attn_prob = b.probability("attn_prob", p);
-    q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, head});
-    k_norm = b.qk_norm("k_norm", p, {-1, groups, tokens, head});
+    q_norm = b.norm("q_norm", p.qk_norm_type, {}, {-1, h, tokens, head});
+    k_norm = b.norm("k_norm", p.qk_norm_type, {}, {-1, groups, tokens, head});
     if (attn_prob.other_axis())
       fail(
           "every call is causal, which needs probabilities over the keys; expected no axis in "
           "probability_config");
-    if (q_norm.mixes_positions() || k_norm.mixes_positions())
-      fail(
-          "every call is causal, and qk_norm_type '{}' mixes positions; expected one that takes "
-          "each "
-          "position by itself, such as rms_norm with axis -1",
-          p.qk_norm_type.value_or("").c_str());
     cache = b.key_value_cache(groups, head);
     forgotten = b.history("forgotten", {-1, h, -1, 1}, 2, 0);
   }
@@ -93,13 +90,6 @@ struct ForgettingAttention : Layer<Params> {
   void forward(Call& c) const {
     const Tensor x = c.input(0), mask = c.input(1);
     check_sequence(x, p.dim);
-    if (c.training() &&
-        (q_norm.has(ATTN_COMPONENT_STATISTICS) || k_norm.has(ATTN_COMPONENT_STATISTICS)))
-      fail(
-          "every call is causal, and qk_norm_type '{}' mixes positions by its statistics in "
-          "training "
-          "calls; expected one without statistics, such as rms_norm",
-          p.qk_norm_type.value_or("").c_str());
     const int64_t tokens = x.dim(1), all = c.position() + tokens;
     const Tensor q = norm(c, q_norm, heads(c, q_proj, x));
     Tensor k = norm(c, k_norm, heads(c, k_proj, x)), v = heads(c, v_proj, x);

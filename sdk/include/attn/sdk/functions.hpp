@@ -49,6 +49,7 @@ struct HostTag {
 template <OperatorName name, size_t Outputs, size_t A, size_t I>
 std::array<Tensor, Outputs> apply_all(const std::array<attn_value, A>& attrs,
                                       const Tensor* const (&inputs)[I], uint32_t wanted = ~0u) {
+  static_assert(A <= kMostAttributes && I <= kMostInputs);
   return run<HostTag<name, A, I>, Outputs>(*inputs[0], attrs, inputs, wanted);
 }
 template <OperatorName name, size_t A, size_t I>
