@@ -159,7 +159,7 @@ class Sections {
     } else if (shape.rank() > 1 || o.value.size() > 1) {
       const std::vector<double> values = shape.rank() > 1 ? row_of(o, wishes_) : doubles(o.value);
       const auto n = static_cast<int64_t>(values.size());
-      start(o, Kind::bars, "", "channel", {1, n}).planes = {{"", 1, n, values}};
+      start(o, Kind::bars, "", "feature", {1, n}).planes = {{"", 1, n, values}};
     } else {
       Section& s = start(o, Kind::number, "", "", {1, 1});
       s.planes = {{"", 1, 1, doubles(o.value)}};
@@ -186,7 +186,7 @@ class Sections {
       if (other.name == o.name && other.value.shape() == shape) same.push_back(&other);
     const Meaning* m = meaning(o.name);
     if (same.size() < 2 || (m && m->of_all))
-      start(o, Kind::plane, "position", "channel", {shape[1], shape[2]}).planes = {
+      start(o, Kind::plane, "position", "feature", {shape[1], shape[2]}).planes = {
           {"", shape[1], shape[2], row_of(o, wishes_)}};
     else if (same.front() == &o)
       add_course(same);
