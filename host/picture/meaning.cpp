@@ -22,7 +22,6 @@ constexpr Meaning kMeanings[] = {
     {"distances", "weights by distance, key less query", "sum of weights", "head", "distance"},
     {"top_keys", "the keys with the greatest weights", "key", "query", "place"},
     {"top_weights", "the greatest weights of each query", "weight", "query", "place"},
-    {"energy", "energy", "energy", "head", "query", false},
     {"spectrum", "spectrum", "magnitude", "frequency along positions", "frequency along features",
      false},
     {"low_rank", "low-rank part of the scores", "score", "query", "key", false},
