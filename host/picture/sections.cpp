@@ -159,7 +159,7 @@ class Sections {
     } else if (shape.rank() > 1 || o.value.size() > 1) {
       const std::vector<double> values = shape.rank() > 1 ? row_of(o, wishes_) : doubles(o.value);
       const auto n = static_cast<int64_t>(values.size());
-      start(o, Kind::bars, "", "channel", {1, n}).planes = {{"", 1, n, values}};
+      start(o, Kind::bars, "", "feature", {1, n}).planes = {{"", 1, n, values}};
     } else {
       Section& s = start(o, Kind::number, "", "", {1, 1});
       s.planes = {{"", 1, 1, doubles(o.value)}};
@@ -185,19 +185,24 @@ class Sections {
     for (const Observed& other : subject_.observed)
       if (other.name == o.name && other.value.shape() == shape) same.push_back(&other);
     const Meaning* m = meaning(o.name);
-    if (same.size() < 2 || (m && m->of_all))
-      start(o, Kind::plane, "position", "channel", {shape[1], shape[2]}).planes = {
+    // What has a value for each head and query of a map is taken to be that.
+    const bool of_heads = std::any_of(maps_.begin(), maps_.end(), [&](const Observed* map) {
+      return map->value.shape()[1] == shape[1] && map->value.shape()[2] == shape[2];
+    });
+    const char *rows = of_heads ? "head" : "position", *columns = of_heads ? "query" : "feature";
+    if (same.size() < 2 || m)
+      start(o, Kind::plane, rows, columns, {shape[1], shape[2]}).planes = {
           {"", shape[1], shape[2], row_of(o, wishes_)}};
     else if (same.front() == &o)
-      add_course(same);
+      add_course(same, rows);
   }
 
   // One quantity at several places of the call: a line for each row, its mean.
-  void add_course(const std::vector<const Observed*>& same) {
+  void add_course(const std::vector<const Observed*>& same, const char* rows) {
     const Observed& o = *same.front();
     const int64_t heads = o.value.shape()[1], n = o.value.shape()[2];
     const auto steps = static_cast<int64_t>(same.size());
-    Section& s = start(o, Kind::lines, "row", "step", {heads, steps});
+    Section& s = start(o, Kind::lines, rows, "step", {heads, steps});
     s.heading = o.name + " from step to step";
     s.columns = {"step"};
     s.note = "mean of each " + s.rows.name + (s.note.empty() ? "" : "; " + s.note);

@@ -38,6 +38,8 @@ struct Tuned {
 };
 constexpr Tuned kTuned[] = {{"window", R"({"window_size": 4})", "{}", 32},
                             {"fnet", "{}", "{}", 0, true},
+                            {"joint", "{}", "{}", 0, true},
+                            {"vit", R"({"grid_height": 4, "grid_width": 4})", "{}", 17},
                             {"mobile_mqa", R"({"num_heads": 4})", "{}"},
                             {"hopfield", R"({"num_heads": 2})", "{}"},
                             {"capsule_routing", R"({"num_heads": 2, "key_dim": 16})", "{}"},
@@ -80,8 +82,10 @@ Array input_of(const std::string& axes, const Json& config, int64_t positions, u
     shape.push_back(name == "batch"                              ? 1
                     : name == "height" || name == "width"        ? 8
                     : value && value->to_int64().value_or(0) > 0 ? *value->to_int64()
-                    : name == "dim" || name == "channels" || name.ends_with("_dim") ? 64
-                    : positions > 0                                                 ? positions
+                    : name == "dim" || name == "channels" || name.ends_with("_dim") ||
+                            name.ends_with("_width")
+                        ? 64
+                    : positions > 0 ? positions
                                     : static_cast<int64_t>(kWords.size()));
   }
   const int64_t width = shape[shape.size() - 1], n = shape.elements() / width;
