@@ -110,7 +110,8 @@ def _signature(node: ast.FunctionDef, name: str) -> str:
 
 
 def _documented(node: ast.AST) -> str:
-    text = ast.get_docstring(node) or ""
+    # What a module shows as code is indented, though nothing else of its text is.
+    text = ast.get_docstring(node, clean=not isinstance(node, ast.Module)) or ""
     # Indented parts are code; double backticks are those of reStructuredText.
     return re.sub(r"``(.+?)``", r"`\1`", text)
 
@@ -121,7 +122,7 @@ def _definition(node: ast.stmt, name: str, classes: dict[str, ast.ClassDef]) -> 
     assert isinstance(node, ast.ClassDef)
     out = [f"### {name}\n\n{_documented(node)}\n"]
     members: dict[str, str] = {}
-    for base in [classes[b] for b in (ast.unparse(b).rsplit(".", 1)[-1] for b in node.bases) if b in classes] + [node]:
+    for base in [classes[b] for b in (ast.unparse(b).removeprefix("_attn.") for b in node.bases) if b in classes and b != name] + [node]:
         for member in base.body:
             if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and member.target.id[0] != "_":
                 members[member.target.id] = f"`{ast.unparse(member)}`"
@@ -143,15 +144,19 @@ def python(root: pathlib.Path) -> str:
                     if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__")
     classes = {n.name: n for tree in trees.values() for n in tree.body if isinstance(n, ast.ClassDef)}
     where = {n.name: n for tree in trees.values() for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    for tree in trees.values():  # one object of a class
+        where |= {ast.unparse(n.targets[0]): where[n.value.func.id] for n in tree.body if isinstance(n, ast.Assign)
+                  and isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Name) and n.value.func.id in where}
     out = ["# Python", _documented(trees["__init__"]),
            "Every type is a class besides, with its parameters as arguments: `attn.MultiHeadAttention`; `help()` shows them, and so"
            " does the page of the [type](../../plugins).", "## attn"]
     out += [_definition(where[name], name, classes) for name in exported if name in where]
+    # Modules that are imported by themselves, and what the documents name of them.
+    told = "".join(page.read_text() for page in (root / "host/docs").glob("*.md"))
+    inside = {n.module for n in trees["__init__"].body if isinstance(n, ast.ImportFrom)}
     for name, tree in trees.items():
-        if name[0] == "_" or not any(f"attn.{name}" in p.read_text() for p in (root / "host/docs").glob("*.md")):
-            continue
-        public = [n for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and n.name[0] != "_" and n.name not in exported]
-        if public:
+        public = [n for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and f"attn.{name}.{n.name}" in told]
+        if name not in inside and public:
             out += [f"## attn.{name}", _documented(tree)]
             out += [_definition(n, n.name, classes) for n in public]
     return "\n\n".join(out)
