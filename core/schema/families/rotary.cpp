@@ -77,7 +77,8 @@ double attention_factor(const Options& o, K kind, const ResolvedRotary& r) {
 
 std::vector<double> divisors(const Options& o, const char* name) {
   std::vector<double> out;
-  for (const Json& x : o.value(name).as_list()) {
+  const Json list = o.value(name);
+  for (const Json& x : list.as_list()) {
     out.push_back(x.to_double());
     if (!(out.back() > 0)) o.fail(name, "must be a list of positive numbers");
   }
@@ -86,7 +87,8 @@ std::vector<double> divisors(const Options& o, const char* name) {
 
 std::vector<std::int64_t> sections(const Options& o) {
   std::vector<std::int64_t> out;
-  for (const Json& x : o.value("mrope_section").as_list()) {
+  const Json list = o.value("mrope_section");
+  for (const Json& x : list.as_list()) {
     out.push_back(x.is_integer() ? x.to_int64().value_or(0) : 0);
     if (out.back() < 1) o.fail("mrope_section", "must be a list of positive integers");
   }
