@@ -15,6 +15,6 @@ fi
 "$environment/bin/python" -m pip install -q -r host/docs/site/requirements.txt || cannot "mkdocs cannot be installed"
 echo "== site: pages, after $(($(date +%s) - started)) s"
 "$environment/bin/python" host/docs/site/build.py "$build/bin/attn" "$build/site" || cannot "the site has warnings or cannot be built"
-! grep -rEl '(src|href)="https?://' --include='*.html' "$build/site/site" || cannot "these pages fetch from elsewhere"
+! grep -rEl '(src=|<link [^>]*href=)"https?://' --include='*.html' "$build/site/site" || cannot "these pages fetch from elsewhere"
 echo "site: $build/site/site/index.html, $(find "$build/site/site" -name '*.html' | wc -l) pages"
 finish 1 0
