@@ -298,11 +298,14 @@ TEST_CASE("validate: the configuration of every golden tensor file") {
     file.read(reinterpret_cast<char*>(size), 8);
     std::string header(size[0] + 256u * size[1] + 65536u * size[2], ' ');
     file.read(header.data(), static_cast<std::streamsize>(header.size()));
-    const Json all = parse_json(header), meta = all.at("__metadata__");
-    const attn_type* t = testing::find_type(meta.at("type").as_string());
+    const Json all = parse_json(header);
+    const Json* meta = all.find("__metadata__");
+    const Json* type = meta == nullptr ? nullptr : meta->find("type");
+    if (type == nullptr) continue;  // of another form than layers have
+    const attn_type* t = testing::find_type(type->as_string());
     if (t == nullptr) continue;  // a single activation
     INFO(entry.path().filename().string());
-    CHECK_NOTHROW(validate(*t, parse_json(meta.at("config").as_string())));
+    CHECK_NOTHROW(validate(*t, parse_json(meta->at("config").as_string())));
     ++files;
   }
   CHECK(files > 150);

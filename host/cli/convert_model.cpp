@@ -155,7 +155,8 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
     const std::string file = (fs::path(o.output) / fmt::format("layer_{}", i)).string();
     layer->save(file + ".safetensors");
     Json own{{"type", layer->type().id}};
-    for (const auto& [key, value] : layer->config().as_object()) own.set(key, value);
+    const Json parameters = layer->config();
+    for (const auto& [key, value] : parameters.as_object()) own.set(key, value);
     weights::AtomicFile config_file(file + ".json");
     const std::string lines = own.dump(2) + "\n";
     config_file.write(lines.data(), lines.size());

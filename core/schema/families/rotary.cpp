@@ -110,10 +110,10 @@ ResolvedRotary resolve_rotary(const Json& given) {
     details.expected = "one of " + name_list(rotary_scalings().names());
     if (name && name->is_string())
       details.hint = did_you_mean(name->as_string(), rotary_scalings().names());
-    throw InvalidArgument(
+    const std::string text =
         (name ? "Unknown rope type " + name->brief() : "Rope scaling has no 'rope_type'") +
-            "; expected " + details.expected,
-        std::move(details));
+        "; expected " + details.expected;
+    throw InvalidArgument(text, std::move(details));
   }
   Json numbers = given;
   numbers.erase(kRotaryKey);
@@ -152,10 +152,10 @@ Component rotary_component(const ResolvedRotary& r, std::int64_t dims) {
     ErrorDetails details;
     details.parameter = std::string("rope_scaling.") + name;
     details.expected = std::to_string(dims / 2);
-    throw InvalidArgument(std::string(name) + " is for " + std::to_string(found) +
-                              " pairs of components; expected " + details.expected + ", as " +
-                              std::to_string(dims) + " components of a head rotate",
-                          std::move(details));
+    const std::string text = std::string(name) + " is for " + std::to_string(found) +
+                             " pairs of components; expected " + details.expected + ", as " +
+                             std::to_string(dims) + " components of a head rotate";
+    throw InvalidArgument(text, std::move(details));
   };
   const auto pairs = static_cast<std::int64_t>(r.short_factor.size());
   if (dims >= 0 && r.kind == K::longrope && pairs != dims / 2) refuse("short_factor", pairs);
