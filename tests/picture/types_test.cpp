@@ -173,7 +173,13 @@ TEST_CASE("pictures: every type looks as approved") {
     if (!folder.is_directory()) continue;
     const std::string type = folder.path().filename(), path = kPictures + type + ".png";
     INFO(type << ": ATTN_APPROVE=1 writes " << path);
-    const picture::Scene scene = scene_of(type);
+    picture::Scene scene;
+    try {
+      scene = scene_of(type);
+    } catch (const std::exception& e) {  // the others are looked at, too
+      FAIL_CHECK(e.what());
+      continue;
+    }
     CHECK(overlaps(scene) == std::vector<std::string>{});
     const std::string now = picture::png(scene);
     if (writes) {
