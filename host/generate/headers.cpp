@@ -178,6 +178,15 @@ std::string json_value(const attn_param& p) {
   return is_optional(p) ? member + " ? " + member + "->json() : Json()" : member + ".json()";
 }
 
+// The condition under which an extension is said: "if (...) ".
+std::string when_given(const attn_param& p) {
+  if ((p.flags & ATTN_PARAM_EXTENSION) == 0) return "";
+  const std::string member = "p." + identifier(p.name);
+  if (p.def.kind == ATTN_NULL)
+    return "if (" + (is_json(p) ? "!" + member + ".is_null()" : member) + ") ";
+  return "if (" + member + " != " + literal(p.def) + ") ";
+}
+
 // ---- classes ---------------------------------------------------------------------------------------
 
 void write_class(std::ostream& out, const attn_type& t) {
@@ -210,8 +219,8 @@ void write_class(std::ostream& out, const attn_type& t) {
       << "  [[nodiscard]] static Json json_of(const Parameters& p) {\n"
       << "    Json json = Json::object();\n";
   for (uint32_t i = 0; i < t.n_params; ++i)
-    out << "    json.set(" << quoted(t.params[i]->name) << ", " << json_value(*t.params[i])
-        << ");\n";
+    out << "    " << when_given(*t.params[i]) << "json.set(" << quoted(t.params[i]->name) << ", "
+        << json_value(*t.params[i]) << ");\n";
   if (t.n_params == 0) out << "    static_cast<void>(p);\n";
   out << "    return json;\n"
       << "  }\n"

@@ -365,7 +365,7 @@ TEST_CASE("table_check: what the engine has room for, and one more") {
          t.type.n_outputs = 1;
        }},
       {"attribute", 32, [&](Table& t, uint32_t n) { t.op.attrs = ints.data(), t.op.n_attrs = n; }},
-      {"input", 16, [](Table& t, uint32_t n) { t.op.n_in = n; }},
+      {"input", 24, [](Table& t, uint32_t n) { t.op.n_in = n; }},
       {"output", 16, [](Table& t, uint32_t n) { t.op.n_out = n; }},
       {"saved", 16, [](Table& t, uint32_t n) { t.op.n_saved = n; }}};
   for (const Limit& limit : limits) {
