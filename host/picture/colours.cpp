@@ -47,7 +47,7 @@ double Scale::value(double at) const {
 }
 
 Colour Scale::colour(double v) const {
-  if (!std::isfinite(v)) return kNothing;
+  if (!std::isfinite(v) || (v == 0 && low > 0 && !logarithmic)) return kNothing;
   const double at = std::round(place(v) * kSteps) / kSteps;
   return is_signed ? between(kSigned, at) : between(kAmounts, at);
 }
@@ -58,13 +58,19 @@ Scale scale_of(std::span<const double> values, bool may_be_logarithmic) {
                [](double x) { return std::isfinite(x); });
   if (v.empty()) return {};
   const auto [least, most] = std::minmax_element(v.begin(), v.end());
+  // What is exactly 0 is masked, or out of reach, and says nothing of the others.
+  double smallest = *most;
+  for (const double x : v)
+    if (x > 0) smallest = std::min(smallest, x);
   Scale scale{0, *most};
-  if (*least < 0) {
+  if (*most < 0) {
+    scale.low = *least;
+  } else if (*least < 0) {
     scale.high = std::max(-*least, *most);
     scale.low = -scale.high;
     scale.is_signed = true;
-  } else if (*least > *most / 2) {
-    scale.low = *least;
+  } else if (smallest > *most / 2) {
+    scale.low = smallest;
   } else if (may_be_logarithmic) {
     const auto middle = v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2);
     std::nth_element(v.begin(), middle, v.end());

@@ -36,8 +36,9 @@ struct Scale {
   [[nodiscard]] double value(double place) const;
 };
 
-// One scale for all of the values: signed when one is below 0, otherwise from 0, or from the least of them where that is
-// more than half of the greatest; logarithmic where most would be pale and `may_be_logarithmic`.
+// One scale for all of the values: signed where they are on both sides of 0. Otherwise from 0, or, where the least amount
+// is more than half of the greatest, from that: what is exactly 0 is kNothing then. All negative: from the least to the
+// greatest. Logarithmic where most would be pale and `may_be_logarithmic`.
 [[nodiscard]] Scale scale_of(std::span<const double> values, bool may_be_logarithmic);
 
 }  // namespace attn::picture

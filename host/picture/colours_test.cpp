@@ -56,6 +56,12 @@ TEST_CASE("pictures: scales begin and end where values do") {
   CHECK(scale({0.1, 0.5}).low == 0);
   CHECK(scale({0.1, 0.5}).high == 0.5);
   CHECK(scale({0.4, 0.5}).low == 0.4);
+  CHECK(scale({0, 0.4, 0.5}).low == 0.4);
+  CHECK(scale({0, 0.4, 0.5}).colour(0) == kNothing);
+  CHECK(scale({0, 0.2, 0.5}).colour(0) == Scale{}.colour(0));
+  CHECK(scale({-3, -2}).low == -3);
+  CHECK(scale({-3, -2}).high == -2);
+  CHECK_FALSE(scale({-3, -2}).is_signed);
   CHECK(scale({-0.25, 2}).low == -2);
   CHECK(scale({-0.25, 2}).is_signed);
   const Scale wide = scale({0.1, 0.1, 0.1, 5}, true);

@@ -235,7 +235,9 @@ class Drawing {
     const Plane& p = s.planes.front();
     constexpr double kHigh = 110;
     Scale scale = scales_.at(s.key);
-    if (!scale.is_signed) scale.low = 0;  // the length of a bar is its value
+    // The length of a bar is its value.
+    scale.low = std::min(scale.low, 0.0);
+    scale.high = std::max(scale.high, 0.0);
     y_ += 10;
     const double labels =
         std::max(text_width(digits(scale.low), kTick), text_width(digits(scale.high), kTick)) + 7;
@@ -247,7 +249,7 @@ class Drawing {
     };
     const double all = wide * static_cast<double>(p.columns);
     for (const double v :
-         {scale.low, scale.low < 0 ? 0 : (scale.low + scale.high) / 2, scale.high}) {
+         {scale.low, scale.is_signed ? 0 : (scale.low + scale.high) / 2, scale.high}) {
       line(x, place(v), x + all, place(v));
       text(x - 5, place(v) + kTick * 0.36, digits(v), kTick, kInk, false, Anchor::end);
     }

@@ -150,8 +150,9 @@ class Sections {
     } else if (shape.rank() == 4 && meaning(o.name)) {
       add_heads(o, start(o, Kind::squares, "query", "key", {shape[2], shape[3]}));
     } else if (shape.rank() == 4 && shape[3] == 1 && shape[2] > 1) {
-      start(o, Kind::squares, "y", "x", {shape[1], shape[2]}).planes = {
-          {"", shape[1], shape[2], row_of(o, wishes_)}};
+      const bool heads = of_heads(shape) && subject_.input.rank() != 4;
+      start(o, Kind::squares, heads ? "head" : "y", heads ? "query" : "x", {shape[1], shape[2]})
+          .planes = {{"", shape[1], shape[2], row_of(o, wishes_)}};
     } else if (shape.rank() == 4 && (shape[1] > 1 || shape[2] > 1)) {
       add_heads(o, start(o, Kind::squares, "row", "column", {shape[2], shape[3]}));
     } else if (shape.rank() == 3 && (shape[1] > 1 || shape[2] > 1)) {
@@ -179,17 +180,21 @@ class Sections {
                           {values.begin() + h * size, values.begin() + (h + 1) * size}});
   }
 
+  // What has a value for each head and query of a map is taken to be that.
+  [[nodiscard]] bool of_heads(const Shape& shape) const {
+    return std::any_of(maps_.begin(), maps_.end(), [&](const Observed* map) {
+      return map->value.shape()[1] == shape[1] && map->value.shape()[2] == shape[2];
+    });
+  }
+
   void add_plane(const Observed& o) {
     const Shape& shape = o.value.shape();
     std::vector<const Observed*> same;
     for (const Observed& other : subject_.observed)
       if (other.name == o.name && other.value.shape() == shape) same.push_back(&other);
     const Meaning* m = meaning(o.name);
-    // What has a value for each head and query of a map is taken to be that.
-    const bool of_heads = std::any_of(maps_.begin(), maps_.end(), [&](const Observed* map) {
-      return map->value.shape()[1] == shape[1] && map->value.shape()[2] == shape[2];
-    });
-    const char *rows = of_heads ? "head" : "position", *columns = of_heads ? "query" : "feature";
+    const bool heads = of_heads(shape);
+    const char *rows = heads ? "head" : "position", *columns = heads ? "query" : "feature";
     if (same.size() < 2 || m)
       start(o, Kind::plane, rows, columns, {shape[1], shape[2]}).planes = {
           {"", shape[1], shape[2], row_of(o, wishes_)}};
