@@ -15,10 +15,22 @@ namespace {
 
 // By what a number means.
 const std::map<std::string, Json>& small() {
-  static const std::map<std::string, Json> table{
-      {"dim", 16},         {"channels", 8},    {"num_heads", 4},           {"num_kv_heads", 2},
-      {"head_dim", 3},     {"key_dim", 4},     {"attention_channels", 32}, {"window_size", 4},
-      {"max_seq_len", 64}, {"nb_features", 8}, {"max_pcp_iter", 3},        {"block_size", 8}};
+  static const std::map<std::string, Json> table{{"dim", 16},
+                                                 {"channels", 8},
+                                                 {"num_heads", 4},
+                                                 {"num_kv_heads", 2},
+                                                 {"head_dim", 3},
+                                                 {"key_dim", 4},
+                                                 {"attention_channels", 32},
+                                                 {"window_size", 4},
+                                                 {"max_seq_len", 64},
+                                                 {"nb_features", 8},
+                                                 {"max_pcp_iter", 3},
+                                                 {"block_size", 8},
+                                                 {"v_head_dim", 3},
+                                                 {"kv_latent_dim", 6},
+                                                 {"qk_nope_head_dim", 4},
+                                                 {"qk_rope_head_dim", 2}};
   return table;
 }
 

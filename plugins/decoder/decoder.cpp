@@ -130,6 +130,11 @@ struct DecoderAttention : Layer<Params, Arguments> {
                              [](const Params& p, const Arguments& a) {
                                return !p.rotates() && !p.window && !a.use_causal_mask;
                              });
+    // A softmax over one key is 1, whatever the score.
+    for (const char* weight : {"w_q/", "w_k/", "q_norm/", "k_norm/"})
+      s.claim(Claim::inert, weight).when("window = 1 and no sinks", [](const Params& p) {
+        return p.window == 1 && !p.use_sinks;
+      });
     // What is added to all keys alike shifts a row of scores, which a softmax does not notice.
     s.claim(Claim::inert, "key bias w_k/bias")
         .when("nothing rotates, no sinks and no soft cap",

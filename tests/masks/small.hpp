@@ -27,11 +27,12 @@ inline const attn_type& type_of(const std::string& id) { return *find_attention_
 
 inline Json small_config(const attn_type& t) {
   static const std::map<std::string, int64_t> numbers{
-      {"dim", kWidth},     {"channels", kWidth},     {"num_heads", 2},
-      {"num_kv_heads", 2}, {"window_size", 3},       {"head_dim", 4},
-      {"key_dim", 4},      {"kernel_size", 1},       {"attention_channels", 8},
-      {"max_pcp_iter", 2}, {"nb_features", 8},       {"seed", 5},
-      {"ratio", 2},        {"routing_iterations", 2}};
+      {"dim", kWidth},     {"channels", kWidth},      {"num_heads", 2},
+      {"num_kv_heads", 2}, {"window_size", 3},        {"head_dim", 4},
+      {"key_dim", 4},      {"kernel_size", 1},        {"attention_channels", 8},
+      {"max_pcp_iter", 2}, {"nb_features", 8},        {"seed", 5},
+      {"ratio", 2},        {"routing_iterations", 2}, {"kv_latent_dim", 4},
+      {"v_head_dim", 4},   {"qk_nope_head_dim", 4},   {"qk_rope_head_dim", 4}};
   Json config = Json::object();
   for (uint32_t i = 0; i < t.n_params; ++i) {
     const attn_param& p = *t.params[i];
@@ -85,6 +86,7 @@ inline Call small_call(const attn_type& t, attn_dtype dtype, bool optional) {
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     const attn_input& in = *t.inputs[i];
     if (in.flags & ATTN_INPUT_MASK || (in.flags & ATTN_INPUT_OPTIONAL && !optional)) continue;
+    if (in.dtypes != 0 && !(in.dtypes >> ATTN_F32 & 1u)) continue;  // whole numbers
     call.inputs.emplace(in.name, noise(dtype, shape_of(in.shapes[0]), 10 + i));
   }
   static const std::vector<int64_t> halves{4, 5};

@@ -33,6 +33,10 @@ const std::map<std::string, Json>& small() {
                                                  {"max_pcp_iter", 3},
                                                  {"block_size", 8},
                                                  {"layer_idx", 0},
+                                                 {"kv_latent_dim", 6},
+                                                 {"qk_nope_head_dim", 3},
+                                                 {"qk_rope_head_dim", 4},
+                                                 {"v_head_dim", 5},
                                                  {"split_sizes", Json::list({5, 6})}};
   return table;
 }
@@ -72,6 +76,7 @@ void fill_inputs(Setting& s) {
 }
 
 bool is_accepted(const Setting& s) {
+  if (is_causal(s.c) && takes_statistics(s.c)) return false;  // its training calls are refused
   try {
     validate_attention_config(s.type, s.c.problem.config);
     const auto layer = make_layer(s.c, ATTN_F64);
