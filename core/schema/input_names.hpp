@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The names under which the inputs of a type are given: one each, and aliases.
+// The names under which the inputs of a type are given, one each and aliases, and the kinds of elements they take.
 #pragma once
 
 #include <attn/sdk/abi.h>
@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "core/tensor/dtype.hpp"
 
 namespace attn::schema {
 
@@ -39,6 +41,16 @@ inline std::vector<std::string> input_names(const attn_type& type) {
     for (const char* alias : aliases(*type.inputs[i])) names.emplace_back(alias);
   }
   return names;
+}
+
+// The kinds of elements that an input takes.
+[[nodiscard]] inline std::string kinds_text(const attn_input& in) {
+  if (in.dtypes == 0) return "floating";
+  std::string text;
+  for (int32_t d = ATTN_F32; d <= ATTN_BOOL; ++d)
+    if (in.dtypes >> d & 1u)
+      text += (text.empty() ? "" : " or ") + std::string(dtype_name(static_cast<attn_dtype>(d)));
+  return text;
 }
 
 }  // namespace attn::schema

@@ -30,16 +30,6 @@ void check_view(const ConstView& v, Where&& where) {
   }
 }
 
-// The kinds of elements that an input takes.
-std::string kinds_text(const attn_input& in) {
-  if (in.dtypes == 0) return "floating";
-  std::string text;
-  for (int32_t d = ATTN_F32; d <= ATTN_BOOL; ++d)
-    if (in.dtypes >> d & 1u)
-      text += (text.empty() ? "" : " or ") + std::string(dtype_name(static_cast<attn_dtype>(d)));
-  return text;
-}
-
 }  // namespace
 
 void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) const {
@@ -77,8 +67,8 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
     const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
                                       : floating || (port.flags & ATTN_INPUT_MASK);
     if (!accepted)
-      refuse(std::string("input '") + port.name + "' must be " + kinds_text(port) + ", got " +
-                 std::string(dtype_name(in.view.dtype)),
+      refuse(std::string("input '") + port.name + "' must be " + schema::kinds_text(port) +
+                 ", got " + std::string(dtype_name(in.view.dtype)),
              port.name);
     ports.views[i] = to_border(in.view);
     ports.given[i] = &ports.views[i];

@@ -65,14 +65,13 @@ void Call::input(uint32_t port, nb::handle value) {
   const attn_dtype dtype = array.view().dtype;
   const bool accepted = in.dtypes ? (in.dtypes >> dtype & 1u) != 0
                                   : dtype_is_floating(dtype) || (in.flags & ATTN_INPUT_MASK);
-  if (!accepted) {
-    const std::string expected =
-        in.dtypes ? "int32 or int64" : "float32, float64, float16 or bfloat16";
-    throw nb::type_error((where() + " must be " + (in.dtypes ? expected : "floating") + ", got " +
-                          std::string(dtype_name(dtype)) + "; expected " + expected +
-                          "; convert it first")
-                             .c_str());
-  }
+  if (!accepted)
+    throw nb::type_error(
+        (where() + " must be " + schema::kinds_text(in) + ", got " +
+         std::string(dtype_name(dtype)) +
+         (in.dtypes ? "; convert it first"
+                    : "; expected float32, float64, float16 or bfloat16; convert it first"))
+            .c_str());
   taken_[port] = true;
   ports_[n_++] = port;
 }
