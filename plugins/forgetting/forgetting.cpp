@@ -13,7 +13,7 @@ struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
   std::optional<int64_t> num_kv_heads;
   double dropout_rate = 0.0, forget_bias_init = 0.0;
   bool use_bias = false, use_output_gate = false;
-  std::optional<std::string> qk_norm_type;
+  std::optional<std::string> qk_norm;
 };
 
 struct ForgettingAttention : Layer<Params> {
@@ -41,10 +41,11 @@ struct ForgettingAttention : Layer<Params> {
     s.field("use_output_gate", &Params::use_output_gate)
         .doc("results times a sigmoid of a projection of the input");
     blocks::probability(s);
-    s.field("qk_norm_type", &Params::qk_norm_type)
+    s.field("qk_norm", &Params::qk_norm)
         .choices({"rms_norm", "layer_norm"})
         .doc("norm of each head's queries and keys");
-    blocks::kernels_and_biases(s, "of all kernels", "of all biases but the forget gate's");
+    blocks::kernels_and_biases(s, "of all kernels",
+                               "of all biases; the forget gate's begins as forget_bias_init");
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
@@ -54,9 +55,10 @@ struct ForgettingAttention : Layer<Params> {
             "positions that may be used (> 0), others forget nothing; with a state, over all so "
             "far");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
-    blocks::attention(s, &Params::qk_norm_type);
+    blocks::attention(s, &Params::qk_norm);
     s.claims({Claim::causal, Claim::decode_equals_prefill, Claim::position_sensitive});
-    blocks::inert(s, {"key bias k_proj/bias", "key norm k_norm"});
+    s.claim(Claim::inert, "k_proj/bias").unless(&Params::qk_norm);
+    s.claim(Claim::inert, "key norm k_norm");
   }
 
   Dense q_proj, k_proj, v_proj, g_proj, o_proj;
@@ -73,12 +75,13 @@ struct ForgettingAttention : Layer<Params> {
     k_proj = b.dense("k_proj", d, groups * head, p);
     v_proj = b.dense("v_proj", d, groups * head, p);
     f_kernel = b.weight("f_proj/kernel", {d, h}, p.kernel_initializer, p.kernel_regularizer);
-    f_bias = b.constant("f_proj/bias", {h}, p.forget_bias_init, ATTN_WEIGHT_TRAINABLE);
+    f_bias = b.constant("f_proj/bias", {h}, p.forget_bias_init, ATTN_WEIGHT_TRAINABLE,
+                        p.bias_regularizer);
     if (p.use_output_gate) g_proj = b.dense("g_proj", d, d, p);
     o_proj = b.dense("o_proj", d, d, p);
     attn_prob = b.probability("attn_prob", p);
-    q_norm = b.norm("q_norm", p.qk_norm_type, {}, {-1, h, tokens, head});
-    k_norm = b.norm("k_norm", p.qk_norm_type, {}, {-1, groups, tokens, head});
+    q_norm = b.norm("q_norm", p.qk_norm, {}, {-1, h, tokens, head});
+    k_norm = b.norm("k_norm", p.qk_norm, {}, {-1, groups, tokens, head});
     if (attn_prob.other_axis())
       fail(
           "every call is causal, which needs probabilities over the keys; expected no axis in "
@@ -100,8 +103,10 @@ struct ForgettingAttention : Layer<Params> {
     if (mask) gate = where(kept(mask, x.dim(0), tokens, all), gate, 0);
     // From key j to query i the scores fall by sum over (j, i] of -log f. What all keys of a query have in common does
     // nothing to its weights: the sums are taken from the first query of the call on, and no pair is held.
-    const Tensor sums = cumsum(c.cache(forgotten, gate), 2);
-    const Tensor bias = sub(sums.slice(2, all - tokens, all - tokens + 1), sums);
+    // In double: a small difference of large sums is left.
+    const Tensor sums = cumsum(convert(c.cache(forgotten, gate), ATTN_F64), 2);
+    const Tensor bias =
+        convert(sub(sums.slice(2, all - tokens, all - tokens + 1), sums), x.dtype());
     const Attended o = attention(c, q, k, v, attn_prob, {.causal = true, .dropout = p.dropout_rate},
                                  mask, bias.reshape({bias.dim(0), p.num_heads, 1, all}));
     if (c.observes("forgotten")) c.observe("forgotten", gate);

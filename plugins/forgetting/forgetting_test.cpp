@@ -45,7 +45,7 @@ TEST_CASE(
 
 TEST_CASE("forgetting: a sequence in chunks gives what one call gives") {
   const Layer layer =
-      small({{"num_kv_heads", 2}, {"qk_norm_type", "rms_norm"}, {"use_output_gate", true}});
+      small({{"num_kv_heads", 2}, {"qk_norm", "rms_norm"}, {"use_output_gate", true}});
   const Array x = random({2, 13, 24}, 2), whole = layer->forward(x);
   Array padding = filled({2, 13}, 1);
   padding.at<float>({0, 5}) = 0;
@@ -100,10 +100,7 @@ TEST_CASE("forgetting: what a config and a call refuse") {
                return small({{"num_kv_heads", 3}});
              }),
              says("num_heads (4) must be divisible by num_kv_heads (3)"));
-  CHECK_THAT(refusal([] {
-               return small({{"qk_norm_type", "global_response_norm"}});
-             }),
-             says("qk_norm_type"));
+  CHECK_THAT(refusal([] { return small({{"qk_norm", "global_response_norm"}}); }), says("qk_norm"));
   CHECK_THAT(refusal([] {
                return small({{"probability_config", Json{{"axis", -2}}}});
              }),

@@ -19,8 +19,8 @@ struct Params : blocks::KernelsAndBiases {
   bool use_bias = false;
   std::string feature_map = "relu";
   double epsilon = 1e-6;
-  std::optional<std::string> output_norm_type;
-  ComponentSpec output_norm_kwargs;
+  std::optional<std::string> normalization;
+  ComponentSpec normalization_kwargs;
 };
 
 int64_t head_of(const Params& p) { return p.head_dim.value_or(p.dim / p.num_heads); }
@@ -52,28 +52,28 @@ struct LinearAttention : Layer<Params> {
     s.field("epsilon", &Params::epsilon)
         .at_least(0)
         .doc("added to denominators, in units of their mean over the positions");
-    s.field("output_norm_type", &Params::output_norm_type)
+    s.field("normalization", &Params::normalization)
         .norm()
         .doc("norm of each head's result, before the last projection");
-    s.field("output_norm_kwargs", &Params::output_norm_kwargs)
-        .options("output_norm_type")
+    s.field("normalization_kwargs", &Params::normalization_kwargs)
+        .options("normalization")
         .doc("its options");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads}) where head_dim is null",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
-    s.rule("output_norm_type '{output_norm_type}' needs heads of more than one component",
-           [](const Params& p) { return !p.output_norm_type || head_of(p) > 1; });
+    s.rule("normalization '{normalization}' needs heads of more than one component",
+           [](const Params& p) { return !p.normalization || head_of(p) > 1; });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"batch, key"})
         .mask()
         .doc("positions that may be used (> 0); with a state, over all positions so far");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
-    blocks::batch_independent(s, &Params::output_norm_type);
+    blocks::batch_independent(s, &Params::normalization);
     s.claims({Claim::deterministic, Claim::mask_neutral, Claim::mask_respected});
     blocks::causal(s, &Params::causal);
     blocks::equivariant_unless(s, &Params::causal);
     s.claim(Claim::homogeneous).degree(1).when("without biases, norm and elu", [](const Params& p) {
-      return !p.use_bias && p.feature_map != "elu" && !p.output_norm_type;
+      return !p.use_bias && p.feature_map != "elu" && !p.normalization;
     });
     for (const char* weight : {"query_proj/kernel", "query_proj/bias"})
       s.claim(Claim::inert, weight).when("head_dim = 1 and epsilon = 0", [](const Params& p) {
@@ -93,7 +93,7 @@ struct LinearAttention : Layer<Params> {
     key = b.dense("key_proj", p.dim, width, p);
     value = b.dense("value_proj", p.dim, width, p);
     output = b.dense("output_proj", width, p.dim, p);
-    output_norm = b.norm("output_norm", p.output_norm_type, p.output_norm_kwargs,
+    output_norm = b.norm("output_norm", p.normalization, p.normalization_kwargs,
                          {-1, h, b.positions(0, 3), head});
     if (!p.causal) return;
     sums = b.value("sums", {-1, h, head, head + 1});

@@ -128,8 +128,8 @@ TEST_CASE("linear: what a config and a call refuse") {
   CHECK(refused(with({{"dim", 25}})) ==
         "dim (25) must be divisible by num_heads (4) where head_dim is null");
   CHECK(refused(with({{"dim", 25}, {"head_dim", 6}})).empty());
-  CHECK(refused(with({{"head_dim", 1}, {"output_norm_type", "rms_norm"}})) ==
-        "output_norm_type 'rms_norm' needs heads of more than one component");
+  CHECK(refused(with({{"head_dim", 1}, {"normalization", "rms_norm"}})) ==
+        "normalization 'rms_norm' needs heads of more than one component");
   CHECK(refused(with({{"epsilon", -1.0}})) == "Parameter 'epsilon' must not be negative");
   CHECK_THAT(refused(with({{"feature_map", "exp"}})), says("feature_map"));
   const Layer layer = small();

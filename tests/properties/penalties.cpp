@@ -61,7 +61,8 @@ class Rules {
       return of_activation(w.name, name);
     if (name == "slope")
       return given_or(parameter(c_, "probability_config"), "slope_regularizer", l2(-1e-4));
-    if (name == "kernel" || name == "vertical_aggregation_weights" || name == "lambda_param")
+    if (name == "kernel" || name == "vertical_aggregation_weights" || name == "lambda_param" ||
+        name == "w_key" || name == "w_query")
       return staged("kernel_regularizer", w.name);
     if (name == "bias" || name == "vertical_aggregation_bias")
       return w.name == "downsample/bias" ? Json() : parameter(c_, "bias_regularizer");

@@ -110,6 +110,11 @@ Case make_case(const CaseId& id, const CaseOptions& options) {
     try {
       validate_attention_config(id.type, c.problem.config);
       make_call(c, random);
+      // A causal parameter goes with no norm that mixes positions.
+      if (is_causal(c) && (mixes_positions(c) || (c.problem.training && takes_statistics(c)))) {
+        refused = c.problem.config.dump() + ": causal, with a norm that mixes positions";
+        continue;
+      }
       // A regularizer that cannot take a weight says so here.
       static_cast<void>(build(c, ATTN_F64)->losses(Context(ATTN_F64)));
     } catch (const InvalidArgument& e) {

@@ -9,8 +9,11 @@ void forgetting(Run& run) {
   const int64_t heads = run.integer("num_heads", 8), groups = run.integer("num_kv_heads", heads),
                 B = x.dim(0), N = x.dim(1), d = x.dim(2) / heads;
   const bool biased = run.flag("use_bias", false);
-  const Tensor q = qk_norm(run, "q_norm", split_heads(run.layer("q_proj", x, biased), heads));
-  const Tensor k = qk_norm(run, "k_norm", split_heads(run.layer("k_proj", x, biased), groups));
+  const std::string type = run.text("qk_norm", "");
+  const Tensor q =
+      norm(run, "q_norm", type, Json::object(), split_heads(run.layer("q_proj", x, biased), heads));
+  const Tensor k = norm(run, "k_norm", type, Json::object(),
+                        split_heads(run.layer("k_proj", x, biased), groups));
   const Tensor v = split_heads(run.layer("v_proj", x, biased), groups);
   const Tensor gate = run.layer("f_proj", x, true);
   const Tensor* mask = run.input("attention_mask");

@@ -61,8 +61,8 @@ void linear(Run& run) {
         for (int64_t e = 0; e < d; ++e) out.at(b, h, i, e) /= below;
       }
     }
-  out = norm(run, "output_norm", run.text("output_norm_type", ""),
-             run.options("output_norm_kwargs"), out);
+  out = norm(run, "output_norm", run.text("normalization", ""), run.options("normalization_kwargs"),
+             out);
   const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
   run.output("output", map(run.layer("output_proj", merge_heads(out), biased),
                            [=](double e) { return e * left; }));
