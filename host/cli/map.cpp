@@ -77,9 +77,10 @@ NameAndText input_of(const attn_type& type, const std::string& given,
     if (std::none_of(before.begin(), before.end(),
                      [&](const Input& in) { return in.name == type.inputs[i]->name; }))
       return {type.inputs[i]->name, given};
-  throw InvalidArgument(fmt::format("--input: '{}' has {} inputs, '{}' is one too many", type.id,
-                                    type.n_inputs, given),
-                        {.where = "--input", .value = given});
+  throw InvalidArgument(
+      fmt::format("--input: '{}' has {} inputs, '{}' is one too many", type.id, type.n_inputs,
+                  given),
+      {.where = "--input", .value = given, .expected = "no more than the type has"});
 }
 
 // The call of one layer, observed.

@@ -69,7 +69,7 @@ Scale scale_of(std::span<const double> values, bool may_be_logarithmic) {
     scale.high = std::max(-*least, *most);
     scale.low = -scale.high;
     scale.is_signed = true;
-  } else if (smallest > *most / 2) {
+  } else if (smallest > *most / 2 && smallest < *most) {
     scale.low = smallest;
   } else if (may_be_logarithmic) {
     const auto middle = v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2);

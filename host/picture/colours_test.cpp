@@ -76,7 +76,8 @@ TEST_CASE("pictures: scales begin and end where values do") {
   CHECK(scale({nan, -inf, 1, 0}).low == 0);
   CHECK(scale({1, 0}).colour(nan) == kNothing);
   CHECK(scale({}).high == 1);
-  CHECK(scale({3, 3}).colour(3) == Scale{}.colour(0));  // all the same
+  CHECK(scale({3, 3}).colour(3) == Scale{}.colour(1));  // all the same
+  CHECK(scale({0, 0}).colour(0) == Scale{}.colour(0));
   CHECK(hex({0x1B, 0, 0xFF}) == "#1B00FF");
 }
 
