@@ -4,10 +4,10 @@
 # Sourced by host/quickstart and tests/run: the Debian 12 packages that attn is built and tested with.
 
 attn_packages=(g++ cmake ninja-build ccache git ca-certificates binutils python3 python3-venv python3-dev
-  libboost1.81-dev libxtensor-dev xtl-dev libxsimd-dev libcli11-dev libfmt-dev zlib1g-dev
+  dpkg-dev file libboost1.81-dev libxtensor-dev xtl-dev libxsimd-dev libcli11-dev libfmt-dev zlib1g-dev
   catch2 libopenmpi-dev openmpi-bin)
 # What tests/run uses besides.
-attn_test_packages=(clang clang-format qemu-user abigail-tools dpkg-dev pkgconf
+attn_test_packages=(clang clang-format qemu-user abigail-tools pkgconf
   zsh fish groff-base)
 
 # attn_install_packages PACKAGE...: installs what is missing when run as root, and otherwise prints the
