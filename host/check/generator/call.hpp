@@ -36,6 +36,8 @@ class Call {
   // The call alone, which builds a layer that is not built.
   void begin() { layer_.forward(ctx_, inputs_, options()); }
   Outputs run();
+  // Throws what the call refuses; computes nothing.
+  void check() { static_cast<void>(layer_.output_shapes(inputs_, options())); }
   void backward(const Outputs& cotangents, Gradients& into, bool penalties = false);
   // Of an input; empty: none.
   [[nodiscard]] Tensor input_gradient(const std::string& name) const;

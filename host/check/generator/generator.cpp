@@ -4,6 +4,7 @@
 #include <attn/factory.hpp>
 
 #include "host/check/generator/arrays.hpp"
+#include "host/check/generator/call.hpp"
 
 namespace attn::check {
 namespace {
@@ -110,13 +111,11 @@ Case make_case(const CaseId& id, const CaseOptions& options) {
     try {
       validate_attention_config(id.type, c.problem.config);
       make_call(c, random);
-      // A causal parameter goes with no norm that mixes positions.
-      if (is_causal(c) && (mixes_positions(c) || (c.problem.training && takes_statistics(c)))) {
-        refused = c.problem.config.dump() + ": causal, with a norm that mixes positions";
-        continue;
-      }
       // A regularizer that cannot take a weight says so here.
-      static_cast<void>(build(c, ATTN_F64)->losses(Context(ATTN_F64)));
+      const auto layer = build(c, ATTN_F64);
+      static_cast<void>(layer->losses(Context(ATTN_F64)));
+      // Arguments that do not go with the parameters.
+      Call(*layer, c, c.problem.inputs, spec_of(c)).check();
     } catch (const InvalidArgument& e) {
       refused = c.problem.config.dump() + ": " + e.what();
       continue;
