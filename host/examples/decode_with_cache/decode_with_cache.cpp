@@ -4,7 +4,8 @@
 //
 // Generates text with the character model of this folder, first with states (a key/value cache in each layer), then
 // again without: every step over the whole text so far. Prints the text, the tokens per second of both, how far
-// their logits are apart, and the model's loss on text that it was not trained on. It knows 256 positions: no longer texts.
+// their logits are apart, and the model's loss on text that it was not trained on. It knows 256 positions: longer texts
+// are refused.
 // Exit code 0: the logits agree to 1e-4 of the largest, and the loss is the one of model.json; 1: not; 2: usage.
 #include <attn/config.hpp>
 #include <attn/error.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What stands around attention in a transformer, as layers of a plugin: example.norm and example.feed_forward. They have
-// gradients, weight files and the library's kernels like every type.
+// What stands around attention in a transformer, as layers of a plugin: example.norm and example.feed_forward. They
+// have gradients, weight files and the library's kernels like every type.
 #include <attn/sdk/plugin.hpp>
 
 using namespace attn::sdk;
