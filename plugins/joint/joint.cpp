@@ -57,6 +57,8 @@ struct JointAttention : Layer<Params, Arguments> {
     blocks::attention(s, &Params::qk_norm_type);
     s.claim(Claim::equivariant);
     s.claim(Claim::invariant, "context");
+    blocks::inert(s, {"centred bias to_q/bias", "centred bias to_k/bias",
+                      "centred bias add_q_proj/bias", "centred bias add_k_proj/bias"});
     for (const char* weight : {"add_q_proj/", "norm_added_q/", "to_add_out/",
                                "query bias to_q/bias", "query norm norm_q"})
       s.claim(Claim::inert, weight).unless(&Arguments::return_context);

@@ -196,6 +196,11 @@ struct VisionAttention : Layer<Params, Arguments> {
                        c.positions() < p.num_prefix_tokens + p.grid_height * p.grid_width;
               });
     s.claim(Claim::inert, "cpb_mlp/").when("prefix tokens alone", no_map);
+    s.claim(Claim::inert, "cpb_mlp/hidden/kernel in part")
+        .when("tokens of one row or column of the map",
+              [](const Params& p, const Arguments&, const ClaimCall& c) {
+                return p.grid_width == 1 || c.positions() - p.num_prefix_tokens <= p.grid_width;
+              });
     for (const char* weight : {"query/", "key/"})
       s.claim(Claim::inert, weight).when("swin_v2 with heads of size 1", [](const Params& p) {
         return kind_of(p) == Kind::swin_v2 && p.dim == p.num_heads;
