@@ -28,6 +28,8 @@ const std::map<std::string, Json>& small() {
                                                  {"ratio", 2},
                                                  {"attention_channels", 32},
                                                  {"window_size", 2},
+                                                 {"grid_height", 4},
+                                                 {"grid_width", 4},
                                                  {"max_seq_len", 32},
                                                  {"nb_features", 8},
                                                  {"max_pcp_iter", 3},
