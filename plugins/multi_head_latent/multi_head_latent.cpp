@@ -83,7 +83,10 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
     blocks::return_attention_weights(s);
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
-        .doc("position of the first token; null: the length of the state, 0 without one");
+        .doc(
+            "position of the first token; null: the length of the state, 0 without one. Only "
+            "distances "
+            "count: no effect, but positions must exist");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::without_rope_by_length(
