@@ -124,7 +124,8 @@ TEST_CASE("score programs: golden files at every level and in double") {
 
 namespace {
 
-Values whole(const attn::ops::testing::Shape& shape, std::initializer_list<double> x, int32_t dtype = ATTN_I32) {
+Values whole(const attn::ops::testing::Shape& shape, std::initializer_list<double> x,
+             int32_t dtype = ATTN_I32) {
   return {shape, x, dtype};
 }
 Trial trial(int64_t queries = 5, int64_t keys = 7, int64_t heads = 4) {

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Score programs and mask rules that many types want, for AttentionOptions and AttentionExtras, and the tables that
+// they read. Texts name their tensors; attention() gets them in AttentionExtras::tables under these names in `captured`.
+// host/docs/score-programs.md has the language. [any-thread]
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace attn::sdk::programs {
+
+// ALiBi (Press et al. 2021, arXiv 2108.12409): slope (H), with a gradient.
+inline constexpr const char* kAlibi = "s - slope[h] * abs(q - k)";
+// A bias of rank 1: u and w (B, H, positions), with gradients; the (Q, K) bias is never made.
+inline constexpr const char* kRankOne = "s + u[b, h, q] - w[b, h, k]";
+// Relative positions by bucket (Raffel et al. 2019, arXiv 1910.10683): table (H, buckets), with a gradient; bucket
+// (2 L - 1) int32 as t5_buckets() makes it, for positions below the constant L.
+inline constexpr const char* kT5 = "s + table[h, bucket[k - q + L - 1]]";
+// Packed documents: segment (B, positions), whole numbers; a token sees its own document.
+inline constexpr const char* kSegments = "segment[b, q] == segment[b, k]";
+inline constexpr const char* kCausalSegments = "segment[b, q] == segment[b, k] && k <= q";
+// Queries and keys of two sequences.
+inline constexpr const char* kCrossSegments = "query_segment[b, q] == key_segment[b, k]";
+
+// Slopes of ALiBi for any number of heads: a geometric sequence for a power of two, else that of the power below and
+// every other one of the power above.
+inline std::vector<double> alibi_slopes(int64_t heads) {
+  std::vector<double> slopes;
+  int64_t below = 1;
+  while (below * 2 <= heads) below *= 2;
+  const auto slope = [](int64_t n, int64_t of) {
+    return std::exp2(-8.0 * static_cast<double>(n) / static_cast<double>(of));
+  };
+  for (int64_t i = 1; i <= std::min(heads, below); ++i) slopes.push_back(slope(i, below));
+  for (int64_t i = 1; static_cast<int64_t>(slopes.size()) < heads; i += 2)
+    slopes.push_back(slope(i, 2 * below));
+  return slopes;
+}
+
+// Buckets of k - q from -(length - 1) to length - 1, by number k - q + length - 1.
+inline std::vector<int32_t> t5_buckets(int64_t length, int64_t buckets, int64_t max_distance,
+                                       bool bidirectional) {
+  std::vector<int32_t> out;
+  for (int64_t relative = 1 - length; relative < length; ++relative) {
+    int64_t n = buckets, first = 0, distance = -std::min<int64_t>(relative, 0);
+    if (bidirectional) {
+      n /= 2;
+      first = relative > 0 ? n : 0;
+      distance = relative < 0 ? -relative : relative;
+    }
+    const int64_t exact = n / 2;
+    if (distance >= exact) {
+      const double share = std::log(static_cast<double>(distance) / static_cast<double>(exact)) /
+                           std::log(static_cast<double>(max_distance) / static_cast<double>(exact));
+      distance =
+          std::min(n - 1, exact + static_cast<int64_t>(share * static_cast<double>(n - exact)));
+    }
+    out.push_back(static_cast<int32_t>(first + distance));
+  }
+  return out;
+}
+
+// Segments of a ragged batch that lies without padding in one row: bounds 0, n0, n0 + n1, ..., as cu_seqlens has them.
+// Positions behind the last one are a segment of their own.
+inline std::vector<int32_t> segments_of(std::span<const int64_t> bounds, int64_t positions) {
+  std::vector<int32_t> out;
+  for (int64_t i = 0; i < positions; ++i)
+    out.push_back(
+        static_cast<int32_t>(std::upper_bound(bounds.begin(), bounds.end(), i) - bounds.begin()));
+  return out;
+}
+
+// A neighborhood (Hassani et al. 2022, arXiv 2204.07143) on a grid, row-major: along each axis the `window` positions
+// nearest to the query among those at multiples of `dilation` from it, moved inwards at the borders so that there are
+// always `window` of them, if the axis has them.
+struct NeighborhoodAxis {
+  int64_t extent, window, dilation = 1;
+};
+inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
+  std::string rule;
+  int64_t inner = 1;
+  for (const NeighborhoodAxis& a : axes) inner *= a.extent;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const NeighborhoodAxis& a = axes[i];
+    inner /= a.extent;
+    const std::string step = std::to_string(a.dilation), window = std::to_string(a.window);
+    const auto place = [&](const char* name) {
+      std::string x = name;
+      if (inner > 1) x = "(" + x + " / " + std::to_string(inner) + ")";
+      return i > 0 ? "(" + x + " % " + std::to_string(a.extent) + ")" : x;
+    };
+    const std::string x = place("q"), y = place("k");
+    const std::string line = a.dilation == 1
+                                 ? std::to_string(a.extent)
+                                 : "((" + std::to_string(a.extent) + " - " + x + " % " + step +
+                                       " + " + std::to_string(a.dilation - 1) + ") / " + step + ")";
+    const auto along = [&](const std::string& p) {
+      return a.dilation == 1 ? p : "(" + p + " / " + step + ")";
+    };
+    const std::string first = "clamp(" + along(x) + " - " + std::to_string(a.window / 2) + ", 0, " +
+                              line + " - " + window + ")";
+    if (!rule.empty()) rule += " && ";
+    if (a.dilation > 1) rule += x + " % " + step + " == " + y + " % " + step + " && ";
+    rule += first + " <= " + along(y) + " < " + first + " + " + window;
+  }
+  return rule;
+}
+
+}  // namespace attn::sdk::programs
