@@ -73,8 +73,9 @@ std::string path_of(const Folder& folder) {
 // As messages list them.
 const std::string& all_types() {
   static const std::string names = [] {
+    const Json all = parsed(attn_run({"list", "--json"}).out);
     std::string out;
-    for (const Json& type : parsed(attn_run({"list", "--json"}).out).as_list())
+    for (const Json& type : all.as_list())
       out += (out.empty() ? "" : ", ") + type.at("type").as_string();
     return out;
   }();
