@@ -101,12 +101,6 @@ struct DecoderAttention : Layer<Params, Arguments> {
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
-    s.rule(
-        "qk_norm_place ('{qk_norm_place}') must be 'before_rope' with qk_norm_over = "
-        "'{qk_norm_over}'",
-        [](const Params& p) {
-          return p.qk_norm_over == "head" || p.qk_norm_place == "before_rope";
-        });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::attention_mask(s,
                            "keys that may be used (> 0); with a state, over all positions so far");
@@ -213,16 +207,15 @@ struct DecoderAttention : Layer<Params, Arguments> {
             .heads = heads};
   }
   Tensor turned(Call& c, const Projection& of, const Tensor& x, int64_t position) const {
-    Tensor t = dense(c, of.dense, x);
-    if (p.qk_norm_over == "width") t = norm(c, of.norm, t);
-    t = split_heads(t, of.heads);
+    Tensor t = split_heads(dense(c, of.dense, x), of.heads);
     const bool before = p.qk_norm_place == "before_rope";
     if (before) t = normed(c, of, t);
     t = rotary.rotate(t, position, positions(c));
     return before ? t : normed(c, of, t);
   }
   Tensor normed(Call& c, const Projection& of, Tensor t) const {
-    if (p.qk_norm_over == "head") t = norm(c, of.norm, t);
+    t = p.qk_norm_over == "head" ? norm(c, of.norm, t)
+                                 : split_heads(norm(c, of.norm, merge_heads(t)), of.heads);
     return p.use_qk_head_scale ? mul(t, c[of.head_scale]) : t;
   }
   // Axes lead in the operator, the batch in the call.

@@ -42,7 +42,8 @@ void decoder(Run& run) {
   const bool over_heads = run.text("qk_norm_over", "head") == "head",
              before = run.text("qk_norm_place", "before_rope") == "before_rope";
   const auto normed = [&](const std::string& name, Tensor t) {
-    if (over_heads) t = qk_norm(run, name + "_norm", t);
+    t = over_heads ? qk_norm(run, name + "_norm", t)
+                   : split_heads(qk_norm(run, name + "_norm", merge_heads(t)), t.dim(1));
     if (!run.flag("use_qk_head_scale", false)) return t;
     const Tensor& scale = run.kernel(name + "_norm/head_scale");
     for (int64_t b = 0; b < t.dim(0); ++b)
@@ -54,7 +55,6 @@ void decoder(Run& run) {
   };
   const auto turned = [&](const std::string& name, int64_t count, bool biased) {
     Tensor t = run.layer("w_" + name, x, biased);
-    if (!over_heads) t = qk_norm(run, name + "_norm", t);
     t = split_heads(t, count);
     if (before) t = normed(name, t);
     t = rope(run, t, run.number("rope_percentage", 1), run.number("rope_theta", 10000),
