@@ -43,11 +43,14 @@ void add_draw(const Case& the_case, uint64_t draw, Weights& known) {
   CallSpec spec = spec_of(c);
   spec.record = true;
   Call call(*layer, c, c.problem.inputs, spec);
-  Tensor cotangent = call.run().at(output_of(*layer));
-  Random random(draw, "cotangent", 0);
-  for (double& x : cotangent.v) x = random.single();
+  // Of every output: what a weight does to any of them counts.
+  Outputs cotangents = call.run();
+  for (auto& [name, cotangent] : cotangents) {
+    Random random(draw, name == output_of(*layer) ? "cotangent" : "cotangent of " + name, 0);
+    for (double& x : cotangent.v) x = random.single();
+  }
   Gradients gradients(*layer);
-  call.backward({{output_of(*layer), cotangent}}, gradients);
+  call.backward(cotangents, gradients);
   Weights now;
   double largest = 0;
   for (const auto& g : gradients.entries()) {
