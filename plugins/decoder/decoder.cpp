@@ -123,15 +123,24 @@ struct DecoderAttention : Layer<Params, Arguments> {
         blocks::without_batch_norm(s.claim(Claim::batch_independent), &Params::qk_norm_type));
     s.claims({Claim::deterministic, Claim::mask_neutral, Claim::mask_respected});
     blocks::causal_rope(s, &Arguments::use_causal_mask);
-    blocks::equivariant_when(s, "nothing rotates, no window and not use_causal_mask",
+    blocks::equivariant_when(s, "window = 1, or nothing rotates, no window and not use_causal_mask",
                              [](const Params& p, const Arguments& a) {
-                               return !p.rotates() && !p.window && !a.use_causal_mask;
+                               return p.window == 1 ||
+                                      (!p.rotates() && !p.window && !a.use_causal_mask);
                              });
     // A softmax over one key is 1, whatever the score.
     for (const char* weight : {"w_q/", "w_k/", "q_norm/", "k_norm/"})
       s.claim(Claim::inert, weight).when("window = 1 and no sinks", [](const Params& p) {
         return p.window == 1 && !p.use_sinks;
       });
+    // The first query sees one key.
+    for (const char* weight : {"q_norm/weight in part", "q_norm/bias in part"})
+      s.claim(Claim::inert, weight)
+          .when("a norm by position, use_causal_mask and no sinks",
+                [](const Params& p, const Arguments& a) {
+                  return p.qk_norm_kwargs.option("axis").find('2') != std::string_view::npos &&
+                         a.use_causal_mask && !p.use_sinks;
+                });
     // What is added to all keys alike shifts a row of scores, which a softmax does not notice.
     s.claim(Claim::inert, "key bias w_k/bias")
         .when("nothing rotates, no sinks and no soft cap",

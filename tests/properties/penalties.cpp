@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Penalties of regularizers: which weights have one, and how large it is.
+#include <attn/factory.hpp>
+
 #include "tests/oracle/parts.hpp"
 #include "tests/properties/own.hpp"
 
@@ -84,8 +86,11 @@ class Rules {
 
   [[nodiscard]] Json of_norm(const std::string& path, const std::string& name) const {
     if (path.starts_with("v_norm")) return nullptr;
+    const attn_type& type = *find_attention_type(c_.id.type).type;
     const Json options =
-        parameter(c_, path.starts_with("output_norm") ? "normalization_kwargs" : "qk_norm_kwargs");
+        parameter(c_, path.starts_with("output_norm")             ? "normalization_kwargs"
+                      : has_parameter(type, "latent_norm_kwargs") ? "latent_norm_kwargs"
+                                                                  : "qk_norm_kwargs");
     if (path.find("_layer_norm/") != std::string::npos) return nullptr;  // band_logit_norm's own
     if (name == "gamma") return given_or(options, "gamma_regularizer", nullptr);
     if (name == "beta") return given_or(options, "beta_regularizer", nullptr);

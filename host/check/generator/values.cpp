@@ -60,6 +60,8 @@ const std::map<std::string, std::vector<int64_t>>& integers() {
       {"grid_width", {1, 2, 3, 4, 5}},
       {"attention_channels", {1, 5, 8, 13, 16, 17, 40}},
       {"output_channels", {-3, -1, 0, 1, 3, 8, 11}},
+      {"kv_latent_dim", {2, 3, 5, 8, 13}},
+      {"q_latent_dim", {2, 3, 5, 8, 13}},
       {"max_seq_len", {1, 7, 23, 40, 64, 100, 700}},
       {"block_size", {1, 3, 7, 16, 33, 200}},
       {"nb_features", {1, 2, 5, 9, 16, 33}},
