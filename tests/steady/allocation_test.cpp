@@ -80,7 +80,8 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
       {"window", {{"dim", 64}, {"window_size", 4}, {"num_heads", 4}}, {2, 50, 64}, {1, 20, 64}},
       {"anchor", {{"dim", 64}, {"num_heads", 4}}, {2, 70, 64}, {1, 50, 64}},
       {"ring", {{"dim", 64}, {"num_heads", 4}, {"block_size", 128}}, {2, 300, 64}, {1, 299, 64}},
-      {"performer", {{"dim", 64}, {"num_heads", 4}}, {2, 2100, 64}, {1, 70, 64}},
+      // One row: on CPUs with a small cache two would be cut into slices, and the smaller shape would not.
+      {"performer", {{"dim", 64}, {"num_heads", 4}}, {1, 2100, 64}, {1, 70, 64}},
       {"performer", {{"dim", 64}, {"num_heads", 4}, {"causal", true}}, {2, 150, 64}, {1, 70, 64}},
       {"cbam", {{"channels", 16}}, {2, 9, 30, 16}, {1, 7, 29, 16}},
       // Large enough to be cut into slices of the batch, both of them.
