@@ -3,7 +3,7 @@
 
 namespace attn::oracle {
 
-// Lin et al. 2025, eq. 3-5: the sums of log f for every pair by itself.
+// Lin et al. 2025, eq. 3-5: the sums of log f from each query backwards.
 void forgetting(Run& run) {
   const Tensor& x = run.need("inputs");
   const int64_t heads = run.integer("num_heads", 8), groups = run.integer("num_kv_heads", heads),
@@ -20,12 +20,14 @@ void forgetting(Run& run) {
   Tensor z = scores_of(q, k, 1 / std::sqrt(static_cast<double>(d)));
   for (int64_t b = 0; b < B; ++b)
     for (int64_t h = 0; h < heads; ++h)
-      for (int64_t i = 0; i < N; ++i)
-        for (int64_t j = 0; j < i; ++j)
-          for (int64_t t = j + 1; t <= i; ++t) {
-            if (mask && !(mask->at(mask->dim(0) == 1 ? 0 : b, t) > 0)) continue;
-            z.at(b, h, i, j) += std::log(logistic(gate.at(b, t, h)));
-          }
+      for (int64_t i = 0; i < N; ++i) {
+        double fall = 0;
+        for (int64_t j = i; j-- > 0;) {
+          if (!mask || mask->at(mask->dim(0) == 1 ? 0 : b, j + 1) > 0)
+            fall += std::log(logistic(gate.at(b, j + 1, h)));
+          z.at(b, h, i, j) += fall;
+        }
+      }
   const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
   const Tensor w = weigh(run, probability(run, "attn_prob"), z, keep_mask(mask, B, heads, N, N),
                          {.on = true, .offset = 0});
