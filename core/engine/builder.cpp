@@ -168,8 +168,8 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
     built.component =
         schema::regularizer_component(schema::resolve_regularizer(json_of_text(s.name)));
   } else if (family == "rotary") {
-    built.component =
-        schema::rotary_component(schema::resolve_rotary(options), s.input.rank ? s.input.dim[0] : -1);
+    built.component = schema::rotary_component(schema::resolve_rotary(options),
+                                               s.input.rank ? s.input.dim[0] : -1);
   } else {
     throw Failure("no family '" + std::string(family) + "'");
   }

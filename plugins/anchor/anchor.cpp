@@ -8,7 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::ScoreRules {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Score {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   std::optional<int64_t> head_dim;

@@ -9,9 +9,9 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::QkNorm, blocks::Rope {
+struct Params : blocks::GroupedHeads, blocks::KernelsAndBiases, blocks::QkNorm, blocks::Rope {
   Params() { rope_style = "half_split"; }
-  int64_t dim = 0, num_heads = 0, num_kv_heads = 0, max_seq_len = 4096;
+  int64_t max_seq_len = 4096;
   std::optional<int64_t> head_dim, window;
   std::optional<double> scale, softcap;
   double rope_percentage = 1.0, rope_theta = 10000.0, dropout_rate = 0.0;
@@ -57,12 +57,7 @@ struct DecoderAttention : Layer<Params, Arguments> {
       .paper = "GQA (2305.13245), RoFormer (2104.09864), YaRN (2309.00071), sinks (2309.17453)"};
 
   static void describe(Schema<Params, Arguments>& s) {
-    s.field("dim", &Params::dim).required().above(0).doc("model width");
-    s.field("num_heads", &Params::num_heads).required().above(0).doc("number of query heads");
-    s.field("num_kv_heads", &Params::num_kv_heads)
-        .required()
-        .above(0)
-        .doc("number of key/value heads; divides num_heads");
+    blocks::grouped_heads(s);
     s.field("head_dim", &Params::head_dim).above(0).doc("size of a head; null: dim / num_heads");
     s.field("max_seq_len", &Params::max_seq_len)
         .above(0)
@@ -107,16 +102,11 @@ struct DecoderAttention : Layer<Params, Arguments> {
     s.input("positions", {"batch, seq", "batch, axis, seq"})
         .integers()
         .doc("positions of the tokens, by row or by axis (mrope_section); absent: counted");
-    s.argument("use_causal_mask", &Arguments::use_causal_mask)
-        .causal()
-        .doc("a position uses itself and earlier ones only");
-    blocks::return_attention_weights(s);
-    s.argument("position_offset", &Arguments::position_offset)
-        .at_least(0)
-        .doc(
-            "position of the first token; null: the length of the state, 0 without one. Only "
-            "distances "
-            "count: no effect but on norms behind the rotation, though positions must exist");
+    blocks::decoder_call(
+        s,
+        "position of the first token; null: the length of the state, 0 without one. Only "
+        "distances "
+        "count: no effect but on norms behind the rotation, though positions must exist");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::without_rope_by_length(

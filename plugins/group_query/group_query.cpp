@@ -8,12 +8,13 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases,
+struct Params : blocks::GroupedHeads,
+                blocks::KernelsAndBiases,
                 blocks::ProbabilityChoice,
                 blocks::WindowedScores,
                 blocks::QkNorm,
                 blocks::Rope {
-  int64_t dim = 0, num_heads = 0, num_kv_heads = 0, max_seq_len = 2048;
+  int64_t max_seq_len = 2048;
   double dropout_rate = 0.0, rope_percentage = 1.0, rope_theta = 10000.0;
   bool use_bias = false;
 };
@@ -41,12 +42,7 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
       .paper = "GQA (2305.13245)"};
 
   static void describe(Schema<Params, Arguments>& s) {
-    s.field("dim", &Params::dim).required().above(0).doc("model width");
-    s.field("num_heads", &Params::num_heads).required().above(0).doc("number of query heads");
-    s.field("num_kv_heads", &Params::num_kv_heads)
-        .required()
-        .above(0)
-        .doc("number of key/value heads; divides num_heads");
+    blocks::grouped_heads(s);
     s.field("max_seq_len", &Params::max_seq_len)
         .above(0)
         .doc("positions that exist, and the capacity of a cache");

@@ -9,7 +9,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::ProbabilityChoice, blocks::ScoreRules, blocks::QkNorm {
+struct Params : blocks::ProbabilityChoice, blocks::Score, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   bool use_downsampling = false;
   ComponentSpec kernel_initializer = "he_normal", bias_initializer = "zeros";

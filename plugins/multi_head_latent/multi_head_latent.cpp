@@ -77,16 +77,11 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
     s.input("positions", {"batch, seq"})
         .integers()
         .doc("positions of the tokens, by row; absent: counted");
-    s.argument("use_causal_mask", &Arguments::use_causal_mask)
-        .causal()
-        .doc("a position uses itself and earlier ones only");
-    blocks::return_attention_weights(s);
-    s.argument("position_offset", &Arguments::position_offset)
-        .at_least(0)
-        .doc(
-            "position of the first token; null: the length of the state, 0 without one. Only "
-            "distances "
-            "count: no effect, but positions must exist");
+    blocks::decoder_call(
+        s,
+        "position of the first token; null: the length of the state, 0 without one. Only "
+        "distances "
+        "count: no effect, but positions must exist");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::without_rope_by_length(

@@ -13,10 +13,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases,
-                blocks::ProbabilityChoice,
-                blocks::ScoreRules,
-                blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Score, blocks::QkNorm {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0;
   bool use_bias = true;

@@ -8,10 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases,
-                blocks::ProbabilityChoice,
-                blocks::ScoreRules,
-                blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Score, blocks::QkNorm {
   int64_t dim = 0, window_size = 0, num_heads = 0;
   double attn_dropout_rate = 0.0;
   bool qkv_bias = true;

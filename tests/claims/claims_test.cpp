@@ -83,7 +83,8 @@ TEST_CASE("claims: a condition is asked with the config and the call") {
       holds(*batch, "batch_independent", {.arguments = std::vector<Argument>{{"training", true}}}));
 
   CHECK(claims(*layer, "causal").at(0).text() == "causal when use_causal_mask");
-  CHECK(claims(*layer, "equivariant").at(0).text() == "equivariant when not use_causal_mask and no window");
+  CHECK(claims(*layer, "equivariant").at(0).text() ==
+        "equivariant when not use_causal_mask and any distance is seen");
   CHECK_THROWS_AS(ClaimCall(*layer, {.arguments = std::vector<Argument>{{"use_mask", true}}}),
                   InvalidArgument);
 }

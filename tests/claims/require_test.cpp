@@ -64,7 +64,8 @@ TEST_CASE("require: a refusal says what is claimed, and what to do") {
                 {"equivariant"}) ==
         "Attention type 'group_query' is required to be 'equivariant', but its condition is kept "
         "by no call of "
-        "this config; expected a config and a call with 'nothing rotates and not use_causal_mask, and no window'; "
+        "this config; expected a config and a call with 'nothing rotates and not use_causal_mask, "
+        "and any distance is seen'; "
         "change the "
         "config, or leave the claim out");
   CHECK(refused("performer", {{"dim", 8}}, {"causal"}).find("'causal'; change the config") !=

@@ -103,7 +103,9 @@ Case make_case(const CaseId& id, const CaseOptions& options) {
       c.problem.config = *options.config;
       c.problem.training = c.problem.training && !drops(c);
     } else {
-      c.problem.config = make_config(id, random, c.is_long);
+      // Choices that come in turn may exclude each other: after many draws the next ones are taken.
+      const CaseId turn{id.seed, id.type, id.number + attempt / 500};
+      c.problem.config = make_config(turn, random, c.is_long);
       if (c.problem.training) settle_dropout(c, random);
       cheapen(c);
     }

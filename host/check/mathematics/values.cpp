@@ -14,6 +14,8 @@ constexpr double kMost = std::numeric_limits<float>::max() / 16;
 }  // namespace
 
 bool grows(const Case& c) {
+  // Features of queries, keys and values are multiplied, without a softmax that takes a maximum off.
+  if (has_parameter(*find_attention_type(c.id.type).type, "feature_map")) return true;
   const std::string config = c.problem.config.dump();
   return config.find("relu_k") != std::string::npos ||
          config.find("exponential") != std::string::npos;

@@ -70,12 +70,12 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
 
 // Rules for the scores before they become weights, beyond those of the type: extensions. Builder::probability() takes
 // them with the number of heads, attention() follows them.
-struct ScoreRules {
+struct Score {
   std::optional<double> softcap{};
   bool use_sinks = false;
 };
 // Of types whose queries and keys are the same positions.
-struct WindowedScores : ScoreRules {
+struct WindowedScores : Score {
   std::optional<int64_t> window_left{}, window_right{};
 };
 template <class P, class A>
@@ -97,6 +97,20 @@ void score_rules(Schema<P, A>& s) {
         .extension()
         .doc("and so many behind it; null: all");
   }
+}
+
+// The key/value heads that query heads share.
+struct GroupedHeads {
+  int64_t dim = 0, num_heads = 0, num_kv_heads = 0;
+};
+template <class P, class A>
+void grouped_heads(Schema<P, A>& s) {
+  s.field("dim", &P::dim).required().above(0).doc("model width");
+  s.field("num_heads", &P::num_heads).required().above(0).doc("number of query heads");
+  s.field("num_kv_heads", &P::num_kv_heads)
+      .required()
+      .above(0)
+      .doc("number of key/value heads; divides num_heads");
 }
 
 struct QkNorm {
@@ -148,6 +162,16 @@ void return_attention_weights(Schema<P, A>& s,
   s.argument("return_attention_weights", &A::return_attention_weights)
       .alias({"return_attention_scores"})
       .doc(doc);
+}
+// The call of a decoder: bool return_attention_weights, bool use_causal_mask and std::optional<int64_t> position_offset,
+// whose doc says what an offset changes.
+template <class P, class A>
+void decoder_call(Schema<P, A>& s, const char* offset) {
+  return_attention_weights(s);
+  s.argument("use_causal_mask", &A::use_causal_mask)
+      .causal()
+      .doc("a position uses itself and earlier ones only");
+  s.argument("position_offset", &A::position_offset).at_least(0).doc(offset);
 }
 // The output of calls with return_attention_weights.
 template <class P, class A>
@@ -227,8 +251,9 @@ void equivariant_when(Schema<P, A>& s, const char* text, F f) {
   const auto holds = [f](const P& p, const A& a, const ClaimCall& c) {
     return detail::ask(f, p, a, c) && !has_window(p, c);
   };
-  const std::string all =
-      std::is_base_of_v<WindowedScores, P> ? std::string(text) + ", and no window" : text;
+  const std::string all = std::is_base_of_v<WindowedScores, P>
+                              ? std::string(text) + ", and any distance is seen"
+                              : text;
   s.claim(Claim::equivariant).when(all.c_str(), holds);
   const std::string otherwise = "not (" + all + ")";
   s.claim(Claim::position_sensitive)
@@ -241,9 +266,9 @@ void equivariant_unless(Schema<P, A>& s, T C::*member) {
   ClaimField<P, A> equivariant = s.claim(Claim::equivariant).unless(member);
   s.claim(Claim::position_sensitive).when(member);
   if constexpr (std::is_base_of_v<WindowedScores, P>) {
-    equivariant.when("no window",
+    equivariant.when("any distance is seen",
                      [=](const P& p, auto& a, const ClaimCall& c) { return !windows(p, a, c); });
-    s.claim(Claim::position_sensitive).unless(member).when("a window", windows);
+    s.claim(Claim::position_sensitive).unless(member).when("some distances are not seen", windows);
   }
 }
 // Weights that never have a gradient; host/docs/claims.md has the forms.

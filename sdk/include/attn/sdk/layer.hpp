@@ -88,7 +88,7 @@ struct Probability : detail::Component {
   // Normalises another axis than the keys.
   [[nodiscard]] bool other_axis() const { return has(ATTN_COMPONENT_OTHER_AXIS); }
 
-  // Rules for the scores (blocks::ScoreRules), which attention() follows beside those of a call; 0 and -1: none.
+  // Rules for the scores (blocks::Score), which attention() follows beside those of a call; 0 and -1: none.
   double softcap = 0;
   int64_t window_left = -1, window_right = -1;
   Weight sinks{};
