@@ -112,6 +112,11 @@ struct DecoderAttention : Layer<Params, Arguments> {
     blocks::without_rope_by_length(
         blocks::without_batch_norm(s.claim(Claim::batch_independent), &Params::qk_norm_type));
     s.claims({Claim::deterministic, Claim::mask_neutral, Claim::mask_respected});
+    blocks::without_rope_by_length(blocks::without_norm_of_positions(
+        s.claim(Claim::reaches, "inputs", "within window",
+                [](const Params& p, auto&, auto&, int64_t out, int64_t in) {
+                  return !p.window || (out - in < *p.window && in - out < *p.window);
+                })));
     blocks::causal_rope(s, &Arguments::use_causal_mask);
     blocks::equivariant_when(s, "window = 1, or nothing rotates, no window and not use_causal_mask",
                              [](const Params& p, const Arguments& a) {
