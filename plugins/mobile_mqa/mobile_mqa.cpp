@@ -61,6 +61,8 @@ struct MobileMQA : Layer<Params, Arguments> {
     s.claim(Claim::inert, "key bias w_k/bias").unless(&Params::use_downsampling);
     blocks::over_keys(s.claim(Claim::inert, "w_k/bias"))
         .unless(&Params::use_downsampling)
+        .unless(&Params::use_sinks)
+        .unless(&Params::softcap)
         .when("qk_norm_type is a batch norm without axis", [](const Params& p) {
           return p.qk_norm_kwargs.option("axis").empty() &&
                  (p.qk_norm_type == "batch_norm" || p.qk_norm_type == "bias_free_batch_norm");
