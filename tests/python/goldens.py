@@ -52,8 +52,8 @@ class Golden:
 
 
 def all_cases() -> list[pathlib.Path]:
-    """Files of layers; single activation functions are no layers that users can name, and models have a form of theirs."""
-    others = ("activation", "decoders")
+    """Files of layers; single activation functions are no layers that users can name, models and programs have forms of theirs."""
+    others = ("activation", "decoders", "score")
     return [p for p in sorted(GOLDENS.glob("*/*.safetensors")) if p.parent.name not in others]
 
 

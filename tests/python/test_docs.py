@@ -42,7 +42,9 @@ def test_a_wrong_comment_is_found():
 )
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, text in re.findall(r'^```json title="([^"/]*)"\n(.*?)^```$', page.read_text(), re.M | re.S):
+    for name, text in re.findall(
+        r'^```json title="([^"/]*)"\n(.*?)^```$', page.read_text(), re.M | re.S
+    ):
         pathlib.Path(name).write_text(text)
     names: dict = {}
     for code in blocks(page):

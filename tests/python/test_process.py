@@ -235,4 +235,6 @@ def test_doctor():
     assert facts["version"] == attn.__version__ and facts["level"] in facts["levels"]
     assert facts["plugins"]["probe_program"] and facts["plugins"]["manifest"]
     text = str(facts)
-    assert f"{len(attn.list_attention_types())} types" in text and "refused" not in text.replace("are refused", "")
+    assert f"{len(attn.list_attention_types())} types" in text and "refused" not in text.replace(
+        "are refused", ""
+    )

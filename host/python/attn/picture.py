@@ -40,7 +40,9 @@ class Picture:
         elif target.suffix in (".svg", ".html"):
             target.write_text(self.svg if target.suffix == ".svg" else self.html, encoding="utf-8")
         else:
-            raise ValueError(f"save: expected a path that ends in .png, .svg or .html, got {str(path)!r}")
+            raise ValueError(
+                f"save: expected a path that ends in .png, .svg or .html, got {str(path)!r}"
+            )
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -77,16 +79,22 @@ def plot(
     part: list[int] = []
     for name, index in (("heads", heads), ("queries", queries), ("keys", keys)):
         if isinstance(index, slice):
-            fits = index.step in (None, 1) and all(n is None or n >= 0 for n in (index.start, index.stop))
+            fits = index.step in (None, 1) and all(
+                n is None or n >= 0 for n in (index.start, index.stop)
+            )
             fits = fits and (index.stop is None or index.stop > (index.start or 0))
         else:
             fits = index is None or (isinstance(index, int) and index >= 0)
         if not fits:
-            raise ValueError(f"plot: {name} must be an index or a slice of what follows each other, got {index!r}")
+            raise ValueError(
+                f"plot: {name} must be an index or a slice of what follows each other, got {index!r}"
+            )
         part += span(index)
     layers = [layer] if compare is None else [layer, compare]
     names = [show] if isinstance(show, str) else list(show)
-    calls = [(each, inputs, options, "" if each.name == each.type else each.name) for each in layers]
+    calls = [
+        (each, inputs, options, "" if each.name == each.type else each.name) for each in layers
+    ]
     return Picture(
         _attn.drawn(calls, names, part, list(labels), list(key_labels), query, grid, row)
     )

@@ -18,7 +18,13 @@ SMALL = {
     "cbam": ({"channels": 8, "ratio": 2, "kernel_size": 3}, [_MAP]),
     "channel": ({"channels": 8, "ratio": 2}, [_MAP]),
     "decoder": (
-        {**_HEADS, "num_kv_heads": 1, "max_seq_len": 8, "use_sinks": True, "qk_norm_type": "rms_norm"},
+        {
+            **_HEADS,
+            "num_kv_heads": 1,
+            "max_seq_len": 8,
+            "use_sinks": True,
+            "qk_norm_type": "rms_norm",
+        },
         [_TOKENS],
     ),
     "differential": ({**_HEADS, "head_dim": 4}, [_TOKENS]),
@@ -34,7 +40,13 @@ SMALL = {
     "multi_head": (_HEADS, [_TOKENS]),
     "multi_head_cross": (_HEADS, [_TOKENS, (2, 3, 8)]),
     "multi_head_latent": (
-        {**_HEADS, "kv_latent_dim": 4, "qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "v_head_dim": 3},
+        {
+            **_HEADS,
+            "kv_latent_dim": 4,
+            "qk_nope_head_dim": 4,
+            "qk_rope_head_dim": 2,
+            "v_head_dim": 3,
+        },
         [_TOKENS],
     ),
     "non_local": ({"attention_channels": 8, "kernel_size": 3}, [_MAP]),
