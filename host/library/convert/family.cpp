@@ -198,7 +198,7 @@ Json ModelConfig::rope(const std::string& what) {
   const Json local_theta = local ? key(local->at("theta").as_string()) : Json();
   if (given.is_object()) {
     const Json* own = kind_.empty() ? nullptr : given.find(kind_);
-    if (own) given = *own;
+    if (own) given = Json(*own);  // a copy: it lies within
     if (const Json* x = given.find("rope_theta")) theta = *x;
     if (const Json* x = given.find("partial_rotary_factor")) share = *x;
     given.erase("rope_theta");
