@@ -4,6 +4,7 @@
 #include "host/cli/convert_model.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <attn/config.hpp>
 #include <attn/convert.hpp>
 #include <attn/error.hpp>
@@ -102,6 +103,33 @@ class Checkpoint {
   std::map<std::string, const SafetensorsFile*> places_{};
 };
 
+// Files that appear together: made in a folder of their own beside their places, and moved when all are there.
+class Together {
+ public:
+  explicit Together(fs::path folder) : folder_(std::move(folder)) {
+    made_ = folder_ / (".part." + std::to_string(getpid()));
+    fs::create_directory(made_);
+  }
+  Together(const Together&) = delete;
+  Together& operator=(const Together&) = delete;
+  ~Together() {
+    std::error_code ec;
+    fs::remove_all(made_, ec);
+  }
+  // Where to write the file of that name.
+  [[nodiscard]] std::string at(const std::string& name) {
+    names_.push_back(name);
+    return (made_ / name).string();
+  }
+  void commit() {
+    for (const std::string& name : names_) fs::rename(made_ / name, folder_ / name);
+  }
+
+ private:
+  fs::path folder_, made_{};
+  std::vector<std::string> names_{};
+};
+
 // "model.layers." of "model.layers.3.self_attn.q_proj.weight".
 std::string layers_prefix(const Checkpoint& source, const std::string& wanted) {
   constexpr std::string_view kLayers = "layers.0.self_attn.";
@@ -136,9 +164,10 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
   const std::string prefix = layers_prefix(source, o.prefix);
   std::error_code ec;
   fs::create_directories(o.output, ec);
-  if (ec || !fs::is_directory(o.output))
+  if (ec || !fs::is_directory(o.output) || access(o.output.c_str(), W_OK) != 0)
     throw InvalidArgument(o.output + ": is no folder that files can be written to",
                           {.where = o.output, .parameter = "--output"});
+  Together files(o.output);
   Json written = Json::list({}), others = Json::list({});
   Table table({"LAYER", "FILE", "WEIGHTS"});
   Progress progress(!globals.json && globals.quiet == 0);
@@ -152,18 +181,20 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
       others.push_back(i);
       continue;
     }
-    const std::string file = (fs::path(o.output) / fmt::format("layer_{}", i)).string();
-    layer->save(file + ".safetensors");
+    const std::string name = fmt::format("layer_{}", i),
+                      file = (fs::path(o.output) / (name + ".safetensors")).string();
+    layer->save(files.at(name + ".safetensors"));
     Json own{{"type", layer->type().id}};
     const Json parameters = layer->config();
     for (const auto& [key, value] : parameters.as_object()) own.set(key, value);
-    weights::AtomicFile config_file(file + ".json");
+    weights::AtomicFile config_file(files.at(name + ".json"));
     const std::string lines = own.dump(2) + "\n";
     config_file.write(lines.data(), lines.size());
     config_file.commit();
-    written.push_back({{"layer", i}, {"file", file + ".safetensors"}, {"config", own}});
-    table.add({std::to_string(i), file + ".safetensors", std::to_string(layer->weights().size())});
+    written.push_back({{"layer", i}, {"file", file}, {"config", own}});
+    table.add({std::to_string(i), file, std::to_string(layer->weights().size())});
   }
+  files.commit();
   if (globals.json) {
     print_line(Json{
         {"output", o.output}, {"family", o.family}, {"layers", written}, {"other_layers", others}}

@@ -60,6 +60,14 @@ TEST_CASE("cli: a model's layers come out of its shards") {
   check_done(model.convert("llama", model.folder / "model.safetensors.index.json"));
 }
 
+TEST_CASE("cli: of a model that lacks a layer nothing is written") {
+  Published model;
+  model.config.set("num_hidden_layers", 3);
+  model.write_config();
+  check_refused(model.convert(), {"q_proj"});
+  CHECK(std::filesystem::is_empty(model.folder / "layers"));
+}
+
 TEST_CASE("cli: a model with rules that are not known is not converted") {
   Published model;
   model.config.set("attention_chunk_size", 8192);

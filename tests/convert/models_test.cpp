@@ -151,6 +151,12 @@ TEST_CASE("models: what is refused, by its name") {
   CHECK_THAT(scaled.refused("llama"), Contains("alpha"));
   scaled.with("rope_scaling", Json{{"rope_type", "proportional"}});
   CHECK_THAT(scaled.refused("llama"), Contains("proportional"));
+  scaled.with("rope_scaling", Json{{"rope_type", "dynamic"}, {"factor", "two"}});
+  CHECK_THAT(scaled.refused("llama"), Contains("\"two\" for rope_scaling.factor"));
+  scaled.with("rope_scaling", Json{{"rope_type", "dynamic"}});
+  CHECK_THAT(scaled.refused("llama"), Contains("nothing for rope_scaling.factor"));
+  scaled.with("rope_scaling", Json{{"rope_type", "dynamic"}, {"factor", 1e300}});
+  CHECK_THAT(scaled.refused("llama"), Contains("max_seq_len"));
   CHECK_THROWS_AS(model_family_of("mamba"), InvalidArgument);
 }
 

@@ -35,8 +35,8 @@ Json merged(Json base, const Json& over) {
 
 // Numbers that are whole stay whole.
 Json as_number(double x) {
-  const auto whole = static_cast<int64_t>(x);
-  return static_cast<double>(whole) == x ? Json(whole) : Json(x);
+  constexpr double kWhole = 1LL << 53;
+  return std::fabs(x) <= kWhole && std::trunc(x) == x ? Json(static_cast<int64_t>(x)) : Json(x);
 }
 
 }  // namespace
@@ -137,16 +137,26 @@ Json ModelConfig::number(const std::string& operation, const Json& operands) {
 }
 
 Json ModelConfig::kinds(const Json& e) {
-  Json list = Json::list({});
+  const auto whole = [&](const Json& expression) {
+    const Json x = value(expression);
+    if (!x.is_integer() || !x.to_int64())
+      family_.refuse("config.json has " + x.brief() + " for " + expression.brief() +
+                     "; expected a whole number");
+    return *x.to_int64();
+  };
   if (const Json* every = e.find("every")) {
-    const Json n = value(*every);
-    for (int64_t i = 1; i <= n.to_int64().value_or(0); ++i)
-      list.push_back(e.at(i == n.to_int64() ? "last" : "others"));
-    return list;
+    const int64_t n = std::max<int64_t>(whole(*every), 1);
+    return Json::list({e.at(layer_ % n == n - 1 ? "last" : "others")});
   }
-  const int64_t first = value(e.at("from_layer")).to_int64().value_or(0);
-  list.push_back(e.at(layer_ >= first ? "after" : "before"));
-  return list;
+  return Json::list({e.at(layer_ >= whole(e.at("from_layer")) ? "after" : "before")});
+}
+
+double ModelConfig::real(const Json* x, const std::string& name) const {
+  if (x == nullptr || !x->is_number())
+    family_.refuse(
+        "config.json has " + (x ? x->brief() : "nothing") + " for " + name + "; expected a number",
+        {}, name);
+  return x->to_double();
 }
 
 Json ModelConfig::value(const Json& e) {
@@ -198,6 +208,9 @@ Json ModelConfig::rope(const std::string& what) {
   const Json local_theta = local ? key(local->at("theta").as_string()) : Json();
   if (given.is_object()) {
     const Json* own = kind_.empty() ? nullptr : given.find(kind_);
+    if (own && !own->is_object())
+      family_.refuse("rope_parameters." + kind_ + " is " + own->brief() + "; expected an object",
+                     {}, "rope_parameters");
     if (own) given = Json(*own);  // a copy: it lies within
     if (const Json* x = given.find("rope_theta")) theta = *x;
     if (const Json* x = given.find("partial_rotary_factor")) share = *x;
@@ -215,15 +228,17 @@ Json ModelConfig::rope(const std::string& what) {
   if (what == "scaling") return scale;
   if (what == "positions") {
     const Json longest = key("max_position_embeddings");
-    const bool grows = scale.is_object() && scale.at("rope_type") == Json("dynamic");
-    return grows ? Json(static_cast<int64_t>(longest.to_double() * scale.at("factor").to_double()))
-                 : longest;
+    if (!scale.is_object() || !(scale.at("rope_type") == Json("dynamic"))) return longest;
+    return as_number(std::trunc(real(&longest, "max_position_embeddings") *
+                                real(scale.find("factor"), "rope_scaling.factor")));
   }
   // score_factor: m^2 with m = 0.1 mscale_all_dim ln(factor) + 1, by which scores of long contexts grow
   const Json* all = scale.is_object() ? scale.find("mscale_all_dim") : nullptr;
   const Json* factor = scale.is_object() ? scale.find("factor") : nullptr;
-  if (!all || !factor || !is_true(*all) || factor->to_double() <= 1) return 1;
-  const double m = 0.1 * all->to_double() * std::log(factor->to_double()) + 1;
+  if (!all || !factor || !is_true(*all)) return 1;
+  const double times = real(factor, "rope_scaling.factor");
+  if (times <= 1) return 1;
+  const double m = 0.1 * real(all, "rope_scaling.mscale_all_dim") * std::log(times) + 1;
   return m * m;
 }
 
@@ -245,8 +260,9 @@ Json ModelConfig::scaling(Json given) {
     given.set("original_max_position_embeddings",
               original.is_null() || kind == "dynamic" ? longest : original);
   if (kind == "longrope" && !given.contains("factor"))
-    given.set("factor",
-              longest.to_double() / given.at("original_max_position_embeddings").to_double());
+    given.set("factor", real(&longest, "max_position_embeddings") /
+                            real(given.find("original_max_position_embeddings"),
+                                 "original_max_position_embeddings"));
   return given;
 }
 

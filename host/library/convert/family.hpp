@@ -72,6 +72,8 @@ class ModelConfig {
   [[nodiscard]] Json value(const Json& expression);
   [[nodiscard]] Json number(const std::string& operation, const Json& operands);
   [[nodiscard]] Json kinds(const Json& expression);
+  // x, of that name, as a number; refuses everything else.
+  [[nodiscard]] double real(const Json* x, const std::string& name) const;
   [[nodiscard]] Json rope(const std::string& what);
   [[nodiscard]] Json scaling(Json given);
 
