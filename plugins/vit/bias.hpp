@@ -5,10 +5,9 @@
 #pragma once
 
 #include <attn/sdk/plugin.hpp>
+#include <attn/sdk/score_programs.hpp>
 #include <attn/sdk/strided.hpp>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 namespace attn::vit {
@@ -28,7 +27,7 @@ struct Places {
   }
   // -1: none, the pair has no bias.
   [[nodiscard]] int64_t row(int64_t query, int64_t key) const {
-    if (rows == Rows::buckets) return bucket(key - query);
+    if (rows == Rows::buckets) return programs::t5_bucket(key - query, buckets, farthest, true);
     const int64_t q = query - prefix, k = key - prefix;
     if (q < 0 || k < 0) {
       if (rows == Rows::grid) return -1;
@@ -36,18 +35,6 @@ struct Places {
     }
     const int64_t down = q / width - k / width, right = q % width - k % width;
     return (down + height - 1) * (2 * width - 1) + right + width - 1;
-  }
-
- private:
-  // Raffel et al. 2020, section 2.1: half of the buckets for each direction, one a distance at first, then ever wider.
-  [[nodiscard]] int64_t bucket(int64_t distance) const {
-    const int64_t half = buckets / 2, exact = half / 2, first = distance > 0 ? half : 0,
-                  n = std::abs(distance);
-    if (n < exact) return first + n;
-    const double part = std::log(static_cast<double>(n) / static_cast<double>(exact)) /
-                        std::log(static_cast<double>(farthest) / static_cast<double>(exact));
-    const double wide = part * static_cast<double>(half - exact);
-    return first + std::min(half - 1, exact + static_cast<int64_t>(wide));
   }
 };
 

@@ -5,6 +5,8 @@
 // host/docs/score-programs.md has the language. [any-thread]
 #pragma once
 
+#include <attn/sdk/error.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -42,26 +44,33 @@ inline std::vector<double> alibi_slopes(int64_t heads) {
   return slopes;
 }
 
-// Buckets of k - q from -(length - 1) to length - 1, by number k - q + length - 1.
+// The bucket of k - q: one a distance at first, then ever wider (section 2.1); bidirectional: half of them for each
+// direction. At least two buckets a direction, and max_distance beyond half of these.
+inline int64_t t5_bucket(int64_t relative, int64_t buckets, int64_t max_distance,
+                         bool bidirectional) {
+  int64_t n = buckets, first = 0, distance = -std::min<int64_t>(relative, 0);
+  if (bidirectional) {
+    n /= 2;
+    first = relative > 0 ? n : 0;
+    distance = relative < 0 ? -relative : relative;
+  }
+  const int64_t exact = n / 2;
+  if (distance < exact) return first + distance;
+  const double share = std::log(static_cast<double>(distance) / static_cast<double>(exact)) /
+                       std::log(static_cast<double>(max_distance) / static_cast<double>(exact));
+  const double wide = share * static_cast<double>(n - exact);
+  return first + std::min(n - 1, exact + static_cast<int64_t>(wide));
+}
+// Those of k - q from -(length - 1) to length - 1, by number k - q + length - 1.
 inline std::vector<int32_t> t5_buckets(int64_t length, int64_t buckets, int64_t max_distance,
                                        bool bidirectional) {
+  const int64_t exact = (bidirectional ? buckets / 2 : buckets) / 2;
+  if (exact < 1 || max_distance <= exact)
+    fail("{} buckets up to distance {}; expected two a direction and more, and a distance above {}",
+         buckets, max_distance, exact);
   std::vector<int32_t> out;
-  for (int64_t relative = 1 - length; relative < length; ++relative) {
-    int64_t n = buckets, first = 0, distance = -std::min<int64_t>(relative, 0);
-    if (bidirectional) {
-      n /= 2;
-      first = relative > 0 ? n : 0;
-      distance = relative < 0 ? -relative : relative;
-    }
-    const int64_t exact = n / 2;
-    if (distance >= exact) {
-      const double share = std::log(static_cast<double>(distance) / static_cast<double>(exact)) /
-                           std::log(static_cast<double>(max_distance) / static_cast<double>(exact));
-      distance =
-          std::min(n - 1, exact + static_cast<int64_t>(share * static_cast<double>(n - exact)));
-    }
-    out.push_back(static_cast<int32_t>(first + distance));
-  }
+  for (int64_t relative = 1 - length; relative < length; ++relative)
+    out.push_back(static_cast<int32_t>(t5_bucket(relative, buckets, max_distance, bidirectional)));
   return out;
 }
 
@@ -84,7 +93,12 @@ struct NeighborhoodAxis {
 inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
   std::string rule;
   int64_t inner = 1;
-  for (const NeighborhoodAxis& a : axes) inner *= a.extent;
+  for (const NeighborhoodAxis& a : axes) {
+    if (a.extent < 1 || a.window < 1 || a.dilation < 1)
+      fail("an axis of {} positions, window {}, dilation {}; expected at least 1 of each", a.extent,
+           a.window, a.dilation);
+    inner *= a.extent;
+  }
   for (size_t i = 0; i < axes.size(); ++i) {
     const NeighborhoodAxis& a = axes[i];
     inner /= a.extent;
