@@ -112,7 +112,7 @@ TEST_CASE("joint: queries and keys of both streams turn by their positions on ea
     for (int64_t t = 0; t < 5; ++t) {
       const bool first = t < 3;
       const auto project = [&](const char* name, bool turned) {
-        const Array w = layer->weight(std::string(name) + "/kernel");
+        const Array w = weight(*layer, std::string(name) + "/kernel");
         std::vector<double> z(8), out(8);
         for (int64_t j = 0; j < 8; ++j)
           for (int64_t i = 0; i < 8; ++i)
@@ -148,7 +148,7 @@ TEST_CASE("joint: queries and keys of both streams turn by their positions on ea
         sum += s;
         for (size_t e = 0; e < 8; ++e) mixed[e] += s * v[j][e];
       }
-      const Array w = layer->weight(i < 3 ? "to_out/kernel" : "to_add_out/kernel");
+      const Array w = weight(*layer, i < 3 ? "to_out/kernel" : "to_add_out/kernel");
       for (int64_t e = 0; e < 8; ++e) {
         double z = 0;
         for (int64_t r = 0; r < 8; ++r)

@@ -149,8 +149,8 @@ TEST_CASE("vit: rotations by row and column, of the map alone") {
     const Argument asked("return_attention_weights", true);
     const std::vector<Input> inputs{x};
     const Array w = layer->forward_all(inputs, {.arguments = {&asked, 1}}).at(1).value.clone();
-    const Array wq = layer->weight("query/kernel"), bq = layer->weight("query/bias"),
-                wk = layer->weight("key/kernel");
+    const Array wq = weight(*layer, "query/kernel"), bq = weight(*layer, "query/bias"),
+                wk = weight(*layer, "key/kernel");
     const auto head = [&](const Array& kernel, const Array* bias, int64_t token, int64_t h) {
       std::vector<double> t(8), out(8);
       for (int64_t j = 0; j < 8; ++j) {
