@@ -211,7 +211,9 @@ struct VisionAttention : Layer<Params, Arguments> {
     };
     blocks::attention(s, &Params::qk_norm_type);
     blocks::equivariant_when(
-        s, "position_kind = none, or prefix tokens alone without t5",
+        s,
+        "position_kind = none, prefix tokens alone without t5, or rope with one token more or "
+        "qk_scale = 0",
         [no_map, one_place](const Params& p, const Arguments& a, const ClaimCall& c) {
           return kind_of(p) == Kind::none || no_map(p, a, c) || one_place(p, a, c);
         });
