@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/kernels/rope.hpp"
 #include "core/kinds/rotary.hpp"
 
 namespace attn::kernels {
@@ -65,11 +66,5 @@ template <class T>
 // The same numbers of one position, r/2 each, for frequencies that were computed before.
 template <class T>
 void rotary_angles(const RopeRule& rule, const double* omega, int64_t position, T* cos, T* sin);
-
-// How pairs lie in a head of n components, of which r turn, the first of them at `first`.
-struct RopeRow {
-  int64_t n, first, r;
-  bool interleaved;  // (2i, 2i + 1); else half-split: (i, i + r/2)
-};
 
 }  // namespace attn::kernels

@@ -3,7 +3,8 @@
 // Rotary positions in all their forms: pairs half-split or interleaved, a part of a head at either end, positions of
 // each example or axis, scaled frequencies; or cos and sin that the caller gives.
 //
-// positions, whole numbers: (S), (B, S), or (axes, B, S) beside sections; without them offset, offset + 1, ... for all.
+// positions, whole numbers: (S), (B, S), or (axes, B, S) beside sections, B or 1; without them offset, offset + 1, ...
+// for all.
 // cos and sin: (T, r/2), of which a position takes its row, or (B, S, r/2) without positions. Neither has a gradient.
 // dynamic and longrope take their frequencies by the largest position of the call, so that keys of earlier calls keep
 // what they got: results depend on how a sequence is cut into calls, by the definition of these two.
@@ -84,7 +85,10 @@ void check_positions(const OpCall& c, const kernels::RopeRule& rule) {
     fail("positions have element kind {}; expected int32 or int64", dtype_name(p->dtype));
   const int64_t wanted[] = {rule.axes(), x.shape[0], x.shape[2]};
   bool fits = p->rank >= 1 && p->rank <= (rule.sections.empty() ? 2 : 3);
-  for (int i = 0; fits && i < p->rank; ++i) fits = p->shape[i] == wanted[3 - p->rank + i];
+  for (int i = 0; fits && i < p->rank; ++i) {
+    const int axis = 3 - p->rank + i;
+    fits = p->shape[i] == wanted[axis] || (axis == 1 && p->shape[i] == 1);
+  }
   if (!fits)
     fail("positions have shape {}; expected ({}), ({}, {}) or, with sections, (axes, {}, {})",
          shape_text(*p), x.shape[2], x.shape[0], x.shape[2], x.shape[0], x.shape[2]);
@@ -107,6 +111,12 @@ void check_tables(const OpCall& c, int64_t half) {
   if (rows && !c.in(kPositions) && c.integer(kOffset) > cos->shape[0] - x.shape[2])
     fail("positions {} to {} lie outside of cos of shape {}", c.integer(kOffset),
          c.integer(kOffset) + x.shape[2] - 1, shape_text(*cos));
+}
+
+// From the positions of an example to those of the next.
+int64_t step_of(const attn_view& positions) {
+  const bool each = positions.rank > 1 && positions.shape[positions.rank - 2] > 1;
+  return each ? positions.shape[positions.rank - 1] : 0;
 }
 
 // The positions, dense, and 1 + the largest of them; `rows` > 0: all below it.
@@ -137,16 +147,17 @@ Angles<T> given_angles(const OpCall& c) {
   } else if (const attn_view* at = c.in(kPositions)) {
     int64_t end = 0;
     a.index = read_positions(c, cos.shape[0], &end);
-    a.index_step = at->rank == 1 ? 0 : at->shape[1];
+    a.index_step = step_of(*at);
   } else {
     a.first = c.integer(kOffset);
   }
   return a;
 }
 
-// Rows of cos and sin of their own for each example and place, where no table has them.
+// Rows of cos and sin of their own for each example and place. table: where they are; nullptr: they are computed.
 template <class T>
-Angles<T> single_angles(const OpCall& c, const kernels::RopeRule& rule, const int64_t* positions) {
+Angles<T> single_angles(const OpCall& c, const kernels::RopeRule& rule, const int64_t* positions,
+                        const kernels::RotaryTable<T>* table) {
   Parallel& p = parallel(c);
   const attn_view& at = *c.in(kPositions);
   const int64_t half = rule.r / 2, length = at.shape[at.rank - 1];
@@ -155,17 +166,23 @@ Angles<T> single_angles(const OpCall& c, const kernels::RopeRule& rule, const in
   auto* axis = p.scratch_array<int64_t>(static_cast<size_t>(half));
   auto* cos = p.scratch_array<T>(static_cast<size_t>(places * rule.r) + 1);
   T* sin = cos + places * half;
-  kernels::rope_frequencies(rule, omega);
+  if (!table) kernels::rope_frequencies(rule, omega);
   for (int64_t i = 0; i < half; ++i) axis[i] = at.rank == 3 ? rule.axis_of(i) : 0;
   p.loop(places, std::max<int64_t>(1, 256 / half), [&](int64_t begin, int64_t end, int) {
     for (int64_t k = begin; k < end; ++k)
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(positions[axis[i] * places + k]) * omega[i];
+        const int64_t position = positions[axis[i] * places + k];
+        if (table) {
+          cos[k * half + i] = table->cos[position * half + i];
+          sin[k * half + i] = table->sin[position * half + i];
+          continue;
+        }
+        const double angle = static_cast<double>(position) * omega[i];
         cos[k * half + i] = static_cast<T>(std::cos(angle) * rule.attention);
         sin[k * half + i] = static_cast<T>(std::sin(angle) * rule.attention);
       }
   });
-  return {.cos = cos, .sin = sin, .per_example = at.rank == 1 ? 0 : length};
+  return {.cos = cos, .sin = sin, .per_example = step_of(at)};
 }
 
 template <class T>
@@ -179,13 +196,12 @@ Angles<T> angles_of(const OpCall& c) {
   int64_t end = 0;
   const int64_t* positions = read_positions(c, 0, &end);
   const kernels::RopeRule rule = of_all.of_call(end);
-  if (at->rank < 3 && of_all.repeats(end))
-    if (const auto* table = kernels::rotary_table<T>(rule, end))
-      return {.cos = table->cos,
-              .sin = table->sin,
-              .index = positions,
-              .index_step = at->rank == 1 ? 0 : at->shape[1]};
-  return single_angles<T>(c, rule, positions);
+  // Positions of axes may be few and far: no table is kept for them that is longer than their list.
+  const bool keeps = of_all.repeats(end) && (at->rank < 3 || end <= size_of(*at));
+  const auto* table = keeps ? kernels::rotary_table<T>(rule, end) : nullptr;
+  if (table && at->rank < 3)
+    return {.cos = table->cos, .sin = table->sin, .index = positions, .index_step = step_of(*at)};
+  return single_angles<T>(c, rule, positions, table);
 }
 
 struct rotary_embedding {

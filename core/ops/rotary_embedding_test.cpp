@@ -57,13 +57,27 @@ TEST_CASE("rotary_embedding: pairs, ends, positions, sections and tables of the 
       trial(o, {x}).examine();
       trial(o, {x, each}).examine();
       trial(o, {x, whole({5}, {4, 3, 2, 1, 0})}).examine();
+      trial(o, {x, whole({1, 5}, {4, 3, 2, 1, 0})}).examine();
       trial(o, {x, absent, cos, sin}).examine();
       trial(o, {x, each, rows, rows}).examine();
       o.offset = 7;
       trial(o, {x, absent, rows, rows}).examine();
       o.sections = {1, 2};
       for (o.arrangement = 0; o.arrangement < 3; ++o.arrangement) trial(o, {x, axes}).examine();
+      // One example for all, and positions further than a table is kept for.
+      const Values shared = whole({2, 1, 5}, {0, 1, 2, 3, 4, 9, 8, 7, 6, 90});
+      trial(o, {x, shared}).examine();
+      CHECK(result(o, {x, shared}) ==
+            result(o, {x, whole({2, 2, 5}, {0, 1, 2, 3, 4,  0, 1, 2, 3, 4,  //
+                                            9, 8, 7, 6, 90, 9, 8, 7, 6, 90})}));
     }
+  // A line of pairs that fills vectors, and one that does not.
+  for (const int64_t dim : {32, 64, 90}) {
+    const Values wide = uniform({2, 2, 3, 90});
+    for (const bool interleaved : {false, true})
+      for (const bool at_end : {false, true})
+        trial({.dim = dim, .interleaved = interleaved, .at_end = at_end}, {wide}).examine();
+  }
   trial({.dim = 0}, {x, each}).examine();
   trial({.dim = 8}, {uniform({2, 3, 0, 8})}).examine();
   // beyond the kept tables

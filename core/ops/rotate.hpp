@@ -57,22 +57,12 @@ Angles<T> consecutive_angles(Parallel& p, const kernels::RopeRule& of_all, int64
   return {.cos = cos, .sin = sin};
 }
 
-// Rows of heads by the kernel of the level; y != x.
-inline void turn_rows(int64_t rows, const kernels::RopeRow& row, const float* x, int64_t x_row,
-                      const float* cos, const float* sin, bool back, float* y, int64_t y_row) {
-  if (row.interleaved && row.first == 0)
-    return kernels::table().rope_rows(rows, row.n, row.r, x, x_row, cos, sin, back ? -1.0f : 1.0f,
-                                      y, y_row);
-  for (int64_t i = 0; i < rows; ++i, x += x_row, y += y_row, cos += row.r / 2, sin += row.r / 2)
-    kernels::reference::rope_row<float>(row, x, cos, sin, back, y);
-}
-
 // One row, y != x.
 template <class T>
 void turn(const kernels::RopeRow& row, const T* x, const T* cos, const T* sin, bool back, T* y) {
   if constexpr (sizeof(T) == sizeof(float)) {
     if (use_kernels<T>()) {
-      turn_rows(1, row, x, 0, cos, sin, back, y, 0);
+      kernels::table().rope_rows(row, 1, x, 0, cos, sin, back ? -1.0f : 1.0f, y, 0);
       return;
     }
   }
@@ -101,7 +91,7 @@ void rotate(const OpCall& c, const attn_view& from, const attn_view& to, kernels
       T* y = data<T>(to) + o[0] + k * s[0];
       if constexpr (sizeof(T) == sizeof(float)) {
         if (direct) {
-          turn_rows(run, row, x, s[1], cos, sin, false, y, s[0]);
+          kernels::table().rope_rows(row, run, x, s[1], cos, sin, 1.0f, y, s[0]);
           continue;
         }
       }

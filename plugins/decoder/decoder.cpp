@@ -214,18 +214,13 @@ struct DecoderAttention : Layer<Params, Arguments> {
     Tensor t = split_heads(dense(c, of.dense, x), of.heads);
     const bool before = p.qk_norm_place == "before_rope";
     if (before) t = normed(c, of, t);
-    t = rotary.rotate(t, position, positions(c));
+    t = rotary.rotate(t, position, by_axis(c.input(2)));
     return before ? t : normed(c, of, t);
   }
   Tensor normed(Call& c, const Projection& of, Tensor t) const {
     t = p.qk_norm_over == "head" ? norm(c, of.norm, t)
                                  : split_heads(norm(c, of.norm, merge_heads(t)), of.heads);
     return p.use_qk_head_scale ? mul(t, c[of.head_scale]) : t;
-  }
-  // Axes lead in the operator, the batch in the call.
-  static Tensor positions(const Call& c) {
-    const Tensor at = c.input(2);
-    return at && at.rank() == 3 ? at.permute({1, 0, 2}) : at;
   }
 };
 

@@ -85,12 +85,17 @@ struct EnergyAttention : Layer<Params, Arguments> {
   void forward(Call& c, const Arguments&) const {
     const Tensor x = c.input(0);
     check_sequence(x, p.dim);
-    const Tensor keep = kept(c, x), q = project(c[query], x), k = project(c[key], x);
-    const AttentionOptions options{.scale = beta, .zero_fully_masked_rows = true};
+    const Tensor pairs = kept(c, x), tokens = present(c), q = project(c[query], x),
+                 k = project(c[key], x);
+    const AttentionOptions options{
+        .scale = beta,
+        .zero_fully_masked_rows = true,
+        .mask_rule = kRules[tokens ? tokens.rank() : 0][p.attn_self ? 1 : 0]};
+    const AttentionExtras extras{
+        .want_lse = true, .captured = tokens ? "m" : nullptr, .tables = {tokens}};
     // A token as a query moves towards the keys that it finds.
     c.label("queries");
-    const Attended found =
-        attention(c, q, k, k, softmax, options, keep, {}, false, {}, {.want_lse = true});
+    const Attended found = attention(c, q, k, k, softmax, options, pairs, {}, false, {}, extras);
     // A query without keys has no part in the energy.
     const Tensor some = greater(found.lse, std::numeric_limits<float>::lowest()),
                  lse = where(some, found.lse, 0);
@@ -98,9 +103,8 @@ struct EnergyAttention : Layer<Params, Arguments> {
     // times the sum that this is divided by.
     c.label("keys");
     const Tensor bias = neg(lse).reshape({lse.dim(0), lse.dim(1), 1, lse.dim(2)});
-    const Attended finding =
-        attention(c, k, q, q, softmax, options, keep ? transpose(keep) : Tensor{}, bias, false, {},
-                  {.want_lse = true});
+    const Attended finding = attention(
+        c, k, q, q, softmax, options, pairs ? transpose(pairs) : Tensor{}, bias, false, {}, extras);
     // At most 1 from each query; rounding of large scores could make more of it.
     const Tensor share = exp(minimum(finding.lse, std::log(static_cast<double>(x.dim(1)))));
     const Tensor pulled =
@@ -124,26 +128,34 @@ struct EnergyAttention : Layer<Params, Arguments> {
     return w.reshape({head * p.num_heads, p.dim});
   }
 
-  // The pairs (query, key) that count, (1 or B, 1 or H, N, N); absent: all.
+  // Which pairs exist, symmetric in query and key: by rank of the mask of tokens, and by attn_self.
+  static constexpr const char* kRules[3][2] = {
+      {"q != k", nullptr},
+      {"q != k && m[q] > 0 && m[k] > 0", "m[q] > 0 && m[k] > 0"},
+      {"q != k && m[b, q] > 0 && m[b, k] > 0", "m[b, q] > 0 && m[b, k] > 0"}};
+
+  // Which tokens there are, (N) or (B, N); absent: all, or the mask is about pairs.
+  static Tensor present(const Call& c) {
+    const Tensor mask = c.input(1);
+    if (!mask || mask.rank() > 2) return {};
+    const bool shared = mask.rank() == 2 && mask.dim(0) == 1;
+    return greater(as_ones(c, shared ? mask.reshape({mask.dim(1)}) : mask), 0);
+  }
+  // Which pairs (query, key) a mask of them keeps, (1 or B, 1 or H, N, N); absent: all.
   [[nodiscard]] Tensor kept(const Call& c, const Tensor& x) const {
     const Tensor mask = c.input(1);
+    if (!mask) return {};
     const int64_t n = x.dim(1);
-    if (!mask && p.attn_self) return {};
+    check_mask(mask, x.dim(0), n);
+    if (mask.rank() <= 2) return {};
+    const Tensor pairs =
+        mask.reshape({mask.dim(0), mask.rank() == 4 ? mask.dim(1) : 1, mask.dim(-2), n});
+    if (pairs.dim(2) == n) return pairs;
+    return broadcast_to(as_ones(c, pairs), {pairs.dim(0), pairs.dim(1), n, n});
+  }
+  static Tensor as_ones(const Call& c, const Tensor& mask) {
     const float one = 1;
-    const Tensor ones = broadcast_to(c.constant(ATTN_F32, {}, &one), {1, 1, n, 1});
-    Tensor keep = ones;
-    if (mask) {
-      check_mask(mask, x.dim(0), n);
-      const int rank = mask.rank();
-      const int64_t batch = rank > 1 ? mask.dim(0) : 1, heads = rank == 4 ? mask.dim(1) : 1;
-      keep = where(mask.reshape({batch, heads, rank > 2 ? mask.dim(-2) : 1, n}), keep, 0);
-      if (rank <= 2) keep = where(mask.reshape({batch, 1, n, 1}), keep, 0);
-    }
-    if (!p.attn_self) {
-      const Tensor index = cumsum(ones, 2);
-      keep = where(not_equal(index, index.reshape({1, 1, 1, n})), keep, 0);
-    }
-    return keep;
+    return where(mask, c.constant(ATTN_F32, {}, &one), 0);
   }
   void check_mask(const Tensor& mask, int64_t batch, int64_t n) const {
     const int rank = mask.rank();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Joint attention of two streams, such as an image and its text: each has projections of its own, and all of their
-// tokens share one softmax (Esser et al. 2024, section 4 and figure 2b).
+// tokens share one softmax (Esser et al. 2024, section 4 and figure 2b). Given positions, queries and keys turn by them.
 #include <attn/sdk/plugin.hpp>
 
 using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Rope {
   int64_t dim = 0, num_heads = 8;
-  double dropout_rate = 0.0;
+  double dropout_rate = 0.0, rope_theta = 10000.0;
   bool use_bias = true, context_pre_only = false;
   std::optional<std::string> qk_norm_type = "rms_norm";
   ComponentSpec qk_norm_kwargs;
@@ -20,7 +20,7 @@ struct Arguments {
   bool return_context = false;
 };
 
-enum Port { kInputs, kContext, kMask };
+enum Port { kInputs, kContext, kMask, kPositions, kContextPositions };
 
 struct JointAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
@@ -42,12 +42,26 @@ struct JointAttention : Layer<Params, Arguments> {
     blocks::probability(s);
     blocks::qk_norm(s, "norm of each head's queries and keys, one for each stream");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    s.field("rope_theta", &Params::rope_theta)
+        .above(0)
+        .extension()
+        .doc("base of the rotation frequencies, where positions are given");
+    blocks::rope(s, true);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the first stream, the image");
     s.input("context", {"batch, key, context_width"}).doc("the second stream, the text");
     s.input("attention_mask", {"batch, key"})
         .mask()
         .doc("tokens of the context that may be used (> 0)");
+    s.rule(
+        "the rope_type must be one of equal frequencies for both streams, not dynamic or longrope",
+        [](const Params& p) { return !blocks::rope_by_length(p.rope_scaling); });
+    s.input("positions", {"batch, seq", "batch, axis, seq"})
+        .integers()
+        .doc("of the first stream, by axis of mrope_section; absent: 0, if the context has some");
+    s.input("context_positions", {"batch, key", "batch, axis, key"})
+        .integers()
+        .doc("of the context; absent: 0. Nothing turns at 0, nor without any positions");
     s.argument("return_context", &Arguments::return_context)
         .doc("also give the result of the context");
     s.output("output", "batch, seq, dim").doc("shaped as the first stream");
@@ -55,13 +69,19 @@ struct JointAttention : Layer<Params, Arguments> {
         .when("return_context")
         .doc("shaped as the context");
     blocks::attention(s, &Params::qk_norm_type);
-    s.claim(Claim::equivariant);
-    s.claim(Claim::invariant, "context");
+    const auto absent = [](uint32_t port) {
+      return [port](const Params&, const Arguments&, const ClaimCall& c) { return !c.has(port); };
+    };
+    s.claim(Claim::equivariant).when("no positions", absent(kPositions));
+    s.claim(Claim::invariant, "context").when("no context_positions", absent(kContextPositions));
     blocks::inert(s, {"centred bias to_q/bias", "centred bias to_k/bias",
                       "centred bias add_q_proj/bias", "centred bias add_k_proj/bias"});
-    for (const char* weight : {"add_q_proj/", "norm_added_q/", "to_add_out/",
-                               "query bias to_q/bias", "query norm norm_q"})
+    for (const char* weight : {"add_q_proj/", "norm_added_q/", "to_add_out/"})
       s.claim(Claim::inert, weight).unless(&Arguments::return_context);
+    for (const char* weight : {"query bias to_q/bias", "query norm norm_q"})
+      s.claim(Claim::inert, weight)
+          .unless(&Arguments::return_context)
+          .when("no positions", absent(kPositions));
   }
 
   struct Stream {
@@ -70,6 +90,7 @@ struct JointAttention : Layer<Params, Arguments> {
   };
   Stream first, context;
   Probability attn_prob;
+  Rotary rotary;
 
   void build(Builder& b) {
     const attn_shape& x = b.input(kContext);
@@ -91,6 +112,7 @@ struct JointAttention : Layer<Params, Arguments> {
       context.q_norm = norm("norm_added_q", kContext);
     }
     attn_prob = b.probability("attn_prob", p);
+    rotary.build(b, p, d / p.num_heads, p.rope_theta);
   }
 
   void forward(Call& c, const Arguments&) const {
@@ -101,13 +123,17 @@ struct JointAttention : Layer<Params, Arguments> {
     const auto heads = [&](const Dense& w, const Tensor& from) {
       return split_heads(dense(c, w, from), p.num_heads);
     };
-    const Tensor k1 = norm(c, first.k_norm, heads(first.k, x)), v1 = heads(first.v, x),
-                 k2 = norm(c, context.k_norm, heads(context.k, y)), v2 = heads(context.v, y),
+    const Tensor at1 = positions(c, kPositions, x), at2 = positions(c, kContextPositions, y);
+    const auto turned = [&](const Norm& n, const Tensor& t, const Tensor& at) {
+      return at ? rotary.rotate(norm(c, n, t), 0, at) : norm(c, n, t);
+    };
+    const Tensor k1 = turned(first.k_norm, heads(first.k, x), at1), v1 = heads(first.v, x),
+                 k2 = turned(context.k_norm, heads(context.k, y), at2), v2 = heads(context.v, y),
                  k = concat({&k1, &k2}, 2), v = concat({&v1, &v2}, 2);
-    Tensor q = norm(c, first.q_norm, heads(first.q, x));
+    Tensor q = turned(first.q_norm, heads(first.q, x), at1);
     // Nobody who does not ask for the context's result pays for it.
     if (c.wants(1)) {
-      const Tensor q2 = norm(c, context.q_norm, heads(context.q, y));
+      const Tensor q2 = turned(context.q_norm, heads(context.q, y), at2);
       q = concat({&q, &q2}, 2);
     }
     const Attended o = attention(c, q, k, v, attn_prob, {.dropout = p.dropout_rate}, kept(c, own));
@@ -136,6 +162,26 @@ struct JointAttention : Layer<Params, Arguments> {
                  (mask.dim(0) != x.dim(0) && mask.dim(0) != 1)))
       fail("attention_mask of shape {} must be ({}, {}): one entry for each token of the context",
            mask.shape(), x.dim(0), y.dim(1));
+  }
+
+  // Those of a stream as rotary takes them; absent: neither stream has some.
+  Tensor positions(const Call& c, Port port, const Tensor& stream) const {
+    const Tensor at = c.input(port);
+    if (!c.input(kPositions) && !c.input(kContextPositions)) return {};
+    if (!at) {
+      const int64_t zero = 0;
+      return c.constant(ATTN_I64, {}, &zero)
+          .view(std::array{stream.dim(1)}, std::array<int64_t, 1>{0});
+    }
+    const bool axes = at.rank() == 3;
+    if ((axes && at.dim(1) != rotary.scaling.axes()) || at.dim(-1) != stream.dim(1) ||
+        (at.dim(0) != stream.dim(0) && at.dim(0) != 1))
+      fail(
+          "{} of shape {} do not fit; expected ({}, {}), or ({}, axes, {}) with as many axes as "
+          "mrope_section of rope_scaling has, here {}",
+          port == kPositions ? "positions" : "context_positions", at.shape(), stream.dim(0),
+          stream.dim(1), stream.dim(0), stream.dim(1), rotary.scaling.axes());
+    return by_axis(at);
   }
 
   // Of all keys: those of the first stream are always kept.

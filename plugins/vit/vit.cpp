@@ -2,7 +2,7 @@
 //
 // Self-attention of vision transformers with one of the usual ways to tell relative positions: a table (Liu et al. 2021,
 // eq. 4; Bao et al. 2021), a small network with cosine scores (Liu et al. 2022, eq. 2-4), buckets of distances (Raffel
-// et al. 2020), or none.
+// et al. 2020), rotations by row and column (Fang et al. 2023), or none.
 #include "bias.hpp"
 
 #include <cmath>
@@ -12,13 +12,13 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm, blocks::Rope {
   int64_t dim = 0, num_heads = 0;
   std::string position_kind = "beit";
   int64_t grid_height = 14, grid_width = 14, num_prefix_tokens = 1;
   int64_t num_buckets = 32, max_distance = 128, cpb_hidden_dim = 512;
   std::optional<int64_t> pretrained_grid_size;
-  double dropout_rate = 0.0;
+  double dropout_rate = 0.0, rope_theta = 10000.0;
   bool qv_bias = true, proj_bias = true;
   std::optional<double> qk_scale;
 };
@@ -27,22 +27,25 @@ struct Arguments {
   bool return_attention_weights = false;
 };
 
-enum class Kind { none, swin, swin_v2, beit, t5 };
+enum class Kind { none, swin, swin_v2, beit, t5, rope };
 Kind kind_of(const Params& p) {
   return p.position_kind == "swin"      ? Kind::swin
          : p.position_kind == "swin_v2" ? Kind::swin_v2
          : p.position_kind == "beit"    ? Kind::beit
          : p.position_kind == "t5"      ? Kind::t5
+         : p.position_kind == "rope"    ? Kind::rope
                                         : Kind::none;
 }
 bool has_grid(const Params& p) { return kind_of(p) != Kind::none && kind_of(p) != Kind::t5; }
+// Scores differ by a bias.
+bool has_bias(const Params& p) { return kind_of(p) != Kind::none && kind_of(p) != Kind::rope; }
 
 struct VisionAttention : Layer<Params, Arguments> {
   static constexpr TypeInfo info{
       .id = "vit",
       .class_name = "VisionAttention",
       .description = "Self-attention of vision transformers with a choice of relative positions.",
-      .use_case = "Weights of ViT, BEiT, Swin, Swin V2 and encoders with T5 buckets.",
+      .use_case = "Weights of ViT, BEiT, Swin, Swin V2, EVA-02 and encoders with T5 buckets.",
       .input_shape = "(batch, num_prefix_tokens + grid_height * grid_width, dim)",
       .complexity = "O(seq_len^2 * dim)",
       .paper = "BEiT (2106.08254)"};
@@ -51,7 +54,7 @@ struct VisionAttention : Layer<Params, Arguments> {
     s.field("dim", &Params::dim).required().above(0).doc("model width");
     s.field("num_heads", &Params::num_heads).required().above(0).doc("number of heads");
     s.field("position_kind", &Params::position_kind)
-        .choices({"beit", "swin", "swin_v2", "t5", "none"})
+        .choices({"beit", "swin", "swin_v2", "t5", "none", "rope"})
         .doc("how scores learn of relative positions");
     s.field("grid_height", &Params::grid_height)
         .above(0)
@@ -84,6 +87,11 @@ struct VisionAttention : Layer<Params, Arguments> {
     blocks::probability(s);
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    s.field("rope_theta", &Params::rope_theta)
+        .above(0)
+        .extension()
+        .doc("of rope: base of the rotation frequencies");
+    blocks::rope(s, true);
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("num_buckets ({num_buckets}) must be even",
            [](const Params& p) { return p.num_buckets % 2 == 0; });
@@ -92,6 +100,9 @@ struct VisionAttention : Layer<Params, Arguments> {
         [](const Params& p) { return p.max_distance > p.num_buckets / 4; });
     s.rule("position_kind 'beit' needs num_prefix_tokens of at least 1, got {num_prefix_tokens}",
            [](const Params& p) { return kind_of(p) != Kind::beit || p.num_prefix_tokens > 0; });
+    s.rule(
+        "position_kind 'rope' turns pairs of two axes: dim / num_heads must be a multiple of 4",
+        [](const Params& p) { return kind_of(p) != Kind::rope || p.dim / p.num_heads % 4 == 0; });
     s.input("inputs", {"batch, seq, dim"})
         .doc("prefix tokens, then the map; all of it or its first tokens");
     blocks::attention_mask(s);
@@ -106,6 +117,8 @@ struct VisionAttention : Layer<Params, Arguments> {
   Norm q_norm, k_norm;
   Probability attn_prob;
   std::vector<double> offsets;  // of the network: (rows of the table, 2)
+  Rotary rotary;
+  std::vector<int64_t> turned_by;  // rows and columns of all tokens: (2, tokens)
 
   void build(Builder& b) {
     const int64_t d = p.dim, h = p.num_heads, head = d / h, tokens = b.positions(0, 3);
@@ -121,7 +134,7 @@ struct VisionAttention : Layer<Params, Arguments> {
     narrow.kind = ComponentSpec::Kind::object;
     narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
     table = b.weight("relative_position_bias_table", {places().count(), h}, narrow, {},
-                     kind != Kind::none && kind != Kind::swin_v2);
+                     has_bias(p) && kind != Kind::swin_v2);
     query = b.dense("query", d, d, p, p.qv_bias);
     key = b.dense("key", d, d, p, false);
     value = b.dense("value", d, d, p, p.qv_bias);
@@ -129,6 +142,10 @@ struct VisionAttention : Layer<Params, Arguments> {
     attn_prob = b.probability("attn_prob", p);
     q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, head});
     k_norm = b.qk_norm("k_norm", p, {-1, h, tokens, head});
+    if (kind == Kind::rope) {
+      rotary.build_map(b, p, head, p.rope_theta);
+      turned_by = map_positions(p.grid_height, p.grid_width, p.num_prefix_tokens);
+    }
     if (kind != Kind::swin_v2) return;
     logit_scale = b.constant("logit_scale", {h}, std::log(10.0), ATTN_WEIGHT_TRAINABLE);
     cpb_hidden = b.dense("cpb_mlp/hidden", 2, p.cpb_hidden_dim, p, true);
@@ -151,6 +168,13 @@ struct VisionAttention : Layer<Params, Arguments> {
     Tensor k = norm(c, k_norm, split_heads(dense(c, key, x), h));
     const Tensor v = split_heads(dense(c, value, x), h);
     std::optional<double> scale = p.qk_scale;
+    if (kind == Kind::rope) {
+      const auto all = static_cast<int64_t>(turned_by.size()) / 2;
+      const Tensor at = c.constant(ATTN_I64, std::array<int64_t, 3>{2, 1, all}, turned_by.data())
+                            .slice(2, 0, tokens);
+      q = rotary.rotate(q, 0, at);
+      k = rotary.rotate(k, 0, at);
+    }
     if (kind == Kind::swin_v2) {
       const Tensor sharpness = exp(minimum(c[logit_scale], std::log(100.0)));
       q = mul(unit(q), sharpness.reshape({h, 1, 1}));
@@ -160,7 +184,7 @@ struct VisionAttention : Layer<Params, Arguments> {
       scale = p.qk_scale.value_or(1);
     }
     Tensor bias;
-    if (kind != Kind::none) {
+    if (has_bias(p)) {
       const attn::vit::Places at = places();
       bias = call<attn::vit::bias>({kind == Kind::swin_v2 ? network(c, x.dtype()) : c[table]},
                                    {static_cast<int64_t>(at.rows), at.height, at.width, at.prefix,
@@ -180,15 +204,24 @@ struct VisionAttention : Layer<Params, Arguments> {
     const auto no_map = [](const Params& p, const Arguments&, const ClaimCall& c) {
       return has_grid(p) && c.positions() <= p.num_prefix_tokens;
     };
+    // The first token of a map stands where prefix tokens do.
+    const auto one_place = [](const Params& p, const Arguments&, const ClaimCall& c) {
+      return kind_of(p) == Kind::rope &&
+             (c.positions() <= p.num_prefix_tokens + 1 || p.qk_scale == 0);
+    };
     blocks::attention(s, &Params::qk_norm_type);
-    blocks::equivariant_when(s, "position_kind = none, or prefix tokens alone without t5",
-                             [no_map](const Params& p, const Arguments& a, const ClaimCall& c) {
-                               return kind_of(p) == Kind::none || no_map(p, a, c);
-                             });
+    blocks::equivariant_when(
+        s,
+        "position_kind = none, prefix tokens alone without t5, or rope with one token more or "
+        "qk_scale = 0",
+        [no_map, one_place](const Params& p, const Arguments& a, const ClaimCall& c) {
+          return kind_of(p) == Kind::none || no_map(p, a, c) || one_place(p, a, c);
+        });
     for (const char* weight : {"query bias query/bias", "key norm k_norm", "query norm q_norm"})
-      s.claim(Claim::inert, weight).when("position_kind is not swin_v2", [](const Params& p) {
-        return kind_of(p) != Kind::swin_v2;
-      });
+      s.claim(Claim::inert, weight)
+          .when("position_kind is neither swin_v2 nor rope", [](const Params& p) {
+            return kind_of(p) != Kind::swin_v2 && kind_of(p) != Kind::rope;
+          });
     s.claim(Claim::inert, "relative_position_bias_table in part")
         .when("t5, or a map that is not full",
               [](const Params& p, const Arguments&, const ClaimCall& c) {

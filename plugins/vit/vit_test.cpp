@@ -137,6 +137,91 @@ TEST_CASE("vit: swin_v2 compares directions, and its bias follows the logarithm 
   CHECK(distance(weights(scaled), weights(x)) < kSameMath);
 }
 
+TEST_CASE("vit: rotations by row and column, of the map alone") {
+  // Heads of size 8: two pairs by the row, two by the column, of frequencies 1 and 1 / 10 each.
+  for (const bool apart : {false, true}) {
+    const Layer layer = make("vit",
+                             config("rope", {{"rope_theta", 100.0},
+                                             {"rope_style", apart ? "half_split" : "interleaved"}}),
+                             {{1, 13, 16}});
+    layer->set_weight("query/bias", random({16}, 4));
+    const Array x = random({1, 13, 16}, 5);
+    const Argument asked("return_attention_weights", true);
+    const std::vector<Input> inputs{x};
+    const Array w = layer->forward_all(inputs, {.arguments = {&asked, 1}}).at(1).value.clone();
+    const Array wq = weight(*layer, "query/kernel"), bq = weight(*layer, "query/bias"),
+                wk = weight(*layer, "key/kernel");
+    const auto head = [&](const Array& kernel, const Array* bias, int64_t token, int64_t h) {
+      std::vector<double> t(8), out(8);
+      for (int64_t j = 0; j < 8; ++j) {
+        if (bias) t[static_cast<size_t>(j)] = bias->at<float>({8 * h + j});
+        for (int64_t i = 0; i < 16; ++i)
+          t[static_cast<size_t>(j)] += static_cast<double>(x.at<float>({0, token, i})) *
+                                       static_cast<double>(kernel.at<float>({i, 8 * h + j}));
+      }
+      const int64_t row = token == 0 ? 0 : (token - 1) / 4,
+                    column = token == 0 ? 0 : (token - 1) % 4;
+      const double angle[] = {1.0 * static_cast<double>(row), 0.1 * static_cast<double>(row),
+                              1.0 * static_cast<double>(column), 0.1 * static_cast<double>(column)};
+      for (size_t p = 0; p < 4; ++p) {
+        const size_t a = apart ? p : 2 * p, b = apart ? p + 4 : 2 * p + 1;
+        out[a] = t[a] * std::cos(angle[p]) - t[b] * std::sin(angle[p]);
+        out[b] = t[a] * std::sin(angle[p]) + t[b] * std::cos(angle[p]);
+      }
+      return out;
+    };
+    double worst = 0;
+    for (int64_t h = 0; h < 2; ++h)
+      for (int64_t i = 0; i < 13; ++i) {
+        const std::vector<double> q = head(wq, &bq, i, h);
+        std::vector<double> score;
+        double sum = 0;
+        for (int64_t j = 0; j < 13; ++j) {
+          const std::vector<double> k = head(wk, nullptr, j, h);
+          double s = 0;
+          for (size_t e = 0; e < 8; ++e) s += q[e] * k[e];
+          score.push_back(std::exp(s / std::sqrt(8.0)));
+          sum += score.back();
+        }
+        for (int64_t j = 0; j < 13; ++j)
+          worst = std::max(worst, std::fabs(score[static_cast<size_t>(j)] / sum -
+                                            static_cast<double>(w.at<float>({0, h, i, j}))));
+      }
+    CHECK(worst < 1e-6);
+  }
+}
+
+TEST_CASE("vit: how pairs are shared by rows and columns") {
+  const auto scaled = [](const Json& scaling) {
+    const Layer layer = make("vit", config("rope", {{"rope_scaling", scaling}}), {{1, 13, 16}});
+    const Layer plain = make("vit", config("rope"), {{1, 13, 16}});
+    for (const WeightInfo& w : plain->weights()) layer->set_weight(w.name, plain->weight(w.name));
+    const Array x = random({1, 13, 16}, 6);
+    return distance(layer->forward(x), plain->forward(x));
+  };
+  const auto sections = [](std::initializer_list<Json> list, bool axial) {
+    return Json{
+        {"rope_type", "default"}, {"mrope_section", Json::list(list)}, {"mrope_axial", axial}};
+  };
+  CHECK(scaled(sections({2, 2}, true)) == 0);
+  CHECK(scaled(sections({2, 2}, false)) > 1000);
+  CHECK(scaled(sections({1, 3}, true)) > 1000);
+  CHECK(scaled(Json{{"rope_type", "linear"}, {"factor", 1.0}}) == 0);
+  CHECK(scaled(Json{{"rope_type", "linear"}, {"factor", 2.0}}) > 1000);
+  CHECK_THAT(refusal([&] {
+               return scaled(sections({1, 1, 2}, true));
+             }),
+             says("has 3 axes; expected 2"));
+  CHECK_THAT(refusal([&] {
+               return scaled(sections({1, 1}, true));
+             }),
+             says("mrope_section is for 2 pairs of components; expected 4"));
+  CHECK_THAT(refusal([&] {
+               return scaled(Json{{"rope_type", "default"}, {"mrope_axial", true}});
+             }),
+             says("must be false without mrope_section"));
+}
+
 TEST_CASE("vit: what a config and a call refuse") {
   const auto refused = [](const Json& parameters) {
     return refusal([&] {
@@ -149,7 +234,9 @@ TEST_CASE("vit: what a config and a call refuse") {
   CHECK(refused(config("swin", {{"num_prefix_tokens", 0}})).empty());
   CHECK(refused(config("t5", {{"num_buckets", 31}})) == "num_buckets (31) must be even");
   CHECK_THAT(refused(config("t5", {{"max_distance", 8}})), says("max_distance (8)"));
-  CHECK_THAT(refused(config("rope")), says("position_kind"));
+  CHECK_THAT(refused(config("alibi")), says("position_kind"));
+  CHECK(refused(config("rope", {{"num_heads", 8}})) ==
+        "position_kind 'rope' turns pairs of two axes: dim / num_heads must be a multiple of 4");
   CHECK_THAT(refusal([] {
                return make("vit", config("beit"), {{1, 14, 16}});
              }),

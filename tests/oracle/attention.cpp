@@ -150,24 +150,50 @@ double frequency(const Json& scaling, int64_t i, int64_t r, double theta, double
   return omega;
 }
 
+// Which axis a pair turns by, and its number among so many components.
+struct Place {
+  int64_t axis = 0, pair = 0, of = 0;
+};
+Place place_of(const Json& scaling, int64_t i, int64_t r, bool halves) {
+  std::vector<int64_t> sections;
+  if (const Json* given = scaling.find("mrope_section"))
+    for (size_t a = 0; a < given->size(); ++a) sections.push_back(*given->at(a).to_int64());
+  const auto is_on = [&](const char* name) {
+    const Json* flag = scaling.find(name);
+    return flag && flag->as_bool();
+  };
+  const bool own = sections.empty() ? halves : is_on("mrope_axial");
+  if (sections.empty() && halves) sections = {r / 4, r / 4};
+  if (sections.empty()) return {0, i, r};
+  const auto axes = static_cast<int64_t>(sections.size());
+  if (is_on("mrope_interleaved"))
+    return {i / axes < sections[static_cast<size_t>(i % axes)] ? i % axes : 0, i, r};
+  int64_t axis = 0, begin = 0;
+  while (i >= begin + sections[static_cast<size_t>(axis)])
+    begin += sections[static_cast<size_t>(axis++)];
+  return own ? Place{axis, i - begin, 2 * sections[static_cast<size_t>(axis)]} : Place{axis, i, r};
+}
+
 }  // namespace
 
 Tensor rope(const Run& run, const Tensor& x, double percentage, double theta, int64_t offset,
-            const Tensor* positions, const char* style) {
+            const Tensor* positions, const char* style, bool halves) {
   const int64_t d = x.dim(3);
   const int64_t r = static_cast<int64_t>(static_cast<double>(d) * percentage) / 2 * 2;
   const Json scaling = run.options("rope_scaling");
-  const bool halves = run.text("rope_style", style) == "half_split";
+  const bool apart = run.text("rope_style", style) == "half_split";
   Tensor out = x;
   for (int64_t i = 0; i < r / 2; ++i) {
     double factor = 1;
-    const double omega = frequency(scaling, i, r, theta, &factor);
-    const int64_t first = halves ? i : 2 * i, second = halves ? i + r / 2 : 2 * i + 1;
+    const Place at_axis = place_of(scaling, i, r, halves);
+    const double omega = frequency(scaling, at_axis.pair, at_axis.of, theta, &factor);
+    const int64_t first = apart ? i : 2 * i, second = apart ? i + r / 2 : 2 * i + 1;
     for (int64_t b = 0; b < x.dim(0); ++b)
       for (int64_t h = 0; h < x.dim(1); ++h)
         for (int64_t s = 0; s < x.dim(2); ++s) {
-          const double at =
-              positions ? positions->v[positions->index(b, s)] : static_cast<double>(offset + s);
+          const double at = !positions               ? static_cast<double>(offset + s)
+                            : positions->rank() == 3 ? positions->at(b, at_axis.axis, s)
+                                                     : positions->at(b, s);
           const double c = std::cos(at * omega) * factor, n = std::sin(at * omega) * factor;
           const double even = x.at(b, h, s, first), odd = x.at(b, h, s, second);
           out.at(b, h, s, first) = even * c - odd * n;

@@ -85,10 +85,11 @@ struct Causal {
 // ---- rotary positions, convolutions, pools ----------------------------------------------------
 
 // Rotates the first r components of x (B, H, S, d), r the even part of trunc(d * percentage), as rope_style and
-// rope_scaling of the config say (default: style); positions (B, S): the input, or offset, offset + 1, ...
+// rope_scaling of the config say (default: style); positions (B, S) or (B, axis, S): the input, or offset, offset + 1,
+// ... halves: two axes share the pairs, with frequencies of their own, unless rope_scaling says how.
 [[nodiscard]] Tensor rope(const Run& run, const Tensor& x, double percentage, double theta,
                           int64_t offset, const Tensor* positions = nullptr,
-                          const char* style = "interleaved");
+                          const char* style = "interleaved", bool halves = false);
 
 struct Padding {
   int64_t before_h = 0, before_w = 0, out_h = 0, out_w = 0, stride = 1;

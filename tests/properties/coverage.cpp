@@ -66,7 +66,7 @@ void mark_call(const Case& c, Marks& marks) {
     }
     marks.insert("input " + at + name);
     marks.insert("rank " + at + name + "=" + std::to_string(it->second.rank()));
-    if (type.inputs[i]->flags & ATTN_INPUT_MASK) continue;
+    if (check::is_mask(c, name)) continue;
     const Tensor& t = it->second;
     ragged = ragged || (t.dim(-1) % 16 != 0 && t.dim(1) % 16 != 0 && t.size() > 256);
   }
@@ -141,7 +141,7 @@ Marks expected_marks(const std::string& type) {
   for (uint32_t i = 0; i < t.n_inputs; ++i) {
     const attn_input& in = *t.inputs[i];
     const std::string at = type + "." + in.name;
-    if (!check::takes_numbers(in)) continue;
+    if (!check::is_drawn(t, in)) continue;
     out.insert("input " + at);
     if (in.flags & ATTN_INPUT_OPTIONAL) out.insert("no input " + at);
     for (uint32_t s = 0; s < in.n_shapes; ++s) {

@@ -107,10 +107,27 @@ class Contexts {
         const std::string what = difference(known->outcome, outcome(*changed));
         if (!what.empty()) return changed->told() + "\n  changes " + what;
       }
-    return "";
+    return plain ? "" : effect_when_wider(changes);
   }
 
  private:
+  // A number may count in wider layers of one kind alone: the second pair of a head that turns.
+  std::string effect_when_wider(const std::vector<Change>& changes) {
+    const std::string& type = all_.front().setting->type;
+    for (auto known = all_.begin(); known != plain_; ++known)
+      for (const Change& wider : changes_of(type, "dim")) {
+        const std::optional<Setting> from = with(*known->setting, wider);
+        if (!from) continue;
+        for (const Change& change : changes) {
+          const std::optional<Setting> changed = with(*from, change);
+          if (!changed) continue;
+          const std::string what = difference(outcome(*from), outcome(*changed));
+          if (!what.empty()) return changed->told() + "\n  changes " + what;
+        }
+      }
+    return "";
+  }
+
   struct Known {
     const Setting* setting = nullptr;
     Outcome outcome{};

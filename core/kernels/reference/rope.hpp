@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "core/kernels/rotary.hpp"
+#include "core/kernels/rope.hpp"
 
 namespace attn::kernels::reference {
 

@@ -26,6 +26,7 @@ Option list(const char* name, bool required) {
 FamilyMember member(const char* name, K kind, std::vector<Option> options) {
   options.push_back(list("mrope_section", false));
   options.push_back(flag("mrope_interleaved", "false"));
+  options.push_back(flag("mrope_axial", "false"));
   return {name, {}, static_cast<int>(kind), std::move(options)};
 }
 
@@ -140,9 +141,12 @@ ResolvedRotary resolve_rotary(const Json& given) {
       o.fail("original_max_position_embeddings", "must be above 1");
   }
   r.sections = sections(o);
-  if (o.boolean("mrope_interleaved")) {
-    r.order = RopeSections::interleaved;
-    if (r.sections.empty()) o.fail("mrope_interleaved", "must be false without mrope_section");
+  for (const auto& [option, order] : {std::pair("mrope_interleaved", RopeSections::interleaved),
+                                      std::pair("mrope_axial", RopeSections::axial)}) {
+    if (!o.boolean(option)) continue;
+    if (r.sections.empty()) o.fail(option, "must be false without mrope_section");
+    if (r.order != RopeSections::blocks) o.fail(option, "must be false with mrope_interleaved");
+    r.order = order;
   }
   return r;
 }

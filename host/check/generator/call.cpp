@@ -13,7 +13,9 @@ Call::Call(Attention& layer, const Case& c, const Inputs& inputs, const CallSpec
     const auto it = inputs.find(in.name);
     if (it == inputs.end()) continue;
     const bool keeps = (in.flags & ATTN_INPUT_MASK) && !adds_mask(c);
-    arrays_.push_back(to_array(it->second, keeps ? c.mask_kind : dtype));
+    arrays_.push_back(to_array(it->second, !takes_numbers(in) ? ATTN_I64
+                                           : keeps            ? c.mask_kind
+                                                              : dtype));
     inputs_.emplace_back(in.name, arrays_.back().view());
   }
   for (const auto& [name, value] : spec.arguments.as_object())

@@ -85,7 +85,7 @@ class ConfigMaker {
   }
 
   Json options(const attn_param& p) {
-    if (schema::names_itself(p)) return random_rotary(random_);
+    if (schema::names_itself(p)) return random_rotary(random_, pairs_of_axes());
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& of = *type_.params[i];
       if (!p.of || of.name != std::string(p.of)) continue;
@@ -103,6 +103,15 @@ class ConfigMaker {
                             of.kind == ATTN_PARAM_ACTIVATION ? 0.75 : 0.5, turn);
     }
     return Json::object();
+  }
+
+  // Pairs of a head that may turn by several axes; none where their positions are not drawn.
+  [[nodiscard]] int64_t pairs_of_axes() const {
+    const Json dim = effective(id_.type, config_, "dim"),
+               heads = effective(id_.type, config_, "num_heads");
+    const bool known = dim.is_integer() && heads.is_integer() && *heads.to_int64() > 0;
+    return known && !(type_.flags & ATTN_TYPE_STATEFUL) ? *dim.to_int64() / *heads.to_int64() / 2
+                                                        : 0;
   }
 
   const CaseId& id_;

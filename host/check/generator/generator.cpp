@@ -84,9 +84,10 @@ bool drops(const Case& c) {
 std::string told(const Case& c) {
   std::string text = c.problem.config.dump() + ", call " + c.problem.arguments.dump() +
                      (c.problem.training ? " in training" : "");
+  const attn_input* mask = declared_mask(c);
   for (const auto& [name, value] : c.problem.inputs)
     text += ", " + name + " " + Shape(value.shape).to_string() +
-            (is_mask(c, name) ? " of " + std::string(dtype_name(c.mask_kind)) : "");
+            (mask && name == mask->name ? " of " + std::string(dtype_name(c.mask_kind)) : "");
   return text;
 }
 

@@ -76,8 +76,10 @@ struct Positions {
 [[nodiscard]] Json parameter(const Case& c, const std::string& name);
 [[nodiscard]] Json effective(const std::string& type, const Json& config, const std::string& name);
 [[nodiscard]] bool has_parameter(const attn_type& type, const std::string& name);
-// An input of numbers; one of integers alone says something of another, and random cases leave it out.
+// An input of numbers; one of integers alone says something of another.
 [[nodiscard]] bool takes_numbers(const attn_input& in);
+// Whether cases have it: not such integers of a type with a state, which every step would have to be told.
+[[nodiscard]] bool is_drawn(const attn_type& type, const attn_input& in);
 // The mask is added to the scores and has a gradient, instead of keeping keys.
 [[nodiscard]] bool adds_mask(const Case& c);
 // ... as a floating one of this input is; one without keys multiplies.
@@ -97,6 +99,7 @@ struct Positions {
 [[nodiscard]] bool is_causal(const Case& c);
 // Inputs of the case that are attended to, where these are others than the first: those with an extent "key".
 [[nodiscard]] std::vector<std::string> second_sequence(const Case& c);
+// The mask of the case, or integers that say something of another input.
 [[nodiscard]] bool is_mask(const Case& c, const std::string& name);
 // The mask of the case as its type declares it; nullptr: none is given.
 [[nodiscard]] const attn_input* declared_mask(const Case& c);

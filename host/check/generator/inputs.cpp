@@ -81,7 +81,7 @@ class CallMaker {
 
   bool given(const attn_input& in) {
     if (chosen_) return !absent_.contains(in.name);
-    if (!takes_numbers(in)) return false;
+    if (!is_drawn(type_, in)) return false;
     if (!(in.flags & ATTN_INPUT_OPTIONAL)) return true;
     if (in.name == std::string("value") && !c_.problem.inputs.contains("key")) return false;
     return !flag(c_, "shared_qk_projections") && random_.chance(0.7);
@@ -107,6 +107,10 @@ class CallMaker {
       n = std::stoll(name);
     } else if (const Json j = parameter(c_, name); j.is_integer()) {
       n = *j.to_int64();
+    } else if (name == "axis") {
+      const Json scaling = parameter(c_, "rope_scaling");
+      const Json* sections = scaling.is_object() ? scaling.find("mrope_section") : nullptr;
+      n = sections ? static_cast<int64_t>(sections->size()) : 1;
     } else if (name == "height") {
       n = c_.is_long ? random_.between(32, 33) : random_.between(1, c_.is_tiny ? 3 : 7);
     } else if (name == "width") {
@@ -137,6 +141,12 @@ class CallMaker {
     const size_t form = static_cast<size_t>(random_.below(in.n_shapes));
     for (const std::string& name : axis_names(in.shapes[form])) shape.push_back(extent(name));
     Tensor t(shape);
+    if (!takes_numbers(in)) {
+      const int64_t most = random_.pick<int64_t>({3, 20, 20, 700});
+      for (double& e : t.v) e = static_cast<double>(random_.below(most));
+      t.integral = true;
+      return t;
+    }
     const double scale = random_.pick<double>({0.3, 1, 1, 2});
     for (double& e : t.v) e = random_.single(scale);
     return t;
@@ -341,7 +351,7 @@ Extents extents_of(const Case& c) {
   Extents e;
   int seen = 0;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
-    if (type.inputs[i]->flags & ATTN_INPUT_MASK) continue;
+    if (is_mask(c, type.inputs[i]->name)) continue;
     const auto it = c.problem.inputs.find(type.inputs[i]->name);
     if (it == c.problem.inputs.end()) continue;
     const Tensor& t = it->second;

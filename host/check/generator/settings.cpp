@@ -71,8 +71,12 @@ void fill_inputs(Setting& s) {
                                         : e.keys);
     Tensor t(shape);
     Random random(kSeed, in.name, 0);
-    for (double& x : t.v) x = mask ? (random.chance(0.7) ? 1 : 0) : random.single();
-    t.integral = mask && s.c.mask_kind != ATTN_F32;
+    const bool whole = !takes_numbers(in);
+    for (double& x : t.v)
+      x = mask    ? (random.chance(0.7) ? 1 : 0)
+          : whole ? static_cast<double>(random.below(20))
+                  : random.single();
+    t.integral = whole || (mask && s.c.mask_kind != ATTN_F32);
     s.c.problem.inputs[in.name] = std::move(t);
   }
 }
@@ -310,7 +314,7 @@ class Lister {
     for (uint32_t i = 0; i < type_.n_inputs; ++i) {
       const attn_input& in = *type_.inputs[i];
       const bool mask = in.flags & ATTN_INPUT_MASK;
-      if (!takes_numbers(in)) continue;
+      if (!is_drawn(type_, in)) continue;
       std::vector<std::string> forms(in.shapes, in.shapes + in.n_shapes);
       if (mask && forms.empty()) forms = {"batch, key"};
       for (const std::string& form : forms)

@@ -42,13 +42,17 @@ bool takes_numbers(const attn_input& in) {
   return in.dtypes == 0 || (in.dtypes & (1u << ATTN_F32 | 1u << ATTN_F64)) != 0;
 }
 
+bool is_drawn(const attn_type& type, const attn_input& in) {
+  return takes_numbers(in) || !(type.flags & ATTN_TYPE_STATEFUL);
+}
+
 std::vector<Positions> positions_of(const Case& c) {
   std::vector<Positions> out;
   const attn_type& type = *find_attention_type(c.id.type).type;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const attn_input& in = *type.inputs[i];
     const auto given = c.problem.inputs.find(in.name);
-    if (in.flags & ATTN_INPUT_MASK || given == c.problem.inputs.end()) continue;
+    if (given == c.problem.inputs.end() || is_mask(c, in.name)) continue;
     std::string axes;
     for (uint32_t s = 0; s < in.n_shapes; ++s) {
       const std::vector<std::string> names = axis_names(in.shapes[s]);
@@ -73,7 +77,7 @@ std::vector<std::string> second_sequence(const Case& c) {
   const attn_type& type = *find_attention_type(c.id.type).type;
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const attn_input& in = *type.inputs[i];
-    if (in.flags & ATTN_INPUT_MASK || !c.problem.inputs.contains(in.name)) continue;
+    if (is_mask(c, in.name) || !c.problem.inputs.contains(in.name)) continue;
     const std::vector<std::string> axes = axis_names(in.shapes[0]);
     if (std::find(axes.begin(), axes.end(), "key") != axes.end()) out.emplace_back(in.name);
   }
@@ -81,8 +85,11 @@ std::vector<std::string> second_sequence(const Case& c) {
 }
 
 bool is_mask(const Case& c, const std::string& name) {
-  const attn_input* mask = declared_mask(c);
-  return mask && name == mask->name;
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_inputs; ++i)
+    if (name == type.inputs[i]->name)
+      return type.inputs[i]->flags & ATTN_INPUT_MASK || !takes_numbers(*type.inputs[i]);
+  return false;
 }
 
 bool is_causal(const Case& c) {

@@ -232,12 +232,32 @@ Json random_options(const schema::Family& family, const std::string& member, Ran
   return out;
 }
 
-Json random_rotary(Random& random) {
+namespace {
+
+// Some of the pairs for each of two or three axes, from a stream of its own, as choose_form() has it.
+void choose_sections(Json& options, int64_t pairs, Random random) {
+  const int64_t axes = random.chance(0.7) ? 2 : 3;
+  if (pairs < axes || !random.chance(0.4)) return;
+  std::vector<Json> sections;
+  for (int64_t others = axes - 1; others >= 0; --others) {
+    const int64_t n = others == 0 ? pairs : random.between(1, pairs - others);
+    sections.emplace_back(n);
+    pairs -= n;
+  }
+  options.set("mrope_section", Json(sections));
+  const int64_t order = random.below(3);
+  if (order == 1) options.set("mrope_interleaved", true);
+  if (order == 2) options.set("mrope_axial", true);
+}
+
+}  // namespace
+
+Json random_rotary(Random& random, int64_t pairs) {
   const std::string kind = random.pick<std::string>({"default", "linear", "yarn", "llama3"});
   Json out{{schema::kRotaryKey, kind}};
   for (const Option& o : schema::rotary_scalings().find(kind)->options) {
     const std::string_view name = o.name;
-    if (o.kind == OptionKind::reals || name == "mrope_interleaved") continue;
+    if (o.kind == OptionKind::reals || name.starts_with("mrope_")) continue;
     if (!o.required && random.chance(0.5)) continue;
     if (name == "factor")
       out.set(o.name, random.uniform(1, 8));
@@ -248,6 +268,7 @@ Json random_rotary(Random& random) {
     else
       out.set(o.name, random_option(o, random));
   }
+  choose_sections(out, pairs, Random(Random(random).next()));
   return out;
 }
 

@@ -30,9 +30,9 @@ namespace attn::check {
 [[nodiscard]] Json random_real(const std::string& name, const attn_param& p, Random& random);
 [[nodiscard]] Json random_initializer(const std::string& name, Random& random);
 [[nodiscard]] Json random_regularizer(const std::string& name, Random& random);
-// Of the scalings of rotary positions one whose frequencies depend on no length of a call, and without lists, whose
-// lengths depend on the heads.
-[[nodiscard]] Json random_rotary(Random& random);
+// Of the scalings of rotary positions one whose frequencies depend on no length of a call. pairs: how many may have an
+// axis of their own.
+[[nodiscard]] Json random_rotary(Random& random, int64_t pairs);
 // Some of the options of a member, each with the given chance; the one of this index (modulo their number) always.
 [[nodiscard]] Json random_options(const schema::Family& family, const std::string& member,
                                   Random& random, double chance,

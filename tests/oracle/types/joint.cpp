@@ -12,9 +12,15 @@ void joint(Run& run) {
   const bool both = asked && asked->as_bool();
   const Json* type = run.problem.config.find("qk_norm_type");
   const std::string norm_type = !type ? "rms_norm" : type->is_null() ? "" : type->as_string();
+  const bool turns = run.input("positions") || run.input("context_positions");
   const auto stream = [&](const char* layer, const char* site, const Tensor& from) {
     const Tensor t = split_heads(run.layer(layer, from, biased), heads);
-    return site[0] ? norm(run, site, norm_type, run.options("qk_norm_kwargs"), t) : t;
+    if (!site[0]) return t;
+    const Tensor normed = norm(run, site, norm_type, run.options("qk_norm_kwargs"), t);
+    const Tensor* at = run.input(&from == &x ? "positions" : "context_positions");
+    const Tensor zero({B, from.dim(1)});
+    return turns ? rope(run, normed, 1, run.number("rope_theta", 10000), 0, at ? at : &zero)
+                 : normed;
   };
   Tensor q = stream("to_q", "norm_q", x);
   if (both) q = concat(q, stream("add_q_proj", "norm_added_q", y), 2);

@@ -64,9 +64,19 @@ void vit(Run& run) {
             q.at(b, h, i, e) *= std::min(std::exp(run.kernel("logit_scale").at(h)), 100.0);
     scale = 1;
   }
+  if (kind == "rope") {
+    Tensor at({x.dim(0), 2, N});
+    for (int64_t b = 0; b < x.dim(0); ++b)
+      for (int64_t i = prefix; i < N; ++i) {
+        at.at(b, 0, i) = static_cast<double>((i - prefix) / width);
+        at.at(b, 1, i) = static_cast<double>((i - prefix) % width);
+      }
+    for (Tensor* t : {&q, &k})
+      *t = rope(run, *t, 1, run.number("rope_theta", 10000), 0, &at, "interleaved", true);
+  }
   Tensor bias({1, heads, N, N});
   const int64_t rows = (2 * height - 1) * (2 * width - 1);
-  for (int64_t i = 0; i < N && kind != "none"; ++i)
+  for (int64_t i = 0; i < N && kind != "none" && kind != "rope"; ++i)
     for (int64_t j = 0; j < N; ++j) {
       const bool from_prefix = i < prefix, to_prefix = j < prefix;
       const int64_t down = (i - prefix) / width - (j - prefix) / width,

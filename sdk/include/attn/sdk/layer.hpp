@@ -96,7 +96,13 @@ struct Probability : detail::Component {
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
 // How frequencies of rotary positions are scaled; rotary.hpp.
-struct RopeScaling : detail::Component {};
+struct RopeScaling : detail::Component {
+  // Axes that mrope_section gives pairs to; 0: it is not given.
+  [[nodiscard]] int64_t axes() const {
+    constexpr uint32_t kSections = 9;
+    return c && c->n_attrs > kSections ? static_cast<int64_t>(c->attrs[kSections].count) : 0;
+  }
+};
 
 // Lent to build().
 class Builder {

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 namespace attn::sdk {
 
@@ -32,7 +33,7 @@ struct RotaryOptions {
 };
 
 // x (B, H, S, D) turned by its positions: whole numbers (S), (B, S), or (axes, B, S) for scalings with mrope_section and
-// for axial ones. cos and sin, where they are given: (T, dim / 2), of which a position takes its row, or
+// for axial ones; one example may serve the batch. cos and sin, where they are given: (T, dim / 2), of which a position takes its row, or
 // (B, S, dim / 2) without positions. Only x has a gradient.
 template <class = void>
 Tensor rotary_embedding(const Tensor& x, const RotaryOptions& o, const Tensor& positions = {},
@@ -95,6 +96,7 @@ struct Rotary {
   double theta = 10000;     // base of the frequencies
   bool interleaved = true;
   RopeScaling scaling{};
+  std::array<int64_t, 2> axial{};  // RotaryOptions
 
   // share: of the head that rotates. Weight files may hold the tables of the angles, of any length: they are not read.
   void build(Builder& b, int64_t head, double share, int64_t positions, double base = 10000) {
@@ -110,6 +112,24 @@ struct Rotary {
     build(b, head, share, positions, base);
     interleaved = p.rope_style == "interleaved";
     scaling = b.rope_scaling(p.rope_scaling, dim);
+  }
+
+  // Of types without a history: all of a head turns, by positions of the call.
+  void build(Builder& b, const blocks::Rope& p, int64_t head, double base) {
+    dim = head / 2 * 2;
+    theta = base;
+    interleaved = p.rope_style == "interleaved";
+    scaling = b.rope_scaling(p.rope_scaling, dim);
+  }
+  // ... by rows and columns of a map: mrope_section says how many pairs each has; without it half of them, with
+  // frequencies of their own.
+  void build_map(Builder& b, const blocks::Rope& p, int64_t head, double base) {
+    build(b, p, head, base);
+    if (scaling.axes() == 0)
+      axial = {dim / 4, dim / 2 - dim / 4};
+    else if (scaling.axes() != 2)
+      fail("mrope_section of rope_scaling has {} axes; expected 2, rows and columns",
+           scaling.axes());
   }
 
   // The position of the first of `tokens` tokens of this call: `offset`, or the length of the state.
@@ -135,9 +155,26 @@ struct Rotary {
                              .dim = dim,
                              .offset = position,
                              .interleaved = interleaved,
-                             .scaling = scaling},
+                             .scaling = scaling,
+                             .axial = axial},
                             positions);
   }
 };
+
+// Positions as calls give them, (batch, tokens) or (batch, axis, tokens), as Rotary::rotate() takes them.
+inline Tensor by_axis(const Tensor& positions) {
+  return positions && positions.rank() == 3 ? positions.permute({1, 0, 2}) : positions;
+}
+
+// Rows, then columns, of the tokens of a map that lies row by row behind `prefix` others, which stand at (0, 0).
+inline std::vector<int64_t> map_positions(int64_t height, int64_t width, int64_t prefix) {
+  const int64_t tokens = prefix + height * width;
+  std::vector<int64_t> out(static_cast<size_t>(2 * tokens), 0);
+  for (int64_t i = prefix; i < tokens; ++i) {
+    out[static_cast<size_t>(i)] = (i - prefix) / width;
+    out[static_cast<size_t>(tokens + i)] = (i - prefix) % width;
+  }
+  return out;
+}
 
 }  // namespace attn::sdk
