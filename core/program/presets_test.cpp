@@ -74,6 +74,7 @@ TEST_CASE("presets of programs: neighborhoods of one, two and three axes") {
   INFO(text << "; " << bias);
   const auto p = make_program({.score = {}, .mask_rule = text, .names = {}});
   const Name distances = table("table", 0, static_cast<int>(axes.size()) + 1, Type::real);
+  CHECK(p->limits.size() == 2);  // of the first axis: no row goes through keys before or behind
   CHECK(make_program({.score = bias, .mask_rule = {}, .names = {distances}})->reads.size() == 1);
   // An axis without an extent is as long as the keys make it, the last of them missing.
   int64_t n = 1, missing = 0;

@@ -94,9 +94,10 @@ struct NeighborhoodAxis {
 };
 
 namespace detail {
-// Of an axis: the coordinates of query and key, and how many there are.
+// Of an axis: the coordinates of query and key, how many there are, and the keys that share one.
 struct Coordinates {
   std::string q, k, extent;
+  int64_t stride;
 };
 inline std::vector<Coordinates> coordinates(std::span<const NeighborhoodAxis> axes) {
   std::vector<Coordinates> out;
@@ -115,13 +116,16 @@ inline std::vector<Coordinates> coordinates(std::span<const NeighborhoodAxis> ax
         inner == 1 ? "K"
                    : "((K + " + std::to_string(inner - 1) + ") / " + std::to_string(inner) + ")";
     out.insert(out.begin(),
-               {place("q"), place("k"), a.extent > 0 ? std::to_string(a.extent) : all});
+               {place("q"), place("k"), a.extent > 0 ? std::to_string(a.extent) : all, inner});
     inner *= a.extent;
   }
   return out;
 }
 inline std::string divided(const std::string& x, int64_t by) {
   return by == 1 ? x : "(" + x + " / " + std::to_string(by) + ")";
+}
+inline std::string times(const std::string& x, int64_t by) {
+  return by == 1 ? x : x + " * " + std::to_string(by);
 }
 }  // namespace detail
 
@@ -130,22 +134,28 @@ inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
   std::string rule;
   for (size_t i = 0; i < axes.size(); ++i) {
     const NeighborhoodAxis& a = axes[i];
-    const auto& [x, y, extent] = of[i];
+    const auto& [x, y, extent, stride] = of[i];
     const std::string step = std::to_string(a.dilation), window = std::to_string(a.window);
     if (!rule.empty()) rule += " && ";
     if (a.dilation > 1) rule += x + " % " + step + " == " + y + " % " + step + " && ";
+    std::string begin, end;  // of the window, along the axis
     if (a.causal) {
-      rule +=
-          y + " <= " + x + " && " + x + " - " + y + " < " + std::to_string(a.window * a.dilation);
-      continue;
+      begin = "(" + x + " - " + std::to_string(a.window * a.dilation - 1) + ")";
+      end = "(" + x + " + 1)";
+    } else {
+      const std::string line = a.dilation == 1
+                                   ? extent
+                                   : "((" + extent + " - " + x + " % " + step + " + " +
+                                         std::to_string(a.dilation - 1) + ") / " + step + ")";
+      const std::string first = "clamp(" + detail::divided(x, a.dilation) + " - " +
+                                std::to_string(a.window / 2) + ", 0, " + line + " - " + window +
+                                ")";
+      begin = detail::times(first, a.dilation);
+      end = detail::times("(" + first + " + " + window + ")", a.dilation);
     }
-    const std::string line = a.dilation == 1
-                                 ? extent
-                                 : "((" + extent + " - " + x + " % " + step + " + " +
-                                       std::to_string(a.dilation - 1) + ") / " + step + ")";
-    const std::string first = "clamp(" + detail::divided(x, a.dilation) + " - " +
-                              std::to_string(a.window / 2) + ", 0, " + line + " - " + window + ")";
-    rule += first + " <= " + detail::divided(y, a.dilation) + " < " + first + " + " + window;
+    // The first axis bounds the keys of a row, as a window does.
+    rule += i == 0 ? detail::times(begin, stride) + " <= k < " + detail::times(end, stride)
+                   : begin + " <= " + y + " < " + end;
   }
   return rule;
 }
