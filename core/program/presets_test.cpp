@@ -24,10 +24,12 @@ bool near(int64_t x, int64_t y, const programs::NeighborhoodAxis& a) {
   std::vector<int64_t> line;
   for (int64_t i = x % a.dilation; i < a.extent; i += a.dilation) line.push_back(i);
   const auto n = static_cast<int64_t>(line.size());
-  int64_t first = x / a.dilation - a.window / 2;
-  while (first + a.window > n) --first;
-  while (first < 0 && first + a.window < n) ++first;
-  if (n <= a.window) first = n - a.window;
+  int64_t first = a.causal ? x / a.dilation - a.window + 1 : x / a.dilation - a.window / 2;
+  if (!a.causal) {
+    while (first + a.window > n) --first;
+    while (first < 0 && first + a.window < n) ++first;
+    if (n <= a.window) first = n - a.window;
+  }
   for (int64_t i = std::max<int64_t>(first, 0); i < std::min(first + a.window, n); ++i)
     if (line[static_cast<size_t>(i)] == y) return true;
   return false;
@@ -62,15 +64,23 @@ TEST_CASE("presets of programs: their texts are programs") {
 
 TEST_CASE("presets of programs: neighborhoods of one, two and three axes") {
   using Axes = std::vector<programs::NeighborhoodAxis>;
-  const Axes axes =
+  Axes axes =
       GENERATE(Axes{{9, 3, 1}}, Axes{{11, 3, 2}}, Axes{{5, 7, 1}}, Axes{{5, 3, 1}, {6, 5, 1}},
                Axes{{6, 3, 2}, {7, 3, 1}}, Axes{{3, 3, 1}, {4, 3, 1}, {5, 3, 1}},
-               Axes{{4, 1, 1}, {7, 3, 2}, {6, 3, 2}});
-  const std::string text = programs::neighborhood(axes);
-  INFO(text);
+               Axes{{4, 1, 1}, {7, 3, 2}, {6, 3, 2}}, Axes{{11, 3, 2, true}},
+               Axes{{5, 2, 1, true}, {6, 4, 1}}, Axes{{0, 5, 1}}, Axes{{0, 3, 2}},
+               Axes{{0, 3, 2}, {5, 3, 2}}, Axes{{0, 2, 1, true}, {4, 3, 1, true}, {3, 2, 1}});
+  const std::string text = programs::neighborhood(axes), bias = programs::neighborhood_bias(axes);
+  INFO(text << "; " << bias);
   const auto p = make_program({.score = {}, .mask_rule = text, .names = {}});
-  int64_t n = 1;
+  const Name distances = table("table", 0, static_cast<int>(axes.size()) + 1, Type::real);
+  CHECK(p->limits.size() == 2);  // of the first axis: no row goes through keys before or behind
+  CHECK(make_program({.score = bias, .mask_rule = {}, .names = {distances}})->reads.size() == 1);
+  // An axis without an extent is as long as the keys make it, the last of them missing.
+  int64_t n = 1, missing = 0;
+  if (axes[0].extent == 0) axes[0].extent = 7, missing = axes.size() > 1 ? 2 : 0;
   for (const auto& a : axes) n *= a.extent;
+  n -= missing;
   Call c = call_of(*p);
   c.extents[0] = c.extents[1] = 1, c.extents[2] = c.extents[3] = n;
   prove(c, {{0, 0}, {0, 0}, {0, n - 1}, {0, n - 1}});

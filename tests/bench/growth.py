@@ -42,6 +42,7 @@ CASES = {
     "capsule_routing": (dict(num_heads=2, key_dim=32), sequence(), {}, [128, 256, 512], None, None),
     "anchor": (dict(dim=D, num_heads=2), sequence(), {"num_anchor_tokens": 64}, LINEAR, 1, 1),
     "performer": (dict(dim=D, num_heads=2, nb_features=64), sequence(), {}, LINEAR, 1, 1),
+    "neighborhood": (dict(dim=D, num_heads=2, grid_width=64), sequence(), {}, LINEAR, 1, 1),
     "window": (dict(dim=D, num_heads=2, window_size=8), sequence(), {}, [64 * 64, 128 * 128, 256 * 256], 1, 1),
     "fnet": (dict(implementation="fft"), sequence(), {}, [2048, 4096, 8192, 16384], 1, 1),
     "channel": (dict(channels=D, ratio=8), image, {}, LINEAR, 1, 1),

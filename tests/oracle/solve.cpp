@@ -24,6 +24,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"multi_head", multi_head},
       {"multi_head_cross", multi_head_cross},
       {"multi_head_latent", multi_head_latent},
+      {"neighborhood", neighborhood},
       {"non_local", non_local},
       {"perceiver", perceiver},
       {"performer", performer},

@@ -55,6 +55,10 @@ TEST_CASE("steady: no memory is asked for from the third call on") {
     attn::Shape large, small;
   };
   const Case cases[] = {
+      {"neighborhood",
+       {{"dim", 64}, {"num_heads", 4}, {"grid_width", 8}},
+       {4, 65, 64},
+       {2, 33, 64}},
       {"multi_head", {{"dim", 64}, {"num_heads", 4}}, {4, 65, 64}, {2, 33, 64}},
       {"multi_head",
        {{"dim", 64}, {"num_heads", 4}, {"probability_type", "adaptive"}},

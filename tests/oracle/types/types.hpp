@@ -26,6 +26,7 @@ void mobile_mqa(Run& run);
 void multi_head(Run& run);
 void multi_head_cross(Run& run);
 void multi_head_latent(Run& run);
+void neighborhood(Run& run);
 void non_local(Run& run);
 void perceiver(Run& run);
 void performer(Run& run);

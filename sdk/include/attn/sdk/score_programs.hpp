@@ -86,43 +86,91 @@ inline std::vector<int32_t> segments_of(std::span<const int64_t> bounds, int64_t
 
 // A neighborhood (Hassani et al. 2022, arXiv 2204.07143) on a grid, row-major: along each axis the `window` positions
 // nearest to the query among those at multiples of `dilation` from it, moved inwards at the borders so that there are
-// always `window` of them, if the axis has them.
+// always `window` of them, if the axis has them. Along a causal axis those up to the query, fewer at its beginning.
 struct NeighborhoodAxis {
-  int64_t extent, window, dilation = 1;
+  int64_t extent;  // 0, of the first axis alone: as many as there are keys for
+  int64_t window, dilation = 1;
+  bool causal = false;
 };
-inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
-  std::string rule;
+
+namespace detail {
+// Of an axis: the coordinates of query and key, how many there are, and the keys that share one.
+struct Coordinates {
+  std::string q, k, extent;
+  int64_t stride;
+};
+inline std::vector<Coordinates> coordinates(std::span<const NeighborhoodAxis> axes) {
+  std::vector<Coordinates> out;
   int64_t inner = 1;
-  for (const NeighborhoodAxis& a : axes) {
-    if (a.extent < 1 || a.window < 1 || a.dilation < 1)
+  for (size_t i = axes.size(); i-- > 0;) {
+    const NeighborhoodAxis& a = axes[i];
+    if (a.extent < (i > 0 ? 1 : 0) || a.window < 1 || a.dilation < 1)
       fail("an axis of {} positions, window {}, dilation {}; expected at least 1 of each", a.extent,
            a.window, a.dilation);
-    inner *= a.extent;
-  }
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const NeighborhoodAxis& a = axes[i];
-    inner /= a.extent;
-    const std::string step = std::to_string(a.dilation), window = std::to_string(a.window);
     const auto place = [&](const char* name) {
       std::string x = name;
       if (inner > 1) x = "(" + x + " / " + std::to_string(inner) + ")";
       return i > 0 ? "(" + x + " % " + std::to_string(a.extent) + ")" : x;
     };
-    const std::string x = place("q"), y = place("k");
-    const std::string line = a.dilation == 1
-                                 ? std::to_string(a.extent)
-                                 : "((" + std::to_string(a.extent) + " - " + x + " % " + step +
-                                       " + " + std::to_string(a.dilation - 1) + ") / " + step + ")";
-    const auto along = [&](const std::string& p) {
-      return a.dilation == 1 ? p : "(" + p + " / " + step + ")";
-    };
-    const std::string first = "clamp(" + along(x) + " - " + std::to_string(a.window / 2) + ", 0, " +
-                              line + " - " + window + ")";
+    const std::string all =
+        inner == 1 ? "K"
+                   : "((K + " + std::to_string(inner - 1) + ") / " + std::to_string(inner) + ")";
+    out.insert(out.begin(),
+               {place("q"), place("k"), a.extent > 0 ? std::to_string(a.extent) : all, inner});
+    inner *= a.extent;
+  }
+  return out;
+}
+inline std::string divided(const std::string& x, int64_t by) {
+  return by == 1 ? x : "(" + x + " / " + std::to_string(by) + ")";
+}
+inline std::string times(const std::string& x, int64_t by) {
+  return by == 1 ? x : x + " * " + std::to_string(by);
+}
+}  // namespace detail
+
+inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
+  const std::vector<detail::Coordinates> of = detail::coordinates(axes);
+  std::string rule;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const NeighborhoodAxis& a = axes[i];
+    const auto& [x, y, extent, stride] = of[i];
+    const std::string step = std::to_string(a.dilation), window = std::to_string(a.window);
     if (!rule.empty()) rule += " && ";
     if (a.dilation > 1) rule += x + " % " + step + " == " + y + " % " + step + " && ";
-    rule += first + " <= " + along(y) + " < " + first + " + " + window;
+    std::string begin, end;  // of the window, along the axis
+    if (a.causal) {
+      begin = "(" + x + " - " + std::to_string(a.window * a.dilation - 1) + ")";
+      end = "(" + x + " + 1)";
+    } else {
+      const std::string line = a.dilation == 1
+                                   ? extent
+                                   : "((" + extent + " - " + x + " % " + step + " + " +
+                                         std::to_string(a.dilation - 1) + ") / " + step + ")";
+      const std::string first = "clamp(" + detail::divided(x, a.dilation) + " - " +
+                                std::to_string(a.window / 2) + ", 0, " + line + " - " + window +
+                                ")";
+      begin = detail::times(first, a.dilation);
+      end = detail::times("(" + first + " + " + window + ")", a.dilation);
+    }
+    // The first axis bounds the keys of a row, as a window does.
+    rule += i == 0 ? detail::times(begin, stride) + " <= k < " + detail::times(end, stride)
+                   : begin + " <= " + y + " < " + end;
   }
   return rule;
+}
+// A score with a number for each distance inside a neighborhood: table (H, 2 window - 1 of each axis), with a gradient;
+// the distance from query to key in steps of the dilation, plus window - 1, is the index along an axis.
+inline std::string neighborhood_bias(std::span<const NeighborhoodAxis> axes) {
+  const std::vector<detail::Coordinates> of = detail::coordinates(axes);
+  std::string score = "s + table[h";
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const std::string most = std::to_string(axes[i].window - 1);
+    score += ", clamp(" + detail::divided(of[i].k, axes[i].dilation) + " - " +
+             detail::divided(of[i].q, axes[i].dilation) + ", -" + most + ", " + most + ") + " +
+             most;
+  }
+  return score + "]";
 }
 
 }  // namespace attn::sdk::programs

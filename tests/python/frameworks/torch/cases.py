@@ -49,6 +49,7 @@ SMALL = {
         },
         [_TOKENS],
     ),
+    "neighborhood": ({**_HEADS, "kernel_size": 3, "grid_width": 2}, [_TOKENS]),
     "non_local": ({"attention_channels": 8, "kernel_size": 3}, [_MAP]),
     "perceiver": (_HEADS, [_TOKENS, (2, 3, 8)]),
     "performer": ({**_HEADS, "nb_features": 8}, [_TOKENS]),
