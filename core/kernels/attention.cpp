@@ -309,18 +309,20 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
 
 // From the maxima and sums of the rows.
 void write_lse(const AttentionArgs<float>& a, Parallel& parallel) {
+  const float unit = score_unit(a);
   parallel.loop(a.batch * a.heads * a.queries, 256, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const float max = a.saved[2 * r], sum = a.saved[2 * r + 1];
       *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries) =
-          sum == 0 ? kNever
-                   : static_cast<float>(static_cast<double>(max) / score_unit(a) +
-                                        static_cast<double>(std::log(sum)));
+          row_lse(a.saved + 2 * r, unit);
     }
   });
 }
 
 }  // namespace
+
+void driver::widen_keys(AttentionArgs<float>& a, Parallel& parallel) {
+  widen_rows(a, a.head_dim, a.k, a.k_rows, parallel);
+}
 
 void attention(const AttentionArgs<double>& args, Parallel& parallel) {
   run_reference(args, parallel);
