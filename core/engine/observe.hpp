@@ -27,6 +27,7 @@ class Observations final : public Observer {
   // names: none: nothing is observed.
   void ask(std::vector<std::string> names) { names_ = std::move(names); }
   [[nodiscard]] bool asked() const { return !names_.empty(); }
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
   // Whether all that is asked for is told by weights (batch, heads, queries, keys), and begins with their batch: a call
   // in slices can give it.
   [[nodiscard]] bool led_by_batch() const;
