@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a call tells of its weights, against the map of the double reference; and that asking changes no output.
+// What a call tells of its weights, against the map of the double reference, and against the map of the same call, which
+// is as exact; and that asking changes no output.
 #include "core/kernels/attention_observe.hpp"
 
 #include <catch2/catch.hpp>
@@ -44,27 +45,29 @@ struct Told {
   }
 };
 
-// From whole maps.
+// From whole maps of calls with numbers T, summed in double.
+template <class T>
 Told<double> expected(Problem p, std::vector<double>& weights) {
   threads::PoolParallel parallel;
   p.dropout = 0, p.map = true;
   p.stage = MapStage::biased;
-  auto scores = make<double>(p);
+  auto scores = make<T>(p);
   attention(scores.a, parallel);
   p.stage = MapStage::weights, p.lse = p.kind == Probability::softmax;
-  auto d = make<double>(p);
+  auto d = make<T>(p);
   attention(d.a, parallel);
-  weights = d.map;
+  weights.assign(d.map.begin(), d.map.end());
   Told<double> t(p);
   if (p.lse) t.lse.assign(d.lse.begin(), d.lse.begin() + static_cast<int64_t>(t.lse.size()));
   std::fill(t.column_mass.begin(), t.column_mass.end(), 0);
   std::fill(t.distances.begin(), t.distances.end(), 0);
   for (int64_t r = 0; r < p.batch * p.heads * p.queries; ++r) {
     const int64_t bh = r / p.queries, i = r % p.queries;
-    const double *w = d.map.data() + r * p.keys, *s = scores.map.data() + r * p.keys;
+    const double* w = weights.data() + r * p.keys;
+    const T* s = scores.map.data() + r * p.keys;
     double entropy = 0, max = -std::numeric_limits<double>::infinity();
     for (int64_t j = 0; j < p.keys; ++j) {
-      max = std::max(max, s[j]);
+      max = std::max(max, static_cast<double>(s[j]));
       if (w[j] != 0) entropy -= w[j] * std::log(w[j]);
       t.column_mass[static_cast<size_t>(bh * p.keys + j)] += w[j];
       t.distances[static_cast<size_t>(bh * (p.queries + p.keys - 1) + p.queries - 1 + j - i)] +=
@@ -134,7 +137,7 @@ void compare(const Told<T>& t, const Told<double>& e, const Problem& p,
 template <class P>
 void check(const Problem& p) {
   std::vector<double> weights;
-  const Told<double> e = expected(p, weights);
+  const Told<double> e = expected<double>(p, weights);
   {
     threads::PoolParallel parallel;
     auto d = make<double>(p);
@@ -285,7 +288,7 @@ TEST_CASE("observed: weights that exist tell the same") {
   Problem p;
   p.batch = 2, p.heads = 2, p.kv_heads = 2, p.queries = 130, p.keys = 70, p.bias = Bias::infinite;
   std::vector<double> weights;
-  const Told<double> e = expected(p, weights);
+  const Told<double> e = expected<double>(p, weights);
   threads::PoolParallel parallel;
   Told<double> told(p);
   AttentionObserved<double> o = told.all(p.kind);
@@ -294,4 +297,47 @@ TEST_CASE("observed: weights that exist tell the same") {
   observe_weights(p.batch, p.heads, p.queries, p.keys, view, o, parallel);
   told.row_max = e.row_max, told.lse = e.lse;
   compare(told, e, p, weights, 1e-12);
+}
+
+TEST_CASE("measure", "[.measure]") {
+  threads::PoolParallel parallel;
+  for (int kind = 0; kind < kProbabilityKinds; ++kind)
+    at_each_level([&] {
+      double m[3][7] = {};
+      std::string at[7];
+      const auto note = [&](int which, const auto& x, const Told<double>& y, const Problem& p) {
+        const double z = 2 + p.amplitude * p.amplitude * std::sqrt(static_cast<double>(p.head_dim)) / 2;
+        const double v[7] = {worst(x.row_max, y.row_max) / z, p.kind == Probability::softmax ? worst(x.lse, y.lse) / z : 0,
+                             worst(x.entropy, y.entropy) / z, worst(x.column_mass, y.column_mass) / z,
+                             worst(x.distances, y.distances) / z, worst(x.map, y.map) / z, worst(x.top_weights, y.top_weights) / z};
+        for (int i = 0; i < 7; ++i) if (v[i] > m[which][i]) { m[which][i] = v[i]; if (which == 0) at[i] = p.text(); }
+      };
+      const auto one = [&](const Problem& p) {
+        std::vector<double> w64, w32;
+        const Told<double> e64 = expected<double>(p, w64), e32 = expected<float>(p, w32);
+        auto f = make<float>(p);
+        Told<float> told(p);
+        attention_observed(f.a, told.all(p.kind), parallel);
+        note(0, told, e32, p); note(1, told, e64, p); note(2, e32, e64, p);
+      };
+      for (const Problem& shape : shapes())
+        for (const Problem& option : options()) one(combine(shape, option, static_cast<Probability>(kind)));
+      if (kind == 0)
+      for (const Problem& option : options())
+        for (const int64_t queries : {1, 3, 40, 230}) {
+          Problem shape;
+          shape.heads = 4, shape.kv_heads = 2, shape.queries = queries, shape.keys = 1100;
+          shape.head_dim = 16, shape.value_dim = 8;
+          Problem p = combine(shape, option, Probability::softmax);
+          if (p.causal) p.offset += 870;
+          one(p);
+        }
+      const char* names[] = {"told-map32", "told-64", "map32-64"};
+      for (int w = 0; w < 3; ++w) {
+        std::printf("%s kind %d %-10s", std::string(cpu::name(cpu::level())).c_str(), kind, names[w]);
+        for (double x : m[w]) std::printf(" %.2e", x);
+        std::printf("\n");
+      }
+      for (int i = 0; i < 7; ++i) std::printf("   %d: %s\n", i, at[i].c_str());
+    });
 }
