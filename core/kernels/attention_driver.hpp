@@ -62,6 +62,9 @@ void drop_zero_rows(const AttentionArgs<float>& args, int64_t rows, AttentionRow
 void clear_others(float* x, int64_t n);
 void add_other_values(const AttentionArgs<float>& args, Parallel& parallel);
 
+// Whether the forward pass reads the keys as they lie in memory, because few rows use them: the sums of a score are in
+// another order then.
+[[nodiscard]] bool reads_keys_unpacked(const AttentionArgs<float>& args);
 // Keys that are kept in fewer bits become float32, in scratch memory.
 void widen_keys(AttentionArgs<float>& args, Parallel& parallel);
 

@@ -14,7 +14,6 @@ namespace {
 
 using namespace driver;
 
-constexpr int64_t kNotPacked = 16;  // rows of a unit up to which packing its keys would not pay
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr double kLn2 = 0.69314718055994530942;
 
@@ -123,7 +122,9 @@ void row_statistics(const AttentionArgs<float>& a, const Scores4<const float>& b
 // The second pass.
 class Second {
  public:
-  Second(const AttentionArgs<float>& a, const AttentionObserved<float>& to, Parallel& parallel)
+  // packed: as the keys were in the first pass, so that the scores have the same bits.
+  Second(const AttentionArgs<float>& a, const AttentionObserved<float>& to, bool packed,
+         Parallel& parallel)
       : a_(a),
         to_(to),
         table_(table()),
@@ -133,7 +134,7 @@ class Second {
         step_(softmax_ ? block_keys(a) : round_up(a.keys, panel_)),
         sums_(a.batch * a.kv_heads, a.heads / a.kv_heads, a.queries, a.keys,
               to.column_mass != nullptr, to.distances != nullptr, parallel),
-        packed_(sums_.rows > kNotPacked),
+        packed_(packed),
         tile_(std::min(kTileRowsMax, round_up(sums_.rows, 6))),
         heads_(sums_.most_heads(tile_)),
         places_(a.queries + a.keys - 1 + kRoom) {}
@@ -339,6 +340,8 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
         static_cast<size_t>(saved_per_row(a.probability.kind) * rows));
   a.spread = to.entropy;
   attention(a, parallel);
+  AttentionArgs<float> computed = a;
+  if (!weights) computed.map = {};
   if (!softmax || weights) a.spread = nullptr;  // it is the entropy
   const auto left_out = bias_tells_nothing(a) ? a.bias : Scores4<const float>{};
   row_statistics(a, left_out, to, parallel);
@@ -354,7 +357,7 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
   again.dropout = 0;
   again.v = {};
   widen_keys(again, parallel);
-  Second(again, rest, parallel).run(parallel);
+  Second(again, rest, !reads_keys_unpacked(computed), parallel).run(parallel);
   if (rest.row_max != nullptr)
     for (int64_t r = 0; r < rows; ++r) rest.row_max[r] /= score_unit(a);
 }

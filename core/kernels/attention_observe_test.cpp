@@ -115,12 +115,15 @@ double tolerance(const Problem& p) {
   return 16 * 1.2e-7 * z * sharpness;
 }
 
+// Beside a map of the same call the error of the scores is the same, but for the order in which few rows are summed up.
+double tolerance_of_map(const Problem& p) { return tolerance(p) / 8; }
+
 template <class T>
 void compare(const Told<T>& t, const Told<double>& e, const Problem& p,
-             const std::vector<double>& weights, double tolerance) {
+             const std::vector<double>& weights, double tolerance, double of_entropy) {
   REQUIRE(worst(t.row_max, e.row_max) <= tolerance);
   if (p.kind == Probability::softmax) REQUIRE(worst(t.lse, e.lse) <= tolerance);
-  REQUIRE(worst(t.entropy, e.entropy) <= 8 * tolerance);
+  REQUIRE(worst(t.entropy, e.entropy) <= of_entropy);
   REQUIRE(worst(t.column_mass, e.column_mass) <= tolerance);
   REQUIRE(worst(t.distances, e.distances) <= tolerance);
   REQUIRE(worst(t.map, e.map) <= tolerance);
@@ -144,7 +147,7 @@ void check(const Problem& p) {
     Told<double> told(p);
     attention_observed(d.a, told.all(p.kind), parallel);
     INFO("double " << p.text());
-    compare(told, e, p, weights, 1e-12);
+    compare(told, e, p, weights, 1e-12, 1e-11);
   }
   at_each_level([&] {
     P parallel;
@@ -156,7 +159,11 @@ void check(const Problem& p) {
     REQUIRE(f.o == plain.o);
     REQUIRE(f.map == plain.map);
     REQUIRE(f.lse == plain.lse);
-    compare(told, e, p, weights, tolerance(p));
+    compare(told, e, p, weights, tolerance(p), 8 * tolerance(p));
+    if (cpu::level() == cpu::Level::reference) return;  // one code for both
+    std::vector<double> rounded;
+    const Told<double> map = expected<float>(p, rounded);
+    compare(told, map, p, rounded, tolerance_of_map(p), tolerance_of_map(p));
   });
 }
 
@@ -296,48 +303,5 @@ TEST_CASE("observed: weights that exist tell the same") {
   const Scores4<const double> view{weights.data(), 2 * 130 * 70, 130 * 70, 70, 1};
   observe_weights(p.batch, p.heads, p.queries, p.keys, view, o, parallel);
   told.row_max = e.row_max, told.lse = e.lse;
-  compare(told, e, p, weights, 1e-12);
-}
-
-TEST_CASE("measure", "[.measure]") {
-  threads::PoolParallel parallel;
-  for (int kind = 0; kind < kProbabilityKinds; ++kind)
-    at_each_level([&] {
-      double m[3][7] = {};
-      std::string at[7];
-      const auto note = [&](int which, const auto& x, const Told<double>& y, const Problem& p) {
-        const double z = 2 + p.amplitude * p.amplitude * std::sqrt(static_cast<double>(p.head_dim)) / 2;
-        const double v[7] = {worst(x.row_max, y.row_max) / z, p.kind == Probability::softmax ? worst(x.lse, y.lse) / z : 0,
-                             worst(x.entropy, y.entropy) / z, worst(x.column_mass, y.column_mass) / z,
-                             worst(x.distances, y.distances) / z, worst(x.map, y.map) / z, worst(x.top_weights, y.top_weights) / z};
-        for (int i = 0; i < 7; ++i) if (v[i] > m[which][i]) { m[which][i] = v[i]; if (which == 0) at[i] = p.text(); }
-      };
-      const auto one = [&](const Problem& p) {
-        std::vector<double> w64, w32;
-        const Told<double> e64 = expected<double>(p, w64), e32 = expected<float>(p, w32);
-        auto f = make<float>(p);
-        Told<float> told(p);
-        attention_observed(f.a, told.all(p.kind), parallel);
-        note(0, told, e32, p); note(1, told, e64, p); note(2, e32, e64, p);
-      };
-      for (const Problem& shape : shapes())
-        for (const Problem& option : options()) one(combine(shape, option, static_cast<Probability>(kind)));
-      if (kind == 0)
-      for (const Problem& option : options())
-        for (const int64_t queries : {1, 3, 40, 230}) {
-          Problem shape;
-          shape.heads = 4, shape.kv_heads = 2, shape.queries = queries, shape.keys = 1100;
-          shape.head_dim = 16, shape.value_dim = 8;
-          Problem p = combine(shape, option, Probability::softmax);
-          if (p.causal) p.offset += 870;
-          one(p);
-        }
-      const char* names[] = {"told-map32", "told-64", "map32-64"};
-      for (int w = 0; w < 3; ++w) {
-        std::printf("%s kind %d %-10s", std::string(cpu::name(cpu::level())).c_str(), kind, names[w]);
-        for (double x : m[w]) std::printf(" %.2e", x);
-        std::printf("\n");
-      }
-      for (int i = 0; i < 7; ++i) std::printf("   %d: %s\n", i, at[i].c_str());
-    });
+  compare(told, e, p, weights, 1e-12, 1e-11);
 }

@@ -232,6 +232,27 @@ TEST_CASE("observe: what types have of their own") {
   CHECK(differential.at("lambda").size() == 1);
 }
 
+TEST_CASE("observe: a history in fewer bits tells what it does in float32") {
+  const auto layer =
+      create_attention_layer("group_query", {{"dim", 32}, {"num_heads", 4}, {"num_kv_heads", 2}});
+  const Array prompt = wave({2, 300, 32}), next = wave({2, 5, 32}, 2);
+  layer->build({Shape{2, 300, 32}}, {.seed = 1});
+  const auto told = [&](StorageKind kind) {
+    const auto state = layer->make_state(2, 310, kind);
+    Context ctx;
+    layer->forward(ctx, std::vector<Input>{prompt}, {.state = state.get()});
+    ctx.observe({.names = {"lse", "column_mass"}});
+    layer->forward(ctx, std::vector<Input>{next}, {.state = state.get()});
+    return observed(ctx);
+  };
+  const Found exact = told(StorageKind::float32);
+  for (const StorageKind kind : {StorageKind::bfloat16, StorageKind::int8})
+    for (const auto& [name, value] : told(kind)) {
+      INFO(name << ", kind " << static_cast<int>(kind));
+      CHECK(worst(value, exact.at(name)) <= 0.02);
+    }
+}
+
 TEST_CASE("observe: nothing asked for, nothing kept; and what is refused") {
   const auto layer = create_attention_layer("multi_head", {{"dim", 16}, {"num_heads", 2}});
   const Array x = wave({1, 9, 16});
