@@ -124,7 +124,7 @@ class Layer {
   bool rows_independent(const Call& call, uint64_t form);
   const SlicePlan* slices(Context& ctx, const Call& call);
   void plan_slices(Context& ctx, const Call& call, SlicePlan& plan);
-  void call_slice(const Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
+  void call_slice(Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
                   int64_t first);
   void call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan);
   // slices_backward.cpp

@@ -2,6 +2,8 @@
 #include "core/engine/observe.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <mutex>
 
 #include "core/error/error.hpp"
 #include "core/ops/observe_weights.hpp"
@@ -10,6 +12,9 @@
 namespace attn::engine {
 
 namespace {
+
+constexpr std::string_view kOfWeights[] = {"row_max",   "lse",      "entropy",     "column_mass",
+                                           "distances", "top_keys", "top_weights", "map"};
 
 template <class T>
 void observe(Observer& observer, const attn_view& w, Parallel& parallel) {
@@ -36,6 +41,41 @@ void Observations::begin() {
   label_.clear();
 }
 
+bool Observations::led_by_batch() const {
+  return std::all_of(names_.begin(), names_.end(), [](const std::string& name) {
+    return std::find(std::begin(kOfWeights), std::end(kOfWeights), name) != std::end(kOfWeights);
+  });
+}
+
+void Observations::ask_as(const Observations& whole) {
+  names_ = whole.names_;
+  top = whole.top;
+  part = whole.part;
+}
+
+void Observations::take_slice(const Observations& slice, int64_t first, int64_t rows,
+                              int64_t batch) {
+  const std::lock_guard lock(slices_);
+  const bool begins = offered_.empty();
+  if (begins) offered_ = slice.offered_;
+  for (size_t i = 0; i < slice.taken_.size(); ++i) {
+    const Observed& from = slice.taken_[i];
+    Shape shape = from.value.shape();
+    const bool led = !shape.empty() && shape[0] % rows == 0;
+    if (led) shape[0] = shape[0] / rows * batch;
+    if (begins && led)
+      taken_.push_back({from.label, from.name, Array::uninitialized(from.value.dtype(), shape)});
+    if (!led || i >= taken_.size() || taken_[i].value.shape() != shape)
+      throw Failure("observe: '" + from.name + "' of " + std::to_string(rows) + " of " +
+                    std::to_string(batch) + " rows has shape " + from.value.shape().to_string() +
+                    ", which does not begin with these rows: the type claims batch_independent, "
+                    "but is not. Ask for 'all', which takes the batch whole");
+    const size_t row = taken_[i].value.bytes() / static_cast<size_t>(batch);
+    std::memcpy(static_cast<char*>(taken_[i].value.raw()) + row * static_cast<size_t>(first),
+                from.value.raw(), row * static_cast<size_t>(rows));
+  }
+}
+
 bool Observations::wants(std::string_view name) {
   if (std::find(offered_.begin(), offered_.end(), name) == offered_.end())
     offered_.emplace_back(name);
@@ -46,8 +86,8 @@ bool Observations::wants(std::string_view name) {
 }
 
 void Observations::take(std::string_view name, const attn_view& values) {
-  Array copy(static_cast<attn_dtype>(values.dtype),
-             Shape(values.shape, static_cast<size_t>(values.rank)));
+  Array copy = Array::uninitialized(static_cast<attn_dtype>(values.dtype),
+                                    Shape(values.shape, static_cast<size_t>(values.rank)));
   attn_view to = values;
   set_dense_strides(to);
   to.data = copy.raw();

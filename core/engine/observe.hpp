@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/tensor/array.hpp"
+#include "core/threads/fork.hpp"
 #include "core/threads/observer.hpp"
 #include "core/threads/parallel.hpp"
 
@@ -26,6 +27,12 @@ class Observations final : public Observer {
   // names: none: nothing is observed.
   void ask(std::vector<std::string> names) { names_ = std::move(names); }
   [[nodiscard]] bool asked() const { return !names_.empty(); }
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
+  // Whether all that is asked for is told by weights (batch, heads, queries, keys), and begins with their batch: a call
+  // in slices can give it.
+  [[nodiscard]] bool led_by_batch() const;
+  // The slice of a call observes what the call does.
+  void ask_as(const Observations& whole);
 
   void begin();
   // Of what is taken next.
@@ -37,7 +44,11 @@ class Observations final : public Observer {
   // As a plugin gives it: weights that are called "map" tell the rest of what they tell, too.
   void take_from_plugin(std::string_view name, const attn_view& values, Parallel& parallel);
 
-  [[nodiscard]] const std::vector<Observed>& taken() const { return taken_; }
+  // What a slice has, of rows [first, first + rows) of the batch. [any-thread]
+  void take_slice(const Observations& slice, int64_t first, int64_t rows, int64_t batch);
+
+  // Gives away what was taken.
+  [[nodiscard]] std::vector<Observed> release() { return std::exchange(taken_, {}); }
   // Names of all that the last call has, whether asked for or not, in their order.
   [[nodiscard]] const std::vector<std::string>& offered() const { return offered_; }
 
@@ -45,6 +56,7 @@ class Observations final : public Observer {
   std::vector<std::string> names_, offered_;
   std::string label_;
   std::vector<Observed> taken_;
+  threads::Mutex slices_;
 };
 
 }  // namespace attn::engine

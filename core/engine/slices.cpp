@@ -107,7 +107,7 @@ bool Layer::rows_independent(const Call& call, uint64_t form) {
 
 const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   if (call.rows_independent == nullptr || call.shapes_only || call.state != nullptr ||
-      call.communicator != nullptr || ctx.keep_maps || ctx.observations.asked())
+      call.communicator != nullptr || ctx.keep_maps || !ctx.observations.led_by_batch())
     return nullptr;
   int64_t elements = 0;
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
@@ -171,7 +171,7 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
 }
 
 // Inputs of the rows from `first` on in `part`, results at their places in those of ctx.
-void Layer::call_slice(const Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
+void Layer::call_slice(Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
                        int64_t first) {
   const int64_t rows = std::min(plan.rows, plan.batch - first);
   attn_view views[kMaxPorts], results[kMaxPorts];
@@ -193,10 +193,13 @@ void Layer::call_slice(const Context& ctx, Context& part, const Call& call, cons
   Call own = call;
   own.inputs = inputs;
   part.keep_profile = ctx.keep_profile;
+  part.observations.ask_as(ctx.observations);
   part.begin({.training = call.training, .recording = call.recording, .seed = call.seed});
   take_handles(part, own);
   part.count_storages({places, type_.n_outputs});
   call_plugin(part, own);
+  if (part.observer != nullptr)
+    ctx.observations.take_slice(part.observations, first, rows, plan.batch);
   for (uint32_t i = 0; i < type_.n_outputs; ++i) {
     if (ctx.handles.outputs[i] == nullptr) continue;
     const attn_view &from = output(part, i), &to = results[i];

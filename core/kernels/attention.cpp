@@ -24,6 +24,16 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr double kSerialWork =
     1e5;  // multiply-adds below which a second thread is not worth waking
 
+}  // namespace
+
+bool driver::reads_keys_unpacked(const AttentionArgs<float>& a) {
+  const int64_t rows = a.heads / a.kv_heads * a.queries;
+  return rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows) &&
+         a.probability.kind == Probability::softmax && a.map.data == nullptr;
+}
+
+namespace {
+
 struct Call {
   const AttentionArgs<float>& a;
   const KernelTable& table;
@@ -237,13 +247,6 @@ void run_reference(const AttentionArgs<T>& a, Parallel& parallel) {
   });
 }
 
-// Whether run_split() computes a call.
-bool splits(const AttentionArgs<float>& a) {
-  const int64_t rows = a.heads / a.kv_heads * a.queries;
-  return rows <= (a.keys > kSplitKeys ? kFewRows : kVeryFewRows) &&
-         a.probability.kind == Probability::softmax && a.map.data == nullptr;
-}
-
 // Keys or values (B, G, K, dim) in float32, where they are kept in fewer bits.
 void widen_rows(const AttentionArgs<float>& a, int64_t dim, View4<const float>& x,
                 CompactRows& rows, Parallel& parallel) {
@@ -286,7 +289,7 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const int64_t threads = parallel.concurrency();
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
-  const bool few = splits(a);
+  const bool few = reads_keys_unpacked(a);
   if (parallel.notes != nullptr) note_vectors(*parallel.notes, a, t.gemm_layout(), few);
   const auto note = [&](const char* way) {
     if (parallel.notes != nullptr) parallel.notes->add(way);
@@ -309,18 +312,20 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
 
 // From the maxima and sums of the rows.
 void write_lse(const AttentionArgs<float>& a, Parallel& parallel) {
+  const float unit = score_unit(a);
   parallel.loop(a.batch * a.heads * a.queries, 256, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const float max = a.saved[2 * r], sum = a.saved[2 * r + 1];
       *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries) =
-          sum == 0 ? kNever
-                   : static_cast<float>(static_cast<double>(max) / score_unit(a) +
-                                        static_cast<double>(std::log(sum)));
+          row_lse(a.saved + 2 * r, unit);
     }
   });
 }
 
 }  // namespace
+
+void driver::widen_keys(AttentionArgs<float>& a, Parallel& parallel) {
+  widen_rows(a, a.head_dim, a.k, a.k_rows, parallel);
+}
 
 void attention(const AttentionArgs<double>& args, Parallel& parallel) {
   run_reference(args, parallel);
@@ -331,7 +336,7 @@ void attention(const AttentionArgs<float>& args, Parallel& parallel) {
   if (rows == 0) return;
   if (!use_kernels()) return run_reference(args, parallel);
   AttentionArgs<float> a = with_contiguous_masks(args, parallel);
-  if (!splits(a)) widen_rows(a, parallel);
+  if (!reads_keys_unpacked(a)) widen_rows(a, parallel);
   if (a.map.data != nullptr && a.map_stage != MapStage::weights) {
     write_scores(a, parallel);
     a.map = {};

@@ -112,8 +112,9 @@ struct AttentionArgs {
   Scores4<T>
       lse{};  // optional output, softmax: ln of the sum of exp(score), (B, H, Q); -infinity where o is 0
   T* saved = nullptr;  // optional output for the gradient: (B, H, Q, saved_per_row(kind)), dense
-  // Optional output of softmax without a map, beside saved: (B, H, Q), dense, private to attention_observe.cpp. The sum
-  // of e t over all scores of a row, the sink's too, where e = 2^t is what saved's sum is of. No other output differs.
+  // Optional output beside saved: (B, H, Q), dense, private to attention_observe.cpp. Of softmax without a map the sum
+  // of e t over all scores of a row, the sink's too, where e = 2^t is what saved's sum is of; of everything else the
+  // entropy of its weights before dropout. No other output differs.
   T* spread = nullptr;
 };
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -28,8 +29,22 @@ namespace attn::kernels::driver {
 // After a call with a program: rows that it gave zeros have no keys.
 void drop_zero_rows(const AttentionArgs<float>& args, int64_t rows, AttentionRow* row);
 
-// Arguments whose masks and biases have contiguous keys: copies into scratch those that have not. The bias is dropped
-// where it cannot matter, that is with stride 0 along the keys.
+// Whether the bias is the same for all keys of a row and tells nothing: it matters beside a sink, to lse, and where it
+// removes a row.
+[[nodiscard]] inline bool bias_tells_nothing(const AttentionArgs<float>& a) {
+  return a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1 && a.sinks == nullptr &&
+         a.lse.data == nullptr && a.fully_masked != FullyMaskedRows::zero_by_bias;
+}
+
+// Natural log-sum-exp of a row from what the forward pass of softmax saved of it. unit: score_unit().
+[[nodiscard]] inline float row_lse(const float* saved, float unit) {
+  return saved[1] == 0 ? -std::numeric_limits<float>::infinity()
+                       : static_cast<float>(static_cast<double>(saved[0]) / unit +
+                                            static_cast<double>(std::log(saved[1])));
+}
+
+// Arguments whose masks and biases have contiguous keys: copies into scratch those that have not. A bias that tells
+// nothing is dropped.
 [[nodiscard]] AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args,
                                                          Parallel& parallel);
 
@@ -46,6 +61,12 @@ void drop_zero_rows(const AttentionArgs<float>& args, int64_t rows, AttentionRow
                                const View4<const float>& x, int64_t dim);
 void clear_others(float* x, int64_t n);
 void add_other_values(const AttentionArgs<float>& args, Parallel& parallel);
+
+// Whether the forward pass reads the keys as they lie in memory, because few rows use them: the sums of a score are in
+// another order then.
+[[nodiscard]] bool reads_keys_unpacked(const AttentionArgs<float>& args);
+// Keys that are kept in fewer bits become float32, in scratch memory.
+void widen_keys(AttentionArgs<float>& args, Parallel& parallel);
 
 // The map of a stage before weights.
 void write_scores(const AttentionArgs<float>& args, Parallel& parallel);

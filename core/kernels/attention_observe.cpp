@@ -14,8 +14,8 @@ namespace {
 
 using namespace driver;
 
-constexpr int64_t kNotPacked = 16;  // rows of a unit up to which packing its keys would not pay
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr double kLn2 = 0.69314718055994530942;
 
 template <class T>
 void clear(const AttentionObserved<T>& to, int64_t batch, int64_t heads, int64_t queries,
@@ -84,26 +84,37 @@ void observe_explicit(int64_t batch, int64_t heads, int64_t queries, int64_t key
            });
 }
 
-// From what the forward pass kept of each row.
-void row_statistics(const AttentionArgs<float>& a, const AttentionObserved<float>& to,
-                    Parallel& parallel) {
-  parallel.loop(a.batch * a.heads * a.queries, 256, [&](int64_t begin, int64_t end, int) {
+// From what the forward pass kept of each row. bias: what it left out, the same for all keys of a row.
+void row_statistics(const AttentionArgs<float>& a, const Scores4<const float>& bias,
+                    const AttentionObserved<float>& to, Parallel& parallel) {
+  const int64_t kept = saved_per_row(a.probability.kind);
+  const float unit = score_unit(a), power = make_rule(a).unit;
+  const auto left_out = [&](int64_t r) {
+    if (bias.data == nullptr) return 0.0f;
+    const float x = *bias.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries);
+    return x == kNever ? 0.0f : x;
+  };
+  // -sum of w ln w, w = 2^t / sum, without the weight of the sink.
+  const auto entropy = [&](int64_t r, double max, double sum, double spread) {
+    double weights = sum;
+    if (a.sinks != nullptr && a.sinks[r / a.queries % a.heads] != kNever) {
+      const float sink = a.sinks[r / a.queries % a.heads] * unit;
+      const double t = (static_cast<double>(sink) - max) * static_cast<double>(power),
+                   e = std::exp2(t);
+      weights -= e;
+      spread -= e > 0 ? e * t : 0;
+    }
+    const auto log_sum = static_cast<double>(std::log(static_cast<float>(sum)));
+    return static_cast<float>((weights * log_sum - spread * kLn2) / sum);
+  };
+  parallel.loop(a.batch * a.heads * a.queries, 1024, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const auto max = static_cast<double>(a.saved[2 * r]),
-                 sum = static_cast<double>(a.saved[2 * r + 1]);
-      if (sum == 0) continue;
-      if (to.row_max != nullptr) to.row_max[r] = static_cast<float>(max / score_unit(a));
-      if (to.entropy == nullptr) continue;
-      // -sum of w ln w, w = 2^t / sum, without the weight of the sink.
-      double weights = sum, spread = static_cast<double>(a.spread[r]);
-      if (a.sinks != nullptr && a.sinks[r / a.queries % a.heads] != kNever) {
-        const float sink = a.sinks[r / a.queries % a.heads] * score_unit(a);
-        const double t = (static_cast<double>(sink) - max) * static_cast<double>(make_rule(a).unit),
-                     e = std::exp2(t);
-        weights -= e;
-        spread -= e > 0 ? e * t : 0;
-      }
-      to.entropy[r] = static_cast<float>((weights * std::log(sum) - spread * std::log(2.0)) / sum);
+      const float *row = a.saved + kept * r, max = row[0], sum = row[1];
+      if (to.row_max != nullptr) to.row_max[r] = sum == 0 ? kNever : max / unit + left_out(r);
+      if (to.lse != nullptr) to.lse[r] = row_lse(row, unit) + left_out(r);
+      if (to.entropy != nullptr && a.spread != nullptr && sum != 0)
+        to.entropy[r] = entropy(r, static_cast<double>(max), static_cast<double>(sum),
+                                static_cast<double>(a.spread[r]));
     }
   });
 }
@@ -111,7 +122,9 @@ void row_statistics(const AttentionArgs<float>& a, const AttentionObserved<float
 // The second pass.
 class Second {
  public:
-  Second(const AttentionArgs<float>& a, const AttentionObserved<float>& to, Parallel& parallel)
+  // packed: as the keys were in the first pass, so that the scores have the same bits.
+  Second(const AttentionArgs<float>& a, const AttentionObserved<float>& to, bool packed,
+         Parallel& parallel)
       : a_(a),
         to_(to),
         table_(table()),
@@ -121,7 +134,7 @@ class Second {
         step_(softmax_ ? block_keys(a) : round_up(a.keys, panel_)),
         sums_(a.batch * a.kv_heads, a.heads / a.kv_heads, a.queries, a.keys,
               to.column_mass != nullptr, to.distances != nullptr, parallel),
-        packed_(sums_.rows > kNotPacked),
+        packed_(packed),
         tile_(std::min(kTileRowsMax, round_up(sums_.rows, 6))),
         heads_(sums_.most_heads(tile_)),
         places_(a.queries + a.keys - 1 + kRoom) {}
@@ -221,8 +234,8 @@ class Second {
                 ObservedRow* told, float* sums) const {
     const int64_t group = a_.heads / a_.kv_heads, first = sums_.first_head(begin);
     const MapSlice& m = to_.slice;
-    bool any = to_.row_max != nullptr || to_.entropy != nullptr || to_.column_mass != nullptr ||
-               to_.distances != nullptr || to_.top_keys != nullptr;
+    bool any = to_.row_max != nullptr || to_.column_mass != nullptr || to_.distances != nullptr ||
+               to_.top_keys != nullptr;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t h = g * group + r / a_.queries, i = r % a_.queries;
       const int64_t at = (b * a_.heads + h) * a_.queries + i, head = r / a_.queries - first;
@@ -234,7 +247,6 @@ class Second {
       }
       row[r - begin].saved = nullptr;
       if (to_.row_max != nullptr) o.row_max = to_.row_max + at;
-      if (to_.entropy != nullptr) o.entropy = to_.entropy + at;
       if (to_.column_mass != nullptr) o.column = sums + head * column_size();
       if (to_.distances != nullptr)
         o.distance = sums + heads_ * column_size() + head * distance_size() + a_.queries - 1 - i;
@@ -297,66 +309,56 @@ Scores4<T> lse_rows(const AttentionArgs<T>& a, T* lse) {
   return {lse, a.heads * a.queries, a.queries, 1, 0};
 }
 
-// The call itself; its log-sum-exp goes where the caller has it, too.
+// The call itself, and all that it tells from whole rows of weights.
 template <class T>
-void run_call(AttentionArgs<T>& a, const AttentionObserved<T>& to, Parallel& parallel) {
+void call_and_observe(AttentionArgs<T> a, const AttentionObserved<T>& to, Parallel& parallel) {
   const bool own = a.lse.data != nullptr;
-  if (to.lse != nullptr && !own) a.lse = lse_rows(a, to.lse);
+  if (to.lse != nullptr && !own) a.lse = {to.lse, a.heads * a.queries, a.queries, 1, 0};
   attention(a, parallel);
-  if (to.lse == nullptr || !own) return;
-  for (int64_t r = 0; r < a.batch * a.heads * a.queries; ++r)
+  const int64_t rows = a.batch * a.heads * a.queries;
+  for (int64_t r = 0; to.lse != nullptr && own && r < rows; ++r)
     to.lse[r] = *a.lse.at(r / a.queries / a.heads, r / a.queries % a.heads, r % a.queries);
+  clear(to, a.batch, a.heads, a.queries, a.keys);
+  if (rows > 0 && a.keys > 0) observe_reference(a, to, parallel);
 }
 
 }  // namespace
 
 void attention_observed(AttentionArgs<double> a, const AttentionObserved<double>& to,
                         Parallel& parallel) {
-  run_call(a, to, parallel);
-  clear(to, a.batch, a.heads, a.queries, a.keys);
-  if (a.batch * a.heads * a.queries > 0 && a.keys > 0) observe_reference(a, to, parallel);
+  call_and_observe(a, to, parallel);
 }
 
 void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& to,
                         Parallel& parallel) {
   const int64_t rows = a.batch * a.heads * a.queries;
+  if (!use_kernels() || rows == 0 || a.keys == 0) return call_and_observe(a, to, parallel);
   const bool softmax = a.probability.kind == Probability::softmax;
-  if (!use_kernels() || rows == 0 || a.keys == 0) {
-    run_call(a, to, parallel);
-    clear(to, a.batch, a.heads, a.queries, a.keys);
-    if (rows > 0 && a.keys > 0) observe_reference(a, to, parallel);
-    return;
-  }
-  // A call that gives its map keeps no spread. The maximum may be the sink's.
-  const bool entropy = softmax && (a.map.data == nullptr || a.map_stage != MapStage::weights);
-  const bool max = softmax && a.sinks == nullptr;
-  if (softmax && a.saved == nullptr)
-    a.saved = parallel.scratch_array<float>(static_cast<size_t>(2 * rows));
-  if (entropy && to.entropy != nullptr)
-    a.spread = parallel.scratch_array<float>(static_cast<size_t>(rows));
-  // A bias that is the same for all keys is left out where it tells nothing, as beside lse it does, and in row_max.
-  Scores4<float> told = a.lse;
-  if (to.row_max != nullptr && a.bias.data != nullptr && a.bias.k == 0 && told.data == nullptr)
-    told = lse_rows(a, parallel.scratch_array<float>(static_cast<size_t>(rows)));
-  if (softmax) a.lse = told;
-  run_call(a, to, parallel);
-  clear(to, a.batch, a.heads, a.queries, a.keys);
-  AttentionObserved<float> first = to, rest = to;
-  if (!entropy) first.entropy = nullptr;
-  if (!max) first.row_max = nullptr;
-  if (entropy) rest.entropy = nullptr;
-  if (max) rest.row_max = nullptr;
-  if (first.entropy != nullptr || first.row_max != nullptr) row_statistics(a, first, parallel);
-  if (rest.rows_alone() && rest.entropy == nullptr && rest.row_max == nullptr) return;
-  if (!softmax) a.lse = told;
+  const bool weights = a.map.data != nullptr && a.map_stage == MapStage::weights;
+  if (a.saved == nullptr)
+    a.saved = parallel.scratch_array<float>(
+        static_cast<size_t>(saved_per_row(a.probability.kind) * rows));
+  a.spread = to.entropy;
+  attention(a, parallel);
+  AttentionArgs<float> computed = a;
+  if (!weights) computed.map = {};
+  if (!softmax || weights) a.spread = nullptr;  // it is the entropy
+  const auto left_out = bias_tells_nothing(a) ? a.bias : Scores4<const float>{};
+  row_statistics(a, left_out, to, parallel);
+  AttentionObserved<float> rest = to;
+  rest.lse = rest.entropy = nullptr;
+  if (a.sinks == nullptr) rest.row_max = nullptr;  // otherwise the maximum may be the sink's
+  clear(rest, a.batch, a.heads, a.queries, a.keys);
+  if (rest.rows_alone() && rest.row_max == nullptr) return;
   AttentionArgs<float> again = with_contiguous_masks(a, parallel);
   again.map = {};
   again.lse = {};
   again.spread = nullptr;
   again.dropout = 0;
   again.v = {};
-  Second(again, rest, parallel).run(parallel);
-  if (softmax && rest.row_max != nullptr)
+  widen_keys(again, parallel);
+  Second(again, rest, !reads_keys_unpacked(computed), parallel).run(parallel);
+  if (rest.row_max != nullptr)
     for (int64_t r = 0; r < rows; ++r) rest.row_max[r] /= score_unit(a);
 }
 

@@ -28,19 +28,6 @@ ATTN_INLINE void add_span(const Span& span, const float* w, float* to) {
     store<Arch>(to + j, load<Arch>(to + j) + load<Arch>(w + j));
 }
 
-// sum of w ln w
-template <class Arch>
-__attribute__((noinline)) float sum_of_w_log_w(const Span& span, const float* w) {
-  using V = Vec<Arch>;
-  const V least(__FLT_MIN__);  // a weight of 0 counts for nothing
-  V sum(0.0f);
-  for (int64_t j = span.first; j < span.last; j += kWidth<Arch>) {
-    const V x = load<Arch>(w + j);
-    sum = fma<Arch>(x, xsimd::log(max_of<Arch>(least, x)), sum);
-  }
-  return sum_lanes<Arch>(sum);
-}
-
 // Puts the weights of keys [begin, end) among the greatest of the row, in falling order.
 template <class Arch>
 __attribute__((noinline)) void keep_top(int64_t top, int64_t base, int64_t begin, int64_t end,
@@ -67,23 +54,16 @@ __attribute__((noinline)) void keep_top(int64_t top, int64_t base, int64_t begin
   }
 }
 
-// One row, keys of one block. w: its scores. other: a row of scratch.
+// One row, keys of one block. w: its scores.
 template <class Arch>
 ATTN_INLINE void observe_row(const AttentionTile& t, const ObservedTile& o, const AttentionRow& row,
-                             const ObservedRow& to, int64_t base, const Span& span, float* w,
-                             float* other) {
+                             const ObservedRow& to, int64_t base, const Span& span, float* w) {
   const AttentionRule& rule = *t.rule;
-  if (o.softmax || to.row_max != nullptr) {
-    float* s = o.softmax ? w : other;
-    if (s != w)
-      for (int64_t j = span.first; j < span.last; j += kWidth<Arch>)
-        store<Arch>(s + j, load<Arch>(w + j));
-    apply_masks<Arch>(rule, row, base, span, s);
-    if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, base, span, s, 0);
-    raise_to_lowest<Arch>(rule, row, base, span, o.softmax ? to.max : kNever, s);
-    if (to.row_max != nullptr) *to.row_max = span_max<Arch>(span, s, *to.row_max);
-  }
   if (o.softmax) {
+    apply_masks<Arch>(rule, row, base, span, w);
+    if (rule.has_rest) hide_keys<Arch>(rule, &row, 1, base, span, w, 0);
+    raise_to_lowest<Arch>(rule, row, base, span, to.max, w);
+    if (to.row_max != nullptr) *to.row_max = span_max<Arch>(span, w, *to.row_max);
     weights_of_scores<Arch>(rule, to, span, w);
   } else {
     (void)row_forward<Arch>(rule, row, span, w);
@@ -92,7 +72,6 @@ ATTN_INLINE void observe_row(const AttentionTile& t, const ObservedTile& o, cons
   }
   if (to.column != nullptr) add_span<Arch>(span, w, to.column + base);
   if (to.distance != nullptr) add_span<Arch>(span, w, to.distance + base);
-  if (to.entropy != nullptr) *to.entropy -= sum_of_w_log_w<Arch>(span, w);
   const Piece piece = row_piece(row, base, span);
   if (to.top_key != nullptr)
     keep_top<Arch>(o.top, base, piece.begin, piece.end, w, to.top_weight, to.top_key);
@@ -108,7 +87,6 @@ void attention_observe(const AttentionTile& t, const ObservedTile& o) {
   const int64_t q_row = pad16(t.head_dim), ld = tile_stride(t.step);
   float* q = t.scratch;
   float* s = q + t.rows * q_row;
-  float* other = s + kTileRows * ld;
   for (int64_t r = 0; r < t.rows; ++r)
     copy_scaled<Arch>(t.row[r].q, t.head_dim, q_row, t.rule->scale, q + r * q_row);
   const Groups cut = groups<Arch>(t.rows);
@@ -124,7 +102,7 @@ void attention_observe(const AttentionTile& t, const ObservedTile& o) {
         group_scores<Arch>(t, t.row + r0, rows, q + r0 * q_row, q_row, base, span, s, ld);
         for (int64_t r = r0; r < r0 + rows; ++r) {
           if (t.row[r].begin < t.row[r].end)
-            observe_row<Arch>(t, o, t.row[r], o.row[r], base, span, s + (r - r0) * ld, other);
+            observe_row<Arch>(t, o, t.row[r], o.row[r], base, span, s + (r - r0) * ld);
         }
       }
       r0 += rows;

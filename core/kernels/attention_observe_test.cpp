@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a call tells of its weights, against the map of the double reference; and that asking changes no output.
+// What a call tells of its weights, against the map of the double reference, and against the map of the same call, which
+// is as exact; and that asking changes no output.
 #include "core/kernels/attention_observe.hpp"
 
 #include <catch2/catch.hpp>
@@ -44,27 +45,29 @@ struct Told {
   }
 };
 
-// From whole maps.
+// From whole maps of calls with numbers T, summed in double.
+template <class T>
 Told<double> expected(Problem p, std::vector<double>& weights) {
   threads::PoolParallel parallel;
   p.dropout = 0, p.map = true;
   p.stage = MapStage::biased;
-  auto scores = make<double>(p);
+  auto scores = make<T>(p);
   attention(scores.a, parallel);
   p.stage = MapStage::weights, p.lse = p.kind == Probability::softmax;
-  auto d = make<double>(p);
+  auto d = make<T>(p);
   attention(d.a, parallel);
-  weights = d.map;
+  weights.assign(d.map.begin(), d.map.end());
   Told<double> t(p);
   if (p.lse) t.lse.assign(d.lse.begin(), d.lse.begin() + static_cast<int64_t>(t.lse.size()));
   std::fill(t.column_mass.begin(), t.column_mass.end(), 0);
   std::fill(t.distances.begin(), t.distances.end(), 0);
   for (int64_t r = 0; r < p.batch * p.heads * p.queries; ++r) {
     const int64_t bh = r / p.queries, i = r % p.queries;
-    const double *w = d.map.data() + r * p.keys, *s = scores.map.data() + r * p.keys;
+    const double* w = weights.data() + r * p.keys;
+    const T* s = scores.map.data() + r * p.keys;
     double entropy = 0, max = -std::numeric_limits<double>::infinity();
     for (int64_t j = 0; j < p.keys; ++j) {
-      max = std::max(max, s[j]);
+      max = std::max(max, static_cast<double>(s[j]));
       if (w[j] != 0) entropy -= w[j] * std::log(w[j]);
       t.column_mass[static_cast<size_t>(bh * p.keys + j)] += w[j];
       t.distances[static_cast<size_t>(bh * (p.queries + p.keys - 1) + p.queries - 1 + j - i)] +=
@@ -112,12 +115,15 @@ double tolerance(const Problem& p) {
   return 16 * 1.2e-7 * z * sharpness;
 }
 
+// Beside a map of the same call the error of the scores is the same, but for the order in which few rows are summed up.
+double tolerance_of_map(const Problem& p) { return tolerance(p) / 8; }
+
 template <class T>
 void compare(const Told<T>& t, const Told<double>& e, const Problem& p,
-             const std::vector<double>& weights, double tolerance) {
+             const std::vector<double>& weights, double tolerance, double of_entropy) {
   REQUIRE(worst(t.row_max, e.row_max) <= tolerance);
   if (p.kind == Probability::softmax) REQUIRE(worst(t.lse, e.lse) <= tolerance);
-  REQUIRE(worst(t.entropy, e.entropy) <= 8 * tolerance);
+  REQUIRE(worst(t.entropy, e.entropy) <= of_entropy);
   REQUIRE(worst(t.column_mass, e.column_mass) <= tolerance);
   REQUIRE(worst(t.distances, e.distances) <= tolerance);
   REQUIRE(worst(t.map, e.map) <= tolerance);
@@ -134,14 +140,14 @@ void compare(const Told<T>& t, const Told<double>& e, const Problem& p,
 template <class P>
 void check(const Problem& p) {
   std::vector<double> weights;
-  const Told<double> e = expected(p, weights);
+  const Told<double> e = expected<double>(p, weights);
   {
     threads::PoolParallel parallel;
     auto d = make<double>(p);
     Told<double> told(p);
     attention_observed(d.a, told.all(p.kind), parallel);
     INFO("double " << p.text());
-    compare(told, e, p, weights, 1e-12);
+    compare(told, e, p, weights, 1e-12, 1e-11);
   }
   at_each_level([&] {
     P parallel;
@@ -153,7 +159,11 @@ void check(const Problem& p) {
     REQUIRE(f.o == plain.o);
     REQUIRE(f.map == plain.map);
     REQUIRE(f.lse == plain.lse);
-    compare(told, e, p, weights, tolerance(p));
+    compare(told, e, p, weights, tolerance(p), 8 * tolerance(p));
+    if (cpu::level() == cpu::Level::reference) return;  // one code for both
+    std::vector<double> rounded;
+    const Told<double> map = expected<float>(p, rounded);
+    compare(told, map, p, rounded, tolerance_of_map(p), tolerance_of_map(p));
   });
 }
 
@@ -285,7 +295,7 @@ TEST_CASE("observed: weights that exist tell the same") {
   Problem p;
   p.batch = 2, p.heads = 2, p.kv_heads = 2, p.queries = 130, p.keys = 70, p.bias = Bias::infinite;
   std::vector<double> weights;
-  const Told<double> e = expected(p, weights);
+  const Told<double> e = expected<double>(p, weights);
   threads::PoolParallel parallel;
   Told<double> told(p);
   AttentionObserved<double> o = told.all(p.kind);
@@ -293,5 +303,5 @@ TEST_CASE("observed: weights that exist tell the same") {
   const Scores4<const double> view{weights.data(), 2 * 130 * 70, 130 * 70, 70, 1};
   observe_weights(p.batch, p.heads, p.queries, p.keys, view, o, parallel);
   told.row_max = e.row_max, told.lse = e.lse;
-  compare(told, e, p, weights, 1e-12);
+  compare(told, e, p, weights, 1e-12, 1e-11);
 }

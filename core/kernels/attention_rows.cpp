@@ -159,10 +159,7 @@ AttentionRule make_rule(const AttentionArgs<float>& a) {
 AttentionArgs<float> with_contiguous_masks(const AttentionArgs<float>& args, Parallel& parallel) {
   AttentionArgs<float> a = args;
   if (a.mask.data != nullptr && a.mask.k != 1) make_contiguous<uint8_t>(a.mask, args, parallel);
-  // What is equal for all keys matters beside a sink, to lse, and where it removes a row.
-  const bool relative = a.sinks == nullptr && a.lse.data == nullptr &&
-                        a.fully_masked != FullyMaskedRows::zero_by_bias;
-  if (a.bias.data != nullptr && a.bias.k == 0 && a.keys > 1 && relative) {
+  if (bias_tells_nothing(a)) {
     a.bias.data = nullptr;
   } else if (a.bias.data != nullptr && a.bias.k != 1) {
     make_contiguous<float>(a.bias, args, parallel);

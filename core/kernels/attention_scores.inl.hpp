@@ -318,7 +318,7 @@ ATTN_INLINE Vec<Arch> exp_of_score(const float* s, Vec<Arch> max, Vec<Arch> unit
   return exp2_softmax<Arch>((load<Arch>(s) - max) * unit);
 }
 
-// s = 2^exponent(s) over the span; returns the sum. also: told each power and its exponent.
+// s = 2^exponent(s) over the span; returns the sum. also: told each power, its exponent and which of two sums it is in.
 template <class Arch, class F, class G>
 ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent, G&& also) {
   using V = Vec<Arch>;
@@ -332,32 +332,40 @@ ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent, G&& als
     store<Arch>(s + j + W, b);
     s0 += a;
     s1 += b;
-    also(a, x);
-    also(b, y);
+    also(a, x, 0);
+    also(b, y, 1);
   }
   if (j < span.last) {
     const V x = exponent(load<Arch>(s + j));
     const V a = exp2_softmax<Arch>(x);
     store<Arch>(s + j, a);
     s0 += a;
-    also(a, x);
+    also(a, x, 0);
   }
   return sum_lanes<Arch>(s0 + s1);
 }
 
-// s = 2^((s - max) * unit) over the span; returns the sum. By a power of two the product is exact, and while it is a
-// number one operation does for two: a hundredth of the time of a layer.
+// The same of (s - max) * unit, changed by `least`. By a power of two the product is exact, and while it is a number one
+// operation does for two: a hundredth of the time of a layer.
+template <class Arch, class F, class G>
+ATTN_INLINE float exp2_of_scores(const Span& span, float* s, float max, float unit, F&& least,
+                                 G&& also) {
+  using V = Vec<Arch>;
+  const V m(max), u(unit), shift(-max * unit);
+  if (unit == kSoftmaxUnit && -max * unit <= __FLT_MAX__) {
+    return exp2_and_sum<Arch>(
+        span, s, [&](V x) { return least(fma<Arch>(x, u, shift)); }, also);
+  }
+  return exp2_and_sum<Arch>(
+      span, s, [&](V x) { return least((x - m) * u); }, also);
+}
+
+// s = 2^((s - max) * unit) over the span; returns the sum.
 template <class Arch>
 ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
   using V = Vec<Arch>;
-  const V m(max), u(unit), shift(-max * unit);
-  const auto nothing = [](V, V) {};
-  if (unit == kSoftmaxUnit && -max * unit <= __FLT_MAX__) {
-    return exp2_and_sum<Arch>(
-        span, s, [&](V x) { return fma<Arch>(x, u, shift); }, nothing);
-  }
-  return exp2_and_sum<Arch>(
-      span, s, [&](V x) { return (x - m) * u; }, nothing);
+  return exp2_of_scores<Arch>(
+      span, s, max, unit, [](V t) { return t; }, [](V, V, int) {});
 }
 
 // The same, and in spread the sum of 2^t t, t = (s - max) * unit. The sum has the same bits.
@@ -365,13 +373,13 @@ template <class Arch>
 __attribute__((noinline)) float exp_and_sums(const Span& span, float* s, float max, float unit,
                                              float& spread) {
   using V = Vec<Arch>;
-  const V m(max), u(unit), low(kNoPower);
-  V total(0.0f);
+  const V low(kNoPower);
+  V total[2] = {V(0.0f), V(0.0f)};
   // What exp2_and_sum() stores comes from the exponent that it is given.
-  const float sum = exp2_and_sum<Arch>(
-      span, s, [&](V x) { return max_of<Arch>(low, (x - m) * u); },
-      [&](V e, V t) { total = fma<Arch>(e, t, total); });
-  spread = sum_lanes<Arch>(total);
+  const float sum = exp2_of_scores<Arch>(
+      span, s, max, unit, [&](V t) { return max_of<Arch>(low, t); },
+      [&](V e, V t, int i) { total[i] = fma<Arch>(e, t, total[i]); });
+  spread = sum_lanes<Arch>(total[0] + total[1]);
   return sum;
 }
 

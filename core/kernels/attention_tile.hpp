@@ -25,7 +25,7 @@ struct AttentionRow {
   uint64_t index;       // of weight (row, key 0) in the dropout sequence
   float* map;
   float* saved;
-  float* spread;    // nullptr: not wanted
+  float* spread;    // as AttentionArgs has it; nullptr: not wanted
   int64_t b, h, p;  // example, head and position, as the program of the call counts them
   // Backward.
   const float* dout;
@@ -110,8 +110,7 @@ inline constexpr int64_t kPartialHead = 3;
 // What attention_observe tells of one row, beside AttentionRow. nullptr: not wanted.
 struct ObservedRow {
   float max, inverse;  // softmax: of its scores, and 1 / sum
-  float* row_max;      // raised
-  float* entropy;      // added to
+  float* row_max;      // raised; softmax
   float* column;       // element j belongs to key j; added to
   float* distance;     // the same
   float* top_weight;   // the greatest so far, in falling order
@@ -163,9 +162,9 @@ inline constexpr int64_t kTileRowsMax = 96;
                                               int64_t keys) {
   return rows * (pad16(head_dim) + pad16(value_dim) + tile_stride(keys)) + 64;
 }
-// Scratch of attention_observe: q of the tile, scores of one group of rows, and a row.
+// Scratch of attention_observe: q of the tile, scores of one group of rows.
 [[nodiscard]] constexpr int64_t observe_scratch(int64_t rows, int64_t head_dim, int64_t step) {
-  return rows * pad16(head_dim) + 7 * tile_stride(step) + 64;
+  return rows * pad16(head_dim) + 6 * tile_stride(step) + 64;
 }
 // Scratch of attention_back.
 [[nodiscard]] constexpr int64_t back_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,

@@ -18,16 +18,18 @@ namespace attn::ops {
 template <class T>
 class ObservedWeights {
  public:
-  // scores: row_max exists. softmax: lse, too.
+  // scores: row_max exists. softmax: lse, too. first, all: the queries are those from `first` on of `all`, which maps
+  // and distances count; all = 0: they are all.
   ObservedWeights(Observer& observer, Parallel& parallel, int64_t b, int64_t h, int64_t q,
-                  int64_t k, bool scores, bool softmax)
+                  int64_t k, bool scores, bool softmax, int64_t first = 0, int64_t all = 0)
       : observer_(observer), parallel_(parallel) {
+    if (all == 0) all = q;
     const int64_t top = std::clamp<int64_t>(observer.top, 1, std::max<int64_t>(k, 1));
     if (scores) ask("row_max", to.row_max, {b, h, q});
     if (scores && softmax) ask("lse", to.lse, {b, h, q});
     ask("entropy", to.entropy, {b, h, q});
     ask("column_mass", to.column_mass, {b, h, k});
-    ask("distances", to.distances, {b, h, std::max<int64_t>(q + k - 1, 0)});
+    ask("distances", to.distances, {b, h, std::max<int64_t>(all + k - 1, 0)});
     to.top = top;
     const bool keys = observer.wants("top_keys"), weights = observer.wants("top_weights");
     if (keys || weights) {  // one is not known without the other
@@ -37,12 +39,13 @@ class ObservedWeights {
       if (weights) given_[n_++] = {"top_weights", view(to.top_weights, kDtype, {b, h, q, top})};
     }
     const ObservedPart& p = observer.part;
-    const auto first = [](int64_t at, int64_t all) { return std::clamp<int64_t>(at, 0, all); };
+    const auto place = [](int64_t at, int64_t n) { return std::clamp<int64_t>(at, 0, n); };
     const auto count = [](int64_t n, int64_t rest) { return n > 0 ? std::min(n, rest) : rest; };
     kernels::MapSlice& m = to.slice;
-    m.head = first(p.head, h), m.query = first(p.query, q), m.key = first(p.key, k);
+    const int64_t query = place(p.query, all), end = query + count(p.queries, all - query);
+    m.head = place(p.head, h), m.query = place(query - first, q), m.key = place(p.key, k);
     m.heads = count(p.heads, h - m.head);
-    m.queries = count(p.queries, q - m.query);
+    m.queries = place(end - first, q) - m.query;
     m.keys = count(p.keys, k - m.key);
     ask("map", to.map, {b, m.heads, m.queries, m.keys});
   }

@@ -9,6 +9,7 @@
 #include "core/ops/sharded_attention.hpp"
 #include "core/ops/check.hpp"
 #include "core/ops/ops.hpp"
+#include "core/ops/sharded_observe.hpp"
 
 namespace attn::ops {
 namespace {
@@ -104,9 +105,8 @@ struct sharded_attention {
     T* part_o = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most * s.dv) + 1);
     a.saved = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * most) * 2 + 1);
     // Queries [i, i + rows) of the own ones against keys [j, j + keys) of a shard.
-    const auto tile = [&](int shard, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
+    const auto meet = [&](int shard, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
                           int64_t n_keys) {
-      const size_t mark = parallel(c).mark();
       a.queries = n_rows, a.keys = n_keys;
       a.q = q, a.q.data = q.at(0, 0, i);
       a.k = read_only(block.keys(s, shard)), a.k.data += j * s.d;
@@ -117,6 +117,11 @@ struct sharded_attention {
       a.mask = mask;
       if (mask.data != nullptr) a.mask.data += i * mask.q + a.first_key * mask.k;
       kernels::attention(a, parallel(c));
+    };
+    const auto tile = [&](int shard, const Block<T>& block, int64_t i, int64_t n_rows, int64_t j,
+                          int64_t n_keys) {
+      const size_t mark = parallel(c).mark();
+      meet(shard, block, i, n_rows, j, n_keys);
       shards::merge(c, s, to, i, n_rows, a.saved, part_o);
       parallel(c).rewind(mark);
     };
@@ -136,6 +141,26 @@ struct sharded_attention {
       shards::pass_round(ranks, s, current, next, visit, [](int, int) {});
     }
     shards::finish_rows(c, s, to);
+    Observer* const observer = c.raw().ctx->observer;
+    if (observer == nullptr) return;
+    shards::ObservedShards<T> told(c, s, *observer);
+    told.begin(to.state);
+    a.dropout = 0;
+    const auto look = [&](int shard, const Block<T>& block) {
+      const int64_t keys = s.tokens(shard);
+      const int64_t rows_held = std::min(told.step(keys), most);
+      for (int64_t i = 0; keys > 0 && i < s.own(); i += rows_held) {
+        const size_t mark = parallel(c).mark();
+        const int64_t n = std::min(rows_held, s.own() - i);
+        T* w = parallel(c).scratch_array<T>(static_cast<size_t>(s.b * s.h * n * keys) + 1);
+        a.map = {w, s.h * n * keys, n * keys, keys, 1};
+        meet(shard, block, i, n, 0, keys);
+        told.visit(shard, i, n, a.saved, w);
+        parallel(c).rewind(mark);
+      }
+    };
+    if (told.needs_weights()) shards::pass_in_order(ranks, s, current, next, own, look);
+    told.finish(ranks);
   }
 
   template <class T>

@@ -80,6 +80,7 @@ struct RingAttention : Layer<Params, Arguments> {
     const Tensor k = norm(c, k_norm, heads(key));
     const Tensor v = heads(value);
     const AttentionOptions options{.dropout = p.dropout_rate, .tile = p.block_size};
+    if (part) c.label("attention");  // what it tells has the name that it has without ranks
     const Tensor o = part ? sharded_attention(c, q, k, v, *part, options, mask)
                           : attention(c, q, k, v, softmax, options, mask).output;
     if (c.observes("schedule")) observe_schedule(c, part, x.dim(1));

@@ -6,6 +6,7 @@
 #include <attn/threads.hpp>
 #include <catch2/catch.hpp>
 
+#include <cmath>
 #include <span>
 
 #include "host/library/layer/context.hpp"
@@ -108,6 +109,50 @@ TEST_CASE("slices: the bits of calls with those rows alone, for 1, 2, 3 and 8 th
     for (const int n : kThreads) {
       set_threads(n);
       REQUIRE(same_bits(run(*layer, ctx, in), y));
+    }
+  }
+  set_threads(2);
+}
+
+TEST_CASE("slices: what weights tell is that of the whole call") {
+  const std::vector<std::string> names = {"row_max",   "lse",         "entropy", "column_mass",
+                                          "distances", "top_weights", "map"};
+  for (const Large& l : large()) {
+    const std::vector<Array> in = inputs_of(l.inputs);
+    const auto layer = create_attention_layer(l.type, l.config);
+    Context plain, ctx, whole;
+    const Array y = run(*layer, plain, in);
+    const Observe what{.names = names, .top = 3, .head = 1, .heads = 1, .query = 20, .queries = 9};
+    ctx.observe(what);
+    Observe more = what;
+    more.names.emplace_back("something else");
+    whole.observe(more);
+    run(*layer, whole, in);
+    const std::vector<Observed> expected = whole.take_observed();
+    if (expected.empty()) continue;
+    INFO(l.type << " " << l.config.dump());
+    for (const int threads : {1, 2, 3}) {
+      set_threads(threads);
+      CHECK(same_bits(run(*layer, ctx, in), y));
+      REQUIRE((rows_of_a_slice(ctx) == 0) == l.whole);
+      const std::vector<Observed> found = ctx.take_observed();
+      REQUIRE(found.size() == expected.size());
+      REQUIRE(ctx.observables() == whole.observables());
+      for (size_t i = 0; i < found.size(); ++i) {
+        INFO(expected[i].label << "." << expected[i].name << ", " << threads << " threads");
+        REQUIRE(found[i].label == expected[i].label);
+        REQUIRE(found[i].name == expected[i].name);
+        const Array &a = found[i].value, &b = expected[i].value;
+        REQUIRE(a.shape() == b.shape());
+        double most = 0;
+        for (int64_t j = 0; j < a.size(); ++j) {
+          const double x = a.data<float>()[j], z = b.data<float>()[j];
+          if (x == z) continue;
+          const double d = std::fabs(x - z) / std::max(1.0, std::fabs(z));
+          if (!(d <= most)) most = d;
+        }
+        CHECK(most <= 1e-6);
+      }
     }
   }
   set_threads(2);

@@ -17,8 +17,8 @@ struct ObservedPlace {
   int64_t b, h, i;
 };
 
-// w: weights of keys [keys.begin, keys.end), at their places. column, distance: element j belongs to key j; nullptr:
-// not wanted. All but row_max, lse.
+// w: weights of keys [keys.begin, keys.end), at their places; those of a row may come in several parts, in order.
+// column, distance: element j belongs to key j; nullptr: not wanted. All but row_max, lse. All are added to.
 template <class T>
 void observe_row(const AttentionObserved<T>& to, const ObservedShape& shape, const ObservedPlace& p,
                  const KeyRange& keys, const T* w, double* column, double* distance) {
@@ -30,7 +30,7 @@ void observe_row(const AttentionObserved<T>& to, const ObservedShape& shape, con
     if (distance != nullptr) distance[j] += x;
     if (to.entropy != nullptr && x != 0) sum -= x * std::log(x);
   }
-  if (to.entropy != nullptr) to.entropy[row] = static_cast<T>(sum);
+  if (to.entropy != nullptr) to.entropy[row] += static_cast<T>(sum);
   for (int64_t j = keys.begin; to.top_keys != nullptr && j < keys.end; ++j) {
     T* weight = to.top_weights + row * to.top;
     int64_t* key = to.top_keys + row * to.top;

@@ -187,9 +187,9 @@ class Context {
   void keep_maps(const MapPart& part);
   [[nodiscard]] std::vector<OperatorTime> profile() const;
   [[nodiscard]] std::vector<AttentionMap> take_maps();
-  // In the next calls; no names: nothing. Outputs stay as they are, but calls are not cut into slices of the batch.
+  // In the next calls; no names: nothing. No output changes, but names not listed above and "all" keep calls whole.
   void observe(const Observe& what);
-  [[nodiscard]] std::vector<Observed> take_observed();
+  [[nodiscard]] std::vector<Observed> take_observed();  // of the last call, once
   // Names that the last call could observe: of a call that observed something.
   [[nodiscard]] std::vector<std::string> observables() const;
   [[nodiscard]] uint64_t seed() const;  // of the last call

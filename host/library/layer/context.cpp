@@ -80,11 +80,11 @@ void Context::observe(const Observe& what) {
 std::vector<Observed> Context::take_observed() {
   std::vector<Observed> out;
   std::map<std::pair<std::string, std::string>, int> times;
-  for (const engine::Observed& o : impl_->engine.observations.taken()) {
+  for (engine::Observed& o : impl_->engine.observations.release()) {
     const int n = ++times[{o.label, o.name}];
     const std::string number = n == 1 ? "" : std::to_string(n);
     out.push_back(
-        {o.label + (n == 1 || o.label.empty() ? "" : "_") + number, o.name, o.value.clone()});
+        {o.label + (n == 1 || o.label.empty() ? "" : "_") + number, o.name, std::move(o.value)});
   }
   return out;
 }

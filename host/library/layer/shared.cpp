@@ -49,6 +49,16 @@ class Hash {
   uint64_t value_ = 14695981039346656037u;
 };
 
+uint64_t observed_hash(const engine::Observations& o) {
+  Hash hash;
+  for (const std::string& name : o.names()) hash.add(name);
+  if (o.asked()) hash.add(o.top);
+  const ObservedPart& p = o.part;
+  for (const int64_t n : {p.head, p.heads, p.query, p.queries, p.key, p.keys})
+    if (o.asked()) hash.add(n);
+  return hash.value();
+}
+
 }  // namespace
 
 bool PluginLayer::is_shared(const CallOptions& call) const {
@@ -97,6 +107,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
   hash.add(config.dump());
   hash.add(static_cast<int32_t>(layer_.dtype()));
   handshake.layer = hash.value();
+  handshake.observed = observed_hash(ctx.engine.observations);
   handshake.flags =
       (call.training ? 1u : 0u) | (call.record ? 2u : 0u) | (call.deterministic ? 4u : 0u);
   handshake.has_seed = call.seed.has_value() ? 1 : 0;

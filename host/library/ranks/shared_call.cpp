@@ -55,6 +55,9 @@ std::string difference(const Handshake& first, const Handshake& other) {
   if (first.flags != other.flags)
     return "other options (training, record, deterministic, penalties, cotangents) than rank 0";
   if (first.arguments != other.arguments) return "other arguments than rank 0";
+  if (first.observed != other.observed)
+    return "other observables (names, top, part of the map) than rank 0; expected the same "
+           "Context::observe() on every rank";
   for (uint32_t i = 0; i < engine::kMaxPorts; ++i) {
     if (first.ranks[i] == other.ranks[i]) continue;
     const auto shown = [](int32_t rank) {

@@ -66,6 +66,7 @@ struct Handshake {
   uint32_t flags = 0;      // of the caller: training and so on
   uint64_t layer = 0;      // hash of type, config and dtype
   uint64_t arguments = 0;  // hash of the call's
+  uint64_t observed = 0;   // hash of what is asked for
   uint64_t seed = 0;
   int32_t has_seed = 0;
   uint32_t mask_signs = 0;  // of this rank's part of keep masks, as Layer::mask_signs() has them
