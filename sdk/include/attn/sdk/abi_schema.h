@@ -146,7 +146,9 @@ typedef struct attn_param {
   const char* const* aliases; /* further names of the same setting */
   uint32_t n_aliases;
   uint32_t reserved;
-  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL */
+  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL; "captures": what score
+                     programs capture. TEXT: NULL, or "score h q k" or "mask_rule h q k": such a text, which may use
+                     these variables */
 } attn_param;
 
 /* A rule between parameters, checked after each one by itself, with defaults filled in, in schema order. */
