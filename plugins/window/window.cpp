@@ -183,7 +183,8 @@ struct WindowAttention : Layer<Params> {
       return !n.takes_all_positions() && !(c.training() && n.has(ATTN_COMPONENT_STATISTICS));
     };
     return attn_prob.kind() == ProbabilityKind::softmax && !attn_prob.other_axis() &&
-           !attn_prob.has_program() && by_cell(q_norm) && by_cell(k_norm) && !(c.training() && p.attn_dropout_rate > 0);
+           !attn_prob.has_program() && by_cell(q_norm) && by_cell(k_norm) &&
+           !(c.training() && p.attn_dropout_rate > 0);
   }
   [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
                                  int64_t cells) const {

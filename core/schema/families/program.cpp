@@ -55,7 +55,8 @@ class Lists {
     for (const Json& element : x.as_list()) read(element, depth + 1);
   }
   [[noreturn]] void refuse(const Json& x) const {
-    fail(table_.name, x, "holds " + x.brief(), "numbers, or lists of numbers that are equally long");
+    fail(table_.name, x, "holds " + x.brief(),
+         "numbers, or lists of numbers that are equally long");
   }
 
   Captures::Table& table_;

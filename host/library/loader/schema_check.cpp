@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value_kind.hpp"
 

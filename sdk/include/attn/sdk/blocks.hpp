@@ -108,7 +108,9 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
   s.field("score", &P::score)
       .program(of("score"))
       .extension()
-      .doc("a score program, which gives the scores that follow the cap, such as \"s - 0.1 * abs(q - k)\"");
+      .doc(
+          "a score program, which gives the scores that follow the cap, such as \"s - 0.1 * abs(q "
+          "- k)\"");
   s.field("mask_rule", &P::mask_rule)
       .program(of("mask_rule"))
       .extension()
@@ -118,8 +120,9 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
       .extension()
       .doc("numbers and tables that both read, by name");
   s.only_when({Claim::equivariant, Claim::invariant, Claim::position_sensitive, Claim::inert},
-              "no score program or mask rule",
-              [](const P& p) { return !p.score && !p.mask_rule; });
+              "no score program or mask rule", [](const P& p) { return !p.score && !p.mask_rule; });
+  // A query whose keys are all masked sees those that the rule leaves, as without a mask.
+  s.only_when({Claim::mask_respected}, "no mask_rule", [](const P& p) { return !p.mask_rule; });
 }
 
 // The key/value heads that query heads share.

@@ -259,17 +259,16 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
   auto out = apply_all<"attention", 3>(
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
-          int_value(o.offset.value_or(offset)), int_value(o.window),
-          int_value(o.block), int_value(o.zero_fully_masked_rows ? 1 : 0),
-          real_value(dropout_of(c, o)), int_value(o.tile),
-          int_value(nearer(o.window_left, probability.window_left)),
+          int_value(o.offset.value_or(offset)), int_value(o.window), int_value(o.block),
+          int_value(o.zero_fully_masked_rows ? 1 : 0), real_value(dropout_of(c, o)),
+          int_value(o.tile), int_value(nearer(o.window_left, probability.window_left)),
           int_value(nearer(o.window_right, probability.window_right)),
           real_value(o.softcap != 0 ? o.softcap : probability.softcap), int_value(o.map_stage),
-          null_value(), null_value(), null_value(), null_value(), program.score,
-          program.mask_rule, program.names, program.constants),
+          null_value(), null_value(), null_value(), null_value(), program.score, program.mask_rule,
+          program.names, program.constants),
       {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(sinks),
-       given(extras.offsets), given(tables[0]), given(tables[1]), given(tables[2]), given(tables[3]),
-       given(tables[4]), given(tables[5]), given(tables[6]), given(tables[7])},
+       given(extras.offsets), given(tables[0]), given(tables[1]), given(tables[2]),
+       given(tables[3]), given(tables[4]), given(tables[5]), given(tables[6]), given(tables[7])},
       1u | (want_weights ? 2u : 0u) | (extras.want_lse ? 4u : 0u));
   return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
 }
