@@ -220,7 +220,7 @@ std::shared_ptr<const Program> make_program(const Source& source) {
   p->has_rule = !source.mask_rule.empty();
   const auto make = [&](Kind kind, const std::string& text, auto&& use) {
     Dag dag(kMostNodes);
-    const int32_t root = parse(kind, text, source.names, dag, source.variables);
+    const int32_t root = parse(kind, text, source.names, dag);
     try {
       Maker maker(*p, dag);
       use(maker, dag, root);

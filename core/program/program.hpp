@@ -15,7 +15,6 @@ namespace attn::program {
 struct Source {
   std::string_view score{}, mask_rule{};  // empty: none
   std::vector<Name> names{};
-  std::string_view variables{};  // that the texts may use: "h q k"; empty: all
 };
 
 // The part of a mask rule that bounds the keys of a row: conditions on k alone against a number of the row.

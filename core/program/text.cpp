@@ -42,14 +42,8 @@ struct Value {
 
 class Parser {
  public:
-  Parser(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag,
-         std::string_view variables)
-      : kind_(kind),
-        text_(text),
-        names_(names),
-        dag_(dag),
-        variables_(variables),
-        tokens_(kind, text) {}
+  Parser(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag)
+      : kind_(kind), text_(text), names_(names), dag_(dag), tokens_(kind, text) {}
 
   int32_t program() {
     Value v = expression();
@@ -310,8 +304,6 @@ class Parser {
       if (variable == Variable::s && kind_ == Kind::mask_rule)
         fail(token.at, "a mask rule cannot read the score", "positions and captured tensors",
              "a threshold on scores is a kind of probability");
-      if (!gives(token.text))
-        fail(token.at, "layers of this type cannot tell " + quoted(token.text), given(), "");
       return leaf(dag_.variable(variable), variable == Variable::s ? Type::real : Type::whole,
                   token);
     }
@@ -321,7 +313,7 @@ class Parser {
       if (token.text == n.name) return n.table < 0 ? constant(n, token) : read(n, token);
     std::vector<std::string> reach;
     for (const std::string_view v : kVariables)
-      if (gives(v) && (v != "s" || kind_ == Kind::score)) reach.emplace_back(v);
+      if (v != "s" || kind_ == Kind::score) reach.emplace_back(v);
     for (const Function& f : kFunctions) reach.emplace_back(f.name);
     std::string listed;
     for (const Name& n : names_) {
@@ -332,17 +324,6 @@ class Parser {
     fail(token.at, quoted(token.text) + " is unknown",
          listed.empty() ? "a variable or a function" : "a variable, a function or one of " + listed,
          near);
-  }
-  // Of variables, which are single letters.
-  [[nodiscard]] bool gives(std::string_view variable) const {
-    return variables_.empty() || variable == "s" || variables_.find(variable) != std::string::npos;
-  }
-  [[nodiscard]] std::string given() const {
-    std::string list;
-    for (const std::string_view v : kVariables)
-      if (gives(v) && (v != "s" || kind_ == Kind::score))
-        list += (list.empty() ? "" : ", ") + std::string(v);
-    return "one of " + list;
   }
   Value constant(const Name& n, const Token& token) {
     return n.type == Type::whole ? leaf(dag_.whole(n.whole), Type::whole, token)
@@ -419,7 +400,6 @@ class Parser {
   std::string_view text_;
   const std::vector<Name>& names_;
   Dag& dag_;
-  std::string_view variables_;
   Tokens tokens_;
   int depth_ = 0;
 };
@@ -470,13 +450,12 @@ void check_name(std::string_view name) {
                           " has a name of the language; expected another one");
 }
 
-int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag,
-              std::string_view variables) {
+int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag) {
   if (text.size() > kMostText)
     refuse(kind, text.substr(0, 0), 0, "the text has " + std::to_string(text.size()) + " bytes",
            "at most " + std::to_string(kMostText), "");
   try {
-    return Parser(kind, text, names, dag, variables).program();
+    return Parser(kind, text, names, dag).program();
   } catch (const std::length_error&) {
     refuse(kind, text, 0, "the text has too many operations",
            "at most " + std::to_string(kMostNodes), "");

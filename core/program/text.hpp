@@ -28,10 +28,8 @@ inline constexpr size_t kMostText = 4096;
 inline constexpr size_t kMostNodes = 512;  // of the texts; with derivatives kMostDerived
 inline constexpr size_t kMostDerived = 2048;
 
-// The expression of a text, in dag; a truth value for a mask rule, a real number for a score. variables: those that it
-// may use, beside s, "h q k"; empty: all.
-int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag,
-              std::string_view variables = {});
+// The expression of a text, in dag; a truth value for a mask rule, a real number for a score.
+int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag);
 
 // Throws where the text is wrong: what, expected, hint ("" where there is none), at byte `at`.
 [[noreturn]] void refuse(Kind kind, std::string_view text, size_t at, const std::string& what,

@@ -11,6 +11,8 @@
 namespace attn::schema {
 namespace {
 
+constexpr char kVariables[] = "bhqksBHQK";  // in the order of program::Variable
+
 [[noreturn]] void fail(const std::string& name, const Json& value, const std::string& what,
                        const std::string& expected, const std::string& hint = "") {
   const std::string text = "capture '" + name + "' " + what + "; expected " + expected +
@@ -157,9 +159,22 @@ Captures resolve_captures(const Json& given) {
 
 void check_program(const ProgramParam& param, std::string_view text, const Captures& captures) {
   if (text.empty()) program::refuse(param.kind, text, 0, "the text is empty", "an expression", "");
-  program::Source source{.names = captures.names, .variables = param.variables};
-  (param.kind == program::Kind::score ? source.score : source.mask_rule) = text;
-  static_cast<void>(program::make_program(source));
+  const bool score = param.kind == program::Kind::score;
+  program::Source source{.names = captures.names};
+  (score ? source.score : source.mask_rule) = text;
+  const auto made = program::make_program(source);
+  for (const program::Node& n : (score ? made->written_score : made->written_rule).steps) {
+    if (n.op != program::Op::variable || n.variable == program::Variable::s) continue;
+    const char name = kVariables[static_cast<std::size_t>(n.variable)];
+    if (param.variables.find(name) != std::string_view::npos) continue;
+    std::string told;
+    for (const char c : std::string_view(kVariables))
+      if (param.variables.find(c) != std::string_view::npos || (score && c == 's'))
+        told += (told.empty() ? "" : ", ") + std::string(1, c);
+    program::refuse(param.kind, text, static_cast<std::size_t>(n.begin),
+                    "layers of this type cannot tell '" + std::string(1, name) + "'",
+                    "of the variables " + told, "");
+  }
 }
 
 Component captures_component(const Captures& captures, std::int64_t heads) {

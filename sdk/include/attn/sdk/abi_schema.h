@@ -105,7 +105,7 @@ typedef enum attn_param_kind {
   ATTN_PARAM_BOOL = 1,
   ATTN_PARAM_INT = 2,
   ATTN_PARAM_REAL = 3, /* arrives as F64 whatever the config wrote */
-  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these */
+  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these; with `of` a score program or a rule */
   ATTN_PARAM_INTS = 5,
   ATTN_PARAM_REALS = 6,
   ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two */
@@ -146,9 +146,7 @@ typedef struct attn_param {
   const char* const* aliases; /* further names of the same setting */
   uint32_t n_aliases;
   uint32_t reserved;
-  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL; "captures": what score
-                     programs capture. TEXT: NULL, or "score h q k" or "mask_rule h q k": such a text, which may use
-                     these variables */
+  const char* of; /* OPTIONS: name of the parameter whose options these are, or NULL */
 } attn_param;
 
 /* A rule between parameters, checked after each one by itself, with defaults filled in, in schema order. */
