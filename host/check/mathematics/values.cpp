@@ -90,12 +90,12 @@ bool check_maps(Trial& t) {
   if (largest_difference(found.at(output_of(*t.layer64)), t.expected.at(output_of(*t.layer64))) >
       t.allowed(*t.layer64, output_of(*t.layer64)))
     t.fail("keeping the attention map changes the result");
-  // A sink takes its share, a mask rule may leave a query without keys; an option adds a little to what the weights are divided by.
+  // A sink takes its share; an option adds a little to what the weights are divided by.
   const Json sinks = parameter(t.c, "use_sinks");
   const Json config = parameter(t.c, "probability_config");
   const Json* epsilon = config.is_object() ? config.find("epsilon") : nullptr;
   const double less =
-      (sinks.is_bool() && sinks.as_bool()) || has_program(t.c)
+      sinks.is_bool() && sinks.as_bool()
           ? 1
           : 1e-6 + (epsilon && epsilon->is_number() ? 100 * epsilon->to_double() : 0);
   const std::vector<AttentionMap> maps = call.context().take_maps();
