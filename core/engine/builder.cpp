@@ -13,6 +13,7 @@
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/json_text.hpp"
@@ -35,6 +36,19 @@ void log_line(attn_builder* b, int32_t level, const char* text) {
 int32_t component(attn_builder* b, const attn_component_spec* s, const attn_component** out,
                   attn_error* e) {
   return sdk::detail::guard(e, [&] { *out = host(b).add_component(*s); });
+}
+
+// A file may lack numbers that the configuration has and no training changes.
+void take_values(Weight& w, const schema::WeightDeclaration& d) {
+  if (!d.trainable) w.flags |= ATTN_WEIGHT_OPTIONAL_IN_FILE;
+  w.initial_value = Array::uninitialized(d.whole ? ATTN_I32 : ATTN_F64, w.shape);
+  w.has_initial_value = true;
+  for (size_t i = 0; i < d.values.size(); ++i) {
+    if (d.whole)
+      w.initial_value.data<int32_t>()[i] = static_cast<int32_t>(d.values[i]);
+    else
+      w.initial_value.data<double>()[i] = d.values[i];
+  }
 }
 
 // A name or a JSON object, as parameters arrive.
@@ -170,6 +184,9 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
   } else if (family == "rotary") {
     built.component = schema::rotary_component(schema::resolve_rotary(options),
                                                s.input.rank ? s.input.dim[0] : -1);
+  } else if (family == schema::kCaptures) {
+    built.component = schema::captures_component(schema::resolve_captures(options),
+                                                 s.input.rank ? s.input.dim[0] : -1);
   } else {
     throw Failure("no family '" + std::string(family) + "'");
   }
@@ -181,6 +198,7 @@ const attn_component* BuilderHost::add_component(const attn_component_spec& s) {
                                (d.statistic ? uint32_t{ATTN_WEIGHT_STATISTIC} : 0u));
     w.initializer = d.initializer;
     w.regularizer = d.regularizer;
+    if (!d.values.empty()) take_values(w, d);
     built.weights[static_cast<size_t>(d.slot)] = static_cast<int32_t>(layer.weights_.size() - 1);
   }
   built.table.struct_size = sizeof built.table;

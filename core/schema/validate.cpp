@@ -8,6 +8,7 @@
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/layer_name.hpp"
@@ -48,6 +49,7 @@ class Validation {
         rethrow(error, i);
       }
     }
+    check_programs();
     ValidatedConfig result;
     for (std::uint32_t i = 0; i < type_.n_params; ++i) {
       result.values.add(*type_.params[i], without_forced(i));
@@ -212,6 +214,39 @@ class Validation {
       default:
         return;
     }
+  }
+
+  // Score programs and mask rules, with what they capture.
+  void check_programs() const {
+    std::uint32_t captured = type_.n_params;
+    Names texts;
+    for (std::uint32_t i = 0; i < type_.n_params; ++i) {
+      if (is_captures(*type_.params[i])) captured = i;
+      if (is_program(*type_.params[i])) texts.emplace_back(type_.params[i]->name);
+    }
+    const auto checked = [&](std::uint32_t i, const auto& check) {
+      try {
+        check();
+      } catch (const InvalidArgument& error) {
+        rethrow(error, i);
+      }
+    };
+    Captures captures;
+    if (captured < type_.n_params)
+      checked(captured, [&] { captures = resolve_captures(values_[captured]); });
+    bool used = false;
+    for (std::uint32_t i = 0; i < type_.n_params; ++i) {
+      if (!is_program(*type_.params[i]) || values_[i].is_null()) continue;
+      used = true;
+      checked(i, [&] {
+        if (const auto param = program_param(*type_.params[i]))
+          check_program(*param, values_[i].as_string(), captures);
+      });
+    }
+    if (!used && !captures.names.empty())
+      fail("Parameter '" + given_name_[captured] + "' has no effect without " + name_list(texts),
+           given_name_[captured], values_[captured], "one of " + name_list(texts) + " beside it",
+           "add one, or remove '" + given_name_[captured] + "'");
   }
 
   [[nodiscard]] Json without_forced(std::uint32_t i) const {

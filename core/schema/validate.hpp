@@ -7,7 +7,8 @@
 //   2 the type has every parameter given
 //   3 no parameter stands beside its alias
 //   4 the required ones are there
-//   5 each one by itself in schema order: kind, range, names; options of a family member: keys, kinds, ranges
+//   5 each one by itself in schema order: kind, range, names; options of a family member: keys, kinds, ranges;
+//     then score programs and mask rules, with what they capture
 //   6 the rules between parameters, with defaults filled in
 //   7 the layer's name
 //

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/schema/families/initializer.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "host/check/generator/values.hpp"
@@ -113,7 +114,10 @@ std::vector<Json> required_values(const attn_param& p) {
         out.push_back(Json::object());
       break;
     case ATTN_PARAM_TEXT:
-      if (p.n_choices == 0) out.emplace_back("a");
+      if (schema::is_program(p))
+        out.emplace_back(p.of[0] == 's' ? "s * 0.5" : "k % 3 != 1");
+      else if (p.n_choices == 0)
+        out.emplace_back("a");
       break;
     default:
       break;

@@ -3,6 +3,7 @@
 
 #include <iterator>
 
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
 
@@ -30,7 +31,9 @@ std::string range_text(const attn_param& p) {
     add("'" + std::string(p.choices[i]) + "'");
   if (schema::names_itself(p))
     add(std::string(p.of) + ": " + schema::name_list(schema::rotary_scalings().names()));
-  else if (p.of)
+  else if (const auto program = schema::is_program(p) ? schema::program_param(p) : std::nullopt)
+    add("a text over " + std::string(program->variables));
+  else if (p.of && !schema::is_captures(p))
     add("options of " + std::string(p.of));
   return text;
 }

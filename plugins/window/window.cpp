@@ -151,7 +151,7 @@ struct WindowAttention : Layer<Params> {
     // are left out, unless probabilities run over the queries.
     const Tensor projected = dense(c, qkv, x), mask = c.input(1);
     const attn::window::Grid grid = grid_of(p, tokens);
-    const bool all = attn_prob.other_axis() || is_one_window(tokens);
+    const bool all = attn_prob.other_axis() || attn_prob.has_program() || is_one_window(tokens);
     const int64_t rows = all ? p.window_size : grid.rows(),
                   columns = all ? p.window_size : grid.columns(), queries = rows * columns;
     // Cells behind those of a window that is larger than the sequence are keys that are all alike: one stands for all.
@@ -183,7 +183,8 @@ struct WindowAttention : Layer<Params> {
       return !n.takes_all_positions() && !(c.training() && n.has(ATTN_COMPONENT_STATISTICS));
     };
     return attn_prob.kind() == ProbabilityKind::softmax && !attn_prob.other_axis() &&
-           by_cell(q_norm) && by_cell(k_norm) && !(c.training() && p.attn_dropout_rate > 0);
+           !attn_prob.has_program() && by_cell(q_norm) && by_cell(k_norm) &&
+           !(c.training() && p.attn_dropout_rate > 0);
   }
   [[nodiscard]] Tensor partition(const Tensor& x, const Tensor& fill, int64_t batch,
                                  int64_t cells) const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/oracle/parts.hpp"
+#include "tests/oracle/program.hpp"
 
 namespace attn::oracle {
 
@@ -26,17 +27,19 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
   const double cap = run.number("softcap", 0);
   const int64_t left = run.integer("window_left", -1), right = run.integer("window_right", -1);
   const Tensor* sinks = run.flag("use_sinks", false) ? run.weight(p.site + "/sinks") : nullptr;
-  demand(p.over_keys() || !(causal.on || cap > 0 || left >= 0 || right >= 0 || sinks),
+  const Program program(run, p.site);
+  const bool programmed = run.given("score") || run.given("mask_rule");
+  demand(p.over_keys() || !(causal.on || cap > 0 || left >= 0 || right >= 0 || sinks || programmed),
          "causal and score rules need weights over keys");
   const int64_t heads = scores.dim(1), queries = scores.dim(2);
   // Rows of scores and of the mask come in the same order: the latter are kept.
   std::vector<std::vector<double>> kept;
   static_cast<void>(
       along(keep, axes, [&](std::vector<double>& row, int64_t) { kept.push_back(row); }));
-  // A soft cap, which comes before the bias, is over keys.
+  // A soft cap and a program, which come before the bias, are over keys.
+  const bool first = cap > 0 || program.has_score();
   return along(
-      bias && cap == 0 ? add(scores, *bias) : scores, axes,
-      [&](std::vector<double>& row, int64_t r) {
+      bias && !first ? add(scores, *bias) : scores, axes, [&](std::vector<double>& row, int64_t r) {
         std::vector<double>& own = kept[static_cast<size_t>(r)];
         const auto keys = static_cast<int64_t>(row.size());
         const int64_t position = r % queries + causal.offset;
@@ -44,15 +47,27 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
         if (left >= 0) begin = std::clamp<int64_t>(position - left, 0, keys);
         if (causal.on) end = std::min(end, position + 1);
         if (right >= 0) end = std::min(end, position + right + 1);
-        std::vector<double> seen(row.begin() + begin, row.begin() + end);
-        const auto is_kept = [&](size_t i) { return own[static_cast<size_t>(begin) + i] != 0; };
+        Place place{.h = r / queries % heads,
+                    .q = position,
+                    .H = heads,
+                    .Q = queries,
+                    .K = p.over_keys() ? keys : 0};
+        std::vector<double> seen;
+        std::vector<size_t> visible;
+        for (place.k = begin; place.k < end; ++place.k) {
+          if (!program.sees(place)) continue;
+          visible.push_back(static_cast<size_t>(place.k));
+          place.s = row[visible.back()];
+          if (cap > 0) place.s = cap * std::tanh(place.s / cap);
+          seen.push_back(program.score(place));
+          if (bias && first)
+            seen.back() += bias->v[static_cast<size_t>(r % (heads * queries) * keys + place.k)];
+        }
+        std::fill(row.begin(), row.end(), 0.0);
+        if (seen.empty()) return;  // a query without keys
+        const auto is_kept = [&](size_t i) { return own[visible[i]] != 0; };
         bool any = false;
         double largest = -std::numeric_limits<double>::infinity();
-        const int64_t first = r % (heads * queries) * keys + begin;
-        for (size_t i = 0; i < seen.size(); ++i) {
-          if (cap > 0) seen[i] = cap * std::tanh(seen[i] / cap);
-          if (bias && cap > 0) seen[i] += bias->v[static_cast<size_t>(first) + i];
-        }
         for (size_t i = 0; i < seen.size(); ++i) any = any || is_kept(i);
         for (size_t i = 0; i < seen.size(); ++i)
           if (!any || is_kept(i)) largest = std::max(largest, seen[i]);
@@ -61,8 +76,7 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
           if (any && !is_kept(i)) seen[i] = largest - 1e9;
         if (sinks) seen.push_back(sinks->v.at(static_cast<size_t>(r / queries % heads)));
         p.apply(run, seen);
-        std::fill(row.begin(), row.end(), 0.0);
-        std::copy_n(seen.begin(), end - begin, row.begin() + begin);
+        for (size_t i = 0; i < visible.size(); ++i) row[visible[i]] = seen[i];
       });
 }
 

@@ -4,6 +4,7 @@
 #include <attn/factory.hpp>
 
 #include "core/schema/families/initializer.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/json_text.hpp"
 #include "core/schema/value.hpp"
@@ -100,7 +101,7 @@ void mark_config(const std::string& type, const Json& config, Marks& marks) {
       if (p.kind == ATTN_PARAM_PROBABILITY) name = probabilities().find(name)->name;
       marks.insert(family_name(p) + " " + at + "=" + name);
     }
-    if (p.kind == ATTN_PARAM_TEXT && value.is_string())
+    if (p.kind == ATTN_PARAM_TEXT && value.is_string() && !schema::is_program(p))
       marks.insert("choice " + at + "=" + value.as_string());
     if (p.kind == ATTN_PARAM_INITIALIZER)
       mark_named("initializer", schema::initializers(), value, marks);
@@ -129,7 +130,8 @@ Marks expected_marks(const std::string& type) {
     const attn_param& p = *t.params[i];
     const std::string at = type + "." + p.name;
     // A choice of one has no other value.
-    if (p.kind != ATTN_PARAM_TEXT || p.n_choices > 1) out.insert("parameter " + at);
+    if (p.kind != ATTN_PARAM_TEXT || p.n_choices > 1 || schema::is_program(p))
+      out.insert("parameter " + at);
     for (uint32_t a = 0; a < p.n_aliases; ++a) out.insert("alias " + type + "." + p.aliases[a]);
     for (uint32_t c = 0; p.kind == ATTN_PARAM_TEXT && c < p.n_choices; ++c)
       out.insert("choice " + at + "=" + p.choices[c]);

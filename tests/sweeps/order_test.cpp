@@ -40,6 +40,10 @@ void examine(const Setting& s) {
     const Positions& group = groups[g];
     const std::vector<ClaimInfo> claims = claims_about(t, group);
     INFO("claims about the order of " << group.name);
+    if (has_program(s.c)) {  // it may read positions, or leave nothing that depends on them
+      CHECK(claims.empty());
+      continue;
+    }
     REQUIRE(claims.size() == 1);
     const ClaimInfo& claim = claims[0];
     INFO(claim.text());

@@ -55,6 +55,13 @@ void Component::add(std::vector<double> values) {
   attributes.push_back(attribute);
 }
 
+void Component::add(std::string text) {
+  texts_.push_back(std::move(text));
+  attn_value attribute{ATTN_VALUE_STR, 0, {}};
+  attribute.u.s = texts_.back().c_str();
+  attributes.push_back(attribute);
+}
+
 std::int64_t known_extent(const attn_shape& input, std::int64_t axis, std::string_view site) {
   const std::int64_t extent = input.dim[input.rank + axis];
   if (extent >= 0) return extent;

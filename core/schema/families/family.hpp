@@ -11,6 +11,7 @@
 #include <attn/sdk/abi.h>
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -113,11 +114,14 @@ struct WeightDeclaration {
   std::string name;  // relative to the site: "gamma", "threshmax/slope"
   std::vector<std::int64_t> shape;
   InitializerSpec initializer;
-  RegularizerSpec regularizer;
+  RegularizerSpec regularizer{};
   bool trainable = true;
   bool statistic = false;  // changed by training calls
   // Interval that an optimiser is expected to clip the weight to after a step; information only.
   std::optional<std::pair<double, double>> clip{};
+  std::vector<double>
+      values{};        // what it begins with, in place of the initializer, where there are any
+  bool whole = false;  // they are int32
 };
 
 // A member ready for a layer: the attributes that the family's operators begin with, and its weights.
@@ -138,10 +142,12 @@ struct Component {
   void add(double value);
   void add(std::vector<std::int64_t> values);
   void add(std::vector<double> values);
+  void add(std::string text);
 
  private:
   std::vector<std::vector<std::int64_t>> integers_{};
   std::vector<std::vector<double>> reals_{};
+  std::deque<std::string> texts_{};
 };
 
 // The extents of an input at a site; -1: not known. Fails with a message that names the site.

@@ -236,7 +236,7 @@ InertFinding judge(const ClaimTrial& t, const Weights& all) {
     if (in_part && zeros == 0)
       refute(in_part->claim, "every element of " + name + " has a gradient");
     surplus += undeclared;
-    if (undeclared > 0 && !others && !in_part)
+    if (undeclared > 0 && !others && !in_part && !has_program(t.c))
       out.undeclared.push_back(name + ": " + std::to_string(undeclared) + " of " +
                                std::to_string(g.v.size()) +
                                " elements have no gradient, and no claim says so");

@@ -3,6 +3,7 @@
 
 #include <cctype>
 
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
 #include "host/check/generator/generator.hpp"
@@ -19,6 +20,7 @@ class ConfigMaker {
   Json make() {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& p = *type_.params[i];
+      if (schema::is_program(p) || schema::is_captures(p)) continue;
       const bool enumerated = family_of(p.kind) || (p.kind == ATTN_PARAM_TEXT && p.n_choices);
       // A seed that is not given is another one for every layer.
       if (!(p.flags & ATTN_PARAM_REQUIRED) && !enumerated && p.kind != ATTN_PARAM_SEED &&
@@ -28,10 +30,26 @@ class ConfigMaker {
       if (p.n_aliases && random_.chance(0.4)) name = p.aliases[random_.below(p.n_aliases)];
       config_.set(name, value(p));
     }
+    add_programs();
     return config_;
   }
 
  private:
+  // Drawn apart, from a stream of its own: what else a case draws does not depend on them.
+  void add_programs() {
+    Random own(Random(random_).next());
+    Json captures = Json::object();
+    for (uint32_t i = 0; i < type_.n_params; ++i) {
+      const attn_param& p = *type_.params[i];
+      if (!schema::is_program(p) || !own.chance(0.35)) continue;
+      const ProgramSample sample = own.pick(program_samples(p));
+      config_.set(p.name, sample.text);
+      for (const auto& [name, value] : sample.captures.as_object()) captures.set(name, value);
+    }
+    for (uint32_t i = 0; i < type_.n_params && captures.size() > 0; ++i)
+      if (schema::is_captures(*type_.params[i])) config_.set(type_.params[i]->name, captures);
+  }
+
   [[nodiscard]] size_t cycle(const attn_param& p, size_t n) const {
     return cycled(id_.seed, id_.type + "." + p.name, id_.number, n);
   }

@@ -89,6 +89,8 @@ struct Positions {
 [[nodiscard]] bool over_keys(const Case& c);
 // A norm or an activation whose result at one position depends on others, with the options of the case.
 [[nodiscard]] bool mixes_positions(const Case& c);
+// A score program or a mask rule of the layer.
+[[nodiscard]] bool has_program(const Case& c);
 // A norm or an activation with an axis other than the width, whose weights may belong to positions.
 [[nodiscard]] bool has_other_axis(const Case& c);
 // A training call drops something.

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "core/schema/families/initializer.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/json_text.hpp"
 #include "host/check/generator/values.hpp"
@@ -247,7 +248,9 @@ class Lister {
   std::vector<Setting> list() {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& p = *type_.params[i];
-      if (p.kind == ATTN_PARAM_OPTIONS)
+      if (schema::is_program(p))
+        programs(p);
+      else if (p.kind == ATTN_PARAM_OPTIONS)
         options(p);
       else
         values(p, ChangeOf::parameter);
@@ -286,6 +289,15 @@ class Lister {
     if (taken == 0 && !(p.kind == ATTN_PARAM_TEXT && p.n_choices == 1))
       throw std::runtime_error(std::string(type_.id) + ": no other value of " + p.name +
                                " is taken");
+  }
+
+  void programs(const attn_param& p) {
+    for (const ProgramSample& sample : program_samples(p))
+      take({.of = ChangeOf::parameter,
+            .name = p.name,
+            .text = equals(p.name, sample.text) + " over " + sample.captures.dump(),
+            .values = {{p.name, sample.text}, {schema::kCaptures, sample.captures}},
+            .plain = true});
   }
 
   // Each option of each member, the member with it.

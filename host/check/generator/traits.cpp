@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "core/schema/families/program.hpp"
 #include "host/check/generator/axis_names.hpp"
 #include "host/check/generator/generator.hpp"
 
@@ -130,6 +131,14 @@ bool mixes_positions(const Case& c) {
       return true;
   }
   return has_other_axis(c);
+}
+
+bool has_program(const Case& c) {
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (uint32_t i = 0; i < type.n_params; ++i)
+    if (schema::is_program(*type.params[i]) && !parameter(c, type.params[i]->name).is_null())
+      return true;
+  return false;
 }
 
 bool has_other_axis(const Case& c) {

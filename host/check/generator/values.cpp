@@ -3,10 +3,12 @@
 
 #include <map>
 
+#include "core/error/error.hpp"
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/initializer.hpp"
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/families/rotary.hpp"
 
@@ -269,6 +271,34 @@ Json random_rotary(Random& random, int64_t pairs) {
       out.set(o.name, random_option(o, random));
   }
   choose_sections(out, pairs, Random(Random(random).next()));
+  return out;
+}
+
+std::vector<ProgramSample> program_samples(const attn_param& p) {
+  const std::vector<ProgramSample> all{
+      {"softcap(s, 2.5) - 0.1 * h", Json::object()},
+      {"s + gain * float(k % 3)", {{"gain", 0.4}}},
+      {"s * scale[k % 4] + 0.25", {{"scale", Json::list({1, 0.5, 2, 1.5})}}},
+      {"s - slope[h] * abs(q - k)",
+       {{"slope", {{"shape", Json::list({"H"})}, {"initializer", "ones"}}}}},
+      {"k > q ? tanh(s) : s / (1.0 + exp(float(k - q)))", Json::object()},
+      {"max(s, rel[clamp(k - q, -2, 2) + 2, h % 2])",
+       {{"rel", {{"shape", Json::list({5, 2})}, {"initializer", "zeros"}}}}},
+      {"k % period != 2 or h == 1", {{"period", 3}}},
+      {"not (k % 2 == 1 && k > 3)", Json::object()},
+      {"abs(q - k) <= 3", Json::object()},
+      {"0 <= q - k < 5 or kind[q % 4] == kind[k % 4]", {{"kind", Json::list({0, 1, 0, 2})}}},
+      {"k < K - 1 or h % 2 == 0", Json::object()},
+      {"k // 2 <= q / 2 and (q + k) % 5 != 4", Json::object()},
+  };
+  std::vector<ProgramSample> out;
+  for (const ProgramSample& sample : all) try {
+      schema::check_program(*schema::program_param(p), sample.text,
+                            schema::resolve_captures(sample.captures));
+      out.push_back(sample);
+    } catch (const InvalidArgument&) {
+      continue;  // of the other kind, or over variables that layers of this type cannot tell
+    }
   return out;
 }
 

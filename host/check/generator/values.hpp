@@ -33,6 +33,14 @@ namespace attn::check {
 // Of the scalings of rotary positions one whose frequencies depend on no length of a call. pairs: how many may have an
 // axis of their own.
 [[nodiscard]] Json random_rotary(Random& random, int64_t pairs);
+
+// Texts of score programs or mask rules, whichever p holds, over its variables, and what they capture.
+struct ProgramSample {
+  std::string text{};
+  Json captures{};
+};
+[[nodiscard]] std::vector<ProgramSample> program_samples(const attn_param& p);
+
 // Some of the options of a member, each with the given chance; the one of this index (modulo their number) always.
 [[nodiscard]] Json random_options(const schema::Family& family, const std::string& member,
                                   Random& random, double chance,

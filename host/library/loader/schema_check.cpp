@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value_kind.hpp"
 
@@ -218,7 +219,8 @@ void check_params(const std::string& where, const attn_param* const* params, uin
     }
     optional_seen = optional_seen || !required;
     // Options are read after the parameter they belong to.
-    bool known = p.of == nullptr || schema::names_itself(p);
+    bool known = p.of == nullptr || schema::names_itself(p) || schema::is_captures(p) ||
+                 (schema::is_program(p) && schema::program_param(p));
     for (uint32_t j = 0; !known && j < i; ++j) {
       known = params[j]->name != nullptr && std::strcmp(params[j]->name, p.of) == 0;
     }

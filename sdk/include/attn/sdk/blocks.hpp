@@ -73,13 +73,17 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
 struct Score {
   std::optional<double> softcap{};
   bool use_sinks = false;
+  std::optional<std::string> score{}, mask_rule{};
+  ComponentSpec captures{};
 };
 // Of types whose queries and keys are the same positions.
 struct WindowedScores : Score {
   std::optional<int64_t> window_left{}, window_right{};
 };
+// variables: those that programs may use; null: queries and keys from 0, and where both are the same positions, which a
+// state may have in parts, no extents. Claims that follow do not hold where a program could break them.
 template <class P, class A>
-void score_rules(Schema<P, A>& s) {
+void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
   s.field("softcap", &P::softcap)
       .between(1e-30, 1e30)
       .extension()
@@ -97,6 +101,28 @@ void score_rules(Schema<P, A>& s) {
         .extension()
         .doc("and so many behind it; null: all");
   }
+  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "h q k H" : "h q k H Q K";
+  const auto of = [&](const char* kind) {
+    return s.tables().keep(std::string(kind) + " " + variables).c_str();
+  };
+  s.field("score", &P::score)
+      .program(of("score"))
+      .extension()
+      .doc(
+          "a score program, which gives the scores that follow the cap, such as \"s - 0.1 * abs(q "
+          "- k)\"");
+  s.field("mask_rule", &P::mask_rule)
+      .program(of("mask_rule"))
+      .extension()
+      .doc("which keys exist for a query, such as \"abs(q - k) < 8 or k < 2\"");
+  s.field("captures", &P::captures)
+      .captures()
+      .extension()
+      .doc("numbers and tables that both read, by name");
+  s.only_when({Claim::equivariant, Claim::invariant, Claim::position_sensitive, Claim::inert},
+              "no score program or mask rule", [](const P& p) { return !p.score && !p.mask_rule; });
+  // A query whose keys are all masked sees those that the rule leaves, as without a mask.
+  s.only_when({Claim::mask_respected}, "no mask_rule", [](const P& p) { return !p.mask_rule; });
 }
 
 // The key/value heads that query heads share.

@@ -92,6 +92,12 @@ struct Probability : detail::Component {
   double softcap = 0;
   int64_t window_left = -1, window_right = -1;
   Weight sinks{};
+  // Texts, which live as long as the layer, and their names, constants and tables. apart: queries and keys are positions
+  // of their own, both from 0.
+  const char *score = nullptr, *mask_rule = nullptr;
+  detail::Component captures{};
+  bool apart = false;
+  [[nodiscard]] bool has_program() const { return score || mask_rule; }
 };
 struct Activation : detail::Component {};
 struct Regularizer : detail::Component {};
@@ -219,7 +225,8 @@ class Builder {
   Probability probability(const char* site, const P& p) {
     return probability(site, p.probability_type, p.probability_config);
   }
-  // With the rules of blocks::score_rules(); `site`/sinks are a weight (heads).
+  // With the rules of blocks::score_rules(), in p for as long as the layer lives; `site`/sinks are a weight (heads),
+  // `site`/captures/NAME others.
   template <class P>
   requires requires(const P& p) { p.use_sinks; }
   Probability probability(const char* site, const P& p, int64_t heads) {
@@ -228,15 +235,23 @@ class Builder {
   template <class P>
   Probability with_rules(const char* site, Probability of, const P& p, int64_t heads) {
     of.softcap = p.softcap.value_or(0);
-    if constexpr (requires { p.window_left; }) {
+    constexpr bool apart = !requires { p.window_left; };
+    if constexpr (!apart) {
       of.window_left = p.window_left.value_or(-1);
       of.window_right = p.window_right.value_or(-1);
     }
+    if constexpr (requires { p.mask_rule->c_str(); }) {
+      if (p.score) of.score = p.score->c_str();
+      if (p.mask_rule) of.mask_rule = p.mask_rule->c_str();
+      if (of.has_program() && p.captures.kind == ComponentSpec::Kind::object)
+        of.captures = {component("captures", site, nullptr, p.captures, {&heads, 1})};
+      of.apart = apart && of.has_program();
+    }
     const bool rules = of.softcap > 0 || of.window_left >= 0 || of.window_right >= 0;
-    if (of.other_axis() && (rules || p.use_sinks))
+    if (of.other_axis() && (rules || p.use_sinks || of.has_program()))
       fail(
-          "softcap, use_sinks and windows need probabilities over the keys; remove them, or the "
-          "axis of probability_config");
+          "softcap, use_sinks, score, mask_rule and windows need probabilities over the keys; "
+          "remove them, or the axis of probability_config");
     if (p.use_sinks && of.kind() != ProbabilityKind::softmax)
       fail("use_sinks needs the probability 'softmax'; choose it, or switch use_sinks off");
     of.sinks = weight((std::string(site) + "/sinks").c_str(), {heads}, "zeros", {}, p.use_sinks);

@@ -103,6 +103,27 @@ struct AttentionExtras {
   const char* captured = nullptr;
   std::array<Tensor, 8> tables{};
 };
+namespace detail {
+// The texts of a call and what they read: those of the layer, or of the call.
+struct Program {
+  bool layers = false;
+  attn_value score{}, mask_rule{}, names{}, constants{};
+  std::array<Tensor, 8> tables{};  // of the layer
+};
+inline Program program_of(const Call& c, const Probability& p, const AttentionOptions& o,
+                          const AttentionExtras& extras) {
+  if (!p.has_program())
+    return {false, text_or_null(o.score), text_or_null(o.mask_rule), text_or_null(extras.captured),
+            text_or_null(o.constants)};
+  if (o.score || o.mask_rule)
+    fail("this type has a score program or a mask rule of its own; remove score and mask_rule");
+  Program out{true, text_or_null(p.score), text_or_null(p.mask_rule)};
+  if (!p.captures) return out;
+  out.names = p.captures.c->attrs[0], out.constants = p.captures.c->attrs[1];
+  for (uint32_t i = 0; i < out.tables.size(); ++i) out.tables[i] = c.weight(p.captures, i);
+  return out;
+}
+}  // namespace detail
 // The norm of x; x itself without one. In training calls its statistics are updated.
 template <class = void>
 Tensor norm(Call& c, const Norm& n, const Tensor& x) {
@@ -232,21 +253,22 @@ Attended attention(const Call& c, const Tensor& q, const Tensor& k, const Tensor
   const Tensor slope = c.weight(probability, 0);
   const Tensor sinks = probability.sinks ? c[probability.sinks] : extras.sinks;
   const auto nearer = [](int64_t x, int64_t y) { return x < 0 ? y : y < 0 ? x : std::min(x, y); };
+  const int64_t offset = probability.apart && !o.causal ? 0 : k.dim(2) - q.dim(2);
+  const Program program = program_of(c, probability, o, extras);
+  const std::array<Tensor, 8>& tables = program.layers ? program.tables : extras.tables;
   auto out = apply_all<"attention", 3>(
       attributes<kProbabilityAttributes>(
           probability, real_value(scale_of(o, q)), bool_value(o.causal),
-          int_value(o.offset.value_or(k.dim(2) - q.dim(2))), int_value(o.window),
-          int_value(o.block), int_value(o.zero_fully_masked_rows ? 1 : 0),
-          real_value(dropout_of(c, o)), int_value(o.tile),
-          int_value(nearer(o.window_left, probability.window_left)),
+          int_value(o.offset.value_or(offset)), int_value(o.window), int_value(o.block),
+          int_value(o.zero_fully_masked_rows ? 1 : 0), real_value(dropout_of(c, o)),
+          int_value(o.tile), int_value(nearer(o.window_left, probability.window_left)),
           int_value(nearer(o.window_right, probability.window_right)),
           real_value(o.softcap != 0 ? o.softcap : probability.softcap), int_value(o.map_stage),
-          null_value(), null_value(), null_value(), null_value(), text_or_null(o.score),
-          text_or_null(o.mask_rule), text_or_null(extras.captured), text_or_null(o.constants)),
+          null_value(), null_value(), null_value(), null_value(), program.score, program.mask_rule,
+          program.names, program.constants),
       {&q, &k, &v, given(keep), given(bias), given(slope), given(lengths), given(sinks),
-       given(extras.offsets), given(extras.tables[0]), given(extras.tables[1]),
-       given(extras.tables[2]), given(extras.tables[3]), given(extras.tables[4]),
-       given(extras.tables[5]), given(extras.tables[6]), given(extras.tables[7])},
+       given(extras.offsets), given(tables[0]), given(tables[1]), given(tables[2]),
+       given(tables[3]), given(tables[4]), given(tables[5]), given(tables[6]), given(tables[7])},
       1u | (want_weights ? 2u : 0u) | (extras.want_lse ? 4u : 0u));
   return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
 }

@@ -29,6 +29,7 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -249,6 +250,10 @@ class Field {
     if (overrides.size()) choices(overrides);
     return nullable().kind(ATTN_PARAM_OPTIONS);
   }
+  // A string that is a score program or a mask rule: "score h q k H" with the variables that layers can tell (s is among
+  // them), and an object with what those capture. Builder::with_rules() takes them.
+  Field& program(const char* of) { return p_.of = of, *this; }
+  Field& captures() { return p_.of = "captures", nullable().kind(ATTN_PARAM_OPTIONS); }
   // An object that names its member itself, by "rope_type": how frequencies of rotary positions are scaled.
   Field& rope_scaling() { return p_.of = "rope_type", nullable().kind(ATTN_PARAM_OPTIONS); }
 
@@ -393,6 +398,11 @@ class Schema {
   void claims(std::initializer_list<Claim> kinds) {
     for (const Claim kind : kinds) claim(kind);
   }
+  // Claims of these kinds that are made from now on hold only where holds(const Params&) does.
+  template <class F>
+  void only_when(std::initializer_list<Claim> kinds, const char* text, F holds) {
+    for (const Claim kind : kinds) limits_[kind].emplace_back(text, holds);
+  }
   // reaches: related(const Params&, const Arguments&, const ClaimCall&, out, in) says which positions of the input may
   // act on which outputs; equivariant, invariant: which two positions may be exchanged. text: the same in words.
   template <class F>
@@ -443,6 +453,7 @@ class Schema {
     kept.c.subject = subject;
     kept.c.user = &kept;
     tables_.claims.push_back(&kept.c);
+    for (const auto& [text, holds] : limits_[kind]) ClaimField(kept).when(text, holds);
     return kept;
   }
   // Where a member lies in its struct, which identifies the field.
@@ -476,6 +487,7 @@ class Schema {
   std::vector<std::function<void(Params&, const attn_value&)>> readers_;
   std::vector<std::pair<size_t, std::function<void(const Params&, attn_value&)>>> writers_;
   std::vector<std::function<void(Arguments&, const attn_value&)>> argument_readers_;
+  std::map<Claim, std::vector<std::pair<const char*, std::function<bool(const Params&)>>>> limits_;
 };
 
 }  // namespace attn::sdk
