@@ -105,8 +105,8 @@ void configurations(Tried& t) {
   TRY(parse_config("{\"dim\": 8,}", "model.json"));
   TRY(parse_config("{\"dim\": 8, \"dim\": 8}", "model.json"));
   TRY(parse_config("{'dim': 8}", "model.json"));
-  TRY(Json({{"dim", 8}}).at("dmi"));
-  TRY(Json({{"dim", 8}}).at("dim").as_string());
+  TRY(kHeads.at("dmi"));
+  TRY(kHeads.at("dim").as_string());
   TRY(Json::list({1, 2}).at(2));
 }
 
@@ -279,12 +279,12 @@ void conversions(Tried& t) {
   const auto layer = create_attention_layer("multi_head", kHeads, "mine");
   layer->build({Shape{1, 3, 8}});
   const Array a = Folder::numbers({24, 8}), b = Folder::numbers({8, 8});
-  const TensorSet source = tensor_set({{"encoder.in_proj_weight", a.view()},
-                                       {"encoder.out_proj.weight", b.view()},
-                                       {"decoder.in_proj_weight", a.view()},
-                                       {"decoder.out_proj.weight", b.view()}},
-                                      "model");
-  const TensorSet none = tensor_set({{"embedding.weight", b.view()}}, "model");
+  const std::map<std::string, ConstView> two{{"encoder.in_proj_weight", a.view()},
+                                             {"encoder.out_proj.weight", b.view()},
+                                             {"decoder.in_proj_weight", a.view()},
+                                             {"decoder.out_proj.weight", b.view()}};
+  const std::map<std::string, ConstView> embedding{{"embedding.weight", b.view()}};
+  const TensorSet source = tensor_set(two, "model"), none = tensor_set(embedding, "model");
   TRY(convert_attention(none));
   TRY(convert_attention(source));
   TRY(convert_attention(source, {.form = "trch"}));
