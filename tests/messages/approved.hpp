@@ -14,7 +14,7 @@ namespace attn::test {
 
 // Plugins and kernels have one text, which says what would have been right.
 inline bool says_what_is_right(const std::string& message) {
-  for (const char* word : {" must ", "; it has ", "broadcast to", "expected ", "; accepted: "})
+  for (const char* word : {" must ", "; it has ", "broadcast to", "expected ", "ccepted: "})
     if (message.find(word) != std::string::npos) return true;
   return false;
 }

@@ -39,9 +39,11 @@ class Tried {
       kind = "InvalidArgument", text = message_of(e);
     } catch (const Failure& e) {
       kind = "Failure", text = message_of(e);
+    } catch (const std::exception& e) {
+      kind = "something else", text = e.what();
     }
     INFO(what << "\n" << text);
-    CHECK(kind != "nothing");
+    CHECK((kind == "InvalidArgument" || kind == "Failure"));
     CHECK(says_what_is_right(text));
     const std::string folder = files / "";
     text = replaced(text, folder.substr(0, folder.size() - 1), "DIR");
@@ -119,8 +121,6 @@ void building(Tried& t) {
   TRY(layer->load(t.files / "layer.safetensors"));
   TRY(layer->make_state(1));
   TRY(layer->build({}));
-  TRY(layer->build({Shape{1, 3, 9}}));
-  TRY(layer->build({Shape{3, 8}}));
   TRY(layer->build({Shape{1, 3, -2}}));
   TRY(layer->build({Shape{1, 3, 8}, Shape{3}, Shape{3}}));
   TRY(layer->build({Shape{1, 3, 8}}, {.dtype = ATTN_I32}));

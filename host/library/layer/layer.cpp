@@ -38,8 +38,10 @@ void PluginLayer::resolve_defaults(const attn_value* values) {
 
 void PluginLayer::require_built() const {
   if (!built_.load())
-    throw InvalidArgument(name_ + ": the layer has no weights yet; call build(), or forward once",
-                          {.where = name_, .type = source_.type->id});
+    throw InvalidArgument(
+        name_ +
+            ": the layer has no weights yet; expected a built one; call build(), or forward once",
+        {.where = name_, .type = source_.type->id});
 }
 
 void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
