@@ -80,12 +80,11 @@ void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint6
                           "another layer for other inputs");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
-                          std::string(dtype_name(dtype)) + "; build it in one of them");
+                          std::string(dtype_name(dtype)) + "; expected one of them");
   if (storage != StorageKind::float32 && dtype != ATTN_F32)
     throw InvalidArgument(name_ + ": weights in " + std::string(storage_name(storage)) +
                           " need a layer that computes in float32, not " +
-                          std::string(dtype_name(dtype)) +
-                          "; build it in float32, or with float32 weights");
+                          std::string(dtype_name(dtype)) + "; expected float32 for one of the two");
   const auto forget = [this] {
     weights_.clear();
     states_.clear();
@@ -282,7 +281,7 @@ void Layer::check_backward(const Context& ctx, const attn_view* const* cotangent
   if (h.layer != id_ || !ctx.recorded())
     throw InvalidArgument(name_ +
                           ": backward needs a recorded forward call of this layer in this context; "
-                          "each recorded call can be used once");
+                          "each recorded call can be used once; expected one before each backward");
   for (uint32_t i = 0; i < h.n_outputs; ++i) {
     if (!cotangents[i]) continue;
     if (!h.outputs[i])

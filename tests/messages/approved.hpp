@@ -12,9 +12,10 @@
 
 namespace attn::test {
 
-// Plugins and kernels have one text, which says what would have been right.
+// Plugins and kernels have one text, which says what would have been right, or what to do.
 inline bool says_what_is_right(const std::string& message) {
-  for (const char* word : {" must ", "; it has ", "broadcast to", "expected ", "ccepted: "})
+  for (const char* word : {" must ", "; it has ", "broadcast to", "expected ", "ccepted: ",
+                           "known are ", "; give ", "; choose ", "; build ", "; check "})
     if (message.find(word) != std::string::npos) return true;
   return false;
 }

@@ -240,17 +240,17 @@ void functions(Tried& t) {
               flat = Folder::numbers({2, 3, 4}), ids(ATTN_I32, {1, 3}),
               table = Folder::numbers({9, 2});
   const Array whole(ATTN_I32, {1, 2, 5, 4});
-  Array memory(ATTN_F32, {1, 2, 3, 5});
+  Array memory(ATTN_F32, {1, 2, 3, 5}), y(ATTN_F32, {1, 2, 3, 4});
   TRY(scaled_dot_product_attention(flat, k, k));
   TRY(scaled_dot_product_attention(q, whole, k));
   TRY(scaled_dot_product_attention(q, other, k));
   TRY(scaled_dot_product_attention(four, k, k));
-  TRY(scaled_dot_product_attention(q, k, k, {.attn_mask = flat}));
+  TRY(scaled_dot_product_attention(q, k, k, {.attn_mask = four}));
   TRY(scaled_dot_product_attention(q, k, k, {.dropout_p = 2}));
   TRY(scaled_dot_product_attention(q, k, k, {.past_key = k}));
   TRY(scaled_dot_product_attention(q, k, k, {.qk_matmul_output_mode = 4}));
   TRY(scaled_dot_product_attention(q, k, k, {}, {memory.view()}));
-  TRY(scaled_dot_product_attention(q, k, k, {.return_lse = true}, {memory.view()}));
+  TRY(scaled_dot_product_attention(q, k, k, {.return_lse = true}, {y.view()}));
   TRY(scaled_dot_product_attention_backward(q, k, k, {}, {}));
   TRY(rotary_embedding(flat, table, table, ids));
   TRY(rotary_embedding(q, table, flat, ids));
@@ -291,7 +291,8 @@ void conversions(Tried& t) {
   TRY(convert_attention(source, {.prefix = "encoder"}));
   TRY(convert_attention(source, {.prefix = "encoder", .variables = {{"heads", 2}}}));
   TRY(convert_attention(source, {.prefix = "encoder", .variables = {{"num_heads", 3}}}));
-  TRY(convert_attention(source, {.type = "fnet", .prefix = "encoder"}));
+  TRY(convert_attention(source,
+                        {.type = "fnet", .prefix = "encoder", .variables = {{"num_heads", 2}}}));
   TRY(convert_back(*layer, "trch"));
   TRY(model_family_of("lama"));
 }

@@ -197,7 +197,7 @@ Context::Impl& PluginLayer::start(Context* given, std::unique_ptr<Context>& own,
 void PluginLayer::check_recording(const CallOptions& call, bool keeps_context) const {
   if (call.record && !keeps_context)
     throw InvalidArgument(name_ +
-                              ": recording needs a Context that backward() can be given; call "
+                              ": recording needs a Context that backward() can be given; expected "
                               "forward(context, inputs, options)",
                           {.where = name_, .hint = "call forward(context, inputs, options)"});
 }

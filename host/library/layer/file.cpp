@@ -63,7 +63,8 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
   if (!file.contains(w.name)) {
     if (w.flags & ATTN_WEIGHT_OPTIONAL_IN_FILE) return nullptr;
     refuse(
-        "weight '" + w.name + "' " + w.shape.to_string() + " is missing",
+        "weight '" + w.name + "' " + w.shape.to_string() +
+            " is missing; expected every weight of the layer",
         "attn info " + std::string(type.id) + " lists the weights; attn convert maps other names");
   }
   const auto& entry = file.entry(w.name);

@@ -66,7 +66,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     if (!(t.flags & ATTN_TYPE_SEQUENCE_PARALLEL))
       throw InvalidArgument(name_ + ": type '" + t.id +
                             "' needs the whole sequence in one place; it takes no communicator; "
-                            "call it without one, with all tokens");
+                            "expected a call without one, with all tokens");
     if (!built_.load())
       throw InvalidArgument(name_ +
                             ": the layer has no weights yet; build() or load() it before a call "
