@@ -47,7 +47,7 @@ void ContextParallel::run(int64_t n, int64_t grain, Body body, void* user) {
 Context::Context(attn_dtype dtype) : dtype_(dtype), parallel_(scratch_) {
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument("a context computes in float32 or float64, not " +
-                          std::string(dtype_name(dtype)));
+                          std::string(dtype_name(dtype)) + "; expected one of them");
   // An unusable ATTN_THREADS is refused here, where an error can be returned.
   (void)threads::concurrency();
   parallel = &parallel_;

@@ -74,14 +74,17 @@ Weight* Layer::find_weight(std::string_view name) {
 void Layer::build(const std::vector<attn_shape>& inputs, attn_dtype dtype, uint64_t seed,
                   const Accept& accept, StorageKind storage) {
   const cpu::FloatGuard arithmetic;
-  if (built_) throw InvalidArgument(name_ + ": the layer is built already");
+  if (built_)
+    throw InvalidArgument(name_ +
+                          ": the layer is built already; expected one without weights; make "
+                          "another layer for other inputs");
   if (dtype != ATTN_F32 && dtype != ATTN_F64)
     throw InvalidArgument(name_ + ": a layer computes in float32 or float64, not " +
-                          std::string(dtype_name(dtype)));
+                          std::string(dtype_name(dtype)) + "; expected one of them");
   if (storage != StorageKind::float32 && dtype != ATTN_F32)
     throw InvalidArgument(name_ + ": weights in " + std::string(storage_name(storage)) +
                           " need a layer that computes in float32, not " +
-                          std::string(dtype_name(dtype)));
+                          std::string(dtype_name(dtype)) + "; expected float32 for one of the two");
   const auto forget = [this] {
     weights_.clear();
     states_.clear();
@@ -158,10 +161,13 @@ void Layer::draw(attn_dtype dtype, uint64_t seed) {
 void Layer::check_call(const Context& ctx, const Call& call) const {
   if (ctx.dtype() != dtype_)
     throw InvalidArgument(name_ + ": the layer computes in " + std::string(dtype_name(dtype_)) +
-                          ", the context in " + std::string(dtype_name(ctx.dtype())));
+                          ", the context in " + std::string(dtype_name(ctx.dtype())) +
+                          "; expected the same; make the context with the dtype() of the layer");
   if (call.state) {
     if (call.state->owner() != id_)
-      throw InvalidArgument(name_ + ": the state belongs to another layer");
+      throw InvalidArgument(name_ +
+                            ": the state belongs to another layer; expected one of this layer; "
+                            "make it by its make_state()");
     if (call.training || call.recording)
       throw InvalidArgument(
           name_ +
@@ -275,18 +281,20 @@ void Layer::check_backward(const Context& ctx, const attn_view* const* cotangent
   if (h.layer != id_ || !ctx.recorded())
     throw InvalidArgument(name_ +
                           ": backward needs a recorded forward call of this layer in this context; "
-                          "each recorded call can be used once");
+                          "each recorded call can be used once; expected one before each backward");
   for (uint32_t i = 0; i < h.n_outputs; ++i) {
     if (!cotangents[i]) continue;
     if (!h.outputs[i])
-      throw InvalidArgument(name_ + ": output '" + type_.outputs[i]->name + "' was not asked for");
+      throw InvalidArgument(name_ + ": output '" + type_.outputs[i]->name +
+                            "' was not asked for, so that it has no gradient; ask for it in the "
+                            "call, or leave its gradient out");
     const attn_view& y = h.outputs[i]->view;
     bool same = y.rank == cotangents[i]->rank;
     for (int k = 0; same && k < y.rank; ++k) same = y.shape[k] == cotangents[i]->shape[k];
     if (!same)
       throw InvalidArgument(name_ + ": the gradient of output '" + type_.outputs[i]->name +
-                            "' has shape " + shape_text(*cotangents[i]) + ", the output " +
-                            shape_text(y));
+                            "' has shape " + shape_text(*cotangents[i]) + "; expected " +
+                            shape_text(y) + ", that of the output");
   }
 }
 

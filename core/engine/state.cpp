@@ -13,9 +13,12 @@ State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dt
              int64_t batch, int64_t capacity, StorageKind kind)
     : owner_(owner), dtype_(dtype), kind_(kind), batch_(batch), capacity_(capacity) {
   if (batch < 1)
-    throw InvalidArgument("state: batch " + std::to_string(batch) + " must be positive");
+    throw InvalidArgument("state: batch " + std::to_string(batch) +
+                          " must be positive; give the number of sequences");
   if (capacity < 0)
-    throw InvalidArgument("state: capacity " + std::to_string(capacity) + " must be positive");
+    throw InvalidArgument("state: capacity " + std::to_string(capacity) +
+                          " must not be negative; give the longest sequence, or 0 for what the "
+                          "layer allows");
   int64_t bound = 0;
   bool history = false;
   for (auto& d : declarations) {
@@ -33,18 +36,20 @@ State::State(uint64_t owner, std::vector<StateDeclaration> declarations, attn_dt
   if (slots_.empty()) throw InvalidArgument("state: this layer keeps none");
   if (kind != StorageKind::float32 && !history)
     throw InvalidArgument("state '" + slots_.front().declaration.name +
-                          "': a running value stays float32, and this layer has no history; got " +
+                          "': a running value stays float32, and this layer has no history; "
+                          "expected float32, got " +
                           std::string(storage_name(kind)));
   if (kind != StorageKind::float32 && dtype != ATTN_F32)
     throw InvalidArgument("state: histories in " + std::string(storage_name(kind)) +
                           " need a layer that computes in float32, not " +
-                          std::string(dtype_name(dtype)));
+                          std::string(dtype_name(dtype)) + "; make a state in float32");
   if (capacity_ == 0) capacity_ = bound;
   if (history && capacity_ == 0)
     throw InvalidArgument("state: this layer has no longest length of its own; give a capacity");
   if (bound > 0 && capacity_ > bound)
     throw InvalidArgument("state: capacity " + std::to_string(capacity_) + " exceeds " +
-                          std::to_string(bound) + ", the largest position of this layer");
+                          std::to_string(bound) +
+                          ", the largest position of this layer; give that at most, or 0");
 }
 
 size_t State::bytes() const {
@@ -62,7 +67,7 @@ void State::reset() {
 void State::truncate(int64_t length) {
   if (length < 0 || length > length_)
     throw InvalidArgument("state: length " + std::to_string(length) + " must be between 0 and " +
-                          std::to_string(length_));
+                          std::to_string(length_) + ", the positions that it has");
   if (length == length_) return;
   for (const Slot& s : slots_)
     if (s.present && (s.declaration.flags & ATTN_STATE_VALUE))
@@ -89,11 +94,12 @@ Array rows_of(const Array& a, const std::vector<int64_t>& rows) {
 }  // namespace
 
 void State::reorder(const std::vector<int64_t>& rows) {
-  if (rows.empty()) throw InvalidArgument("state: reorder needs at least one row");
+  if (rows.empty())
+    throw InvalidArgument("state: reorder got no rows; expected one for each sequence that stays");
   for (const int64_t r : rows)
     if (r < 0 || r >= batch_)
       throw InvalidArgument("state: row " + std::to_string(r) + " must be between 0 and " +
-                            std::to_string(batch_ - 1));
+                            std::to_string(batch_ - 1) + ", the sequences that it has");
   // All new memory first, so that a lack of it changes nothing.
   std::vector<Array> fresh(slots_.size()), scales(slots_.size());
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -144,7 +150,8 @@ attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
     if (x.rank != shape.rank() || (i != axis && x.shape[i] != shape[i]))
       throw InvalidArgument("state '" + s.declaration.name + "': shape " + shape_text(x) +
                             " does not continue a state of batch " + std::to_string(batch_) +
-                            " and shape " + shape.to_string());
+                            " and shape " + shape.to_string() +
+                            "; give inputs of that batch, or reset the state");
   }
   const int64_t count = x.shape[axis];
   if (pending_ != 0 && pending_ != count)
@@ -153,7 +160,8 @@ attn_view State::append(uint32_t index, const attn_view& x, bool shapes_only) {
                           " to another history");
   if (length_ + count > capacity_)
     throw InvalidArgument("state: " + std::to_string(length_) + " + " + std::to_string(count) +
-                          " positions exceed the capacity of " + std::to_string(capacity_));
+                          " positions exceed the capacity of " + std::to_string(capacity_) +
+                          "; make a state with a larger one, or truncate it");
   pending_ = count;
   attn_view all{};
   all.dtype = dtype_;
@@ -195,7 +203,8 @@ void State::keep(Slot& s, const Shape& shape, const attn_view& x, const attn_vie
   rows.first = first;
   if (!narrow(x, to, rows))
     throw InvalidArgument("state '" + s.declaration.name + "': a number is too large for " +
-                          std::string(storage_name(kind_)) + "; choose bfloat16 or float32");
+                          std::string(storage_name(kind_)) +
+                          "; make the state in bfloat16 or float32");
 }
 
 CompactRows State::rows_in(const Slot& s) const {
@@ -237,7 +246,8 @@ void State::check_value(uint32_t index, const attn_view& x) const {
   if (!fits)
     throw InvalidArgument("state '" + s.declaration.name + "': shape " + shape_text(x) +
                           " does not fit a state of batch " + std::to_string(batch_) +
-                          " and shape " + wanted.to_string());
+                          " and shape " + wanted.to_string() +
+                          "; give inputs of that batch, or reset the state");
 }
 
 void State::advance(int64_t positions) {

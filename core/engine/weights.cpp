@@ -30,7 +30,7 @@ PackedWeight Weight::packed(int64_t k, int64_t n, const float* data) {
     else if (!kernels::compact(storage, k, n, data, copy->panels.raw()))
       throw InvalidArgument("weight '" + name + "' holds numbers that " +
                             std::string(storage_name(storage)) +
-                            " cannot keep; choose bfloat16 or float32");
+                            " cannot keep; build the layer with weights in bfloat16 or float32");
     copy->version = version;
     copy->tag = tag;
   }

@@ -43,6 +43,14 @@ inline std::vector<std::string> input_names(const attn_type& type) {
   return names;
 }
 
+// "(batch, seq, dim)", or several joined by "or"; "": any.
+[[nodiscard]] inline std::string shapes_text(const attn_input& in) {
+  std::string text;
+  for (uint32_t i = 0; i < in.n_shapes; ++i)
+    text += (text.empty() ? "(" : " or (") + std::string(in.shapes[i]) + ")";
+  return text;
+}
+
 // The kinds of elements that an input takes.
 [[nodiscard]] inline std::string kinds_text(const attn_input& in) {
   if (in.dtypes == 0) return "floating";

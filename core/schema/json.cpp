@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/error/error.hpp"
+#include "core/schema/text.hpp"
 
 namespace attn {
 namespace {
@@ -120,13 +121,21 @@ const Json& Json::at(std::size_t index) const {
   const List& elements = as_list();
   if (index < elements.size()) return elements[index];
   throw InvalidArgument("JSON list has " + std::to_string(elements.size()) + " elements, index " +
-                        std::to_string(index) + " is not one of them");
+                        std::to_string(index) + " is not one of them; expected an index from 0");
 }
 
 const Json& Json::at(std::string_view key) const {
   static_cast<void>(as_object());
   if (const Json* value = find(key)) return *value;
-  throw InvalidArgument("JSON object has no key " + json_quoted(key));
+  schema::Names keys;
+  for (const Member& member : as_object()) keys.push_back(member.first);
+  const std::string near = did_you_mean(key, keys);
+  const size_t all = keys.size();
+  keys.resize(std::min<size_t>(all, 20));
+  throw InvalidArgument("JSON object has no key " + json_quoted(key) + "; it has " +
+                            schema::name_list(keys) + (all > keys.size() ? " and more" : "") +
+                            (near.empty() ? "" : "; " + near),
+                        {.parameter = std::string(key), .hint = near});
 }
 
 const Json* Json::find(std::string_view key) const noexcept {

@@ -145,12 +145,16 @@ Command check_gradients_command(CLI::App& program, const Globals& globals) {
   app->add_option("--elements", o->check.elements,
                   "How many elements of each tensor to move (default 16; 0: all)")
       ->check([](const std::string& text) {
-        return text.starts_with('-') ? "'" + text + "' is negative" : std::string();
+        return text.starts_with('-')
+                   ? "'" + text + "' is negative; expected a number from 0, which is all"
+                   : std::string();
       });
   app->add_option("--tolerance", o->check.tolerance, "Largest relative error (default 1e-6)")
       ->check([](const std::string& text) {
         const double x = std::strtod(text.c_str(), nullptr);
-        return x > 0 && std::isfinite(x) ? std::string() : "'" + text + "' is no positive number";
+        return x > 0 && std::isfinite(x)
+                   ? std::string()
+                   : "'" + text + "' is no positive number; expected one, such as 1e-6";
       });
   add_seed(*app, o->check.seed, "Of weights, inputs and dropout (default 0)");
   add_examples(*app, {"attn check-gradients layer.json",

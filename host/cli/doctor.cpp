@@ -8,16 +8,15 @@
 #include <attn/factory.hpp>
 #include <attn/threads.hpp>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 
 #include "core/cpu/level.hpp"
 #include "core/cpu/quota.hpp"
-#include "core/schema/text.hpp"
+#include "host/cli/environment.hpp"
 #include "host/cli/errors.hpp"
 #include "host/cli/log_sink.hpp"
 #include "host/cli/plugin_json.hpp"
@@ -106,35 +105,18 @@ void print_fact(const std::string& name, const std::string& text) {
              wrapped(text, 14));
 }
 
-// What lies in a directory and is no plugin by its name: the search takes files that end in .so, of no folder below.
-std::vector<std::string> left_out(const PluginDirectory& d) {
-  std::vector<std::string> names;
-  std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator(d.path, ec)) {
-    const std::string name = entry.path().filename().string();
-    const bool is_folder = entry.is_directory(ec);
-    const bool own = name == "manifest.txt" || name == "plugins.lock";
-    if (!own && (is_folder || entry.path().extension() != ".so"))
-      names.push_back(name + (is_folder ? "/" : ""));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::string state_of(const PluginDirectory& d, const PluginReport& report) {
-  if (!d.problem.empty()) return d.problem;
-  if (!d.exists) return "does not exist";
-  size_t n = 0;
-  for (const PluginFile& f : report.files)
-    if (f.path.starts_with(d.path + "/") || f.path == d.path) ++n;
-  std::string text = n == 0 ? "no file" : std::to_string(n) + (n == 1 ? " file" : " files");
-  std::vector<std::string> others = left_out(d);
-  if (others.empty()) return n == 0 ? "empty" : text;
-  constexpr size_t kMost = 5;
-  const size_t more = others.size() > kMost ? others.size() - kMost : 0;
-  others.resize(others.size() - more);
-  return text + "; not looked at, since a plugin is a file NAME.so of the directory itself: " +
-         schema::name_list(others) + (more > 0 ? " and " + std::to_string(more) + " more" : "");
+// Variables that do not count, or whose value is refused.
+std::map<std::string, std::string> without_effect(const Globals& globals, const Json& cpu,
+                                                  const Json& threads) {
+  std::map<std::string, std::string> all;
+  if (const std::string problem = log_level_problem(globals); !problem.empty())
+    all["ATTN_LOG"] = problem;
+  else if (globals.verbose || globals.quiet)
+    all["ATTN_LOG"] = "does not count: -v or -q says what is shown";
+  if (cpu.at("level").is_null()) all["ATTN_ISA"] = cpu.at("reason").as_string();
+  if (threads.at("threads").is_null()) all["ATTN_THREADS"] = threads.at("reason").as_string();
+  if (globals.threads) all["ATTN_THREADS"] = "does not count: --threads says how many";
+  return all;
 }
 
 // Why types are, or are not, there.
@@ -164,32 +146,43 @@ void print_report(const Json& facts, const PluginReport& report) {
   for (const Json& l : facts.at("cpu").at("available").as_list())
     levels += (levels.empty() ? "" : ", ") + l.as_string();
   print_fact("available", levels);
+  print_fact("huge pages", text_of(facts.at("huge_pages")));
+  print_section("Environment");
   print_fact("level",
              text_of(facts.at("cpu").at("level")) + " - " + text_of(facts.at("cpu").at("reason")));
   print_fact("threads", text_of(facts.at("threads").at("threads")) + " - " +
                             text_of(facts.at("threads").at("reason")) +
                             "; usable CPUs: " + facts.at("threads").at("cpus").dump());
-  print_fact("huge pages", text_of(facts.at("huge_pages")));
+  print_fact("plugin path", plugin_path_text(report));
+  if (report.locks.empty()) print_fact("lock", "none: every sound plugin file is let in");
+  for (const PluginLockFile& lock : report.locks) print_fact("lock", visible(lock_state(lock)));
+  if (facts.at("environment").empty()) print_fact("variables", "none that counts is set");
+  for (const Json& v : facts.at("environment").as_list())
+    print_fact(visible(v.at("name").as_string() + "=" + v.at("value").as_string()),
+               visible(v.at("effect").as_string()));
   print_section("Directories searched for plugins, in this order");
   for (const PluginDirectory& d : report.directories)
-    print_line("  " + visible(d.path) + " (" + d.source + "): " + state_of(d, report));
+    print_line("  " + visible(d.path) + " (" + d.source +
+               "): " + wrapped(visible(directory_state(d, report)), 4));
   print_section("Plugins");
   size_t loaded = 0, types = 0, refused = 0;
   for (const PluginFile& f : report.files) {
     if (f.state == PluginFile::State::loaded) ++loaded, types += f.types.size();
     if (f.state == PluginFile::State::refused) ++refused;
   }
-  print_fact("loaded", std::to_string(loaded) + " files with " + std::to_string(types) + " types");
+  print_fact("loaded", std::to_string(loaded) + " files with " + std::to_string(types) + " types" +
+                           (loaded == 0 ? "; name a directory with plugins by --plugin-path" : ""));
   print_fact("refused", std::to_string(refused));
   for (const PluginFile& f : report.files)
     if (f.state == PluginFile::State::refused)
       print_line("  " + paint(Colour::red, visible(f.path)) + "\n    " +
                  wrapped(visible(refusal_text(f)), 4));
-  for (const PluginLockFile& lock : report.locks)
-    print_fact("lock",
-               lock.path + (lock.problem.empty() ? "" : " lets nothing in: " + lock.problem));
+    else if (f.state == PluginFile::State::same_file)
+      print_fact("twice", visible(f.path + " " + f.problem) + ", which counts");
   print_fact("manifest", report.manifest.empty() ? "none" : report.manifest);
-  if (!report.manifest_problem.empty()) print_fact("", report.manifest_problem);
+  if (!report.manifest_problem.empty())
+    print_fact("", report.manifest_problem +
+                       ", so that what came with the library is not known by it; install it anew");
   print_fact("cache", report.verdict_cache.empty() ? "none" : report.verdict_cache);
   print_fact("helper", report.probe_program.empty()
                            ? "not found: unknown plugins are refused; install the library anew"
@@ -198,6 +191,8 @@ void print_report(const Json& facts, const PluginReport& report) {
 
 int run_doctor(const Globals& globals, const std::vector<std::string>& types) {
   Findings findings;
+  if (const std::string problem = log_level_problem(globals); !problem.empty())
+    findings.problems.push_back(problem);
   const Json cpu_part = cpu_facts(findings);
   const Json thread_part = thread_facts(globals, findings);
   // Facts about the program name the level, too; without a usable one the rest still counts.
@@ -210,15 +205,15 @@ int run_doctor(const Globals& globals, const std::vector<std::string>& types) {
   const QuietLog quiet;  // the report has the refusals
   const PluginReport report = plugin_report();
   const Json type_part = type_facts(types, findings);
-  Json facts = {{"program", program},
-                {"cpu", cpu_part},
-                {"threads", thread_part},
-                {"huge_pages", huge_pages()}};
+  const Json variables = environment_facts(report, without_effect(globals, cpu_part, thread_part));
+  Json facts = {{"program", program},       {"cpu", cpu_part},
+                {"threads", thread_part},   {"huge_pages", huge_pages()},
+                {"environment", variables}, {"plugin_path", plugin_path_text(report)}};
   if (globals.json) {
     Json directories = Json::list({}), files = Json::list({}), locks = Json::list({});
     for (const PluginDirectory& d : report.directories) {
       Json entry = to_json(d);
-      entry.set("state", state_of(d, report));
+      entry.set("state", directory_state(d, report));
       directories.push_back(entry);
     }
     for (const PluginFile& f : report.files) files.push_back(to_json(f));
@@ -248,7 +243,7 @@ int run_doctor(const Globals& globals, const std::vector<std::string>& types) {
 
 Command doctor_command(CLI::App& program, const Globals& globals) {
   CLI::App* app = program.add_subcommand(
-      "doctor", "CPU level, threads, directories, refused plugins, and what to do about them");
+      "doctor", "CPU level, threads, environment, refused plugins, and what to do about them");
   auto types = std::make_shared<std::vector<std::string>>();
   app->add_option("TYPE", *types, "Types: which file each comes from, or why it is not there");
   add_examples(*app, {"attn doctor", "attn doctor TYPE", "attn doctor --json"});

@@ -50,15 +50,14 @@ void Isolation::enter(const std::string& call, const std::string& type, const st
 }
 
 void Isolation::wait(int child, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   int status = 0;
   for (;;) {
     const pid_t ended = ::waitpid(child, &status, seconds > 0 ? WNOHANG : 0);
     if (ended == child) break;
     if (ended < 0 && errno != EINTR)
       fail(std::string("cannot be waited for: ") + std::strerror(errno));
-    if (ended == 0 && Clock::now() >= end) {
+    if (ended == 0 && std::chrono::steady_clock::now() >= end) {
       ::kill(child, SIGKILL);
       ::waitpid(child, &status, 0);
       fail(fmt::format("did not come to an end within {:g} s and was stopped", seconds));

@@ -38,6 +38,15 @@ int least_level(const Globals& globals) {
 
 }  // namespace
 
+std::string log_level_problem(const Globals& globals) {
+  try {
+    static_cast<void>(least_level(globals));
+  } catch (const InvalidArgument& e) {
+    return message_of(e);
+  }
+  return "";
+}
+
 void install_log_sink(const Globals& globals) {
   const int least = least_level(globals);
   const bool json = globals.json;

@@ -58,7 +58,8 @@ void refuse_empty_values(CLI::App& app) {
 }
 
 void apply(const Globals& g, bool diagnostic) {
-  install_log_sink(g);
+  // What is diagnosed may be this.
+  if (!diagnostic || log_level_problem(g).empty()) install_log_sink(g);
   if (g.threads) set_threads(*g.threads);
   if (!g.plugin_path.empty()) set_plugin_options({.paths = g.plugin_path});
   if (diagnostic) return;
@@ -130,7 +131,9 @@ int main(int argc, char** argv) {
   int code = attn::cli::run(argc, argv);
   // Results that cannot be written are no results.
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
-    attn::cli::print_error_line("attn: standard output cannot be written");
+    attn::cli::print_error_line(
+        "attn: standard output cannot be written; what is there may be cut off; free some space or "
+        "write elsewhere");
     if (code == attn::cli::kDone) code = attn::cli::kFailed;
   }
   return code;

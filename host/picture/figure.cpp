@@ -371,7 +371,8 @@ Scene figure(std::span<const Subject> subjects, const Wishes& wishes) {
   std::vector<std::vector<Section>> sections;
   Used used;
   for (const Subject& s : subjects) sections.push_back(sections_of(s, wishes, used));
-  const auto refuse = [&](const std::string& name, const char* why, const std::string& expected) {
+  const auto refuse = [&](const std::string& name, const std::string& why,
+                          const std::string& expected) {
     throw InvalidArgument(wishes.prefix + name + ": " + why,
                           {.where = wishes.prefix + name, .expected = expected});
   };
@@ -381,10 +382,16 @@ Scene figure(std::span<const Subject> subjects, const Wishes& wishes) {
     refuse("grid", "no map of this call has keys in a grid of that size",
            "rows times columns keys");
   if (wishes.query && !used.grid) refuse("query", "no map of this call has keys in a grid", grid);
+  const auto refuse_labels = [&](const std::string& name, size_t given, int64_t wanted,
+                                 const std::string& of) {
+    if (wanted == 0) refuse(name, "nothing that is shown has " + of, "none");
+    refuse(name, fmt::format("{} label{} for {} {}", given, given == 1 ? "" : "s", wanted, of),
+           fmt::format("{}, one for each", wanted));
+  };
   if (!wishes.query_labels.empty() && !used.query_labels)
-    refuse("labels", "this call has another number of positions", "a label for each");
+    refuse_labels("labels", wishes.query_labels.size(), used.positions, "positions");
   if (!wishes.key_labels.empty() && !used.key_labels)
-    refuse("key-labels", "this call has another number of keys", "a label for each");
+    refuse_labels("key-labels", wishes.key_labels.size(), used.keys, "keys");
   // One scale for what has the same key, in all subjects.
   std::map<std::string, std::vector<double>> values;
   std::map<std::string, Scale> scales;

@@ -104,19 +104,21 @@ class Sections {
     Axis a{name};
     const Observe part = o.name == "map" ? wishes_.part : Observe{};
     const auto label = [&](const std::vector<std::string>& texts, int64_t first, int64_t count,
-                           bool& used) {
+                           bool& used, int64_t& wanted) {
       a.first = first;
+      wanted = first + size;
       const auto n = static_cast<int64_t>(texts.size());
       if (first > 0 || count > 0 ? n < first + size : n != size) return;
       a.texts.assign(texts.begin() + first, texts.begin() + first + size);
       used = true;
     };
     if (name == "query" || name == "position") {
-      label(wishes_.query_labels, part.query, part.queries, used_.query_labels);
+      label(wishes_.query_labels, part.query, part.queries, used_.query_labels, used_.positions);
     } else if (name == "key") {
       bool shared = false;
-      label(wishes_.key_labels, part.key, part.keys, used_.key_labels);
-      if (wishes_.key_labels.empty()) label(wishes_.query_labels, part.key, part.keys, shared);
+      label(wishes_.key_labels, part.key, part.keys, used_.key_labels, used_.keys);
+      if (wishes_.key_labels.empty())
+        label(wishes_.query_labels, part.key, part.keys, shared, used_.keys);
     } else if (name == "distance") {
       a.first = 1 - number_of_queries();
     }
@@ -314,6 +316,8 @@ std::vector<Section> sections_of(const Subject& subject, const Wishes& wishes, U
   used.grid |= sections.used().grid;
   used.query_labels |= sections.used().query_labels;
   used.key_labels |= sections.used().key_labels;
+  if (used.positions == 0) used.positions = sections.used().positions;
+  if (used.keys == 0) used.keys = sections.used().keys;
   return all;
 }
 

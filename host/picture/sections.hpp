@@ -47,6 +47,7 @@ struct Section {
 // Which wishes had an effect.
 struct Used {
   bool grid = false, query_labels = false, key_labels = false;
+  int64_t positions = 0, keys = 0;  // that labels would be for, up to the last that is shown
 };
 [[nodiscard]] std::vector<Section> sections_of(const Subject& subject, const Wishes& wishes,
                                                Used& used);

@@ -12,6 +12,20 @@
 
 namespace attn::test {
 
+// Plugins and kernels have one text, which says what would have been right, or what to do.
+inline bool says_what_is_right(const std::string& message) {
+  for (const char* word : {" must ", "; it has ", "broadcast to", "expected ", "ccepted: ",
+                           "known are ", "; give ", "; choose ", "; build ", "; check "})
+    if (message.find(word) != std::string::npos) return true;
+  return false;
+}
+
+inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+  return text;
+}
+
 class Approved {
  public:
   // name: of a file beside this one.

@@ -11,12 +11,6 @@ namespace attn::test {
 
 namespace {
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
-  return text;
-}
-
 // Words between spaces; '...' keeps spaces and may be empty.
 std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words;
@@ -106,10 +100,7 @@ std::string answer(const std::string& line, const Folder& folder) {
     const std::string message = error.at("message").as_string();
     const bool tells =
         !error.at("expected").as_string().empty() || !error.at("hint").as_string().empty();
-    bool says = tells;  // plugins and kernels have one text, which says what would have been right
-    for (const char* word : {" must ", "; it has ", "broadcast to", "expected "})
-      says = says || message.find(word) != std::string::npos;
-    CHECK(says);
+    CHECK((tells || says_what_is_right(message)));
   }
   const std::string text =
       replaced(replaced(f.err, path_of(folder), "DIR"), ATTN_BINARY_DIR, "BUILD");

@@ -172,9 +172,9 @@ TEST_CASE("pictures: wishes that do not fit are refused") {
   w.grid = {3, 3}, w.query = 9;
   CHECK(refused([&] { drawn(map(), w); }) == "--query: there is no query 9; the map has 0 to 8");
   w.grid.reset(), w.query.reset(), w.query_labels = words(5);
-  CHECK(refused([&] { drawn(map(), w); }) == "--labels: this call has another number of positions");
+  CHECK(refused([&] { drawn(map(), w); }) == "--labels: 5 labels for 9 positions");
   w.query_labels.clear(), w.key_labels = words(5);
-  CHECK(refused([&] { drawn(map(), w); }) == "--key-labels: this call has another number of keys");
+  CHECK(refused([&] { drawn(map(), w); }) == "--key-labels: 5 labels for 9 keys");
 }
 
 TEST_CASE("pictures: the formats show the same values") {

@@ -59,7 +59,7 @@ def test_all_types(each):
 def test_refusals(layer, x):
     for wishes, text in (
         ({"row": 2}, "row: there is no row 2"),
-        ({"labels": ["a"]}, "labels: this call has another number of positions"),
+        ({"labels": ["a"]}, "labels: 1 label for 6 positions"),
         ({"grid": (5, 5)}, "grid: no map of this call"),
         ({"show": "entropi"}, "show: this call has no 'entropi'"),
     ):

@@ -79,6 +79,19 @@ def test_no_such_path():
     assert "plugin file '/nothing.so' does not exist" in result.stderr
 
 
+def test_doctor_tells_of_variables(tmp_path):
+    place = str(tmp_path / "absent")
+    result = run(
+        "import attn; print(attn.doctor())", ATTN_PLUGIN_PATH=place, ATTN_PLUGINS_PATH="/x"
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert "ATTN_PLUGINS_PATH=/x: nothing here reads it; did you mean 'ATTN_PLUGIN_PATH'?" in lines
+    assert any(line.startswith(f"ATTN_PLUGIN_PATH={place}: directories") for line in lines)
+    state = "does not exist; create it, or take it out of ATTN_PLUGIN_PATH"
+    assert f"  {place} (ATTN_PLUGIN_PATH): {state}" in lines
+
+
 def test_doctor_tells_of_locks(tmp_path):
     lock = tmp_path / "plugins.lock"
     lock.write_text("no lock")

@@ -207,6 +207,6 @@ int main(int argc, char** argv) try {
   }
   return run(o);
 } catch (const std::exception& e) {
-  std::fprintf(stderr, "decode_with_cache: %s\n", e.what());
+  std::fprintf(stderr, "decode_with_cache: %s\n", attn::message_of(e).c_str());
   return 1;
 }

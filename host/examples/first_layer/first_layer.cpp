@@ -11,6 +11,6 @@ int main(int argc, char** argv) try {
   const attn::Array y = layer->forward(x);
   std::cout << layer->name() << " gives " << y.shape().to_string() << '\n';
 } catch (const std::exception& e) {
-  std::cerr << e.what() << '\n';
+  std::cerr << attn::message_of(e) << '\n';
   return 1;
 }

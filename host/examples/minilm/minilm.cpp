@@ -68,7 +68,7 @@ int main(int argc, char** argv) {
       good = run_layer(number, config.value(), data, argv[2]) && good;
     return good ? 0 : 1;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "minilm: %s\n", e.what());
+    std::fprintf(stderr, "minilm: %s\n", attn::message_of(e).c_str());
     return 1;
   }
 }

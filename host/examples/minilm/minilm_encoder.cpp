@@ -7,6 +7,7 @@
 // Prints deviations, and with the whole model texts per second. Exit code 0: all deviations are at most 1e-5 of the
 // largest value; 1: not.
 #include <attn/config.hpp>
+#include <attn/error.hpp>
 
 #include <chrono>
 #include <cstdio>
@@ -86,6 +87,6 @@ int main(int argc, char** argv) try {
   }
   return all_good && encoder.layers().size() == 1 ? 0 : 1;
 } catch (const std::exception& e) {
-  std::fprintf(stderr, "minilm_encoder: %s\n", e.what());
+  std::fprintf(stderr, "minilm_encoder: %s\n", attn::message_of(e).c_str());
   return 1;
 }

@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
     attn::MpiCommunicator others(MPI_COMM_WORLD);
     code = told && right && failure_wakes_all(others) ? 0 : 1;
   } catch (const std::exception& e) {
-    std::cerr << e.what() << '\n';
+    std::cerr << attn::message_of(e) << '\n';
     MPI_Abort(MPI_COMM_WORLD, 1);
   }
   MPI_Finalize();

@@ -175,7 +175,7 @@ int main(int argc, char** argv) {
                  "[--picture FILE.svg] [--data FILE] [CONFIG.json...]\n",
                  e.what());
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "train_digits: %s\n", e.what());
+    std::fprintf(stderr, "train_digits: %s\n", attn::message_of(e).c_str());
   }
   return 2;
 }

@@ -261,13 +261,13 @@ int main(int argc, char** argv) {
       try {
         run(name, block, !every);
       } catch (const std::exception& e) {
-        std::printf("%-22s did not run: %s\n", name.c_str(), e.what());
+        std::printf("%-22s did not run: %s\n", name.c_str(), attn::message_of(e).c_str());
         ++failed;
       }
     }
     return failed == 0 && !names.empty() ? 0 : 1;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s: %s\n", argv[1], e.what());
+    std::fprintf(stderr, "%s: %s\n", argv[1], attn::message_of(e).c_str());
     return 1;
   }
 }

@@ -8,6 +8,7 @@
 // what each pixel receives from its window, in all blocks, as text and as a grey picture.
 // Exit code 0: the share is at least the one that README.md states; 1: not.
 #include <attn/config.hpp>
+#include <attn/error.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -190,6 +191,6 @@ int main(int argc, char** argv) try {
               static_cast<long long>(right), labels.size(), 100 * share, 100 * kWanted);
   return share >= kWanted ? 0 : 1;
 } catch (const std::exception& e) {
-  std::fprintf(stderr, "vision: %s\n", e.what());
+  std::fprintf(stderr, "vision: %s\n", attn::message_of(e).c_str());
   return 1;
 }

@@ -18,7 +18,12 @@ namespace attn {
 // A tensor of the library as an xtensor expression; dense, of kind T, valid as long as the tensor.
 template <class T>
 auto as_xtensor(const ConstView& v) {
-  if (!v.is_dense()) throw InvalidArgument("as_xtensor: the view is not dense");
+  if (!v.is_dense())
+    throw InvalidArgument(
+        "as_xtensor: the view is not dense; expected one without gaps; give Array::copy_of(view)",
+        {.where = "as_xtensor",
+         .expected = "one without gaps",
+         .hint = "give Array::copy_of(view)"});
   const std::vector<std::size_t> shape(v.shape.begin(), v.shape.end());
   return xt::adapt(v.as<T>(), static_cast<std::size_t>(v.size()), xt::no_ownership(), shape);
 }

@@ -85,7 +85,7 @@ LoadedConfig::LoadedConfig(std::string text, std::string origin, std::string_vie
       details.where = where("");
       details.parameter = std::string(section);
       details.expected = value_.is_object() ? "one of its keys: " + keys_of(value_) : "an object";
-      details.hint = "check --section";
+      details.hint = "check the section";
       const std::string message = details.where + ": there is no section " + json_quoted(section) +
                                   " (no key " + json_quoted(key) + "), expected " +
                                   details.expected;

@@ -35,9 +35,13 @@ void check_view(const ConstView& v, Where&& where) {
 void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) const {
   const attn_type& t = type();
   const auto refuse = [&](const std::string& text, const std::string& input,
-                          const std::string& hint = {}) {
-    throw InvalidArgument(name_ + ": " + text,
-                          {.where = name_, .type = t.id, .parameter = input, .hint = hint});
+                          const std::string& expected, const std::string& hint) {
+    std::string message = name_ + ": " + text;
+    if (!expected.empty()) message += "; expected " + expected;
+    if (!hint.empty()) message += "; " + hint;
+    throw InvalidArgument(
+        message,
+        {.where = name_, .type = t.id, .parameter = input, .expected = expected, .hint = hint});
   };
   uint32_t next = 0;
   for (const Input& in : inputs) {
@@ -46,22 +50,21 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       while (next < t.n_inputs && ports.given[next]) ++next;
       i = next;
       if (i >= t.n_inputs)
-        refuse(std::to_string(inputs.size()) + " inputs given, the type has " +
-                   std::to_string(t.n_inputs),
-               "");
+        refuse(std::to_string(inputs.size()) + " inputs given", "",
+               "at most those of the type, " + schema::name_list(schema::input_names(t)),
+               "leave out what is too many");
     } else {
       i = schema::find_input(t, in.name);
       if (i == t.n_inputs) {
         const std::vector<std::string> names = schema::input_names(t);
-        std::string list;
-        for (const std::string& name : names) list += (list.empty() ? "'" : ", '") + name + "'";
-        refuse("no input '" + std::string(in.name) + "'; the type has " + list,
-               std::string(in.name), schema::did_you_mean(in.name, names));
+        refuse("no input '" + std::string(in.name) + "'", std::string(in.name),
+               "one of " + schema::name_list(names), schema::did_you_mean(in.name, names));
       }
     }
     const attn_input& port = *t.inputs[i];
     if (ports.given[i])
-      refuse(std::string("input '") + port.name + "' is set more than once", port.name);
+      refuse(std::string("input '") + port.name + "' is set more than once", port.name,
+             "each input once", "leave out one of them");
     check_view(in.view, [&] { return name_ + ": input '" + port.name + "'"; });
     const bool floating = dtype_is_floating(in.view.dtype);
     const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
@@ -69,13 +72,14 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
     if (!accepted)
       refuse(std::string("input '") + port.name + "' must be " + schema::kinds_text(port) +
                  ", got " + std::string(dtype_name(in.view.dtype)),
-             port.name);
+             port.name, "", "convert it first");
     ports.views[i] = to_border(in.view);
     ports.given[i] = &ports.views[i];
   }
   for (uint32_t i = 0; i < t.n_inputs; ++i)
     if (!ports.given[i] && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
-      refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name);
+      refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name,
+             schema::shapes_text(*t.inputs[i]), "");
 }
 
 void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
@@ -113,8 +117,9 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
   check_arguments(type(), name_, options.arguments, arguments);
   auto* state = dynamic_cast<LayerState*>(options.state);
   if (options.state && !state)
-    throw InvalidArgument(name_ + ": the state was not made by make_state()",
-                          {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
+    throw InvalidArgument(
+        name_ + ": the state is of another class; expected one that make_state() of a layer made",
+        {.where = name_, .type = type().id, .hint = "layer.make_state(batch)"});
   ctx.type = nullptr;
   const bool training = options.training || arguments.training;
   const Asked asked{this, &ports, &options, training};
@@ -147,9 +152,20 @@ uint32_t PluginLayer::check_output(const Context::Impl& ctx, const OutputMemory&
   uint32_t i = 0;
   while (i < t.n_outputs && m.name != t.outputs[i]->name) ++i;
   const engine::Tensor* from = i < t.n_outputs ? ctx.engine.handles.outputs[i] : nullptr;
-  if (!from)
-    throw InvalidArgument(name_ + ": no output '" + std::string(m.name) + "' in this call",
-                          {.where = name_, .type = t.id, .parameter = std::string(m.name)});
+  if (!from) {
+    std::vector<std::string> names;
+    for (uint32_t n = 0; n < t.n_outputs; ++n)
+      if (ctx.engine.handles.outputs[n]) names.emplace_back(t.outputs[n]->name);
+    const std::string near = schema::did_you_mean(m.name, names);
+    throw InvalidArgument(name_ + ": no output '" + std::string(m.name) +
+                              "' in this call; expected one of " + schema::name_list(names) +
+                              (near.empty() ? "" : "; " + near),
+                          {.where = name_,
+                           .type = t.id,
+                           .parameter = std::string(m.name),
+                           .expected = "one of " + schema::name_list(names),
+                           .hint = near});
+  }
   const Shape shape(from->view.shape, static_cast<size_t>(from->view.rank));
   if (m.view.shape != shape || (m.view.dtype != ATTN_F32 && m.view.dtype != ATTN_F64))
     throw InvalidArgument(name_ + ": memory for output '" + std::string(m.name) +
@@ -180,8 +196,10 @@ Context::Impl& PluginLayer::start(Context* given, std::unique_ptr<Context>& own,
 
 void PluginLayer::check_recording(const CallOptions& call, bool keeps_context) const {
   if (call.record && !keeps_context)
-    throw InvalidArgument(name_ + ": recording needs a Context that backward() can be given",
-                          {.where = name_, .hint = "forward(context, inputs, options)"});
+    throw InvalidArgument(name_ +
+                              ": recording needs a Context that backward() can be given; expected "
+                              "forward(context, inputs, options)",
+                          {.where = name_, .hint = "call forward(context, inputs, options)"});
 }
 
 Communicator* PluginLayer::others(const CallOptions& call) const {
@@ -271,21 +289,28 @@ void PluginLayer::assign_cotangents(std::span<const Input> cotangents, Ports& po
       i = next++;
     else
       while (i < t.n_outputs && c.name != t.outputs[i]->name) ++i;
-    if (i >= t.n_outputs)
-      throw InvalidArgument(name_ + (c.name.empty() ? ": " + std::to_string(cotangents.size()) +
-                                                          " gradients given, the type has " +
-                                                          std::to_string(t.n_outputs) + " outputs"
-                                                    : ": no output '" + std::string(c.name) + "'"),
-                            {.where = name_, .type = t.id});
-    if (ports.given[i])
+    if (i >= t.n_outputs) {
+      std::vector<std::string> names;
+      for (uint32_t n = 0; n < t.n_outputs; ++n) names.emplace_back(t.outputs[n]->name);
+      const std::string near = schema::did_you_mean(c.name, names);
       throw InvalidArgument(
-          name_ + ": the gradient of output '" + t.outputs[i]->name + "' is set more than once",
-          {.where = name_, .type = t.id});
+          name_ +
+              (c.name.empty() ? ": " + std::to_string(cotangents.size()) + " gradients given"
+                              : ": no output '" + std::string(c.name) + "'") +
+              "; expected gradients of the outputs " + schema::name_list(names) +
+              (near.empty() ? "" : "; " + near),
+          {.where = name_, .type = t.id, .parameter = std::string(c.name), .hint = near});
+    }
+    if (ports.given[i])
+      throw InvalidArgument(name_ + ": the gradient of output '" + t.outputs[i]->name +
+                                "' is set more than once; expected each once; add them up",
+                            {.where = name_, .type = t.id});
     check_view(c.view, [&] { return name_ + ": gradient of output '" + t.outputs[i]->name + "'"; });
     if (!dtype_is_floating(c.view.dtype))
-      throw InvalidArgument(
-          name_ + ": the gradient of output '" + t.outputs[i]->name + "' must be floating",
-          {.where = name_, .type = t.id});
+      throw InvalidArgument(name_ + ": the gradient of output '" + t.outputs[i]->name +
+                                "' must be floating, got " + std::string(dtype_name(c.view.dtype)) +
+                                "; convert it first",
+                            {.where = name_, .type = t.id});
     ports.views[i] = to_border(c.view);
     ports.given[i] = &ports.views[i];
   }
@@ -300,8 +325,10 @@ void PluginLayer::check_gradients(const Gradients& gradients) const {
             (!entries[i].trained || (entries[i].gradient.dtype() == layer_.dtype() &&
                                      entries[i].gradient.shape() == declared[i].shape));
   if (!suits)
-    throw InvalidArgument(name_ + ": the gradients belong to a layer with other weights",
-                          {.where = name_});
+    throw InvalidArgument(name_ +
+                              ": the gradients belong to a layer with other weights; expected "
+                              "those that were made for this one; make them by Gradients(layer)",
+                          {.where = name_, .hint = "Gradients(layer)"});
 }
 
 void PluginLayer::add_penalty_gradients(Gradients& into) const {

@@ -46,15 +46,16 @@ bool table_fits(const std::vector<int64_t>& shape, const Shape& declared) {
 const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const attn_type& type,
                                                  const attn::weights::SafetensorsFile& file,
                                                  const std::string& path) {
-  const auto refuse = [&](const std::string& text, const std::string& hint = {}) {
-    throw InvalidArgument(path + ": " + text,
+  const auto refuse = [&](const std::string& text, const std::string& hint) {
+    throw InvalidArgument(path + ": " + text + "; " + hint,
                           {.where = path, .type = type.id, .parameter = w.name, .hint = hint});
   };
+  const char* const other = "check that the file belongs to this configuration";
   if (w.flags & ATTN_WEIGHT_NOT_STORED) {
     // Its values do not count, but one of another shape is a sign of another layer.
     if (file.contains(w.name) && !table_fits(file.entry(w.name).shape, w.shape))
       refuse("table '" + w.name + "' has shape " + Shape(file.entry(w.name).shape).to_string() +
-                 ", this layer's is " + w.shape.to_string(),
+                 "; expected " + w.shape.to_string() + ", as this layer's",
              "take it out of the file, which does not need it, or build the layer for the inputs "
              "that it was made for");
     return nullptr;
@@ -62,7 +63,8 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
   if (!file.contains(w.name)) {
     if (w.flags & ATTN_WEIGHT_OPTIONAL_IN_FILE) return nullptr;
     refuse(
-        "weight '" + w.name + "' " + w.shape.to_string() + " is missing",
+        "weight '" + w.name + "' " + w.shape.to_string() +
+            " is missing; expected every weight of the layer",
         "attn info " + std::string(type.id) + " lists the weights; attn convert maps other names");
   }
   const auto& entry = file.entry(w.name);
@@ -71,10 +73,12 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
   if (!dtype_is_floating(exact)) {
     if (!entry.dtype || *entry.dtype != exact)
       refuse("weight '" + w.name + "' must be " + std::string(dtype_name(exact)) + ", got " +
-             entry.dtype_name);
+                 entry.dtype_name,
+             other);
   } else if (!entry.dtype || !dtype_is_floating(*entry.dtype)) {
     refuse("weight '" + w.name + "' must be float32, float64, float16 or bfloat16, got " +
-           entry.dtype_name);
+               entry.dtype_name,
+           other);
   }
   const bool scalar = w.shape.empty() && entry.shape == std::vector<int64_t>{1};
   const bool single = w.shape == Shape{1} && entry.shape.empty();
@@ -82,7 +86,7 @@ const attn::weights::SafetensorsEntry* entry_for(const engine::Weight& w, const 
     std::string found;
     for (const int64_t n : entry.shape) found += (found.empty() ? "" : ", ") + std::to_string(n);
     refuse("tensor '" + w.name + "': the shape is (" + found + "); expected " + w.shape.to_string(),
-           "check that the file belongs to this configuration");
+           other);
   }
   return &entry;
 }
@@ -118,12 +122,13 @@ void PluginLayer::load(const std::string& path) {
   }
   for (const auto& entry : file.entries())
     if (!layer_.find_weight(entry.name))
-      throw InvalidArgument(
-          path + ": tensor '" + entry.name + "' is no weight of this layer",
-          {.where = path,
-           .type = type().id,
-           .parameter = entry.name,
-           .hint = "a layer with this config has no such weight; check the config"});
+      throw InvalidArgument(path + ": tensor '" + entry.name +
+                                "' is no weight of this layer; expected its weights and nothing "
+                                "else; check that the file belongs to this configuration",
+                            {.where = path,
+                             .type = type().id,
+                             .parameter = entry.name,
+                             .hint = "check that the file belongs to this configuration"});
   compare_tables(file, path);  // reads the file, so it may still throw
   const std::unique_lock lock(layer_.mutex());
   for (engine::Weight& w : layer_.weights()) {
@@ -165,7 +170,9 @@ std::unique_ptr<Attention> load_attention(const std::string& path, const BuildOp
   const std::map<std::string, std::string>& metadata = file.metadata();
   const auto refuse = [&](const std::string& text, const std::string& expected,
                           const std::string& hint = {}) {
-    throw InvalidArgument(path + ": " + text, {.where = path, .expected = expected, .hint = hint});
+    throw InvalidArgument(
+        path + ": " + text + "; expected " + expected + (hint.empty() ? "" : "; " + hint),
+        {.where = path, .expected = expected, .hint = hint});
   };
   const auto need = [&](const char* key) -> const std::string& {
     const auto it = metadata.find(key);
@@ -176,8 +183,8 @@ std::unique_ptr<Attention> load_attention(const std::string& path, const BuildOp
     return it->second;
   };
   if (need("format") != host::kFormat)
-    refuse("metadata 'format' is '" + need("format") + "', expected '" + host::kFormat + "'",
-           host::kFormat);
+    refuse("metadata 'format' is '" + need("format") + "'", std::string("'") + host::kFormat + "'",
+           "load it with the version of attn that wrote it");
   Json config = parse_config(need("config"), path + ": metadata 'config'");
   if (!config.is_object()) refuse("metadata 'config' is no object", "{name: value, ...}");
   const Json name = config.contains("name") ? config.at("name") : Json();

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/cpu/float_state.hpp"
+#include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
 #include "core/schema/value.hpp"
 #include "core/tensor/strided.hpp"
@@ -37,8 +38,10 @@ void PluginLayer::resolve_defaults(const attn_value* values) {
 
 void PluginLayer::require_built() const {
   if (!built_.load())
-    throw InvalidArgument(name_ + ": the layer has no weights yet; call build(), or forward once",
-                          {.where = name_, .type = source_.type->id});
+    throw InvalidArgument(
+        name_ +
+            ": the layer has no weights yet; expected a built one; call build(), or forward once",
+        {.where = name_, .type = source_.type->id});
 }
 
 void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
@@ -51,9 +54,10 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
   const attn_type& t = type();
   if (inputs.size() > t.n_inputs)
     throw InvalidArgument(name_ + ": " + std::to_string(inputs.size()) +
-                              " input shapes given, the type has " + std::to_string(t.n_inputs) +
-                              " inputs",
-                          {.where = name_, .type = t.id});
+                              " input shapes given; expected at most those of the type's inputs, " +
+                              schema::name_list(schema::input_names(t)) +
+                              "; leave out what is too many",
+                          {.where = name_, .type = t.id, .hint = "leave out what is too many"});
   std::vector<attn_shape> shapes(t.n_inputs, attn_shape{});
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i]) continue;
@@ -70,8 +74,11 @@ void PluginLayer::build(const std::vector<std::optional<Shape>>& inputs,
   }
   for (uint32_t i = 0; i < t.n_inputs; ++i)
     if (!shapes[i].present && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
-      throw InvalidArgument(name_ + ": the shape of input '" + t.inputs[i]->name + "' is missing",
-                            {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
+      throw InvalidArgument(
+          name_ + ": the shape of input '" + t.inputs[i]->name + "' is missing; expected " +
+              (t.inputs[i]->n_shapes > 0 ? schema::shapes_text(*t.inputs[i]) + ", " : "") +
+              "-1 for extents that are not known",
+          {.where = name_, .type = t.id, .parameter = t.inputs[i]->name});
   const std::lock_guard lock(build_mutex_);
   layer_.build(shapes, options.dtype, options.seed ? *options.seed : attn::weights::draw_seed(),
                accept, options.weights);
@@ -83,12 +90,18 @@ engine::Weight& PluginLayer::find(std::string_view name) const {
   if (engine::Weight* w = layer_.find_weight(name); w && !(w->flags & ATTN_WEIGHT_NOT_STORED))
     return *w;
   std::vector<std::string> names;
-  for (const engine::Weight& w : layer_.weights()) names.push_back(w.name);
-  throw InvalidArgument(name_ + ": no weight '" + std::string(name) + "'",
+  for (const engine::Weight& w : layer_.weights())
+    if (!(w.flags & ATTN_WEIGHT_NOT_STORED)) names.push_back(w.name);
+  const std::string near = schema::did_you_mean(name, names);
+  throw InvalidArgument(name_ + ": no weight '" + std::string(name) + "'; " +
+                            (names.empty() ? std::string("the layer has none")
+                                           : "expected one of " + schema::name_list(names)) +
+                            (near.empty() ? "" : "; " + near),
                         {.where = name_,
                          .type = type().id,
                          .parameter = std::string(name),
-                         .hint = schema::did_you_mean(name, names)});
+                         .expected = names.empty() ? "" : "one of " + schema::name_list(names),
+                         .hint = near});
 }
 
 std::vector<WeightInfo> PluginLayer::weights() const {
@@ -113,14 +126,14 @@ void PluginLayer::set_weight(std::string_view name, const ConstView& value) {
   const bool scalar = w.shape.rank() == 0 && value.shape == Shape{1};
   if (value.shape != w.shape && !scalar)
     throw InvalidArgument(name_ + ": weight '" + w.name + "' has shape " + w.shape.to_string() +
-                              ", got " + value.shape.to_string(),
+                              ", got " + value.shape.to_string() + "; give a tensor of its shape",
                           {.where = name_, .parameter = w.name, .expected = w.shape.to_string()});
   const attn_dtype kind = w.value.dtype();
   if (dtype_is_floating(kind) ? !dtype_is_floating(value.dtype) : value.dtype != kind)
     throw InvalidArgument(
         name_ + ": weight '" + w.name + "' must be " +
             (dtype_is_floating(kind) ? std::string("floating") : std::string(dtype_name(kind))) +
-            ", got " + std::string(dtype_name(value.dtype)),
+            ", got " + std::string(dtype_name(value.dtype)) + "; convert it first",
         {.where = name_, .parameter = w.name});
   attn_view from = to_border(value);
   if (scalar) from.rank = 0;
@@ -178,7 +191,9 @@ std::unique_ptr<State> PluginLayer::make_state(int64_t batch, int64_t capacity,
                                                StorageKind histories) const {
   require_built();
   if (layer_.states().empty())
-    throw InvalidArgument(name_ + ": type '" + type().id + "' keeps no state",
+    throw InvalidArgument(name_ + ": type '" + type().id +
+                              "' keeps no state; expected a layer whose has_state() is true; call "
+                              "this one with whole sequences, without a state",
                           {.where = name_, .type = type().id});
   return std::make_unique<LayerState>(
       engine::State(layer_.id(), layer_.states(), layer_.dtype(), batch, capacity, histories));

@@ -17,7 +17,9 @@ void PluginLayer::redraw(uint64_t seed) {
   const auto* parameter = std::find_if(
       t.params, parameters_end, [](const attn_param* p) { return p->kind == ATTN_PARAM_SEED; });
   if (parameter == parameters_end)
-    throw InvalidArgument(name_ + ": type '" + t.id + "' has no seed to draw from",
+    throw InvalidArgument(name_ + ": type '" + t.id +
+                              "' has no seed to draw from; expected a type with a parameter that "
+                              "is a seed; its weights are as they were built or loaded",
                           {.where = name_, .type = t.id});
   Json config = config_;
   config.erase("name");

@@ -75,13 +75,15 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
   handshake.attempt([&] {
     if (!(t.flags & ATTN_TYPE_SEQUENCE_PARALLEL))
       throw InvalidArgument(name_ + ": type '" + t.id +
-                            "' needs the whole sequence in one place; it takes no communicator");
+                            "' needs the whole sequence in one place; it takes no communicator; "
+                            "expected a call without one, with all tokens");
     if (!built_.load())
       throw InvalidArgument(name_ +
                             ": the layer has no weights yet; build() or load() it before a call "
                             "with a communicator, the same on every rank");
     if (call.state)
-      throw InvalidArgument(name_ + ": a call has a state or a communicator, not both");
+      throw InvalidArgument(name_ +
+                            ": a call has a state or a communicator, not both; leave out one");
     check_recording(call, keeps_context);
     assign_inputs(inputs, ports);
     check_memory(outputs);

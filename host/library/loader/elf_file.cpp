@@ -50,6 +50,34 @@ Refusal not_elf(const std::string& why) {
           "an ELF file built with attn_add_plugin()", "remove it from the plugin directory"};
 }
 
+// "64-bit aarch64", by the names that toolchains have.
+std::string machine_text(const Elf64_Ehdr& header) {
+  const bool big = header.e_ident[EI_DATA] == ELFDATA2MSB;
+  const Elf64_Half machine =
+      big ? static_cast<Elf64_Half>(header.e_machine << 8 | header.e_machine >> 8)
+          : header.e_machine;
+  std::string text = header.e_ident[EI_CLASS] == ELFCLASS64 ? "64-bit " : "32-bit ";
+  if (big) text += "big-endian ";
+  switch (machine) {
+    case EM_X86_64:
+      return text + "x86-64";
+    case EM_386:
+      return text + "x86";
+    case EM_AARCH64:
+      return text + "aarch64";
+    case EM_ARM:
+      return text + "arm";
+    case EM_RISCV:
+      return text + "riscv";
+    case EM_PPC64:
+      return text + "powerpc";
+    case EM_S390:
+      return text + "s390";
+    default:
+      return text + "machine number " + std::to_string(machine);
+  }
+}
+
 const char* file_kind(mode_t mode) {
   if (S_ISDIR(mode)) return "a directory";
   if (S_ISFIFO(mode)) return "a FIFO";
@@ -136,9 +164,7 @@ std::optional<Refusal> ElfFile::read_headers() {
                       header_.e_ident[EI_DATA] == ELFDATA2LSB && header_.e_machine == kMachine;
   if (!format) {
     return Refusal{RefusalKind::other_machine,
-                   "built for another machine (ELF class " +
-                       std::to_string(header_.e_ident[EI_CLASS]) + ", machine number " +
-                       std::to_string(header_.e_machine) + ")",
+                   "built for another machine (" + machine_text(header_) + ")",
                    std::string("a 64-bit little-endian ") + kMachineName + " library",
                    "build it for this machine"};
   }

@@ -23,8 +23,9 @@ void Registry::configure(RegistryOptions options) {
   const std::lock_guard scan(scan_mutex_);
   if (scanned_) {
     throw InvalidArgument(
-        "plugins were already looked for; set the plugin options before the first use",
-        {.where = "plugin options", .hint = "call it at the start of the program"});
+        "plugins were already looked for; expected the plugin options before the first use; set "
+        "them at the start of the program",
+        {.where = "plugin options", .hint = "set them at the start of the program"});
   }
   (void)search_places(options.search);  // throws for a path that is not there
   options_ = std::move(options);

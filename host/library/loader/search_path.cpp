@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <system_error>
 
 #include "core/error/error.hpp"
 #include "host/library/loader/trust.hpp"
@@ -79,6 +80,16 @@ void check_trust(SearchPlace& place) {
                          .value = place.path,
                          .expected = refusal->expected,
                          .hint = refusal->hint});
+}
+
+std::string unreadable(const SearchPlace& place, const std::error_code& error) {
+  const std::string hint = error == std::errc::permission_denied
+                               ? "give this user the right to read it (chmod a+rx)"
+                           : error == std::errc::not_a_directory
+                               ? "name the directory that the file is in"
+                               : std::string("correct it (") + name(place.source) + ")";
+  return "cannot be read: " + error.message() + "; expected a directory that this user may read; " +
+         hint;
 }
 
 std::string existing(const std::string& path) {
@@ -175,7 +186,7 @@ std::vector<SearchPlace> search_places(const SearchOptions& options) {
     std::error_code error;
     if (place.problem.empty()) {
       place.exists = fs::exists(place.path, error);
-      if (error) place.problem = "cannot be read: " + error.message();
+      if (error) place.problem = unreadable(place, error);
       const fs::path real = fs::weakly_canonical(place.path, error);
       if (!seen.insert(error ? place.path : real.string()).second) continue;
     }
@@ -197,7 +208,7 @@ std::vector<std::string> plugin_files(SearchPlace& place) {
     if (library && file.front() != '.') names.push_back(file);
     at.increment(error);
   }
-  if (error) place.problem = "cannot be read: " + error.message();
+  if (error) place.problem = unreadable(place, error);
   std::sort(names.begin(), names.end());
   for (std::string& file : names) file = place.path + "/" + file;
   return names;

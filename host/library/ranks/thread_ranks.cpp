@@ -154,7 +154,9 @@ class ThreadCommunicator final : public Communicator {
 
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size) {
   if (size < 1)
-    throw InvalidArgument("communicator: at least one rank is needed, got " + std::to_string(size));
+    throw InvalidArgument(
+        "communicator: " + std::to_string(size) +
+        " ranks; expected the number of threads that share a sequence, at least 1");
   const auto channel = std::make_shared<Channel>(size);
   std::vector<std::unique_ptr<Communicator>> ranks;
   for (int rank = 0; rank < size; ++rank)

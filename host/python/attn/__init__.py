@@ -100,7 +100,8 @@ else:
 
             if name in layers.__getattr__("__all__"):
                 return getattr(layers, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        near = "" if name[:1] == "_" else _errors.nearest(name, __dir__())
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
 
     def __dir__() -> list[str]:
         from . import layers

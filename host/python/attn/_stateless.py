@@ -131,7 +131,8 @@ def sort_inputs(
 
     if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
         inputs = inputs[0]
-    ports = types.schema(attention_type)["inputs"]
+    schema = types.schema(attention_type)
+    ports = schema["inputs"]
     options, given = dict(named), {}
     for n, port in enumerate(ports):
         found = [options.pop(name, None) for name in (port["name"], *port["aliases"])]
@@ -140,10 +141,19 @@ def sort_inputs(
             raise TypeError(f"{attention_type}: input '{port['name']}' is given twice")
         if found:
             given[port["name"]] = found[0]
+    known = keywords(schema)
+    for word in options:
+        if word not in known:
+            raise TypeError(f"{attention_type}: {_attn.unknown_keyword(attention_type, word)}")
     if len(inputs) > len(ports) or not given:
         names = [port["name"] for port in ports]
         raise TypeError(f"{attention_type}: {len(inputs)} inputs given; the type takes {names}")
     return given, options
+
+
+def keywords(schema: Mapping[str, Any]) -> list[str]:
+    """Arguments of a call, by all their names."""
+    return [name for a in schema["arguments"] for name in (a["name"], *a["aliases"])]
 
 
 def penalized(layer: Layer) -> bool:

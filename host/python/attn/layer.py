@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _attn
-from ._errors import InvalidArgument
+from ._errors import InvalidArgument, nearest
 from ._maps import select, span
 from .weights import WeightInfo as WeightInfo
 from .weights import Weights as Weights
@@ -53,7 +54,8 @@ class Layer(_attn.LayerBase):
             raise TypeError("attn.Layer is no type; use attn.create_attention_layer(type, ...)")
         if len(args) > len(self.parameters):
             raise TypeError(
-                f"{type(self).__name__} takes {len(self.parameters)} parameters, got {len(args)}"
+                f"{type(self).__name__} takes {len(self.parameters)} parameters, got {len(args)}; "
+                f"expected at most {list(self.parameters)}"
             )
         given = dict(zip(self.parameters, args))
         for twice in given.keys() & parameters.keys():
@@ -121,6 +123,7 @@ class Layer(_attn.LayerBase):
         if label not in maps:
             raise InvalidArgument(
                 f"{self.name}: expected label to be one of {list(maps)}, got {label!r}"
+                + nearest(str(label), maps)
                 if maps
                 else f"{self.name}: type '{self.type}' has no attention map"
             )
@@ -152,6 +155,7 @@ class Layer(_attn.LayerBase):
                 raise InvalidArgument(
                     f"{self.name}: a call of '{self.type}' has no '{name}' to observe; "
                     + (f"expected one of {there}" if there else "it has nothing")
+                    + nearest(name, there)
                 )
         observed: dict[str, npt.NDArray[Any]] = {}
         for label, name, array in found:
@@ -184,8 +188,17 @@ class Layer(_attn.LayerBase):
         kind = np.dtype(dtype)
         if kind not in (np.float32, np.float64):
             raise TypeError(f"{self.name}: a layer computes in float32 or float64, not {kind}")
-        plain = [None if s is None else [-1 if n is None else int(n) for n in s] for s in shapes]
+        plain = [self._extents(s) for s in shapes]
         self._build(plain, kind == np.float64, seed, weights_dtype)
+
+    def _extents(self, shape: Shape | None) -> list[int] | None:
+        try:
+            return None if shape is None else [-1 if n is None else index(n) for n in shape]
+        except TypeError:
+            raise TypeError(
+                f"{self.name}: {shape!r} is no shape of an input; expected one sequence of extents for each input, "
+                "None where not known; write build((1, 16, 64))"
+            ) from None
 
     @property
     def weights(self) -> Weights:

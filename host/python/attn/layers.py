@@ -92,4 +92,8 @@ def __getattr__(name: str) -> Any:
         found = types.by_class_name(name)
         if found is not None:
             return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__getattr__("__all__"), "Types"])

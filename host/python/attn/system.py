@@ -54,11 +54,12 @@ class Doctor(dict[str, Any]):
             f"level    {self['level']} of {', '.join(self['levels'])}",
             f"threads  {self['threads']}",
             f"helper   {plugins['probe_program'] or 'not found: unknown plugins are refused'}",
-            "plugins are looked for in",
+            f"plugins are looked for in {self['plugin_path']}",
         ]
         for directory in plugins["directories"]:
-            state = directory["problem"] or ("" if directory["exists"] else "does not exist")
-            lines.append(f"  {directory['path']} ({directory['source']}) {state}".rstrip())
+            lines.append(f"  {directory['path']} ({directory['source']}): {directory['state']}")
+        for variable in self["environment"]:
+            lines.append(f"{variable['name']}={variable['value']}: {variable['effect']}")
         for lock in plugins["locks"]:
             state = f"lets nothing in: {lock['problem']}" if lock["problem"] else ""
             lines.append(f"lock     {lock['path']} {state}".rstrip())
@@ -66,11 +67,12 @@ class Doctor(dict[str, Any]):
         lines.append(f"loaded   {len(loaded)} files, {sum(len(f['types']) for f in loaded)} types")
         for file in plugins["files"]:
             if file["state"] == "refused":
-                why = "; ".join(w for w in (file["problem"], file["hint"]) if w)
+                expected = f"expected {file['expected']}" if file["expected"] else ""
+                why = "; ".join(w for w in (file["problem"], expected, file["hint"]) if w)
                 lines.append(f"refused  {file['path']}: {why}")
         return "\n".join(lines)
 
 
 def doctor() -> Doctor:
-    """Version, instruction set, threads, and every plugin file with what became of it."""
+    """Version, instruction set, threads, variables that are set, and every plugin file with what became of it."""
     return Doctor(_attn.doctor())

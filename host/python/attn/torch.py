@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _torch_layers, _torch_op
+from . import _attn, _torch_layers, _torch_op
 from ._errors import InvalidArgument
+from ._stateless import keywords
 from ._torch_weights import Weights, on_cpu
 from .factory import create_attention_layer
 from .layer import Layer, Shape
@@ -54,7 +55,8 @@ class Module(Weights):
         super().__init__(name or layer.type)
         self.attention_type: str = layer.type
         self.config: dict[str, Any] = {**layer.get_config(), "name": self._name}
-        self._ports = types.schema(layer.type)["inputs"]
+        schema = types.schema(layer.type)
+        self._ports, self._keywords = schema["inputs"], keywords(schema)
         self._names = {n: i for i, p in enumerate(self._ports) for n in (p["name"], *p["aliases"])}
         self._refuse_penalties()
         if not self._probe(-1, self._adopt):
@@ -140,7 +142,8 @@ class Module(Weights):
             inputs = tuple(inputs[0])
         if len(inputs) > len(self._ports):
             raise InvalidArgument(
-                f"{name}: {len(inputs)} inputs given; expected at most {len(self._ports)}"
+                f"{name}: {len(inputs)} inputs given; expected at most {len(self._ports)}, "
+                f"{[port['name'] for port in self._ports]}"
             )
         given: list[Tensor | None] = [*inputs] + [None] * (len(self._ports) - len(inputs))
         for word in [w for w in options if w in self._names]:
@@ -153,6 +156,8 @@ class Module(Weights):
                 raise InvalidArgument(
                     f"{name}: argument '{word}' is not one of a module; {instead}"
                 )
+        for word in [w for w in options if w not in self._keywords]:
+            raise TypeError(f"{name}: {_attn.unknown_keyword(self.attention_type, word)}")
         for word, value in options.items():
             for part in value if isinstance(value, (list, tuple)) else [value]:
                 if not isinstance(part, (bool, int, float, str, NoneType)):

@@ -52,7 +52,8 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
             shape = tuple(np.shape(value)) if not hasattr(value, "shape") else tuple(value.shape)
             if shape != known[self._known(path)].shape:
                 raise InvalidArgument(
-                    f"{self._layer.name}: weight '{path}' has shape {known[path].shape}, got {shape}"
+                    f"{self._layer.name}: weight '{path}' has shape {known[path].shape}, got {shape}; "
+                    "give an array of its shape"
                 )
         for path, value in values.items():
             self[path] = value

@@ -7,6 +7,7 @@
 
 #include "core/engine/limits.hpp"
 #include "core/schema/input_names.hpp"
+#include "core/schema/text.hpp"
 #include "host/library/layer/arguments.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/log.hpp"
@@ -19,15 +20,27 @@ bool is_list(nb::handle value) {
   return nb::isinstance<nb::list>(value) || nb::isinstance<nb::tuple>(value);
 }
 
-bool to_bool(nb::handle value, const char* name) {
-  if (value.is_none()) return false;
-  const Json j = to_json(value, std::string("argument '") + name + "'");
-  if (!j.is_bool())
-    throw InvalidArgument(std::string("Argument '") + name + "' must be true or false");
-  return j.as_bool();
+bool has_argument(const attn_type& type, std::string_view name) {
+  for (uint32_t i = 0; i < type.n_args; ++i) {
+    const attn_param& p = *type.args[i];
+    if (name == p.name ||
+        std::find(p.aliases, p.aliases + p.n_aliases, name) != p.aliases + p.n_aliases)
+      return true;
+  }
+  return false;
 }
 
 }  // namespace
+
+std::string unknown_keyword(const attn_type& type, const std::string& name,
+                            const std::vector<std::string>& options) {
+  std::vector<std::string> names = schema::input_names(type);
+  for (uint32_t i = 0; i < type.n_args; ++i) names.emplace_back(type.args[i]->name);
+  names.insert(names.end(), options.begin(), options.end());
+  const std::string near = schema::did_you_mean(name, names);
+  return "no keyword '" + name + "' in a call of this type; expected one of " +
+         schema::name_list(names) + (near.empty() ? "" : "; " + near);
+}
 
 Call::Call(PyLayer& layer, nb::handle args, nb::handle kwargs)
     : owner_(layer), layer_(layer.layer()) {
@@ -52,12 +65,15 @@ void Call::input(uint32_t port, nb::handle value) {
   const attn_type& t = layer_.type();
   if (port >= t.n_inputs)
     throw InvalidArgument(layer_.name() + ": more inputs given than the " +
-                              std::to_string(t.n_inputs) + " of the type",
+                              std::to_string(t.n_inputs) + " of the type; expected at most " +
+                              schema::name_list(schema::input_names(t)) +
+                              "; arguments of the call are given by keyword",
                           {.where = layer_.name(), .type = t.id});
   const attn_input& in = *t.inputs[port];
   if (value.is_none()) return;
   if (taken_[port])
-    throw InvalidArgument(layer_.name() + ": input '" + in.name + "' is set more than once",
+    throw InvalidArgument(layer_.name() + ": input '" + in.name +
+                              "' is set more than once; expected each input once; leave out one",
                           {.where = layer_.name(), .type = t.id, .parameter = in.name});
   const auto where = [&] { return layer_.name() + ": input '" + in.name + "'"; };
   Borrowed& array = arrays_[n_];
@@ -78,22 +94,29 @@ void Call::input(uint32_t port, nb::handle value) {
 
 void Call::keyword(const std::string& name, nb::handle value) {
   if (name == "training") {
-    options_.training = to_bool(value, "training");
+    options_.training = to_bool(value, layer_.name() + ": argument 'training'");
   } else if (name == "seed") {
     options_.seed = to_seed(value);
   } else if (name == "state") {
     if (value.is_none()) return;
     PyState* state = nullptr;
     if (!nb::try_cast(value, state))
-      throw nb::type_error("argument 'state' must be what layer.make_state() returns, or None");
+      throw nb::type_error((layer_.name() + ": argument 'state' is of type " +
+                            nb::type_name(value.type()).c_str() +
+                            "; expected what layer.make_state() returns, or None")
+                               .c_str());
     state_.emplace(*state);
   } else if (const uint32_t port = schema::find_input(layer_.type(), name);
              port < layer_.type().n_inputs) {
     input(port, value);
-  } else {
+  } else if (has_argument(layer_.type(), name)) {
     names_.push_back(name);
-    arguments_.push_back(
-        host::argument_from_json(names_.back(), to_json(value, "argument '" + name + "'"), lists_));
+    const std::string what = layer_.name() + ": argument '" + name + "'";
+    arguments_.push_back(host::argument_from_json(names_.back(), to_json(value, what), lists_));
+  } else {
+    throw nb::type_error(
+        (layer_.name() + ": " + unknown_keyword(layer_.type(), name, {"training", "seed", "state"}))
+            .c_str());
   }
 }
 

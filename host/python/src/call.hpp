@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "host/python/src/arrays.hpp"
@@ -16,6 +17,10 @@
 #include "host/python/src/state.hpp"
 
 namespace attn::python {
+
+// Why a call cannot have that keyword. options: keywords that it takes beside inputs and arguments of the type.
+[[nodiscard]] std::string unknown_keyword(const attn_type& type, const std::string& name,
+                                          const std::vector<std::string>& options);
 
 class Call {
  public:
@@ -52,7 +57,6 @@ class Call {
  private:
   void input(uint32_t port, nb::handle value);
   void keyword(const std::string& name, nb::handle value);
-  void argument(const std::string& name, nb::handle value);
   void prepare();
 
   static constexpr uint32_t kMost = 16;  // inputs of a type

@@ -7,6 +7,7 @@
 
 #include "host/cli/schema_facts.hpp"
 #include "host/library/layer/construct.hpp"
+#include "host/python/src/call.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/layer.hpp"
 #include "host/python/src/log.hpp"
@@ -89,6 +90,9 @@ void register_factory(nb::module_& m) {
   m.def("schema", schema);
   m.def("config_schema", [](const std::string& type) {
     return from_json(without_gil([&] { return config_schema(type); }));
+  });
+  m.def("unknown_keyword", [](const std::string& type, const std::string& name) {
+    return unknown_keyword(*find_attention_type(type).type, name, {});
   });
   m.def("load", load);
   m.def("load_config", config_file);

@@ -52,6 +52,15 @@ std::string utf8(nb::handle text) {
   return out;
 }
 
+bool to_bool(nb::handle value, const std::string& what) {
+  if (value.is_none()) return false;
+  const Json j = to_json(value, what);
+  if (!j.is_bool())
+    throw InvalidArgument(what + " must be true or false, got " + j.brief(),
+                          {.value = j.brief(), .expected = "True or False"});
+  return j.as_bool();
+}
+
 std::optional<std::uint64_t> to_seed(nb::handle value) {
   if (value.is_none()) return std::nullopt;
   const std::optional<std::uint64_t> seed = to_json(value, "the seed").to_uint64();

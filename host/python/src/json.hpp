@@ -19,6 +19,9 @@ namespace attn::python {
 // messages could not show.
 [[nodiscard]] std::string utf8(nb::handle text);
 
+// True, False or None, which is false. what: as below. Throws InvalidArgument.
+[[nodiscard]] bool to_bool(nb::handle value, const std::string& what);
+
 // 0 to 2^64 - 1; absent for None. Throws InvalidArgument.
 [[nodiscard]] std::optional<std::uint64_t> to_seed(nb::handle value);
 

@@ -7,6 +7,7 @@
 #include <attn/version.hpp>
 
 #include "core/cpu/level.hpp"
+#include "host/cli/environment.hpp"
 #include "host/cli/plugin_json.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/log.hpp"
@@ -17,7 +18,11 @@ namespace {
 
 Json report_json(const PluginReport& report) {
   Json directories = Json::list({}), files = Json::list({}), locks = Json::list({});
-  for (const PluginDirectory& d : report.directories) directories.push_back(cli::to_json(d));
+  for (const PluginDirectory& d : report.directories) {
+    Json entry = cli::to_json(d);
+    entry.set("state", cli::directory_state(d, report));
+    directories.push_back(entry);
+  }
   for (const PluginFile& f : report.files) files.push_back(cli::to_json(f));
   for (const PluginLockFile& lock : report.locks) locks.push_back(cli::to_json(lock));
   return {{"directories", directories},
@@ -32,13 +37,19 @@ Json report_json(const PluginReport& report) {
 Json doctor() {
   Json levels = Json::list({});
   for (const cpu::Level level : cpu::available()) levels.push_back(cpu::name(level));
-  return {{"version", version()},
-          {"commit", commit()},
-          {"cpu", cpu::describe()},
-          {"levels", levels},
-          {"level", cpu::name(cpu::level())},
-          {"threads", thread_count()},
-          {"plugins", report_json(plugin_report())}};
+  const PluginReport report = plugin_report();
+  return {
+      {"version", version()},
+      {"commit", commit()},
+      {"cpu", cpu::describe()},
+      {"levels", levels},
+      {"level", cpu::name(cpu::level())},
+      {"threads", thread_count()},
+      {"plugin_path", cli::plugin_path_text(report)},
+      {"environment",
+       cli::environment_facts(
+           report, {{"ATTN_LOG", "does not count in Python: logging.getLogger(\"attn\") does"}})},
+      {"plugins", report_json(report)}};
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "core/schema/text.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/log.hpp"
 
@@ -55,7 +57,8 @@ void add_positional(const Attention& layer, Cotangents& all, nb::handle values) 
   for (const nb::handle value : nb::borrow<nb::object>(values)) {
     if (i >= t.n_outputs)
       throw InvalidArgument(layer.name() + ": more gradients given than the " +
-                                std::to_string(t.n_outputs) + " outputs of the type",
+                                std::to_string(t.n_outputs) +
+                                " outputs of the type; expected one for each that the call gave",
                             {.where = layer.name(), .type = t.id});
     all.add(layer, t.outputs[i++]->name, value);
   }
@@ -66,8 +69,13 @@ const char* output_name(const Attention& layer, const std::string& name) {
   const attn_type& t = layer.type();
   for (uint32_t i = 0; i < t.n_outputs; ++i)
     if (name == t.outputs[i]->name) return t.outputs[i]->name;
-  throw InvalidArgument(layer.name() + ": no output '" + name + "'",
-                        {.where = layer.name(), .type = t.id, .parameter = name});
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < t.n_outputs; ++i) names.emplace_back(t.outputs[i]->name);
+  names.emplace_back("penalties");
+  const std::string near = schema::did_you_mean(name, names);
+  throw InvalidArgument(layer.name() + ": no output '" + name + "'; expected one of " +
+                            schema::name_list(names) + (near.empty() ? "" : "; " + near),
+                        {.where = layer.name(), .type = t.id, .parameter = name, .hint = near});
 }
 
 void check_inputs(const Attention& layer, const Call& call) {
@@ -111,7 +119,7 @@ nb::object backward(nb::object self, PyTape& tape, nb::args given, const nb::kwa
   for (const auto& [key, value] : options) {
     const std::string name = utf8(key);
     if (name == "penalties") {
-      how.penalties = nb::cast<bool>(value);
+      how.penalties = to_bool(value, layer.name() + ": argument 'penalties'");
       continue;
     }
     cotangents.add(layer, output_name(layer, name), value);

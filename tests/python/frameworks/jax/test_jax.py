@@ -272,8 +272,10 @@ def test_refusals(case):
         layer.apply(params, x, x, x)
     with pytest.raises(TypeError, match="is given twice"):
         layer.apply(params, x, inputs=x)
-    with pytest.raises(ValueError, match="no_such"):
+    with pytest.raises(TypeError, match="no keyword 'no_such'"):
         layer.apply(params, x, no_such=True)
+    with pytest.raises(TypeError, match="no keyword 'input'.* did you mean 'inputs'"):
+        layer.apply(params, input=x)
     with pytest.raises(TypeError, match="use attn.jax inside jit"):
         jax.jit(attn.MultiHeadAttention(dim=16, num_heads=4))(x)
 

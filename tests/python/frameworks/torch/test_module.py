@@ -297,8 +297,10 @@ def test_refusals():
         module(x, x, x)
     with pytest.raises(TypeError, match="argument 'use_causal_mask' is of type Tensor"):
         module(x, use_causal_mask=torch.ones(()))
-    with pytest.raises(ValueError, match="use_casual_mask"):
+    with pytest.raises(TypeError, match="'use_casual_mask'.* did you mean 'use_causal_mask'"):
         module(x, use_casual_mask=True)
+    with pytest.raises(TypeError, match="no keyword 'input'.* did you mean 'inputs'"):
+        module(input=x)
     with pytest.raises(ValueError):
         module(torch.randn(2, 4, 9))
     with pytest.raises(attn.InvalidArgument, match="already built"):
