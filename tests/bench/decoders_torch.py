@@ -4,7 +4,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from peers_decoders import angles
 
@@ -235,16 +235,17 @@ def documents_apart(bounds):
 
 
 def flex(rule, tokens, sinks=None, score=None):
-    """FlexAttention, which is for compiled code only."""
-    mask = create_block_mask(rule, None, None, tokens, tokens, device="cpu")
+    """FlexAttention, for compiled code only. It gives no logarithms of sums on the CPU: sinks are the score of one more key."""
+    extra = 0 if sinks is None else 1
+    seen = rule if sinks is None else lambda b, h, q, k: (k == tokens) | rule(b, h, q, k)
+    mask = create_block_mask(seen, None, None, tokens, tokens + extra, device="cpu")
+    if extra:
+        score = lambda s, b, h, q, k: torch.where(k == tokens, sinks[h], s)
 
     def attend(layer, q, k, v):
-        if sinks is None:
-            return flex_attention(q, k, v, score, mask, enable_gqa=True)
-        y, aux = flex_attention(
-            q, k, v, block_mask=mask, enable_gqa=True, return_aux=AuxRequest(lse=True)
-        )
-        return y * torch.sigmoid(aux.lse - sinks[:, None])[..., None]
+        # Views of one buffer give wrong numbers when the whole layer is compiled (torch 2.15).
+        q, k, v = (F.pad(x, (0, 0, 0, n)).contiguous() for x, n in ((q, 0), (k, extra), (v, extra)))
+        return flex_attention(q, k, v, score, mask, enable_gqa=True)
 
     return attend
 
