@@ -99,22 +99,24 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
 
   void build(Builder& b) {
     const int64_t tokens = b.positions(0, 3), c = p.kv_latent_dim, r = p.qk_rope_head_dim,
-                  q_width = product("num_heads * head", p.num_heads, p.qk_nope_head_dim + r),
-                  kv_width =
-                      product("num_heads * head", p.num_heads, p.qk_nope_head_dim + p.v_head_dim);
+                  query = sum("qk_nope_head_dim + qk_rope_head_dim", p.qk_nope_head_dim, r),
+                  pair = sum("qk_nope_head_dim + v_head_dim", p.qk_nope_head_dim, p.v_head_dim),
+                  entry = sum("kv_latent_dim + qk_rope_head_dim", c, r),
+                  q_width = product("num_heads * head", p.num_heads, query),
+                  kv_width = product("num_heads * head", p.num_heads, pair);
     if (p.q_latent_dim) {
       w_dq = b.dense("w_dq", p.dim, *p.q_latent_dim, p);
       q_norm =
           b.norm("q_norm", p.latent_norm_type, p.latent_norm_kwargs, {-1, tokens, *p.q_latent_dim});
     }
     w_uq = b.dense("w_uq", p.q_latent_dim.value_or(p.dim), q_width, p, false);
-    w_dkv = b.dense("w_dkv", p.dim, c + r, p);
+    w_dkv = b.dense("w_dkv", p.dim, entry, p);
     kv_norm = b.norm("kv_norm", p.latent_norm_type, p.latent_norm_kwargs, {-1, tokens, c});
     w_ukv = b.dense("w_ukv", c, kv_width, p, false);
     w_o = b.dense("w_o", product("num_heads * v_head_dim", p.num_heads, p.v_head_dim), p.dim, p);
     rotary.build(b, p, r, 1.0, p.max_seq_len, p.rope_theta);
     softmax = b.probability("attn_prob", "softmax", {});
-    latents = b.history("latents", {-1, 1, -1, c + r}, 2, p.max_seq_len);
+    latents = b.history("latents", {-1, 1, -1, entry}, 2, p.max_seq_len);
   }
 
   void forward(Call& call, const Arguments& a) const {

@@ -20,6 +20,14 @@ inline int64_t product(const char* of, int64_t a, int64_t b) {
   return n;
 }
 
+// a + b, in the same way: sum("qk_nope_head_dim + v_head_dim", a, b).
+inline int64_t sum(const char* of, int64_t a, int64_t b) {
+  int64_t n = 0;
+  if (__builtin_add_overflow(a, b, &n))
+    fail("{} ({} + {}) is too large; expected a sum below 2^63", of, a, b);
+  return n;
+}
+
 // Refuses a parameter beyond what the type can count or run in a lifetime. For build(): rules of the schema come first.
 inline void check_at_most(const char* name, int64_t value, int64_t most) {
   if (value > most) fail("{} ({}) must be at most {}", name, value, most);
