@@ -9,7 +9,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import chart, cliffs, growth, judge
 
-WORKLOADS = {w["id"]: w for w in json.load(open(os.path.join(HERE, "workloads.json")))["workloads"]}
+WORKLOADS = {w["id"]: w for w in judge.read_workloads(os.path.join(HERE, "workloads.json"))[1]}
+DECODERS = os.path.join(HERE, "workloads-decoders.json")
 
 
 def row(name, ratio, ms=10.0):
@@ -68,6 +69,15 @@ class Judge(Files):
         code, out, _ = self.judge(rows, shares, "avx512")
         self.assertEqual(code, 1)
         self.assertIn("target 1.27, wanted 1.28", out)
+
+    def test_by_target_alone(self):
+        names = [w["id"] for w in judge.read_workloads(DECODERS)[1]]
+        self.assertEqual(len(set(names)), 6)
+        for ratio, passed in (1.2, 6), (1.19, 0):
+            report = self.write("r", [dict(workload=n, attn_ms=10.0, ratio=ratio) for n in names])
+            arguments = [report, "--shares", self.write("s", '{"workload": "x", "share": 1}\n'), "--isa", "avx2"]
+            _, out, _ = self.run_tool("judge.py", *arguments, "--workloads", DECODERS)
+            self.assertEqual(out.splitlines()[-1], "%d passed, %d failed" % (passed, 6 - passed))
 
     def test_mean_of_all(self):
         rows = [row(name, 1.4) for name in WORKLOADS]
