@@ -54,7 +54,8 @@ struct JointAttention : Layer<Params, Arguments> {
         .mask()
         .doc("tokens of the context that may be used (> 0)");
     s.rule(
-        "the rope_type must be one of equal frequencies for both streams, not dynamic or longrope",
+        "rope_scaling must be of a type whose frequencies follow no length, not dynamic or "
+        "longrope",
         [](const Params& p) { return !blocks::rope_by_length(p.rope_scaling); });
     s.input("positions", {"batch, seq", "batch, axis, seq"})
         .integers()
@@ -69,11 +70,8 @@ struct JointAttention : Layer<Params, Arguments> {
         .when("return_context")
         .doc("shaped as the context");
     blocks::attention(s, &Params::qk_norm_type);
-    const auto absent = [](uint32_t port) {
-      return [port](const Params&, const Arguments&, const ClaimCall& c) { return !c.has(port); };
-    };
-    s.claim(Claim::equivariant).when("no positions", absent(kPositions));
-    s.claim(Claim::invariant, "context").when("no context_positions", absent(kContextPositions));
+    s.claim(Claim::equivariant);
+    s.claim(Claim::invariant, "context");
     blocks::inert(s, {"centred bias to_q/bias", "centred bias to_k/bias",
                       "centred bias add_q_proj/bias", "centred bias add_k_proj/bias"});
     for (const char* weight : {"add_q_proj/", "norm_added_q/", "to_add_out/"})
@@ -81,7 +79,9 @@ struct JointAttention : Layer<Params, Arguments> {
     for (const char* weight : {"query bias to_q/bias", "query norm norm_q"})
       s.claim(Claim::inert, weight)
           .unless(&Arguments::return_context)
-          .when("no positions", absent(kPositions));
+          .when("no positions", [](const Params&, const Arguments&, const ClaimCall& c) {
+            return !c.has(kPositions);
+          });
   }
 
   struct Stream {

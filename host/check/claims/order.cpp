@@ -2,6 +2,7 @@
 //
 // Whether results follow an exchange of positions, do not notice it, or change.
 #include "host/check/claims/trial.hpp"
+#include "host/check/generator/axis_names.hpp"
 #include "host/check/mathematics/checks.hpp"
 
 namespace attn::check {
@@ -29,6 +30,14 @@ Tensor moved(const Tensor& x, const std::vector<int64_t>& to) {
                 out.v.begin() +
                     static_cast<std::ptrdiff_t>(position(x, b, static_cast<int64_t>(n)).first));
     }
+  return out;
+}
+
+// The same of integers that say something of each position, (..., positions).
+Tensor moved_along(const Tensor& x, const std::vector<int64_t>& to) {
+  Tensor out = x;
+  for (size_t i = 0; i < x.v.size(); ++i)
+    out.v[i] = x.v[i - i % to.size() + static_cast<size_t>(to[i % to.size()])];
   return out;
 }
 
@@ -81,6 +90,13 @@ OrderFinding exchange(const ClaimTrial& t, const Positions& group, const std::ve
       part.empty() ? std::vector<int64_t>(static_cast<size_t>(group.count), 0) : part, draw);
   Inputs inputs = c.problem.inputs;
   for (const std::string& name : group.inputs) inputs[name] = moved(inputs.at(name), to);
+  const attn_type& type = t.layer->type();
+  for (uint32_t i = 0; i < type.n_inputs; ++i) {
+    const attn_input& in = *type.inputs[i];
+    if (!takes_numbers(in) && inputs.contains(in.name) &&
+        axis_names(in.shapes[0]).back() == group.name)
+      inputs[in.name] = moved_along(inputs.at(in.name), to);
+  }
   const Tensor found = run(*t.layer, c, inputs, spec_of(c)).at(t.output);
   const double largest = std::max(magnitude(y), 1e-300);
   const bool same_positions = y.size() / (y.dim(0) * y.dim(-1)) == group.count;
