@@ -36,6 +36,10 @@ class Lists {
   Lists(Captures::Table& table, const Json& all) : table_(table), all_(all) {}
 
   void read() {
+    for (const Json* x = &all_; x->is_list(); x = &x->at(std::size_t{0})) {
+      if (x->size() == 0) refuse(*x);
+      table_.shape.push_back(static_cast<std::int64_t>(x->size()));
+    }
     read(all_, 0);
     for (const Json* x : numbers_) table_.whole = table_.whole && x->is_integer();
     for (const Json* x : numbers_) {
@@ -46,14 +50,12 @@ class Lists {
 
  private:
   void read(const Json& x, std::size_t depth) {
-    if (!x.is_list()) {
-      if (!is_number(x) || depth != table_.shape.size()) refuse(x);
+    if (depth == table_.shape.size()) {
+      if (!is_number(x)) refuse(x);
       numbers_.push_back(&x);
       return;
     }
-    const auto n = static_cast<std::int64_t>(x.size());
-    if (n > 0 && depth == table_.shape.size() && numbers_.empty()) table_.shape.push_back(n);
-    if (n == 0 || depth >= table_.shape.size() || table_.shape[depth] != n) refuse(x);
+    if (!x.is_list() || static_cast<std::int64_t>(x.size()) != table_.shape[depth]) refuse(x);
     for (const Json& element : x.as_list()) read(element, depth + 1);
   }
   [[noreturn]] void refuse(const Json& x) const {

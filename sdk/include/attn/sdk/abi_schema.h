@@ -105,7 +105,7 @@ typedef enum attn_param_kind {
   ATTN_PARAM_BOOL = 1,
   ATTN_PARAM_INT = 2,
   ATTN_PARAM_REAL = 3, /* arrives as F64 whatever the config wrote */
-  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these; with `of` a score program or a rule */
+  ATTN_PARAM_TEXT = 4, /* any string; with choices one of these; with `of` a score program */
   ATTN_PARAM_INTS = 5,
   ATTN_PARAM_REALS = 6,
   ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two */
