@@ -157,9 +157,9 @@ void print_report(const Json& facts, const PluginReport& report) {
   if (report.locks.empty()) print_fact("lock", "none: every sound plugin file is let in");
   for (const PluginLockFile& lock : report.locks) print_fact("lock", visible(lock_state(lock)));
   if (facts.at("environment").empty()) print_fact("variables", "none that counts is set");
-  for (const Json& v : facts.at("environment").as_list())
-    print_fact(visible(v.at("name").as_string() + "=" + v.at("value").as_string()),
-               visible(v.at("effect").as_string()));
+  for (const Json& set : facts.at("environment").as_list())
+    print_fact(visible(set.at("name").as_string() + "=" + set.at("value").as_string()),
+               visible(set.at("effect").as_string()));
   print_section("Directories searched for plugins, in this order");
   for (const PluginDirectory& d : report.directories)
     print_line("  " + visible(d.path) + " (" + d.source +

@@ -84,7 +84,7 @@ TEST_CASE("refusals: gradients of outputs that are not there, or set more than o
   const auto refused = [&](const std::vector<Input>& given, const std::string& part) {
     CHECK_THROWS_WITH(layer->backward(ctx, given, gradients), Contains(part));
   };
-  refused({x, x}, "2 gradients given, the type has 1 outputs");
+  refused({x, x}, "2 gradients given; expected gradients of the outputs ['output']");
   refused({Input("output", x.view()), Input("output", x.view())}, "set more than once");
   refused({Input("attention", x.view())}, "no output 'attention'");
   layer->backward(ctx, {&in, 1}, gradients);  // none of them spoiled the tape

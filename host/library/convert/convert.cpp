@@ -237,8 +237,9 @@ FoundAttention choose_attention(const TensorSet& source, const ConvertOptions& o
   throw conversion::refusal(
       source.name + ": there is no attention " + kind + where,
       {.where = source.name,
-       .hint = meant.empty() ? "host/docs/convert.md lists the forms; a mapping does for others"
-                             : "there are " + list});
+       .hint = meant.empty()
+                   ? "give tensors of a form that host/docs/convert.md lists, or a mapping"
+                   : "there are " + list});
 }
 
 ConvertedAttention convert_attention(const TensorSet& source, const ConvertOptions& options) {

@@ -234,7 +234,9 @@ void check_memory(const std::optional<View>& v, const std::optional<TensorType>&
                   const char* name, const char* option) {
   if (v && type) return check_type(*v, *type, name);
   if (v) sdk::fail("memory for {} is given; expected none, or {} in the options", name, option);
-  if (type) sdk::fail("memory for {} is missing, which {} asks for", name, option);
+  if (type)
+    sdk::fail("memory for {} is missing, which {} asks for; expected it beside that of y", name,
+              option);
 }
 
 void check_gradient(const std::optional<View>& v, const std::optional<ConstView>& input,

@@ -199,7 +199,7 @@ void PluginLayer::check_recording(const CallOptions& call, bool keeps_context) c
     throw InvalidArgument(name_ +
                               ": recording needs a Context that backward() can be given; expected "
                               "forward(context, inputs, options)",
-                          {.where = name_, .hint = "call forward(context, inputs, options)"});
+                          {.where = name_, .hint = "forward(context, inputs, options)"});
 }
 
 Communicator* PluginLayer::others(const CallOptions& call) const {
