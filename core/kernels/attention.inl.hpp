@@ -462,28 +462,6 @@ ATTN_INLINE void whole_values(const AttentionTile& t, const Groups& cut, const f
   }
 }
 
-// -sum of w ln w
-template <class Arch>
-__attribute__((noinline)) float entropy_of(const Span& span, float* w) {
-  using V = Vec<Arch>;
-  fill(w, span.first, span.begin, 0.0f);
-  fill(w, span.end, span.last, 0.0f);
-  constexpr int64_t W = kWidth<Arch>;
-  const V least(__FLT_MIN__);  // a weight of 0 counts for nothing
-  V s0(0.0f), s1(0.0f);
-  const auto add = [&](int64_t j, V sum) {
-    const V x = load<Arch>(w + j);
-    return fma<Arch>(x, xsimd::log(max_of<Arch>(least, x)), sum);
-  };
-  int64_t j = span.first;
-  for (; j + 2 * W <= span.last; j += 2 * W) {
-    s0 = add(j, s0);
-    s1 = add(j + W, s1);
-  }
-  if (j < span.last) s0 = add(j, s0);
-  return -sum_lanes<Arch>(s0 + s1);
-}
-
 // A tile of rows, any kind of probability, with or without the map: the scores of whole rows are kept.
 template <class Arch>
 void attention_whole(const AttentionTile& t) {
@@ -513,7 +491,6 @@ void attention_whole(const AttentionTile& t) {
         write_zero_row(t, row);
         continue;
       }
-      if (row.spread != nullptr) *row.spread = entropy_of<Arch>(span, line);
       if (rule.drop) drop<Arch>(rule, row.index, span.begin, span.end, line);
       if (rule.has_map) {
         fill(row.map, 0, span.begin, 0.0f);

@@ -26,7 +26,43 @@ ATTN_INLINE float sink_exp(const AttentionRule& rule, const AttentionRow& row, f
   return row.sink == kNever ? 0.0f : power_of_two<Arch>((row.sink - max) * rule.unit);
 }
 
-// What the functions of a kind get: how scores become weights, the row, its keys.
+// -sum of w ln w
+template <class Arch>
+__attribute__((noinline)) float entropy_of(const Span& span, float* w) {
+  using V = Vec<Arch>;
+  fill(w, span.first, span.begin, 0.0f);
+  fill(w, span.end, span.last, 0.0f);
+  constexpr int64_t W = kWidth<Arch>;
+  const V least(__FLT_MIN__);  // a weight of 0 counts for nothing
+  V s0(0.0f), s1(0.0f);
+  const auto add = [&](int64_t j, V sum) {
+    const V x = load<Arch>(w + j);
+    return fma<Arch>(x, xsimd::log(max_of<Arch>(least, x)), sum);
+  };
+  int64_t j = span.first;
+  for (; j + 2 * W <= span.last; j += 2 * W) {
+    s0 = add(j, s0);
+    s1 = add(j + W, s1);
+  }
+  if (j < span.last) s0 = add(j, s0);
+  return -sum_lanes<Arch>(s0 + s1);
+}
+
+// s = 2^((s - max) * unit) by their sum and `more`; returns the sum of both. entropy: of these weights; nullptr: not wanted.
+template <class Arch>
+ATTN_INLINE float softmax_span(const Span& span, float* s, float max, float unit, float more,
+                               float* entropy) {
+  float spread = 0;
+  const float own = entropy == nullptr ? exp_and_sum<Arch>(span, s, max, unit)
+                                       : exp_and_sums<Arch>(span, s, max, unit, spread);
+  const float sum = own + more;
+  if (entropy != nullptr) *entropy = (own * __builtin_logf(sum) - spread * kLn2) / sum;
+  scale_span<Arch>(span, s, 1.0f / sum);
+  return sum;
+}
+
+// What the functions of a kind get: how scores become weights, the row, its keys. forward also gives the entropy of the
+// weights where the row has a place for it.
 struct RowJob {
   const AttentionRule& rule;
   const AttentionRow& row;
@@ -42,9 +78,8 @@ template <class Arch>
 struct VectorRow<Arch, Probability::softmax> {
   using V = Vec<Arch>;
   ATTN_INLINE static void forward(const RowJob& job, float* s, float* kept) {
-    kept[1] = exp_and_sum<Arch>(job.span, s, kept[0], job.rule.unit) +
-              sink_exp<Arch>(job.rule, job.row, kept[0]);
-    scale_span<Arch>(job.span, s, 1.0f / kept[1]);
+    kept[1] = softmax_span<Arch>(job.span, s, kept[0], job.rule.unit,
+                                 sink_exp<Arch>(job.rule, job.row, kept[0]), job.row.spread);
   }
   // w = p = 2^((s - max) unit) / sum: ds = w (dw - w . dw + dlse); the sink's weight has a gradient of 0.
   ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
@@ -98,6 +133,7 @@ struct VectorRow<Arch, Probability::sparsemax> {
     for_span<Arch>(job.span, [&](int64_t j) {
       store<Arch>(s + j, max_of<Arch>(zero, load<Arch>(s + j) - m - tau));  // NaN stays
     });
+    if (job.row.spread != nullptr) *job.row.spread = entropy_of<Arch>(job.span, s);
   }
   // w = max(s - max - tau, 0): ds = dw - the mean of dw, both over the support.
   ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
@@ -142,6 +178,7 @@ struct VectorRow<Arch, Probability::threshmax> {
     });
     kept[2] = sum_lanes<Arch>(total) + a.epsilon;
     scale_span<Arch>(job.span, s, 1.0f / kept[2]);
+    if (job.row.spread != nullptr) *job.row.spread = entropy_of<Arch>(job.span, s);
   }
   // p = softmax(s), y = p gate(p - 1/N), w = y / (sum y + epsilon). From w to y, through gate and p, then as softmax.
   ATTN_INLINE static double backward(const RowJob& job, const float* kept, float* w, float* dw) {
@@ -184,8 +221,7 @@ struct AdaptiveRow {
     kept[1] = sum_of_exp(job, s, kept[0]);
     kept[3] = entropy(job, s, kept[0], kept[1]);
     kept[2] = temperature(job.rule.probability, kept[3]).value;
-    kept[4] = exp_and_sum<Arch>(job.span, s, kept[0], unit / kept[2]);
-    scale_span<Arch>(job.span, s, 1.0f / kept[4]);
+    kept[4] = softmax_span<Arch>(job.span, s, kept[0], unit / kept[2], 0.0f, job.row.spread);
   }
   // p = softmax(s), H = -sum p ln p, w = softmax(s / temperature(H)). The gradient of s / temperature is that of
   // softmax; that of the temperature goes on through H.
