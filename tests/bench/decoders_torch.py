@@ -203,7 +203,7 @@ class Grid:
         mask = self.pairs(n, n)
         return lambda layer, q, k, v: sdpa(q, k, v, mask)
 
-    def rows(self):
+    def rows(self, batch, fused):
         """Each row of the map as queries, with the rows that it sees as keys."""
         height, width, window = self.height, self.width, self.window
         first = self.first(torch.arange(height), height)
@@ -211,13 +211,18 @@ class Grid:
         keys = lambda y: first[y] * width + torch.arange(window * width)
         mask = torch.stack([self.pairs(y * width + n, keys(y)) for y in range(height)])
         rows = first[:, None] + torch.arange(window)
+        if fused:
+            mask = mask.repeat(batch, 1, 1, 1)
 
         def attend(layer, q, k, v):
             b, h, tokens, d = q.shape
             grid = lambda x: x.reshape(b, h, height, width, d)
             q = grid(q).transpose(1, 2)
             k, v = (grid(x)[:, :, rows].transpose(1, 2).flatten(3, 4) for x in (k, v))
-            y = sdpa(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask.repeat(b, 1, 1, 1))
+            if fused:
+                y = sdpa(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask)
+            else:
+                y = (q @ k.transpose(-1, -2) * d**-0.5 + mask).softmax(-1) @ v
             return y.view(b, height, h, width, d).transpose(1, 2).reshape(b, h, tokens, d)
 
         return attend
@@ -269,8 +274,11 @@ def variants(w, r):
     if w["type"] == "neighborhood":
         grid = Grid(w, r)
         score = lambda s, b, h, q, k: s + grid.bias(h, q, k)
-        always = {"rows": layer(grid.rows), "sdpa": layer(grid.dense)}
-        return always, {"flex": layer(lambda: flex(grid.sees, n, score=score))}
+        rows = lambda fused: layer(lambda: grid.rows(len(r.x), fused))
+        always = {"rows_sdpa": rows(True), "rows_plain": rows(False), "sdpa": layer(grid.dense)}
+        return always, {
+            "flex": layer(lambda: flex(lambda b, h, q, k: grid.sees(b, h, q, k), n, score=score))
+        }
     if "captures" in c:
         doc = torch.tensor(c["captures"]["doc"]).repeat_interleave(n // len(c["captures"]["doc"]))
         ends = [0, *(torch.nonzero(doc.diff()).flatten() + 1).tolist(), n]
