@@ -165,10 +165,10 @@ double frequency(const Json& scaling, int64_t i, int64_t r, double theta, double
 }
 
 // Which axis a pair turns by, and its number among so many components.
-struct Place {
+struct AxisPlace {
   int64_t axis = 0, pair = 0, of = 0;
 };
-Place place_of(const Json& scaling, int64_t i, int64_t r, bool halves) {
+AxisPlace place_of(const Json& scaling, int64_t i, int64_t r, bool halves) {
   std::vector<int64_t> sections;
   if (const Json* given = scaling.find("mrope_section"))
     for (size_t a = 0; a < given->size(); ++a) sections.push_back(*given->at(a).to_int64());
@@ -185,7 +185,8 @@ Place place_of(const Json& scaling, int64_t i, int64_t r, bool halves) {
   int64_t axis = 0, begin = 0;
   while (i >= begin + sections[static_cast<size_t>(axis)])
     begin += sections[static_cast<size_t>(axis++)];
-  return own ? Place{axis, i - begin, 2 * sections[static_cast<size_t>(axis)]} : Place{axis, i, r};
+  return own ? AxisPlace{axis, i - begin, 2 * sections[static_cast<size_t>(axis)]}
+             : AxisPlace{axis, i, r};
 }
 
 }  // namespace
@@ -199,7 +200,7 @@ Tensor rope(const Run& run, const Tensor& x, double percentage, double theta, in
   Tensor out = x;
   for (int64_t i = 0; i < r / 2; ++i) {
     double factor = 1;
-    const Place at_axis = place_of(scaling, i, r, halves);
+    const AxisPlace at_axis = place_of(scaling, i, r, halves);
     const double omega = frequency(scaling, at_axis.pair, at_axis.of, theta, &factor);
     const int64_t first = apart ? i : 2 * i, second = apart ? i + r / 2 : 2 * i + 1;
     for (int64_t b = 0; b < x.dim(0); ++b)
