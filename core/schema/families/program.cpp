@@ -110,10 +110,9 @@ std::optional<ProgramParam> program_param(const attn_param& p) {
   const std::string_view of = p.of;
   const std::size_t end = std::min(of.find(' '), of.size());
   const std::string_view kind = of.substr(0, end);
-  ProgramParam out{kind == "score" ? program::Kind::score : program::Kind::mask_rule,
-                   of.substr(std::min(end + 1, of.size()))};
-  const bool letters = out.variables.find_first_not_of("bhqkBHQK ") == std::string_view::npos;
-  if ((kind != "score" && kind != "mask_rule") || out.variables.empty() || !letters) return {};
+  const ProgramParam out{kind == "score" ? program::Kind::score : program::Kind::mask_rule,
+                         of.substr(std::min(end + 1, of.size()))};
+  if (kind != "score" && kind != "mask_rule") return {};
   return out;
 }
 
