@@ -56,10 +56,10 @@ TEST_CASE("doctor: the environment, what of it counts and what does not") {
   CHECK_THAT(facts.at("plugin_path").as_string(), Catch::StartsWith("ATTN_PLUGIN_PATH, then "));
   const Finished text = attn_run({"doctor"}, all);
   check_done(text);
-  for (const std::string& part :
-       {std::string("Environment"), "level       reference - ATTN_ISA=reference",
-        "threads     1 - ATTN_THREADS=1", "plugin path ATTN_PLUGIN_PATH, then", "lock        none",
-        "ATTN_PLUGIN_PATH=" + place})
+  for (const std::string& part : std::vector<std::string>{
+           "Environment", "level       reference - ATTN_ISA=reference",
+           "threads     1 - ATTN_THREADS=1", "plugin path ATTN_PLUGIN_PATH, then",
+           "lock        none", "ATTN_PLUGIN_PATH=" + place})
     CHECK_THAT(text.out, Catch::Contains(part));
 
   const Json options = doctor(all, {"--plugin-path", place, "--threads", "1", "-v"});
