@@ -15,11 +15,13 @@ namespace {
 
 // Of whole numbers and truth values (surely, possibly) low and high; of real ones x and y, when known: otherwise they
 // may be anything, NaN included. unsure: hangs on a table whose content is not known.
+// Arrays of them are not set before they are used: that took a third of a call where boxes are small.
 struct Interval {
-  int64_t low = 0, high = 0;
-  double x = 0, y = 0;
-  bool known = true, unsure = false;
+  int64_t low, high;
+  double x, y;
+  bool known, unsure;
 };
+constexpr Interval kZero{0, 0, 0, 0, true, false};
 
 constexpr double kLargest = 1e37;   // beyond it float32 is not far from infinity: nothing is known
 constexpr int64_t kMostWork = 256;  // runs and elements of a table that one look takes
@@ -27,7 +29,7 @@ constexpr int64_t kMostWork = 256;  // runs and elements of a table that one loo
 int64_t quotient(int64_t x, int64_t y) { return x / y - (x % y < 0 ? 1 : 0); }
 
 Interval widened(double x, double y) {
-  Interval r;
+  Interval r = kZero;
   // One rounding of float32, twice over, and what is flushed to 0.
   const double margin = std::max(std::abs(x), std::abs(y)) * 0x1p-22 + 0x1p-126;
   r.x = x - margin;
@@ -37,7 +39,7 @@ Interval widened(double x, double y) {
 }
 
 Interval truth(bool surely, bool possibly) {
-  Interval r;
+  Interval r = kZero;
   r.low = surely;
   r.high = possibly;
   return r;
@@ -49,7 +51,7 @@ class Look {
       : steps_(steps), call_(call), box_(box) {}
 
   Interval of(const Node& n, const Interval* all) const {
-    Interval r;
+    Interval r = kZero;
     for (int i = 0; i < n.operands; ++i) r.unsure = r.unsure || all[n.in[i]].unsure;
     const bool unsure = r.unsure;
     if (n.op == Op::read) {
@@ -71,7 +73,7 @@ class Look {
   static Interval chosen(const Interval& c, const Interval& a, const Interval& b) {
     if (c.low != 0) return a;
     if (c.high == 0) return b;
-    Interval r;
+    Interval r = kZero;
     r.low = std::min(a.low, b.low), r.high = std::max(a.high, b.high);
     r.x = std::min(a.x, b.x), r.y = std::max(a.y, b.y);
     r.known = a.known && b.known;
@@ -80,7 +82,7 @@ class Look {
 
   Interval whole(const Node& n, const Interval* all) const {
     const auto between = [](int64_t low, int64_t high) {
-      Interval r;
+      Interval r = kZero;
       r.low = low, r.high = high;
       return r;
     };
@@ -132,7 +134,7 @@ class Look {
   }
 
   Interval real(const Node& n, const Interval* all) const {
-    Interval r;
+    Interval r = kZero;
     if (n.op == Op::constant) {
       const auto v = static_cast<double>(static_cast<float>(n.real));
       r.x = std::min(v, n.real), r.y = std::max(v, n.real);
@@ -210,7 +212,7 @@ class Look {
 
   Interval read(const Node& n, const Interval* all) const {
     const Table& t = call_.table[n.table];
-    Interval r;
+    Interval r = kZero;
     if (n.type == Type::real) {
       r.known = false;
       return r;
