@@ -61,6 +61,7 @@ class Rules {
     if (w.name.find("norm") != std::string::npos) return of_norm(w.name, name);
     if (w.name.find("activation/") != std::string::npos && !w.name.starts_with("score_"))
       return of_activation(w.name, name);
+    if (w.name.find("/captures/") != std::string::npos) return nullptr;
     if (name == "slope")
       return given_or(parameter(c_, "probability_config"), "slope_regularizer", l2(-1e-4));
     if (name == "kernel" || name == "vertical_aggregation_weights" || name == "lambda_param" ||
