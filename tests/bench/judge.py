@@ -14,14 +14,14 @@ avx512 the ratio also reaches the workload's target. With avx2 the geometric mea
 line counts. Exit code 1 when something misses.
 """
 
-import argparse, json, math, os, sys
+import argparse, json, math, os, pathlib, sys
 
 LEAST_RATIO, SHARE_INSTEAD, AVX2_MEAN, AGAIN = 1.05, 0.90, 1.45, 0.03
 
 
 def read_workloads(path):
     """Whether they are judged by their targets, and they, each of which knows it."""
-    content = json.load(open(path))
+    content = json.loads(pathlib.Path(path).read_text())
     by_target = content.get("judged_by") == "target"
     return by_target, [dict(w, by_target=by_target) for w in content["workloads"]]
 

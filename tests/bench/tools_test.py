@@ -134,7 +134,7 @@ class Sweeps(unittest.TestCase):
         self.assertIsNone(growth.slope([(1, 1), (2, 2)]))
 
     def test_every_type_has_lengths(self):
-        self.assertEqual(set(growth.CASES), {w["type"] for w in WORKLOADS.values()})
+        self.assertLessEqual({w["type"] for w in WORKLOADS.values()}, set(growth.CASES))
         for kind, (_, _, _, lengths, _, _) in growth.CASES.items():
             self.assertGreaterEqual(len(lengths), 3, kind)
         ids = [w["id"] for w in growth.workloads(growth.CASES, None)]

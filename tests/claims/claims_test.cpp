@@ -83,8 +83,10 @@ TEST_CASE("claims: a condition is asked with the config and the call") {
       holds(*batch, "batch_independent", {.arguments = std::vector<Argument>{{"training", true}}}));
 
   CHECK(claims(*layer, "causal").at(0).text() == "causal when use_causal_mask");
-  CHECK(claims(*layer, "equivariant").at(0).text() ==
-        "equivariant when not use_causal_mask and any distance is seen");
+  CHECK(
+      claims(*layer, "equivariant").at(0).text() ==
+      "equivariant when no score program or mask rule and not use_causal_mask and any distance is "
+      "seen");
   CHECK_THROWS_AS(ClaimCall(*layer, {.arguments = std::vector<Argument>{{"use_mask", true}}}),
                   InvalidArgument);
 }

@@ -64,7 +64,8 @@ TEST_CASE("require: a refusal says what is claimed, and what to do") {
                 {"equivariant"}) ==
         "Attention type 'group_query' is required to be 'equivariant', but its condition is kept "
         "by no call of "
-        "this config; expected a config and a call with 'nothing rotates and not use_causal_mask, "
+        "this config; expected a config and a call with 'no score program or mask rule and nothing "
+        "rotates and not use_causal_mask, "
         "and any distance is seen'; "
         "change the "
         "config, or leave the claim out");

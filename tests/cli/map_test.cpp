@@ -71,7 +71,7 @@ TEST_CASE("cli: map refuses what it cannot draw") {
   check_refused(map({"--heads", "x"}), {"--heads: 'x' is no range of heads"});
   check_refused(map({"--grid", "3"}), {"--grid", "ROWS,COLUMNS"});
   check_refused(map({"--labels", folder.write("few.txt", "a\nb\n")}),
-                {"--labels", "another number"});
+                {"--labels", "2 labels for 5 positions", "expected 5"});
   check_refused(map({"--labels", folder.write("none.txt", "")}), {"--labels", "has no labels"});
   check_refused(map({"--show", "entropi"}), {"--show: this call has no 'entropi'", "entropy"});
   check_refused(map({"--row", "1"}), {"--row: there is no row 1"});

@@ -250,6 +250,8 @@ class Lister {
       const attn_param& p = *type_.params[i];
       if (schema::is_program(p))
         programs(p);
+      else if (schema::is_captures(p))
+        continue;  // with what reads them
       else if (p.kind == ATTN_PARAM_OPTIONS)
         options(p);
       else

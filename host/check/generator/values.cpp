@@ -282,7 +282,7 @@ std::vector<ProgramSample> program_samples(const attn_param& p) {
       {"s - slope[h] * abs(q - k)",
        {{"slope", {{"shape", Json::list({"H"})}, {"initializer", "ones"}}}}},
       {"k > q ? tanh(s) : s / (1.0 + exp(float(k - q)))", Json::object()},
-      {"max(s, rel[clamp(k - q, -2, 2) + 2, h % 2])",
+      {"max(rel[clamp(k - q, -2, 2) + 2, h % 2], s)",
        {{"rel", {{"shape", Json::list({5, 2})}, {"initializer", "zeros"}}}}},
       {"k % period != 2 or h == 1", {{"period", 3}}},
       {"not (k % 2 == 1 && k > 3)", Json::object()},
