@@ -270,6 +270,14 @@ bool has_window(const P& p, const ClaimCall& c) {
       if (side && *side + 1 < c.positions()) return true;
   return false;
 }
+// A query that sees nothing before itself may see itself alone, wherever it is.
+template <class P, class A>
+ClaimField<P, A> sensitive(Schema<P, A>& s) {
+  ClaimField<P, A> claim = s.claim(Claim::position_sensitive);
+  if constexpr (std::is_base_of_v<WindowedScores, P>)
+    claim.when("window_left is not 0", [](const P& p) { return p.window_left != 0; });
+  return claim;
+}
 // Equivariant where f holds, which takes what ClaimField::when() takes, and else sensitive to the order of positions.
 // A window orders them, too.
 template <class P, class A, class F>
@@ -282,19 +290,19 @@ void equivariant_when(Schema<P, A>& s, const char* text, F f) {
                               : text;
   s.claim(Claim::equivariant).when(all.c_str(), holds);
   const std::string otherwise = "not (" + all + ")";
-  s.claim(Claim::position_sensitive)
-      .when(otherwise.c_str(),
-            [holds](const P& p, const A& a, const ClaimCall& c) { return !holds(p, a, c); });
+  sensitive(s).when(otherwise.c_str(), [holds](const P& p, const A& a, const ClaimCall& c) {
+    return !holds(p, a, c);
+  });
 }
 template <class P, class A, class T, class C>
 void equivariant_unless(Schema<P, A>& s, T C::*member) {
   const auto windows = [](const P& p, auto&, const ClaimCall& c) { return has_window(p, c); };
   ClaimField<P, A> equivariant = s.claim(Claim::equivariant).unless(member);
-  s.claim(Claim::position_sensitive).when(member);
+  sensitive(s).when(member);
   if constexpr (std::is_base_of_v<WindowedScores, P>) {
     equivariant.when("any distance is seen",
                      [=](const P& p, auto& a, const ClaimCall& c) { return !windows(p, a, c); });
-    s.claim(Claim::position_sensitive).unless(member).when("some distances are not seen", windows);
+    sensitive(s).unless(member).when("some distances are not seen", windows);
   }
 }
 // Weights that never have a gradient; host/docs/claims.md has the forms.
