@@ -185,9 +185,6 @@ TEST_CASE("isolate: a crash, an exit and a hang cost the call, and the message n
     std::vector<std::string> options{"--isolate"};
     if (std::string(c.how) == "forward:hang") options.insert(options.end(), {"--deadline", "5"});
     const Finished f = run_misbehaving(folder, c.how, options);
-#if defined(__SANITIZE_ADDRESS__)
-    if (std::string(c.text).find("signal") != std::string::npos) continue;
-#endif
     CHECK(f.code == 3);
     CHECK(f.out.empty());
     CHECK_THAT(f.err, Catch::Contains(c.text) && Catch::Contains(c.call) &&
