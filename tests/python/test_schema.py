@@ -27,7 +27,8 @@ UNSAID = {
     r" or a pair of integers( or null)?)?(, got .*)?$",
     "divisors above 64": r"divisible by \w+ \((6[5-9]|[7-9]\d|\d{3,})\)$",
     "rules that are functions": r"conflicts with probability_type|for feature_map|where head_dim is null"
-    r"|\) must be even|needs num_prefix_tokens|more than a quarter of",
+    r"|\) must be even|needs num_prefix_tokens|more than a quarter of|must be at most num_axes",
+    "the language of score programs": r"^(score|mask_rule):1:1: ",
     "claims of some configurations alone": r"but its condition is kept by no call of this config",
     "axes that are the same with another sign": r"must not name an axis twice",
     "which option is the larger one": r"must (not be below|keep) ",

@@ -6,6 +6,7 @@
 #include "core/schema/families/activation.hpp"
 #include "core/schema/families/norm.hpp"
 #include "core/schema/families/probability.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/json_schema/rules.hpp"
 #include "core/schema/param_check.hpp"
@@ -172,6 +173,7 @@ class TypeSchema {
   void add_options(const attn_param& p) {
     const attn_param* owner = p.of == nullptr ? nullptr : find(type_, p.of);
     if (owner == nullptr && names_itself(p)) add_self_named(p, rotary_scalings());
+    if (is_captures(p)) add_captures(p);
     if (owner == nullptr) return;
     const Family* family = owner->kind == ATTN_PARAM_PROBABILITY  ? &probabilities()
                            : owner->kind == ATTN_PARAM_NORM       ? &norms()
@@ -220,6 +222,17 @@ class TypeSchema {
     for (const FamilyMember& member : family.members)
       kinds.push_back(definitions_.options(family, member, false, p.of));
     rules_.push_back(where(p, {{"anyOf", kinds}}));
+  }
+
+  // Names of which no text reads any.
+  void add_captures(const attn_param& p) {
+    Json texts = Json::list({});
+    for (std::uint32_t i = 0; i < type_.n_params; ++i)
+      if (is_program(*type_.params[i]))
+        texts.push_back(where(*type_.params[i], {{"type", "string"}}, false));
+    if (texts.size() == 0) return;
+    rules_.push_back(
+        if_then(where(p, {{"type", "object"}, {"minProperties", 1}}, false), {{"anyOf", texts}}));
   }
 
   // "flag=member": while the flag is true, the options are that member's.

@@ -100,7 +100,9 @@ else:
 
             if name in layers.__getattr__("__all__"):
                 return getattr(layers, name)
-        near = "" if name[:1] == "_" else _errors.nearest(name, __dir__())
+        # `from . import name` asks here first: names that are no classes must not make plugins load.
+        names = __dir__() if name[:1].isupper() else __all__
+        near = "" if name[:1] == "_" else _errors.nearest(name, names)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
 
     def __dir__() -> list[str]:
