@@ -92,7 +92,8 @@ def __getattr__(name: str) -> Any:
         found = types.by_class_name(name)
         if found is not None:
             return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")
+    near = nearest(name, __dir__()) if name[:1].isupper() else ""  # others must not make plugins load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
 
 
 def __dir__() -> list[str]:
