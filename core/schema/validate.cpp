@@ -236,12 +236,10 @@ class Validation {
       checked(captured, [&] { captures = resolve_captures(values_[captured]); });
     bool used = false;
     for (std::uint32_t i = 0; i < type_.n_params; ++i) {
-      if (!is_program(*type_.params[i]) || values_[i].is_null()) continue;
+      const auto param = program_param(*type_.params[i]);
+      if (!param || values_[i].is_null()) continue;
       used = true;
-      checked(i, [&] {
-        if (const auto param = program_param(*type_.params[i]))
-          check_program(*param, values_[i].as_string(), captures);
-      });
+      checked(i, [&] { check_program(*param, values_[i].as_string(), captures); });
     }
     if (!used && !captures.names.empty())
       fail("Parameter '" + given_name_[captured] + "' has no effect without " + name_list(texts),

@@ -114,8 +114,8 @@ std::vector<Json> required_values(const attn_param& p) {
         out.push_back(Json::object());
       break;
     case ATTN_PARAM_TEXT:
-      if (schema::is_program(p))
-        out.emplace_back(p.of[0] == 's' ? "s * 0.5" : "k % 3 != 1");
+      if (const auto program = schema::program_param(p))
+        out.emplace_back(program->kind == program::Kind::score ? "s * 0.5" : "k % 3 != 1");
       else if (p.n_choices == 0)
         out.emplace_back("a");
       break;

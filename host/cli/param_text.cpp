@@ -31,7 +31,7 @@ std::string range_text(const attn_param& p) {
     add("'" + std::string(p.choices[i]) + "'");
   if (schema::names_itself(p))
     add(std::string(p.of) + ": " + schema::name_list(schema::rotary_scalings().names()));
-  else if (const auto program = schema::is_program(p) ? schema::program_param(p) : std::nullopt)
+  else if (const auto program = schema::program_param(p))
     add("a text over " + std::string(program->variables));
   else if (p.of && !schema::is_captures(p))
     add("options of " + std::string(p.of));

@@ -119,9 +119,9 @@ struct WeightDeclaration {
   bool statistic = false;  // changed by training calls
   // Interval that an optimiser is expected to clip the weight to after a step; information only.
   std::optional<std::pair<double, double>> clip{};
-  std::vector<double>
-      values{};        // what it begins with, in place of the initializer, where there are any
-  bool whole = false;  // they are int32
+  // What it begins with, in place of the initializer, where there are any; whole: they are int32.
+  std::vector<double> values{};
+  bool whole = false;
 };
 
 // A member ready for a layer: the attributes that the family's operators begin with, and its weights.

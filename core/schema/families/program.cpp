@@ -106,16 +106,6 @@ Captures::Table read_object(const std::string& name, const Json& given) {
 
 }  // namespace
 
-std::optional<ProgramParam> program_param(const attn_param& p) {
-  const std::string_view of = p.of;
-  const std::size_t end = std::min(of.find(' '), of.size());
-  const std::string_view kind = of.substr(0, end);
-  const ProgramParam out{kind == "score" ? program::Kind::score : program::Kind::mask_rule,
-                         of.substr(std::min(end + 1, of.size()))};
-  if (kind != "score" && kind != "mask_rule") return {};
-  return out;
-}
-
 Captures resolve_captures(const Json& given) {
   Captures out;
   if (given.is_null()) return out;

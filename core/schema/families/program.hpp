@@ -9,6 +9,9 @@
 // host/docs/score-programs.md has the language. Throws InvalidArgument. [any-thread]
 #pragma once
 
+#include <optional>
+#include <string_view>
+
 #include "core/program/text.hpp"
 #include "core/schema/families/family.hpp"
 
@@ -16,15 +19,19 @@ namespace attn::schema {
 
 // A parameter that holds a text: `of` begins with the kind, and the variables that its layers can tell follow, as in
 // "mask_rule h q k H".
-[[nodiscard]] inline bool is_program(const attn_param& p) {
-  return p.kind == ATTN_PARAM_TEXT && p.of != nullptr;
-}
 struct ProgramParam {
   program::Kind kind = program::Kind::score;
   std::string_view variables{};
 };
-// Nothing where `of` says something else.
-[[nodiscard]] std::optional<ProgramParam> program_param(const attn_param& p);
+// Nothing of another parameter. Inline for the helper that tries plugins, which has no language.
+[[nodiscard]] inline std::optional<ProgramParam> program_param(const attn_param& p) {
+  if (p.kind != ATTN_PARAM_TEXT || p.of == nullptr) return {};
+  const std::string_view of = p.of, score = "score ", rule = "mask_rule ";
+  if (of.starts_with(score)) return ProgramParam{program::Kind::score, of.substr(score.size())};
+  if (of.starts_with(rule)) return ProgramParam{program::Kind::mask_rule, of.substr(rule.size())};
+  return {};
+}
+[[nodiscard]] inline bool is_program(const attn_param& p) { return program_param(p).has_value(); }
 
 // A parameter that holds what the texts capture.
 inline constexpr const char* kCaptures = "captures";

@@ -155,11 +155,6 @@ class ParamCheck {
   double min_ = -INFINITY, max_ = INFINITY;
 };
 
-bool is_text_of_program(const attn_param& p) {
-  const std::string_view of = p.of;
-  return schema::is_program(p) && (of.starts_with("score ") || of.starts_with("mask_rule "));
-}
-
 }  // namespace
 
 bool check_array(const std::string& where, const void* array, uint32_t count, uint32_t struct_size,
@@ -225,7 +220,7 @@ void check_params(const std::string& where, const attn_param* const* params, uin
     optional_seen = optional_seen || !required;
     // Options are read after the parameter they belong to.
     bool known = p.of == nullptr || schema::names_itself(p) || schema::is_captures(p) ||
-                 is_text_of_program(p);
+                 schema::is_program(p);
     for (uint32_t j = 0; !known && j < i; ++j) {
       known = params[j]->name != nullptr && std::strcmp(params[j]->name, p.of) == 0;
     }
