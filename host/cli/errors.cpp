@@ -4,8 +4,11 @@
 #include <attn/error.hpp>
 #include <attn/json.hpp>
 
+#include <algorithm>
 #include <new>
+#include <string_view>
 
+#include "host/cli/print.hpp"
 #include "host/cli/program.hpp"
 
 namespace attn::cli {
@@ -46,6 +49,18 @@ std::string to_json(const ErrorReport& r) {
                       {"expected", r.expected},
                       {"hint", r.hint}};
   return Json{{"error", error}}.dump();
+}
+
+std::string printed(const ErrorReport& r, bool json) {
+  if (json) return to_json(r);
+  const std::string text = to_text(r), next = "\n    ";
+  std::string out;
+  size_t begin = 0;
+  for (size_t end = 0; end < text.size(); begin = end + 1) {
+    end = std::min(text.find(next, begin), text.size());
+    out += (begin > 0 ? "\n" : "") + visible(std::string_view(text).substr(begin, end - begin));
+  }
+  return out;
 }
 
 }  // namespace attn::cli

@@ -22,5 +22,8 @@ struct ErrorReport {
 [[nodiscard]] std::string to_text(const ErrorReport& report);
 // {"error": {...}}, one line.
 [[nodiscard]] std::string to_json(const ErrorReport& report);
+// As the program prints it: JSON, or a text that a terminal only shows. Lines that are indented stay lines: so a message
+// shows where a text is wrong.
+[[nodiscard]] std::string printed(const ErrorReport& report, bool json);
 
 }  // namespace attn::cli

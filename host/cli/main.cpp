@@ -43,7 +43,7 @@ bool wants_json(int argc, char** argv) {
 }
 
 int report(const ErrorReport& error, bool json) {
-  print_error_line(json ? to_json(error) : visible(to_text(error)));
+  print_error_line(printed(error, json));
   return error.exit_code;
 }
 

@@ -35,7 +35,7 @@ int run_validate(const Globals& globals, const ValidateOptions& options) {
       refused = true;
       const ErrorReport report = describe(e);
       if (options.files.size() == 1) throw;
-      print_error_line(globals.json ? to_json(report) : visible(to_text(report)));
+      print_error_line(printed(report, globals.json));
     }
   }
   if (refused) return kRefused;

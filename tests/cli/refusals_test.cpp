@@ -93,6 +93,10 @@ TEST_CASE("cli: bad configurations are refused with their place") {
   // Texts of the file cannot disturb the terminal or break the line; they are shown once and shortened.
   refused("{\"type\": \"multi\\n\\u001b[31m\\u009bhead\"}",
           {"'multi\\x0a\\x1b[31m\\xc2\\x9bhead'"});
+  // Where a text is wrong is shown on lines of its own.
+  const Finished shown = validate(folder, R"({"type": "multi_head", "dim": 8, "score": "s + Q"})");
+  CHECK(shown.code == 2);
+  CHECK_THAT(shown.err, Catch::Matchers::Contains("\n    s + Q\n        ^\n"));
   const Finished unknown = validate(folder, R"({"type": "multi_head", "dim": 8, "x": 1})");
   check_refused(unknown, {"Accepted: ['dim',"});
   CHECK_THAT(unknown.err, !Catch::Matchers::Contains("expected one of"));
