@@ -7,6 +7,7 @@
 #include <attn/sdk/plugin.hpp>
 
 #include <array>
+#include <limits>
 
 using namespace attn::sdk;
 using attn::neighborhood::Axis;
@@ -118,6 +119,7 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     check_at_most("grid_width", p.grid_width, kLargestGrid);
     if (tokens >= 0) check_tokens(tokens);
     const std::vector<Axis> axes = axes_of(p);
+    check_span(axes);
     rule = programs::neighborhood(axes);
     if (p.use_relative_position_bias) score = programs::neighborhood_bias(axes);
     table = declare_table(b);
@@ -187,6 +189,17 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
               });
   }
 
+  // The programs count tokens in 32 bits.
+  static void check_span(const std::vector<Axis>& axes) {
+    int64_t step = 1;
+    for (size_t i = 1; i < axes.size(); ++i) step *= axes[i].extent;
+    const int64_t span = axes[0].window * axes[0].dilation * step;
+    if (span > std::numeric_limits<int32_t>::max())
+      fail(
+          "a window along the first axis spans {} tokens (kernel_size {} * dilation {} * {} tokens "
+          "of the other axes); expected fewer than 2^31; choose a smaller grid, kernel or dilation",
+          span, axes[0].window, axes[0].dilation, step);
+  }
   void check_tokens(int64_t tokens) const {
     if (p.num_axes == 2 && p.grid_height && tokens > *p.grid_height * p.grid_width)
       fail(

@@ -243,6 +243,10 @@ TEST_CASE("neighborhood: what a config and a call refuse") {
   CHECK_THAT(refused({{"kernel_size", 1025}}), says("kernel_size (1025) must be at most 1024"));
   CHECK_THAT(refused({{"grid_height", 3}, {"grid_width", 6}}), says("20 tokens are more than"));
   CHECK_THAT(refused({{"probability_config", Json{{"axis", -2}}}}), says("axis"));
+  CHECK_THAT(refused({{"kernel_size", 3}, {"dilation", 32768}, {"grid_width", 32768}}),
+             says("kernel_size 3 * dilation 32768 * 32768 tokens"));
+  CHECK_THAT(refused({{"num_axes", 3}, {"kernel_size", 3}, {"grid_width", 32768}}),
+             says("spans 3221225472 tokens"));
   CHECK(refused({{"grid_height", 4}, {"grid_width", 6}}).empty());
   CHECK(refused({{"num_axes", 3}, {"grid_width", 2}}).empty());
 }
