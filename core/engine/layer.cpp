@@ -120,12 +120,21 @@ void Layer::declare(const std::vector<attn_shape>& inputs) {
 
 namespace {
 
+// In the kind of the layer, which may be a smaller one.
+Array converted(const Weight& w, attn_dtype dtype) {
+  try {
+    return w.initial_value.astype(dtype);
+  } catch (const InvalidArgument& e) {
+    throw InvalidArgument("weight '" + w.name + "': " + e.what(), e.details());
+  }
+}
+
 void draw_one(Weight& w, attn_dtype dtype, uint64_t seed) {
   if (w.flags & ATTN_WEIGHT_NOT_STORED) return;
   if (!w.has_initial_value)
     w.value = attn::weights::initial_weight(w.initializer, dtype, w.shape, seed, w.name);
   else if (dtype_is_floating(w.initial_value.dtype()))
-    w.value = w.initial_value.astype(dtype);
+    w.value = converted(w, dtype);
   else
     w.value = std::move(w.initial_value);
   w.initial_value = Array();
