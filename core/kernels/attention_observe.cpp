@@ -304,11 +304,6 @@ class Second {
   const int64_t tile_, heads_, places_;
 };
 
-template <class T>
-Scores4<T> lse_rows(const AttentionArgs<T>& a, T* lse) {
-  return {lse, a.heads * a.queries, a.queries, 1, 0};
-}
-
 // The call itself, and all that it tells from whole rows of weights.
 template <class T>
 void call_and_observe(AttentionArgs<T> a, const AttentionObserved<T>& to, Parallel& parallel) {

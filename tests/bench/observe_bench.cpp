@@ -24,7 +24,10 @@ struct Asked {
   std::vector<std::string> names;
 };
 const std::vector<Asked> kAsked = {{"rows", {"row_max", "lse", "entropy"}},
-                                   {"column_mass", {"column_mass"}}};
+                                   {"column_mass", {"column_mass"}},
+                                   {"distances", {"distances"}},
+                                   {"top_keys", {"top_keys", "top_weights"}},
+                                   {"all", {"all"}}};
 
 attn::Array noise(const Json& extents, uint64_t seed) {
   std::vector<int64_t> shape;
