@@ -8,8 +8,9 @@
 //
 // Results are those of calls with the rows of a slice, whose number depends on the call, the weights and the size of
 // the second-level cache, not on threads. Which calls: those without a state, maps, other ranks, random numbers, losses,
-// statistics, and observables but those that weights tell, of a type that claims batch_independent for them, with more bytes than two slices hold. The first call
-// of a kind runs once more with shapes alone, which tells what it needs; the context keeps the plan.
+// statistics, and observables but those that weights tell, of a type that claims batch_independent for them, with more
+// bytes than two slices hold. The first call of a kind runs once more with shapes alone, which tells what it needs; the
+// context keeps the plan.
 //
 // A recorded call keeps a tape for each slice. The backward pass walks them as the forward pass made them, a slice a
 // thread; what weights and inputs without a batch get from each slice is added up in the order of the slices.

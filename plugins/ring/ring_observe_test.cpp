@@ -36,19 +36,6 @@ std::map<std::string, Array> observed(Attention& layer, const Problem& p, Commun
   return out;
 }
 
-// Largest difference, of numbers above 1 relative to them.
-double worst(const Array& a, const Array& b) {
-  if (a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
-  double most = 0;
-  for (int64_t i = 0; i < a.size(); ++i) {
-    const double x = a.data<float>()[i], y = b.data<float>()[i];
-    if (x == y) continue;
-    const double d = std::fabs(x - y) / std::max(1.0, std::fabs(y));
-    if (!(d <= most)) most = d;
-  }
-  return most;
-}
-
 // What a rank with these tokens has of what all have.
 Array own_part(const std::string& name, const Array& whole, TokenRange own) {
   if (name.ends_with("column_mass") || name.ends_with("distances")) return whole.clone();

@@ -68,9 +68,8 @@ def peers_of(w, r):
     positions = prompt + w["call"].get("steps", n)
     turned = c.get("qk_rope_head_dim") or c.get("head_dim", 0)
     cos, sin = angles(positions, turned, c.get("rope_theta", 10000.0))
-    halves = (
-        1 if "window" in c else 2
-    )  # gpt-oss takes an angle for each pair, the others for each component
+    # gpt-oss takes an angle for each pair, the others for each component.
+    halves = 1 if "window" in c else 2
     cos, sin = (torch.from_numpy(t).repeat(1, halves)[None] for t in (cos, sin))
     x = torch.from_numpy(r.x)
     rule = lambda b, h, q, k: (k <= q) & (q - k < c["window"])

@@ -10,11 +10,13 @@
 #include <map>
 
 #include "tests/layers/layers.hpp"
+#include "tests/tools/layers.hpp"
 
 namespace attn::testing {
 namespace {
 
 using Found = std::map<std::string, Array>;
+using test::worst;
 
 Found observed(Context& ctx) {
   Found out;
@@ -30,19 +32,6 @@ Found observe(Attention& layer, std::span<const Array> in, const Observe& what,
   std::vector<Input> views(in.begin(), in.end());
   layer.forward(ctx, views, options);
   return observed(ctx);
-}
-
-// Largest difference, of numbers above 1 relative to them.
-double worst(const Array& a, const Array& b) {
-  REQUIRE(a.shape() == b.shape());
-  double most = 0;
-  for (int64_t i = 0; i < a.size(); ++i) {
-    const double x = a.data<float>()[i], y = b.data<float>()[i];
-    if (x == y) continue;
-    const double d = std::fabs(x - y) / std::max(1.0, std::fabs(y));
-    if (!(d <= most)) most = d;
-  }
-  return most;
 }
 
 // Entropy and column mass of a map.

@@ -47,6 +47,19 @@ inline Array filled(const Shape& shape, float value) {
   return a;
 }
 
+// Largest difference, of numbers above 1 relative to them; infinity for other shapes.
+inline double worst(const Array& a, const Array& b) {
+  if (a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
+  double most = 0;
+  for (int64_t i = 0; i < a.size(); ++i) {
+    const double x = a.data<float>()[i], y = b.data<float>()[i];
+    if (x == y) continue;
+    const double d = std::fabs(x - y) / std::max(1.0, std::fabs(y));
+    if (!(d <= most)) most = d;
+  }
+  return most;
+}
+
 // Elements begin..end-1 of an axis, copied.
 inline Array cut(const Array& a, size_t axis, int64_t begin, int64_t end) {
   Shape shape = a.shape();

@@ -92,9 +92,8 @@ def __getattr__(name: str) -> Any:
         found = types.by_class_name(name)
         if found is not None:
             return found
-    near = (
-        nearest(name, __dir__()) if name[:1].isupper() else ""
-    )  # others must not make plugins load
+    # Names that are no classes must not make plugins load.
+    near = nearest(name, __dir__()) if name[:1].isupper() else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
 
 

@@ -33,8 +33,8 @@ struct RotaryOptions {
 };
 
 // x (B, H, S, D) turned by its positions: whole numbers (S), (B, S), or (axes, B, S) for scalings with mrope_section and
-// for axial ones; one example may serve the batch. cos and sin, where they are given: (T, dim / 2), of which a position takes its row, or
-// (B, S, dim / 2) without positions. Only x has a gradient.
+// for axial ones; one example may serve the batch. cos and sin, where they are given: (T, dim / 2), of which a position
+// takes its row, or (B, S, dim / 2) without positions. Only x has a gradient.
 template <class = void>
 Tensor rotary_embedding(const Tensor& x, const RotaryOptions& o, const Tensor& positions = {},
                         const Tensor& cos = {}, const Tensor& sin = {}) {
