@@ -13,7 +13,10 @@ INLINE = r"(?<![\\\w$])\$(?! )([^$\n`]*[^$\s\\`])\$(?!\w)"
 
 
 def mathml(tex: str, display: str) -> str:
-    out = convert(tex.replace("{aligned}", "{align}"), display=display)
+    out = convert(tex.replace("{aligned}", "{align*}"), display=display)
+    # A word of upright letters comes as letters.
+    out = re.sub(r'(<mi mathvariant="normal">\w</mi>){2,}', lambda m: f"<mi>{re.sub('<[^>]*>', '', m[0])}</mi>", out)
+    out = out.replace("<mover><mrow>", '<mover accent="true"><mrow>')
     if unknown := re.search(r"\\\w+", out):
         raise ValueError(f"{tex}\n{unknown[0]} is no command that can be shown; use another one")
     return out
