@@ -82,14 +82,10 @@ void check_input_names(const attn_type& type, const NamedShapes& shapes) {
 NameAndText parse_input(const attn_type& type, const std::string& given) {
   const std::string form = "NAME=FILE or NAME=FILE:TENSOR, with a name of " +
                            schema::name_list(schema::input_names(type));
-  const bool file_alone = given.find('=') == std::string::npos;
-  if (!loader::is_identifier(given.substr(0, given.find('=')).c_str()))
-    throw InvalidArgument(
-        "--input: '" + given + "' must have the form " + form,
-        {.where = "--input",
-         .value = given,
-         .hint = file_alone ? std::string("write ") + type.inputs[0]->name + "=" + given : ""});
   NameAndText part = split_assignment("--input", given, form);
+  if (!loader::is_identifier(part.name.c_str()))
+    throw InvalidArgument("--input: '" + given + "' must have the form " + form,
+                          {.where = "--input", .value = given});
   check_input_names(type, {{part.name, {}}});
   part.name = type.inputs[schema::find_input(type, part.name)]->name;
   return part;
