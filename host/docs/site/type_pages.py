@@ -55,7 +55,7 @@ def page(root: pathlib.Path, program: str, name: str, text: str, pages: pathlib.
 
 
 def index(root: pathlib.Path, program: str) -> str:
-    rows = ["# Types", "", "What comes with the library. [Choosing a type](../host/docs/choose.md) asks in which order to look.", "",
+    rows = ["# Types", "", "What comes with the library. [Choosing a type](../host/docs/choose.md) says which to pick for what.", "",
             "| type | takes | when | cost |", "|---|---|---|---|"]
     for folder in sorted(p.parent.name for p in (root / "plugins").glob("*/README.md")):
         facts = info(program, folder)
