@@ -140,7 +140,7 @@ picture::Scene scene_of(const std::string& type) {
   };
   std::vector<picture::Subject> subjects;
   const Shape& shape = arrays.front().shape();
-  subjects.push_back({type, "", picture::observe_call(run, {}, {}, "show"), shape});
+  subjects.push_back({type, "", picture::observe_call(run, {}, {}), shape});
   picture::Wishes wishes;
   const bool words = shape.rank() == 3 && shape[1] == static_cast<int64_t>(kWords.size());
   if (words && !tuned(type).unlabelled) wishes.query_labels = kWords;
