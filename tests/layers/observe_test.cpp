@@ -192,7 +192,7 @@ TEST_CASE("observe: what types have of their own") {
   const auto names = [](const char* type, const Json& config, const Shape& shape) {
     const auto layer = create_attention_layer(type, config);
     const Array x = wave(shape);
-    return observe(*layer, {&x, 1}, {.names = {"all", "map"}});
+    return observe(*layer, {&x, 1}, {.names = {"all", "map"}, .optional = true});
   };
   const Found channel = names("channel", {{"channels", 16}}, {2, 5, 6, 16});
   CHECK(channel.at("gate").shape() == Shape{2, 1, 1, 16});

@@ -8,6 +8,7 @@
 #include <attn/sdk/layer.hpp>
 
 #include <algorithm>
+#include <array>
 
 namespace attn::sdk {
 
@@ -19,8 +20,11 @@ void observe_by_keys(const Call& c, std::initializer_list<int64_t> shape, int32_
                      int64_t step, F&& some) {
   const int64_t keys = *(shape.end() - 1);
   const float nothing = 0;
-  // "map_keys" begins with the shape of all; what follows has some keys, in order, until all were there.
-  c.observe("map_keys", broadcast_to(convert(c.constant(ATTN_F32, {}, &nothing), dtype), shape));
+  // "map_keys" begins with the shape of all, as a view of one number; what follows has some keys, in order, until all
+  // were there.
+  const std::array<int64_t, 4> repeated{};
+  c.observe("map_keys", convert(c.constant(ATTN_F32, {}, &nothing), dtype)
+                            .view({shape.begin(), shape.size()}, repeated));
   for (int64_t begin = 0; begin < keys; begin += step)
     c.observe("map_keys", some(begin, std::min(keys, begin + step)));
 }
