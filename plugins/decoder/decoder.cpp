@@ -9,7 +9,11 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::GroupedHeads, blocks::KernelsAndBiases, blocks::QkNorm, blocks::Rope {
+struct Params : blocks::GroupedHeads,
+                blocks::KernelsAndBiases,
+                blocks::QkNorm,
+                blocks::Rope,
+                blocks::ScoreTexts {
   Params() { rope_style = "half_split"; }
   int64_t max_seq_len = 4096;
   std::optional<int64_t> head_dim, window;
@@ -93,6 +97,7 @@ struct DecoderAttention : Layer<Params, Arguments> {
     s.field("use_output_bias", &Params::use_output_bias).doc("bias of w_o");
     blocks::dropout(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::score_texts(s, "h q k H");
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
@@ -171,9 +176,10 @@ struct DecoderAttention : Layer<Params, Arguments> {
     w_o = b.dense("w_o", width, p.dim, p, p.use_output_bias);
     sinks = b.weight("sinks", {p.num_heads}, "zeros", {}, p.use_sinks);
     rotary.build(b, p, head, p.rope_percentage, p.max_seq_len, p.rope_theta);
-    softmax = b.probability("attn_prob", "softmax", {});
-    cache.build(b, p.num_kv_heads, head, p.max_seq_len,
-                p.window && *p.window < p.max_seq_len ? *p.window : 0);
+    softmax = b.with_texts("attn_prob", b.probability("attn_prob", "softmax", {}), p, p.num_heads);
+    // Texts count keys from the first one on: with one all are kept.
+    const bool forgets = p.window && *p.window < p.max_seq_len && !softmax.has_program();
+    cache.build(b, p.num_kv_heads, head, p.max_seq_len, forgets ? *p.window : 0);
   }
 
   void forward(Call& c, const Arguments& a) const {

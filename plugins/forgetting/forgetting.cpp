@@ -8,7 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::ScoreTexts {
   int64_t dim = 0, num_heads = 8;
   std::optional<int64_t> num_kv_heads;
   double dropout_rate = 0.0, forget_bias_init = 0.0;
@@ -46,6 +46,7 @@ struct ForgettingAttention : Layer<Params> {
         .doc("norm of each head's queries and keys");
     blocks::kernels_and_biases(s, "of all kernels",
                                "of all biases; the forget gate's begins as forget_bias_init");
+    blocks::score_texts(s, "h q k H");
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
@@ -79,7 +80,7 @@ struct ForgettingAttention : Layer<Params> {
                         p.bias_regularizer);
     if (p.use_output_gate) g_proj = b.dense("g_proj", d, d, p);
     o_proj = b.dense("o_proj", d, d, p);
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.with_texts("attn_prob", b.probability("attn_prob", p), p, h);
     q_norm = b.norm("q_norm", p.qk_norm, {}, {-1, h, tokens, head});
     k_norm = b.norm("k_norm", p.qk_norm, {}, {-1, groups, tokens, head});
     if (attn_prob.other_axis())

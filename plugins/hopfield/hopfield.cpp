@@ -12,7 +12,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Score {
   int64_t num_heads = 0, key_dim = 0, update_steps_max = 0;
   double update_steps_eps = 1e-4;
   std::optional<int64_t> value_dim;
@@ -60,6 +60,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the outputs of the four projections, and of the layer's once more");
+    blocks::score_rules(s, "h q k H K");  // queries come in blocks
     s.input("query", {"batch, query, query_dim"})
         .alias({"inputs"})
         .doc("the state patterns (queries); alone they are the stored patterns, too");
@@ -113,7 +114,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     output_dense = b.dense("output_dense", values, query_width, p);
     q_norm = b.qk_norm("q_norm", p, {-1, heads, query.dim[1], d});
     k_norm = b.qk_norm("k_norm", p, {-1, heads, key.dim[1], d});
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, heads);
     activity = b.regularizer(p.activity_regularizer);
   }
 
@@ -181,13 +182,18 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     check_not_empty(x, what);
   }
 
+  // first: the position of the first query.
   Attended attend(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
-                  const Tensor& mask, double dropout, bool want_weights) const {
-    return attention(c, q, k, v, attn_prob, {.dropout = dropout}, mask, {}, want_weights);
+                  const Tensor& mask, double dropout, bool want_weights, int64_t first = 0) const {
+    AttentionOptions o{.dropout = dropout};
+    if (attn_prob.apart) o.offset = first;
+    return attention(c, q, k, v, attn_prob, o, mask, {}, want_weights);
   }
 
+  // Scores that follow rules are no products of patterns any more, of which the energy is.
   [[nodiscard]] bool has_energy() const {
-    return !attn_prob.other_axis() && attn_prob.kind() == ProbabilityKind::softmax;
+    return !attn_prob.other_axis() && attn_prob.kind() == ProbabilityKind::softmax &&
+           attn_prob.softcap == 0 && !attn_prob.sinks && !attn_prob.has_program();
   }
   // Of each query (B, H, Q), but for a constant: |q|^2 / 2 - log-sum-exp(beta q k) / beta, which softmax updates lower;
   // beta is the scale of the scores.
@@ -319,7 +325,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
         mask = mask.slice(mask.rank() - 2, begin, end);
       c_.label("settling");
       return layer_
-          .attend(c_, q.slice(2, begin, end), seen_k_, seen_k_.slice(3, 0, 1), mask, 0, true)
+          .attend(c_, q.slice(2, begin, end), seen_k_, seen_k_.slice(3, 0, 1), mask, 0, true, begin)
           .weights;
     }
 

@@ -8,7 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Rope {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::Rope, blocks::Score {
   int64_t dim = 0, num_heads = 8;
   double dropout_rate = 0.0, rope_theta = 10000.0;
   bool use_bias = true, context_pre_only = false;
@@ -47,6 +47,7 @@ struct JointAttention : Layer<Params, Arguments> {
         .extension()
         .doc("base of the rotation frequencies, where positions are given");
     blocks::rope(s, true);
+    blocks::score_rules(s, "h q k H K");  // how many queries there are depends on return_context
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the first stream, the image");
     s.input("context", {"batch, key, context_width"}).doc("the second stream, the text");
@@ -111,7 +112,7 @@ struct JointAttention : Layer<Params, Arguments> {
       context.out = b.dense("to_add_out", d, width, p);
       context.q_norm = norm("norm_added_q", kContext);
     }
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, p.num_heads);
     rotary.build(b, p, d / p.num_heads, p.rope_theta);
   }
 

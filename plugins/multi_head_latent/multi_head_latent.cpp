@@ -8,7 +8,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::Rope {
+struct Params : blocks::KernelsAndBiases, blocks::Rope, blocks::WindowedScores {
   int64_t dim = 0, num_heads = 0, kv_latent_dim = 0, max_seq_len = 4096;
   int64_t qk_nope_head_dim = 128, qk_rope_head_dim = 64, v_head_dim = 128;
   std::optional<int64_t> q_latent_dim;
@@ -69,6 +69,7 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
         .doc("biases of the projections from and to the model width");
     blocks::dropout(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    blocks::score_rules(s);
     s.rule("qk_rope_head_dim ({qk_rope_head_dim}) must be even",
            [](const Params& p) { return p.qk_rope_head_dim % 2 == 0; });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
@@ -86,8 +87,8 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
     blocks::attention_weights(s);
     blocks::without_rope_by_length(
         blocks::without_batch_norm(s.claim(Claim::batch_independent), &Params::latent_norm_type));
-    s.claims({Claim::deterministic, Claim::mask_neutral, Claim::mask_respected,
-              Claim::position_sensitive});
+    s.claims({Claim::deterministic, Claim::mask_neutral, Claim::mask_respected});
+    blocks::sensitive(s);
     blocks::causal_rope(s, &Arguments::use_causal_mask);
   }
 
@@ -115,7 +116,7 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
     w_ukv = b.dense("w_ukv", c, kv_width, p, false);
     w_o = b.dense("w_o", product("num_heads * v_head_dim", p.num_heads, p.v_head_dim), p.dim, p);
     rotary.build(b, p, r, 1.0, p.max_seq_len, p.rope_theta);
-    softmax = b.probability("attn_prob", "softmax", {});
+    softmax = b.with_rules("attn_prob", b.probability("attn_prob", "softmax", {}), p, p.num_heads);
     latents = b.history("latents", {-1, 1, -1, entry}, 2, p.max_seq_len);
   }
 

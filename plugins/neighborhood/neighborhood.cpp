@@ -15,7 +15,7 @@ using attn::neighborhood::Grid;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm, blocks::Score {
   int64_t dim = 0, num_heads = 8;
   std::array<int64_t, 2> kernel_size{7, 7}, dilation{1, 1};
   int64_t num_axes = 2;
@@ -89,6 +89,7 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     blocks::probability(s);
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("causal_axes ({causal_axes}) must be at most num_axes ({num_axes})",
            [](const Params& p) { return p.causal_axes <= p.num_axes; });
@@ -109,7 +110,7 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
   Dense qkv, proj;
   Norm q_norm, k_norm;
   Probability attn_prob;
-  std::string rule, score;  // programs
+  std::string rule, score, captured;  // programs, and the names of their tables
 
   void build(Builder& b) {
     const int64_t d = p.dim, h = p.num_heads, tokens = b.positions(0, 3);
@@ -120,16 +121,15 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     if (tokens >= 0) check_tokens(tokens);
     const std::vector<Axis> axes = axes_of(p);
     check_span(axes);
-    rule = programs::neighborhood(axes);
-    if (p.use_relative_position_bias) score = programs::neighborhood_bias(axes);
     table = declare_table(b);
     qkv = b.dense("qkv", d, product("3 * dim", 3, d), p, p.qkv_bias);
     proj = b.dense("proj", d, d, p, p.proj_bias);
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, h);
     if (attn_prob.other_axis())
       fail(
           "each query has keys of its own, which needs probabilities over the keys; expected no "
           "axis in probability_config");
+    join_programs(axes);
     q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, d / h});
     k_norm = b.qk_norm("k_norm", p, {-1, h, tokens, d / h});
   }
@@ -142,15 +142,9 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     const Tensor q = norm(c, q_norm, split_heads(y, p.num_heads, 0, 3));
     const Tensor k = norm(c, k_norm, split_heads(y, p.num_heads, 1, 3));
     const Tensor v = split_heads(y, p.num_heads, 2, 3);
-    AttentionOptions o{.scale = p.qk_scale, .dropout = p.dropout_rate};
-    o.mask_rule = rule.c_str();
-    AttentionExtras extras;
-    if (p.use_relative_position_bias) {
-      o.score = score.c_str();
-      extras.captured = "table";
-      extras.tables[0] = c[table];
-    }
-    const Attended a = attention(c, q, k, v, attn_prob, o, c.input(1), {}, c.wants(1), {}, extras);
+    const AttentionOptions o{.scale = p.qk_scale, .dropout = p.dropout_rate};
+    const Attended a =
+        attention(c, q, k, v, attn_prob, o, c.input(1), {}, c.wants(1), {}, {.tables = {c[table]}});
     if (c.wants(1)) c.output(1, a.weights);
     c.output(0, dense(c, proj, merge_heads(a.output)));
   }
@@ -183,9 +177,9 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
           return !grid_of(p, c).has_all_distances();
         });
     s.claim(Claim::inert, "others")
-        .when("qk_scale = 0, or each token sees itself alone",
+        .when("qk_scale = 0, or each token sees itself alone, without sinks",
               [](const Params& p, auto&, const ClaimCall& c) {
-                return p.qk_scale == 0 || grid_of(p, c).is_alone();
+                return p.qk_scale == 0 || (grid_of(p, c).is_alone() && !p.use_sinks);
               });
   }
 
@@ -206,6 +200,20 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
           "{} tokens are more than grid_height * grid_width ({} * {}) has; build the layer with a "
           "larger grid, or grid_height null",
           tokens, *p.grid_height, p.grid_width);
+  }
+
+  // A layer's texts come first: they say what the table is added to, and which of the near keys exist.
+  void join_programs(const std::vector<Axis>& axes) {
+    rule = programs::neighborhood(axes);
+    if (p.mask_rule) rule = "(" + *p.mask_rule + ") && " + rule;
+    attn_prob.mask_rule = rule.c_str();
+    if (!p.use_relative_position_bias) return;
+    score = programs::neighborhood_bias(axes, p.score ? "(" + *p.score + ")" : "s",
+                                        "relative_position_bias_table");
+    attn_prob.score = score.c_str();
+    if (attn_prob.captures) captured = attn_prob.captures.c->attrs[0].u.s;
+    captured += (captured.empty() ? "" : ",") + std::string("relative_position_bias_table");
+    attn_prob.captured = captured.c_str();
   }
 
   Weight declare_table(Builder& b) const {

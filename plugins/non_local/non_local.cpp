@@ -13,7 +13,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::ProbabilityChoice, blocks::QkNorm {
+struct Params : blocks::ProbabilityChoice, blocks::QkNorm, blocks::Score {
   int64_t attention_channels = 0;
   std::optional<std::string> normalization = "batch";
   std::string attention_mode = "gaussian";
@@ -78,6 +78,7 @@ struct NonLocalAttention : Layer<Params> {
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the outputs of the five convolutions and of the layer");
+    blocks::score_rules(s);
     s.input("inputs", {"batch, height, width, channels"}).doc("the feature map");
     blocks::attention_mask(
         s,
@@ -153,7 +154,7 @@ struct NonLocalAttention : Layer<Params> {
                      {-1, in.dim[1], in.dim[2], width});
     output_activation = b.activation("output_activation", p.output_activation,
                                      p.output_activation_args, {-1, in.dim[1], in.dim[2], out});
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, 1);
     q_norm = b.qk_norm("q_norm", p, {-1, b.positions(0, 4), width});
     k_norm = b.qk_norm("k_norm", p, {-1, b.positions(0, 4), width});
     activity = b.regularizer(p.activity_regularizer);

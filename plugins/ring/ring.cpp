@@ -9,7 +9,7 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::QkNorm {
+struct Params : blocks::KernelsAndBiases, blocks::QkNorm, blocks::Score {
   int64_t dim = 0, num_heads = 8, block_size = 512;
   double dropout_rate = 0.0;
   bool use_bias = false;
@@ -40,6 +40,7 @@ struct RingAttention : Layer<Params, Arguments> {
     s.field("use_bias", &Params::use_bias).doc("biases in all four projections");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     blocks::qk_norm(s);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     s.input("attention_mask", {"batch, key", "batch, query, key", "batch, head, query, key"})
@@ -66,7 +67,7 @@ struct RingAttention : Layer<Params, Arguments> {
     output = b.dense("w_o", d, d, p);
     q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, d / h});
     k_norm = b.qk_norm("k_norm", p, {-1, h, tokens, d / h});
-    softmax = b.probability("softmax", "softmax", {});
+    softmax = b.with_rules("softmax", b.probability("softmax", "softmax", {}), p, h);
   }
 
   void forward(Call& c, const Arguments&) const {
@@ -129,6 +130,10 @@ struct RingAttention : Layer<Params, Arguments> {
   }
 
   void check_part(const attn_shard& part) const {
+    if (softmax.softcap > 0 || softmax.sinks || softmax.has_program())
+      fail(
+          "softcap, use_sinks, score and mask_rule are for calls of one process: a rank meets the "
+          "keys of others part by part, by scores without rules; remove them, or the communicator");
     if (!(part.flags & ATTN_SHARD_DETERMINISTIC)) return;
     for (int32_t i = 1; i < part.size; ++i)
       if (part.bounds[i] != part.total && part.bounds[i] % p.block_size != 0)

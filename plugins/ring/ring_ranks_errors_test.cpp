@@ -199,6 +199,9 @@ TEST_CASE("ring, ranks: what is refused") {
   CHECK(distance(three.output, alone(*counting, known).output) < kSameMath);
   const Layer mixing = small({{"qk_norm_type", "global_response_norm"}});
   CHECK_THAT(refused(*mixing, x), says("global_response_norm") && says("mixes positions"));
+  const Layer ruled = small({{"mask_rule", "k <= q"}});
+  CHECK_THAT(refused(*ruled, x), says("mask_rule are for calls of one process"));
+  CHECK(same_bits(ruled->forward(x, {.communicator = one[0].get()}), ruled->forward(x)));
   const Layer layer = small();
   CHECK_THAT(refused(*layer, Array(ATTN_F32, {2, 0, kDim})), says("no tokens"));
   CHECK_THAT(refused(*layer, random({2, 4, 8}, 1)), says("rank 0 of 2"));

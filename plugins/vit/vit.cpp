@@ -12,7 +12,11 @@ using namespace attn::sdk;
 
 namespace {
 
-struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm, blocks::Rope {
+struct Params : blocks::KernelsAndBiases,
+                blocks::ProbabilityChoice,
+                blocks::QkNorm,
+                blocks::Rope,
+                blocks::Score {
   int64_t dim = 0, num_heads = 0;
   std::string position_kind = "beit";
   int64_t grid_height = 14, grid_width = 14, num_prefix_tokens = 1;
@@ -92,6 +96,7 @@ struct VisionAttention : Layer<Params, Arguments> {
         .extension()
         .doc("of rope: base of the rotation frequencies");
     blocks::rope(s, true);
+    blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("num_buckets ({num_buckets}) must be even",
            [](const Params& p) { return p.num_buckets % 2 == 0; });
@@ -139,7 +144,7 @@ struct VisionAttention : Layer<Params, Arguments> {
     key = b.dense("key", d, d, p, false);
     value = b.dense("value", d, d, p, p.qv_bias);
     proj = b.dense("proj", d, d, p, p.proj_bias);
-    attn_prob = b.probability("attn_prob", p);
+    attn_prob = b.probability("attn_prob", p, h);
     q_norm = b.qk_norm("q_norm", p, {-1, h, tokens, head});
     k_norm = b.qk_norm("k_norm", p, {-1, h, tokens, head});
     if (kind == Kind::rope) {

@@ -27,12 +27,33 @@ std::string refused(const char* type, const Json& config) {
   return "";
 }
 
-Results results(const Json& config, const std::vector<Argument>& arguments = {}) {
-  const auto layer = create_attention_layer("multi_head", config);
+Results results(const Json& config, const std::vector<Argument>& arguments = {},
+                const std::string& type = "multi_head") {
+  const auto layer = create_attention_layer(type, config);
   layer->build({Shape{2, 37, 16}}, {.seed = 5});
   Context ctx;
   const Array x = wave({2, 37, 16});
   return forward_and_gradients(*layer, ctx, {&x}, {.arguments = arguments});
+}
+
+// Types whose queries and keys are all positions so far, and whether an argument makes their calls causal.
+struct Counting {
+  Sample sample;
+  bool causal = true;
+};
+std::vector<Counting> counting_types() {
+  std::vector<Counting> out;
+  for (const Sample& sample : types_with_history()) out.push_back({sample});
+  out.push_back({{"talking_heads", kSmall, {}}});
+  out.push_back({{"decoder", with(kSmall, {{"num_kv_heads", 2}, {"window", 9}}), {}}});
+  out.push_back({{"multi_head_latent",
+                  with(kSmall, {{"kv_latent_dim", 6},
+                                {"qk_nope_head_dim", 3},
+                                {"qk_rope_head_dim", 4},
+                                {"v_head_dim", 5}}),
+                  {}}});
+  out.push_back({{"forgetting", kSmall, {}}, false});
+  return out;
 }
 
 double distance(const Array& a, const Array& b) {
@@ -45,8 +66,13 @@ double distance(const Array& a, const Array& b) {
 }  // namespace
 
 TEST_CASE("score programs in configs: a text that says what a flag says has its bits") {
-  CHECK(results(with(kSmall, {{"mask_rule", "k <= q"}})) ==
-        results(kSmall, {Argument("use_causal_mask", true)}));
+  for (const auto& [sample, causal] : counting_types()) {
+    if (!causal) continue;
+    CAPTURE(sample.type);
+    CHECK(results(with(sample.config, {{"mask_rule", "k <= q"}}),
+                  {Argument("use_causal_mask", false)}, sample.type) ==
+          results(sample.config, {Argument("use_causal_mask", true)}, sample.type));
+  }
   CHECK(results(with(kSmall, {{"mask_rule", "q - k <= L and k - q <= R"},
                               {"captures", {{"L", 5}, {"R", 2}}}})) ==
         results(with(kSmall, {{"window_left", 5}, {"window_right", 2}})));
@@ -64,10 +90,10 @@ TEST_CASE("score programs in configs: a sequence in parts is the sequence") {
                   {"captures", {{"slope", Json::list({0.5, 0.25, 0.125, 0.0625})}, {"n", 2}}}};
   const Argument causal("use_causal_mask", true);
   const Array x = wave({2, 20, 16});
-  for (const Sample& sample : types_with_history()) {
+  for (const auto& [sample, asks] : counting_types()) {
     CAPTURE(sample.type);
     const auto layer = create_attention_layer(sample.type, with(sample.config, more));
-    const Array whole = layer->forward(x, {.arguments = {&causal, 1}});
+    const Array whole = layer->forward(x, {.arguments = {&causal, asks ? 1u : 0u}});
     const auto state = layer->make_state(2, 20);
     double worst = 0;
     for (int64_t begin = 0; begin < 20; begin += 4) {
@@ -105,6 +131,8 @@ TEST_CASE("score programs in configs: what is wrong is refused when a layer is m
   CHECK_THAT(refused("perceiver", with(kSmall, {{"mask_rule", "k <= q"}})),
              Contains("mask_rule:1:6: layers of this type cannot tell 'q'"));
   CHECK(refused("anchor", with(kSmall, {{"mask_rule", "k < K - 1"}})) == "");
+  CHECK_THAT(refused("joint", with(kSmall, {{"mask_rule", "q < Q - 1"}})),
+             Contains("cannot tell 'Q'; expected of the variables h, q, k, H, K"));
   // Captures.
   const auto captured = [&](const Json& x) {
     return multi({{"score", "s"}, {"captures", {{"x", x}}}});

@@ -55,13 +55,14 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
         std::vector<double> seen;
         std::vector<size_t> visible;
         for (place.k = begin; place.k < end; ++place.k) {
-          if (!program.sees(place)) continue;
+          if (!program.sees(place) || (causal.seen && causal.seen->at(r % queries, place.k) == 0))
+            continue;
           visible.push_back(static_cast<size_t>(place.k));
           place.s = row[visible.back()];
           if (cap > 0) place.s = cap * std::tanh(place.s / cap);
           seen.push_back(program.score(place));
           if (bias && first)
-            seen.back() += bias->v[static_cast<size_t>(r % (heads * queries) * keys + place.k)];
+            seen.back() += bias->v[static_cast<size_t>(r * keys + place.k) % bias->v.size()];
         }
         std::fill(row.begin(), row.end(), 0.0);
         if (seen.empty()) return;  // a query without keys

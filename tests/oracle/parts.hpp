@@ -49,12 +49,13 @@ using check::keep_mask;
 [[nodiscard]] Tensor unmasked(const Tensor& keep, const std::vector<size_t>& axes);
 
 struct Causal {
-  bool on = false;     // also when the call says use_causal_mask
-  int64_t offset = 0;  // query i sees keys 0 .. i + offset
+  bool on = false;               // also when the call says use_causal_mask
+  int64_t offset = 0;            // query i sees keys 0 .. i + offset
+  const Tensor* seen = nullptr;  // (Q, K): and of these those that are not 0
 };
 
 // Weights (B, H, Q, K) of scores of that shape under a keep mask (before the unmask), by the config's softcap,
-// use_sinks (weights under p.site), window_left and window_right. bias: (1, H, Q, K).
+// use_sinks (weights under p.site), window_left and window_right. bias: (1 or B, H, Q, K).
 [[nodiscard]] Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor& keep,
                            Causal causal = {}, const Tensor* bias = nullptr);
 

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "tests/oracle/program.hpp"
 #include "tests/oracle/types/types.hpp"
 
 namespace attn::oracle {
 
-Tensor softmax_of_visible(Run& run, const Tensor& scores, const Tensor& keep, bool causal,
-                          int64_t window, const Tensor* sinks) {
-  const int64_t queries = scores.dim(2), keys = scores.dim(3);
+namespace {
+
+// Weights (B, H, Q, K): of keys up to the query's own when causal, within `window`, with one more score a head (H) that
+// has no key. A row whose mask leaves nothing of these ignores it.
+Tensor softmax_of_visible(Run& run, Tensor scores, const Tensor& keep, bool causal, int64_t window,
+                          const Tensor* sinks) {
+  const int64_t heads = scores.dim(1), queries = scores.dim(2), keys = scores.dim(3);
+  const Program program(run, "attn_prob");
   Tensor out = scores;
   for (int64_t b = 0; b < scores.dim(0); ++b)
     for (int64_t h = 0; h < scores.dim(1); ++h)
       for (int64_t i = 0; i < queries; ++i) {
+        const auto place = [&](int64_t j) {
+          return Place{.h = h, .q = i, .k = j, .H = heads, .s = scores.at(b, h, i, j)};
+        };
         const auto visible = [&](int64_t j) {
-          if (causal && j > i) return false;
+          if ((causal && j > i) || !program.sees(place(j))) return false;
           return window == 0 || std::abs(i - j) < window;
         };
+        for (int64_t j = 0; j < keys; ++j)
+          if (visible(j)) scores.at(b, h, i, j) = program.score(place(j));
         bool any = false;
         for (int64_t j = 0; j < keys; ++j) any = any || (visible(j) && keep.at(b, h, i, j) != 0);
         double largest =
@@ -32,6 +43,8 @@ Tensor softmax_of_visible(Run& run, const Tensor& scores, const Tensor& keep, bo
       }
   return out;
 }
+
+}  // namespace
 
 void decoder(Run& run) {
   const Tensor& x = run.need("inputs");

@@ -17,7 +17,8 @@ void forgetting(Run& run) {
   const Tensor v = split_heads(run.layer("v_proj", x, biased), groups);
   const Tensor gate = run.layer("f_proj", x, true);
   const Tensor* mask = run.input("attention_mask");
-  Tensor z = scores_of(q, k, 1 / std::sqrt(static_cast<double>(d)));
+  const Tensor z = scores_of(q, k, 1 / std::sqrt(static_cast<double>(d)));
+  Tensor falls(z.shape);
   for (int64_t b = 0; b < B; ++b)
     for (int64_t h = 0; h < heads; ++h)
       for (int64_t i = 0; i < N; ++i) {
@@ -25,12 +26,12 @@ void forgetting(Run& run) {
         for (int64_t j = i; j-- > 0;) {
           if (!mask || mask->at(mask->dim(0) == 1 ? 0 : b, j + 1) > 0)
             fall += std::log(logistic(gate.at(b, j + 1, h)));
-          z.at(b, h, i, j) += fall;
+          falls.at(b, h, i, j) = fall;
         }
       }
   const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
   const Tensor w = weigh(run, probability(run, "attn_prob"), z, keep_mask(mask, B, heads, N, N),
-                         {.on = true, .offset = 0});
+                         {.on = true, .offset = 0}, &falls);
   Tensor y = merge_heads(map(mix(w, v), [=](double e) { return e * left; }));
   if (run.flag("use_output_gate", false))
     y = multiply(y, map(run.layer("g_proj", x, biased), logistic));

@@ -42,8 +42,9 @@ void multi_head_latent(Run& run) {
   const Tensor z = scores_of(q, k, run.number("scale", 1 / std::sqrt(static_cast<double>(n + r))));
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));
-  const Tensor w = map(softmax_of_visible(run, z, keep, !causal || causal->as_bool(), 0, nullptr),
-                       [=](double a) { return a * kept; });
+  const Tensor w =
+      map(weigh(run, {.site = "attn_prob"}, z, keep, {.on = !causal || causal->as_bool()}),
+          [=](double a) { return a * kept; });
   run.output("output", run.layer("w_o", merge_heads(mix(w, slice(kv, -1, n, n + e))), biased));
   if (weights && weights->as_bool()) run.output("attention_weights", w);
 }

@@ -57,7 +57,7 @@ void neighborhood(Run& run) {
   const bool biased = run.flag("use_relative_position_bias", true);
   const Tensor keep = keep_mask(run.input("attention_mask"), B, heads, N, N);
   const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
-  Tensor w({B, heads, N, N});
+  Tensor seen({N, N}), bias({1, heads, N, N});
   for (int64_t i = 0; i < N; ++i) {
     // Tokens that are there, and the place of their distance in the table of a head.
     std::vector<std::pair<int64_t, int64_t>> near{{0, 0}};
@@ -75,25 +75,16 @@ void neighborhood(Run& run) {
       entries *= more;
       if (a + 1 < lines.size()) stride /= lines[a + 1].extent;
     }
-    std::erase_if(near, [&](const auto& token) { return token.first >= N; });
-    const auto n = static_cast<int64_t>(near.size());
-    Tensor scores({B, heads, 1, n}), kept({B, heads, 1, n});
-    for (int64_t b = 0; b < B; ++b)
-      for (int64_t h = 0; h < heads; ++h)
-        for (int64_t j = 0; j < n; ++j) {
-          const auto [token, entry] = near[static_cast<size_t>(j)];
-          scores.at(b, h, 0, j) = z.at(b, h, i, token);
-          if (biased)
-            scores.at(b, h, 0, j) += run.kernel("relative_position_bias_table")
-                                         .v.at(static_cast<size_t>(h * entries + entry));
-          kept.at(b, h, 0, j) = keep.at(b, h, i, token);
-        }
-    const Tensor weights = weigh(run, probability(run, "attn_prob"), scores, kept);
-    for (int64_t b = 0; b < B; ++b)
-      for (int64_t h = 0; h < heads; ++h)
-        for (int64_t j = 0; j < n; ++j)
-          w.at(b, h, i, near[static_cast<size_t>(j)].first) = left * weights.at(b, h, 0, j);
+    for (const auto& [token, entry] : near) {
+      if (token >= N) continue;
+      seen.at(i, token) = 1;
+      for (int64_t h = 0; h < heads && biased; ++h)
+        bias.at(0, h, i, token) = run.kernel("relative_position_bias_table")
+                                      .v.at(static_cast<size_t>(h * entries + entry));
+    }
   }
+  const Tensor w = map(weigh(run, probability(run, "attn_prob"), z, keep, {.seen = &seen}, &bias),
+                       [=](double e) { return e * left; });
   run.output("output", run.layer("proj", merge_heads(mix(w, v)), run.flag("proj_bias", true)));
   const Json* asked = run.argument("return_attention_weights");
   if (asked && asked->as_bool()) run.output("attention_weights", w);

@@ -57,16 +57,16 @@ void non_local(Run& run) {
   k = reshape(qk_norm(run, "k_norm", reshape(k, {B, N, e})), {B, 1, N, e});
   v = reshape(v, {B, 1, N, e});
 
-  Tensor z = scores_of(q, k, dot ? 1 / std::sqrt(static_cast<double>(e)) : 1.0);
+  const Tensor z = scores_of(q, k, dot ? 1 / std::sqrt(static_cast<double>(e)) : 1.0);
   const Probability p = probability(run, "attn_prob");
   const Tensor* mask = run.input("attention_mask");
-  Tensor keep({B, 1, N, N}, 1.0);
+  Tensor keep({B, 1, N, N}, 1.0), bias({1, 1, N, N});
   if (mask && mask->integral)
     keep = keep_mask(mask, B, 1, N, N);
   else if (mask)
-    z = add(z, additive(*mask, p, B, N));
+    bias = additive(*mask, p, B, N);
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));
-  const Tensor w = weigh(run, p, z, keep);
+  const Tensor w = weigh(run, p, z, keep, {}, &bias);
   const Tensor y = reshape(mix(w, v), {B, H, W, e});
   Tensor out = activation_of(run, "output_activation", "output_activation", "linear",
                              "output_activation_args", pointwise("output_conv", y));

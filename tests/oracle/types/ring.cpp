@@ -14,7 +14,7 @@ void ring(Run& run) {
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));
   const Tensor o =
-      map(mix(weigh(run, Probability{}, z, keep), v), [=](double e) { return e * kept; });
+      map(mix(weigh(run, {.site = "softmax"}, z, keep), v), [=](double e) { return e * kept; });
   run.output("output", run.layer("w_o", merge_heads(o), biased));
 }
 

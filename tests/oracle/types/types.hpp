@@ -42,11 +42,6 @@ void window(Run& run);
 void cross_attention(Run& run, const std::string& prefix, const Tensor& x, const Tensor* other,
                      bool shared, bool biased);
 
-// Weights (B, H, Q, K) of scores as decoders mask them: of keys up to the query's own when causal, within `window`, with
-// one more score a head (H) that has no key. A row whose mask leaves nothing of these ignores it.
-[[nodiscard]] Tensor softmax_of_visible(Run& run, const Tensor& scores, const Tensor& keep,
-                                        bool causal, int64_t window, const Tensor* sinks);
-
 // The rows of performer's projection (H, m, d) drawn from a seed.
 [[nodiscard]] Tensor performer_projection(uint64_t seed, int64_t heads, int64_t features, int64_t d,
                                           double ortho_scaling, bool trig);

@@ -105,7 +105,7 @@ void vit(Run& run) {
   const Tensor keep = keep_mask(run.input("attention_mask"), x.dim(0), heads, N, N);
   const double left = kept_by_dropout(run, run.number("dropout_rate", 0));
   const Tensor w =
-      map(weigh(run, probability(run, "attn_prob"), add(scores_of(q, k, scale), bias), keep),
+      map(weigh(run, probability(run, "attn_prob"), scores_of(q, k, scale), keep, {}, &bias),
           [=](double e) { return e * left; });
   run.output("output", run.layer("proj", merge_heads(mix(w, v)), run.flag("proj_bias", true)));
   const Json* asked = run.argument("return_attention_weights");

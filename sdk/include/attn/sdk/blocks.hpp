@@ -76,32 +76,19 @@ struct Score {
   std::optional<std::string> score{}, mask_rule{};
   ComponentSpec captures{};
 };
+// The texts alone, of types with caps, windows and sinks of their own, or none. Builder::with_texts() takes them.
+struct ScoreTexts {
+  std::optional<std::string> score{}, mask_rule{};
+  ComponentSpec captures{};
+};
 // Of types whose queries and keys are the same positions.
 struct WindowedScores : Score {
   std::optional<int64_t> window_left{}, window_right{};
 };
-// variables: those that programs may use; null: queries and keys from 0, and where both are the same positions, which a
-// state may have in parts, no extents. Claims that follow do not hold where a program could break them.
+// The parameters of ScoreTexts, which Score has too. variables: those that texts may use. Claims that follow do not hold
+// where a text could break them.
 template <class P, class A>
-void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
-  s.field("softcap", &P::softcap)
-      .between(1e-30, 1e30)
-      .extension()
-      .doc("scores become softcap * tanh(score / softcap), before masks; null: none");
-  s.field("use_sinks", &P::use_sinks)
-      .extension()
-      .doc("one more score a head, a weight, whose share of the softmax meets no value");
-  if constexpr (std::is_base_of_v<WindowedScores, P>) {
-    s.field("window_left", &P::window_left)
-        .at_least(0)
-        .extension()
-        .doc("a query sees keys up to so many positions before it; null: all");
-    s.field("window_right", &P::window_right)
-        .at_least(0)
-        .extension()
-        .doc("and so many behind it; null: all");
-  }
-  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "h q k H" : "h q k H Q K";
+void score_texts(Schema<P, A>& s, const char* variables) {
   const auto of = [&](const char* kind) {
     return s.tables().keep(std::string(kind) + " " + variables).c_str();
   };
@@ -123,6 +110,30 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
               "no score program or mask rule", [](const P& p) { return !p.score && !p.mask_rule; });
   // A query whose keys are all masked sees those that the rule leaves, as without a mask.
   s.only_when({Claim::mask_respected}, "no mask_rule", [](const P& p) { return !p.mask_rule; });
+}
+// variables: null: queries and keys from 0, and where both are the same positions, which a state may have in parts, no
+// extents.
+template <class P, class A>
+void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
+  s.field("softcap", &P::softcap)
+      .between(1e-30, 1e30)
+      .extension()
+      .doc("scores become softcap * tanh(score / softcap), before masks; null: none");
+  s.field("use_sinks", &P::use_sinks)
+      .extension()
+      .doc("one more score a head, a weight, whose share of the softmax meets no value");
+  if constexpr (std::is_base_of_v<WindowedScores, P>) {
+    s.field("window_left", &P::window_left)
+        .at_least(0)
+        .extension()
+        .doc("a query sees keys up to so many positions before it; null: all");
+    s.field("window_right", &P::window_right)
+        .at_least(0)
+        .extension()
+        .doc("and so many behind it; null: all");
+  }
+  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "h q k H" : "h q k H Q K";
+  score_texts(s, variables);
 }
 
 // The key/value heads that query heads share.

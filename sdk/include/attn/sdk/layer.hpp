@@ -97,6 +97,9 @@ struct Probability : detail::Component {
   const char *score = nullptr, *mask_rule = nullptr;
   detail::Component captures{};
   bool apart = false;
+  // Of a type whose own texts are joined with those of the layer: the names of all tables. Its own come with a call,
+  // behind those of the layer.
+  const char* captured = nullptr;
   [[nodiscard]] bool has_program() const { return score || mask_rule; }
 };
 struct Activation : detail::Component {};
@@ -241,10 +244,7 @@ class Builder {
       of.window_right = p.window_right.value_or(-1);
     }
     if constexpr (requires { p.mask_rule->c_str(); }) {
-      if (p.score) of.score = p.score->c_str();
-      if (p.mask_rule) of.mask_rule = p.mask_rule->c_str();
-      if (of.has_program() && p.captures.kind == ComponentSpec::Kind::object)
-        of.captures = {component("captures", site, nullptr, p.captures, {&heads, 1})};
+      of = with_texts(site, of, p, heads);
       of.apart = apart && of.has_program();
     }
     const bool rules = of.softcap > 0 || of.window_left >= 0 || of.window_right >= 0;
@@ -255,6 +255,15 @@ class Builder {
     if (p.use_sinks && of.kind() != ProbabilityKind::softmax)
       fail("use_sinks needs the probability 'softmax'; choose it, or switch use_sinks off");
     of.sinks = weight((std::string(site) + "/sinks").c_str(), {heads}, "zeros", {}, p.use_sinks);
+    return of;
+  }
+  // With those of blocks::score_texts() alone.
+  template <class P>
+  Probability with_texts(const char* site, Probability of, const P& p, int64_t heads) {
+    if (p.score) of.score = p.score->c_str();
+    if (p.mask_rule) of.mask_rule = p.mask_rule->c_str();
+    if (of.has_program() && p.captures.kind == ComponentSpec::Kind::object)
+      of.captures = {component("captures", site, nullptr, p.captures, {&heads, 1})};
     return of;
   }
   Activation activation(const char* site, const std::optional<std::string>& type,

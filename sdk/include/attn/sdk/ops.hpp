@@ -118,9 +118,16 @@ inline Program program_of(const Call& c, const Probability& p, const AttentionOp
   if (o.score || o.mask_rule)
     fail("this type has a score program or a mask rule of its own; remove score and mask_rule");
   Program out{true, text_or_null(p.score), text_or_null(p.mask_rule)};
-  if (!p.captures) return out;
-  out.names = p.captures.c->attrs[0], out.constants = p.captures.c->attrs[1];
-  for (uint32_t i = 0; i < out.tables.size(); ++i) out.tables[i] = c.weight(p.captures, i);
+  uint32_t n = 0;
+  if (p.captures) {
+    out.names = p.captures.c->attrs[0], out.constants = p.captures.c->attrs[1];
+    for (; n < p.captures.c->n_weights && n < out.tables.size(); ++n)
+      out.tables[n] = c.weight(p.captures, n);
+  }
+  if (!p.captured) return out;
+  out.names = text_value(p.captured);
+  for (const Tensor& own : extras.tables)
+    if (own && n < out.tables.size()) out.tables[n++] = own;
   return out;
 }
 }  // namespace detail

@@ -160,10 +160,13 @@ inline std::string neighborhood(std::span<const NeighborhoodAxis> axes) {
   return rule;
 }
 // A score with a number for each distance inside a neighborhood: table (H, 2 window - 1 of each axis), with a gradient;
-// the distance from query to key in steps of the dilation, plus window - 1, is the index along an axis.
-inline std::string neighborhood_bias(std::span<const NeighborhoodAxis> axes) {
+// the distance from query to key in steps of the dilation, plus window - 1, is the index along an axis. s: what it is
+// added to.
+inline std::string neighborhood_bias(std::span<const NeighborhoodAxis> axes,
+                                     const std::string& s = "s",
+                                     const std::string& table = "table") {
   const std::vector<detail::Coordinates> of = detail::coordinates(axes);
-  std::string score = "s + table[h";
+  std::string score = s + " + " + table + "[h";
   for (size_t i = 0; i < axes.size(); ++i) {
     const std::string most = std::to_string(axes[i].window - 1);
     score += ", clamp(" + detail::divided(of[i].k, axes[i].dilation) + " - " +
