@@ -81,7 +81,7 @@ struct WindowedScores : Score {
   std::optional<int64_t> window_left{}, window_right{};
 };
 // variables: those that programs may use; null: queries and keys from 0, and where both are the same positions, which a
-// state may have in parts, no extents. Claims that follow do not hold where a program could break them.
+// state may have in parts, no extents. b among them: the batch of attention() is that of the inputs. Claims that follow do not hold where a program could break them.
 template <class P, class A>
 void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
   s.field("softcap", &P::softcap)
@@ -101,7 +101,7 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
         .extension()
         .doc("and so many behind it; null: all");
   }
-  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "h q k H" : "h q k H Q K";
+  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "b h q k H" : "b h q k H Q K";
   const auto of = [&](const char* kind) {
     return s.tables().keep(std::string(kind) + " " + variables).c_str();
   };
