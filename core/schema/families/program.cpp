@@ -80,14 +80,14 @@ void read_shape(Captures::Table& table, const Json& shape) {
           : "a list of positive integers or \"H\", the number of heads";
   if (!shape.is_list()) fail(table.name, shape, "has shape " + shape.brief(), expected);
   for (const Json& x : shape.as_list()) {
-    const auto n = x.is_integer() ? x.to_int64() : std::nullopt;
+    const std::int64_t n = x.is_integer() ? x.to_int64().value_or(0) : 0;
     const std::string letter = x.is_string() ? x.as_string() : "";
     const std::size_t place =
         letter.size() == 1 ? program::kExtents.find(letter) : std::string_view::npos;
     const bool known =
         place != std::string_view::npos && (table.input || program::letter_extent(place) == kHeads);
-    if (!known && (!n || *n < 1)) fail(table.name, shape, "has shape " + shape.brief(), expected);
-    table.shape.push_back(known ? program::letter_extent(place) : *n);
+    if (!known && n < 1) fail(table.name, shape, "has shape " + shape.brief(), expected);
+    table.shape.push_back(known ? program::letter_extent(place) : n);
   }
 }
 
