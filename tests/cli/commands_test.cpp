@@ -3,6 +3,8 @@
 // list, info, plugins, doctor and run at work.
 #include <attn/factory.hpp>
 
+#include <cstring>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
