@@ -190,7 +190,7 @@ class Context final : public attn_ctx {
 
   // The call's own handles, set by Layer.
   struct Handles {
-    Tensor* inputs[kMaxPorts] = {};
+    Tensor* inputs[kMaxInputs] = {};  // tables of the call behind the others
     Tensor* outputs[kMaxPorts] = {};
     Tensor** weights = nullptr;  // as declared, before assign()
     uint32_t n_inputs = 0, n_outputs = 0, n_weights = 0;

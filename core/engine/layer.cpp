@@ -10,6 +10,7 @@
 #include "core/engine/builder.hpp"
 #include "core/engine/plugin_call.hpp"
 #include "core/error/error.hpp"
+#include "core/schema/json_text.hpp"
 #include "core/tensor/strided.hpp"
 #include "core/threads/pool.hpp"
 #include "core/weights/initializers.hpp"
@@ -18,6 +19,7 @@ namespace attn::engine {
 
 namespace {
 std::atomic<uint64_t> layers_made{0};
+static_assert(kMaxInputs == kMaxPorts + program::kMostTables);
 }  // namespace
 
 Layer::Layer(const attn_type& type, const attn_value* values, std::string name, std::string plugin)
@@ -37,10 +39,13 @@ Layer::Layer(const attn_type& type, const attn_value* values, std::string name, 
   }
   if (!handle_)
     throw Failure(std::string(type.id) + ": the plugin created no layer", {.type = type.id});
-  for (uint32_t i = 0; i < type.n_params; ++i)
+  for (uint32_t i = 0; i < type.n_params; ++i) {
     if (type.params[i]->flags & ATTN_PARAM_CAUSAL && values[i].kind == ATTN_VALUE_BOOL &&
         values[i].u.i != 0)
       causal_ = type.params[i]->name;
+    if (schema::is_captures(*type.params[i]) && values[i].kind == ATTN_VALUE_OBJECT)
+      tables_ = schema::tables_of_calls(schema::parse_json(values[i].u.s));
+  }
 }
 
 Layer::~Layer() {
@@ -113,9 +118,16 @@ void Layer::declare(const std::vector<attn_shape>& inputs) {
   BuilderHost host(*this, inputs);
   attn_error e;
   const int32_t rc = guarded_call(&e, [&] { return type_.build(handle_, &host.table, &e); });
-  if (rc == ATTN_OK) return;
-  e.code = rc;
-  raise(e, "build");
+  if (rc != ATTN_OK) {
+    e.code = rc;
+    raise(e, "build");
+  }
+  // Only now: the tables of a call come behind all weights.
+  for (BuiltComponent& c : components_)
+    for (const auto& [slot, name] : c.component.tables)
+      for (size_t t = 0; t < tables_.size(); ++t)
+        if (tables_[t].name == name)
+          c.weights[static_cast<size_t>(slot)] = static_cast<int32_t>(weights_.size() + t);
 }
 
 namespace {
@@ -214,12 +226,17 @@ void Layer::forward(Context& ctx, const Call& call) {
 // Inputs and weights of the call.
 void Layer::take_handles(Context& ctx, const Call& call) {
   Context::Handles& h = ctx.handles;
-  h.n_inputs = type_.n_inputs;
+  h.n_inputs = n_inputs();
   h.n_outputs = type_.n_outputs;
   h.n_weights = static_cast<uint32_t>(weights_.size());
   for (uint32_t i = 0; i < type_.n_inputs; ++i)
     if (call.inputs[i]) h.inputs[i] = take_input(ctx, i, *call.inputs[i]);
-  auto** current = ctx.handle_list<attn_tensor>(h.n_weights);
+  const auto n_tables = static_cast<uint32_t>(tables_.size());
+  auto** current = ctx.handle_list<attn_tensor>(h.n_weights + n_tables);
+  for (uint32_t t = 0; t < n_tables; ++t) {
+    const attn_view* v = call.inputs[type_.n_inputs + t];
+    current[h.n_weights + t] = h.inputs[type_.n_inputs + t] = v ? ctx.external(*v, true) : nullptr;
+  }
   h.weights = ctx.handle_list<Tensor>(h.n_weights);
   const std::shared_lock lock(mutex_);
   for (uint32_t i = 0; i < h.n_weights; ++i) {
@@ -227,7 +244,7 @@ void Layer::take_handles(Context& ctx, const Call& call) {
         weights_[i].flags & ATTN_WEIGHT_NOT_STORED ? nullptr : ctx.weight(weights_[i], true);
     current[i] = h.weights[i];
   }
-  ctx.set_weights(current, h.n_weights);
+  ctx.set_weights(current, h.n_weights + n_tables);
 }
 
 // The type's own forward, and its outputs.
@@ -244,7 +261,7 @@ void Layer::call_plugin(Context& ctx, const Call& call) {
             (call.state ? uint32_t{ATTN_CALL_STATEFUL} : 0u) |
             (ctx.observer ? uint32_t{ATTN_CALL_OBSERVED} : 0u);
   c.n_inputs = type_.n_inputs;
-  c.n_weights = h.n_weights;
+  c.n_weights = h.n_weights + static_cast<uint32_t>(tables_.size());
   c.n_args = type_.n_args;
   c.n_outputs = type_.n_outputs;
   c.inputs = inputs;

@@ -23,6 +23,7 @@
 #include "core/engine/state.hpp"
 #include "core/engine/weights.hpp"
 #include "core/schema/families/family.hpp"
+#include "core/schema/families/program.hpp"
 #include "core/threads/fork.hpp"
 
 namespace attn::engine {
@@ -57,6 +58,12 @@ class Layer {
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
   [[nodiscard]] const attn_type& type() const { return type_; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  // What each call brings for its score program, as inputs behind those of the type. The plugin finds them among the
+  // weights of the call, behind those of the layer.
+  [[nodiscard]] const std::vector<schema::Captures::Table>& tables() const { return tables_; }
+  [[nodiscard]] uint32_t n_inputs() const {
+    return type_.n_inputs + static_cast<uint32_t>(tables_.size());
+  }
   [[nodiscard]] const std::vector<attn_shape>& build_shapes() const { return shapes_; }
   // Replaces the nulls among the values the layer was made with by what it put in their place.
   void resolved(attn_value* values) const;
@@ -71,7 +78,7 @@ class Layer {
   [[nodiscard]] const std::vector<StateDeclaration>& states() const { return states_; }
 
   struct Call {
-    const attn_view* const* inputs = nullptr;  // one for each input; nullptr: not given
+    const attn_view* const* inputs = nullptr;  // one for each of n_inputs(); nullptr: not given
     const attn_value* args = nullptr;          // one for each argument, validated
     uint64_t outputs_wanted = 0;
     bool training = false, recording = false, shapes_only = false;
@@ -121,6 +128,8 @@ class Layer {
   void take_handles(Context& ctx, const Call& call);
   void call_plugin(Context& ctx, const Call& call);
   // slices.cpp. nullptr: one call for all rows.
+  [[nodiscard]] bool led_by_batch(uint32_t input, const attn_view& v) const;
+  [[nodiscard]] int64_t batch_of(const Call& call) const;
   bool rows_independent(const Call& call, uint64_t form);
   const SlicePlan* slices(Context& ctx, const Call& call);
   void plan_slices(Context& ctx, const Call& call, SlicePlan& plan);
@@ -153,6 +162,7 @@ class Layer {
   std::deque<Weight> weights_;
   std::vector<StateDeclaration> states_;
   std::deque<BuiltComponent> components_;
+  std::vector<schema::Captures::Table> tables_;
   mutable threads::SharedMutex mutex_;
 };
 

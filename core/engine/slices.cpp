@@ -36,29 +36,14 @@ bool led_by_batch(const attn_input& in, const attn_view& v) {
   });
 }
 
-// The rows of the batch, where all inputs and arguments can be cut by them; otherwise 0.
-int64_t batch_of(const attn_type& type, const Layer::Call& call) {
-  int64_t batch = 1;
-  for (uint32_t i = 0; i < type.n_inputs; ++i) {
-    const attn_view* v = call.inputs[i];
-    if (v == nullptr || v->rank == 0 || !led_by_batch(*type.inputs[i], *v)) continue;
-    if (v->shape[0] == 1 || v->shape[0] == batch) continue;
-    if (batch != 1) return 0;
-    batch = v->shape[0];
-  }
-  for (uint32_t i = 0; i < type.n_args; ++i)
-    if (call.args[i].count == static_cast<uint64_t>(batch)) return 0;  // perhaps one for each row
-  return batch;
-}
-
 // What calls have in common, as numbers (FNV-1a). The form: arguments, and which inputs of which ranks are given. The
 // kind: also their extents; calls of a kind need the same memory.
 class Fingerprint {
  public:
-  Fingerprint(const attn_type& type, const Layer::Call& call) {
+  Fingerprint(const attn_type& type, uint32_t n_inputs, const Layer::Call& call) {
     add(call.outputs_wanted);
     add((call.training ? 2 : 0) + (call.recording ? 1 : 0));
-    for (uint32_t i = 0; i < type.n_inputs; ++i) {
+    for (uint32_t i = 0; i < n_inputs; ++i) {
       const attn_view* v = call.inputs[i];
       add(v == nullptr ? 0 : static_cast<uint64_t>(v->rank * 64 + v->dtype + 1));
     }
@@ -75,7 +60,7 @@ class Fingerprint {
         add(static_cast<uint64_t>(a.u.i));
     }
     form = hash_;
-    for (uint32_t i = 0; i < type.n_inputs; ++i)
+    for (uint32_t i = 0; i < n_inputs; ++i)
       for (int axis = 0; call.inputs[i] != nullptr && axis < call.inputs[i]->rank; ++axis)
         add(static_cast<uint64_t>(call.inputs[i]->shape[axis]));
     kind = hash_;
@@ -92,6 +77,28 @@ int64_t bytes_of(const attn_view& v) {
 }
 
 }  // namespace
+
+bool Layer::led_by_batch(uint32_t input, const attn_view& v) const {
+  if (input < type_.n_inputs) return engine::led_by_batch(*type_.inputs[input], v);
+  return tables_[input - type_.n_inputs].batch_axis() == 0;
+}
+
+// The rows of the batch, where all inputs and arguments can be cut by them; otherwise 0.
+int64_t Layer::batch_of(const Call& call) const {
+  int64_t batch = 1;
+  for (const schema::Captures::Table& t : tables_)
+    if (t.batch_axis() != 0 && t.batch_axis() < t.shape.size()) return 0;
+  for (uint32_t i = 0; i < n_inputs(); ++i) {
+    const attn_view* v = call.inputs[i];
+    if (v == nullptr || v->rank == 0 || !led_by_batch(i, *v)) continue;
+    if (v->shape[0] == 1 || v->shape[0] == batch) continue;
+    if (batch != 1) return 0;
+    batch = v->shape[0];
+  }
+  for (uint32_t i = 0; i < type_.n_args; ++i)
+    if (call.args[i].count == static_cast<uint64_t>(batch)) return 0;  // perhaps one for each row
+  return batch;
+}
 
 bool Layer::rows_independent(const Call& call, uint64_t form) {
   // An answer is the form with a mark that it is one, and the answer, in its last bits.
@@ -110,14 +117,14 @@ const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
       call.communicator != nullptr || ctx.keep_maps || !ctx.observations.led_by_batch())
     return nullptr;
   int64_t elements = 0;
-  for (uint32_t i = 0; i < type_.n_inputs; ++i)
+  for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) elements += size_of(*call.inputs[i]);
   if (elements * static_cast<int64_t>(dtype_size(dtype_)) < kLeastBytes) return nullptr;
   SlicePlan& plan = ctx.slice_plan;
-  const Fingerprint print(type_, call);
+  const Fingerprint print(type_, n_inputs(), call);
   if (plan.layer != id_ || plan.kind != print.kind) {
     plan.layer = 0;
-    plan.batch = plan.rows = batch_of(type_, call);
+    plan.batch = plan.rows = batch_of(call);
     if (plan.batch > 1 && rows_independent(call, print.form)) plan_slices(ctx, call, plan);
     plan.layer = id_;
     plan.kind = print.kind;
@@ -150,7 +157,7 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
     plan.outputs[i].rank = -1;
     plan.storage[i] = -1;
     if (out == nullptr) continue;
-    if (!led_by_batch(type_.outputs[i]->shape) || out->view.rank == 0 ||
+    if (!engine::led_by_batch(type_.outputs[i]->shape) || out->view.rank == 0 ||
         out->view.shape[0] != plan.batch)
       return;
     plan.outputs[i] = out->view;
@@ -161,7 +168,7 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   }
   int64_t weights = 0;
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
-  for (uint32_t i = 0; i < type_.n_inputs; ++i)
+  for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
   const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
                                 weights / (call.recording ? kTrainedWeights : kWeights));
@@ -174,13 +181,11 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
 void Layer::call_slice(Context& ctx, Context& part, const Call& call, const SlicePlan& plan,
                        int64_t first) {
   const int64_t rows = std::min(plan.rows, plan.batch - first);
-  attn_view views[kMaxPorts], results[kMaxPorts];
-  const attn_view* inputs[kMaxPorts] = {};
-  for (uint32_t i = 0; i < type_.n_inputs; ++i) {
+  attn_view views[kMaxInputs], results[kMaxPorts];
+  const attn_view* inputs[kMaxInputs] = {};
+  for (uint32_t i = 0; i < n_inputs(); ++i) {
     const attn_view* v = inputs[i] = call.inputs[i];
-    if (v == nullptr || v->rank == 0 || v->shape[0] != plan.batch ||
-        !led_by_batch(*type_.inputs[i], *v))
-      continue;
+    if (v == nullptr || v->rank == 0 || v->shape[0] != plan.batch || !led_by_batch(i, *v)) continue;
     views[i] = rows_of(*v, first, rows);
     inputs[i] = &views[i];
   }
@@ -213,14 +218,14 @@ void Layer::call_slice(Context& ctx, Context& part, const Call& call, const Slic
 }
 
 void Layer::call_in_slices(Context& ctx, const Call& call, const SlicePlan& plan) {
-  ctx.handles.n_inputs = type_.n_inputs;
+  ctx.handles.n_inputs = n_inputs();
   ctx.handles.n_outputs = type_.n_outputs;
   for (uint32_t i = 0; i < type_.n_outputs; ++i)
     if (plan.outputs[i].rank >= 0) ctx.handles.outputs[i] = ctx.dense(plan.outputs[i]);
   for_slices(ctx, plan, call.recording,
              [&](Context& part, int64_t first) { call_slice(ctx, part, call, plan, first); });
   if (!call.recording) return;
-  for (uint32_t i = 0; i < type_.n_inputs; ++i) {
+  for (uint32_t i = 0; i < n_inputs(); ++i) {
     const Tensor* in = ctx.part(0).handles.inputs[i];
     if (in != nullptr && in->storage->wants_grad)
       ctx.handles.inputs[i] = ctx.without_data(*call.inputs[i]);

@@ -12,6 +12,9 @@
 // bytes than two slices hold. The first call of a kind runs once more with shapes alone, which tells what it needs; the
 // context keeps the plan.
 //
+// A table of the call whose first axis is the batch is cut as inputs are; with the batch at another axis the call stays
+// whole.
+//
 // A recorded call keeps a tape for each slice. The backward pass walks them as the forward pass made them, a slice a
 // thread; what weights and inputs without a batch get from each slice is added up in the order of the slices.
 #pragma once

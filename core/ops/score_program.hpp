@@ -10,6 +10,7 @@
 #include "core/kernels/attention.hpp"
 #include "core/ops/check.hpp"
 #include "core/program/call.hpp"
+#include "core/program/extents.hpp"
 #include "core/tensor/strided.hpp"
 
 namespace attn::ops {
@@ -94,6 +95,28 @@ void take_real(const OpCall& c, const attn_view& v, program::Table& t) {
 
 }  // namespace detail
 
+namespace detail {
+
+// A table of the call against the extents that are declared for it.
+inline void check_extents(std::string_view names, int table, const std::string& name,
+                          const attn_view& v, const int64_t (&extents)[4]) {
+  const program::DeclaredExtents declared = program::declared_extents(names, table);
+  if (declared.rank < 0) return;
+  program::Extents as_declared, here;
+  bool same = v.rank == declared.rank;
+  const auto extent = [&](size_t i) {
+    return declared.n[i] < 0 ? extents[program::place_of(declared.n[i])] : declared.n[i];
+  };
+  for (int i = 0; same && i < v.rank; ++i) same = v.shape[i] == extent(static_cast<size_t>(i));
+  if (same) return;
+  for (size_t i = 0; i < static_cast<size_t>(declared.rank); ++i)
+    as_declared.push_back(declared.n[i]), here.push_back(extent(i));
+  fail("table '{}' has shape {}; expected {}, here {}", name, shape_text(v),
+       program::extents_text(as_declared), program::extents_text(here));
+}
+
+}  // namespace detail
+
 // The tables' shapes; their content is not known yet.
 inline program::Call program_shapes(const OpCall& c, const program::Program& p, ProgramPlace at,
                                     const int64_t (&extents)[4]) {
@@ -101,6 +124,8 @@ inline program::Call program_shapes(const OpCall& c, const program::Program& p, 
   std::copy(extents, extents + 4, call.extents);
   for (int i = 0; i < p.tables; ++i) {
     const attn_view& v = *c.in(at.port + i);
+    detail::check_extents(c.text(at.attribute + 2), i, p.names[static_cast<size_t>(i)].name, v,
+                          extents);
     program::Table& t = call.table[i];
     t.rank = v.rank;
     t.known = false;

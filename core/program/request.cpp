@@ -75,7 +75,7 @@ Source read_request(const Request& r) {
   Source s{.score = r.score, .mask_rule = r.mask_rule, .names = {}};
   each_item(r.names, [&](std::string_view item) {
     Name n;
-    n.name = item;
+    n.name = trimmed(item.substr(0, item.find(':')));  // extents.hpp has what may follow
     n.table = static_cast<int>(s.names.size());
     if (n.table < kMostTables) n.type = r.types[n.table], n.rank = r.ranks[n.table];
     s.names.push_back(n);

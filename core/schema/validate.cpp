@@ -233,7 +233,10 @@ class Validation {
     };
     Captures captures;
     if (captured < type_.n_params)
-      checked(captured, [&] { captures = resolve_captures(values_[captured]); });
+      checked(captured, [&] {
+        captures = resolve_captures(values_[captured]);
+        check_tables(type_, captures);
+      });
     bool used = false;
     for (std::uint32_t i = 0; i < type_.n_params; ++i) {
       const auto param = program_param(*type_.params[i]);

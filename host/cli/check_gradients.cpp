@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <attn/factory.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -30,9 +31,9 @@ struct CheckGradientsOptions {
 std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
                                      const CheckGradientsOptions& o) {
   std::vector<NamedOutput> inputs;
-  NamedShapes shapes = parse_shapes(type, o.shapes);
+  NamedShapes shapes = parse_shapes(type, o.shapes, config);
   for (const std::string& text : o.inputs) {
-    const NameAndText part = parse_input(type, text);
+    const NameAndText part = parse_input(type, text, config);
     Array value = read_tensor(part.text);
     const bool floating = value.dtype() == ATTN_F32 || value.dtype() == ATTN_F16 ||
                           value.dtype() == ATTN_BF16 || value.dtype() == ATTN_F64;
@@ -47,6 +48,10 @@ std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
     if (!given)
       inputs.push_back({name, normal_array(*by_order[i], o.check.seed + 1 + i, ATTN_F64)});
   }
+  for (NamedOutput& table : random_tables(type, config, shapes, ATTN_F64))
+    if (std::none_of(inputs.begin(), inputs.end(),
+                     [&](const NamedOutput& input) { return input.name == table.name; }))
+      inputs.push_back(std::move(table));
   return inputs;
 }
 

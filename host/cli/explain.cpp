@@ -208,6 +208,11 @@ Command explain_command(CLI::App& program, const Globals& globals) {
   app->add_option("--shape", o->call.shapes, "Shape of an input; repeatable")
       ->type_name("INPUT=2,16,64")
       ->allow_extra_args(false);
+  app->add_option("--input", o->call.inputs,
+                  "A tensor for an input in place of a random one, such as a table that the score "
+                  "program has calls bring, whose numbers say what is skipped; repeatable")
+      ->type_name("NAME=FILE[:TENSOR]")
+      ->allow_extra_args(false);
   app->add_option("--arg", o->call.arguments,
                   "Argument of the call, or cache_len and steps of decoding; repeatable")
       ->type_name("NAME=JSON")
@@ -218,10 +223,12 @@ Command explain_command(CLI::App& program, const Globals& globals) {
       app->add_option("--seconds", o->seconds, "How long the call is repeated (default 0.5)"), 0,
       3600);
   app->add_option("--svg", o->svg, "Also a picture of the call")->type_name("FILE");
-  add_examples(*app, {"attn explain layer.json --shape inputs=8,512,768",
-                      "attn explain layer.json --shape inputs=8,512,768 --svg call.svg",
-                      "attn explain layer.json --mode decode --shape inputs=1,1,1024 --arg "
-                      "cache_len=4096 --arg steps=1"});
+  add_examples(*app,
+               {"attn explain layer.json --shape inputs=8,512,768",
+                "attn explain layer.json --shape inputs=8,512,768 --svg call.svg",
+                "attn explain packed.json --shape inputs=1,4096,512 --input doc=documents.npy",
+                "attn explain layer.json --mode decode --shape inputs=1,1,1024 --arg "
+                "cache_len=4096 --arg steps=1"});
   return {app, [&globals, o] { return run_explain(globals, *o); }};
 }
 

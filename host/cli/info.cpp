@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/config_file.hpp"
@@ -56,20 +57,21 @@ Json layer_facts(Attention& layer, const NamedShapes& given) {
                        {"trainable", w.trainable},
                        {"statistic", w.statistic}});
   }
+  Json tables = Json::list({});
+  for (const TableInfo& t : layer.tables())
+    tables.push_back({{"name", t.name}, {"dtype", t.whole ? "i32" : "float"}, {"shape", t.shape}});
   Json built_for = Json::object();
   for (size_t i = 0; i < shapes.size(); ++i)
     if (shapes[i]) built_for.set(layer.type().inputs[i]->name, shapes[i]->to_vector());
-  Json facts = {{"built_for", built_for},
-                {"weights", weights},
-                {"parameter_count", all},
-                {"trainable_count", trained},
-                {"state", nullptr}};
+  Json facts = {{"built_for", built_for},     {"weights", weights}, {"parameter_count", all},
+                {"trainable_count", trained}, {"tables", tables},   {"state", nullptr}};
   if (layer.has_state()) facts.set("state", state_facts(layer.states()));
   return facts;
 }
 
 Json cost_facts(Attention& layer, const NamedShapes& given, const CallArguments& arguments) {
   const auto shapes = input_shapes(layer.type(), layer.config(), given);
+  const std::vector<NamedOutput> tables = random_tables(layer.type(), layer.config(), given);
   std::vector<Array> arrays;
   std::vector<Input> inputs;
   Json used = Json::object();
@@ -79,6 +81,10 @@ Json cost_facts(Attention& layer, const NamedShapes& given, const CallArguments&
     arrays.push_back(normal_array(*shapes[i], i));
     inputs.emplace_back(layer.type().inputs[i]->name, arrays.back().view());
     used.set(layer.type().inputs[i]->name, shapes[i]->to_vector());
+  }
+  for (const NamedOutput& table : tables) {
+    inputs.emplace_back(table.name, table.value.view());
+    used.set(table.name, table.value.shape().to_vector());
   }
   Context ctx;
   ctx.keep_profile(true);
@@ -167,6 +173,9 @@ void print_layer(const Json& f) {
              grouped(*f.at("trainable_count").to_int64()) + " of them trained");
   // Some types take a width from their input.
   print_line("  built for " + f.at("built_for").dump());
+  if (!f.at("tables").empty()) title("Tables of a call");
+  for (const Json& t : f.at("tables").as_list())
+    print_line("  " + text(t, "name") + "  " + text(t, "dtype") + "  " + text(t, "shape"));
   title("State");
   const Json& state = f.at("state");
   if (state.is_null()) {
@@ -202,21 +211,23 @@ void print_cost(const Json& c) {
 
 int run_info(const Globals& globals, const InfoOptions& options) {
   const TypeEntry entry = find_attention_type(options.type);
-  const NamedShapes shapes = parse_shapes(*entry.type, options.shapes);
+  std::optional<ConfigFile> config;
+  if (!options.config.empty()) config.emplace(options.config, options.section).validate();
+  const NamedShapes shapes =
+      parse_shapes(*entry.type, options.shapes, config ? config->parameters() : Json::object());
   CallArguments arguments;
   for (const std::string& given : options.arguments) arguments.add_assignment(given);
   if (!options.arguments.empty() && shapes.empty())
     throw InvalidArgument("--arg needs --shape: it is an argument of the call whose cost is shown",
                           {.where = "--arg", .hint = "add --shape INPUT=2,16,64"});
   std::unique_ptr<Attention> layer;
-  if (!options.config.empty()) {
-    const ConfigFile config(options.config, options.section);
-    if (config.type() != options.type)
+  if (config) {
+    if (config->type() != options.type)
       throw InvalidArgument(
-          options.config + ": is of type '" + config.type() + "', not '" + options.type + "'",
+          options.config + ": is of type '" + config->type() + "', not '" + options.type + "'",
           {.where = options.config, .expected = "a configuration of type '" + options.type + "'"});
     const QuietLog quiet;
-    layer = config.create();
+    layer = config->create();
   } else if (!shapes.empty()) {
     throw InvalidArgument("--shape needs --config: costs depend on the configuration",
                           {.where = "--shape", .hint = "add --config FILE"});

@@ -6,6 +6,7 @@
 #include <attn/log.hpp>
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <memory>
 
@@ -68,11 +69,11 @@ std::pair<int64_t, int64_t> parse_grid(const std::string& given) {
 }
 
 // "NAME=FILE[:TENSOR]", or the file alone for the first input that no option before it gave.
-NameAndText input_of(const attn_type& type, const std::string& given,
+NameAndText input_of(const attn_type& type, const Json& config, const std::string& given,
                      const std::vector<Input>& before) {
   const size_t equal = given.find('=');
   if (equal != std::string::npos && loader::is_identifier(given.substr(0, equal).c_str()))
-    return parse_input(type, given);
+    return parse_input(type, given, config);
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     if (std::none_of(before.begin(), before.end(),
                      [&](const Input& in) { return in.name == type.inputs[i]->name; }))
@@ -92,14 +93,16 @@ picture::Subject observed(const LayerFiles& files, const MapOptions& o, const Ob
   for (const std::string& text : o.arguments) arguments.add_assignment(text);
   std::vector<Array> arrays;
   arrays.reserve(o.inputs.size());
+  std::deque<NameAndText> names;
   std::vector<Input> inputs;
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
   for (const std::string& text : o.inputs) {
-    const NameAndText in = input_of(type, text, inputs);
+    const NameAndText& in = names.emplace_back(
+        input_of(type, config.parameters(), text, inputs));  // which inputs look at
     arrays.push_back(read_tensor(in.text));
-    const uint32_t place = schema::find_input(type, in.name);
-    inputs.emplace_back(type.inputs[place]->name, arrays.back().view());
-    by_order[place] = arrays.back().shape();
+    inputs.emplace_back(in.name, arrays.back().view());
+    if (const uint32_t place = schema::find_input(type, in.name); place < type.n_inputs)
+      by_order[place] = arrays.back().shape();
   }
   const auto layer = config.create(o.seed);
   layer->build(by_order, {.seed = o.seed});

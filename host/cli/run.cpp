@@ -109,7 +109,8 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   CallArguments arguments;
   for (const std::string& text : options.arguments) arguments.add_assignment(text);
   std::vector<NameAndText> names;
-  for (const std::string& text : options.inputs) names.push_back(parse_input(type, text));
+  for (const std::string& text : options.inputs)
+    names.push_back(parse_input(type, text, config.parameters()));
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("reading inputs");
   std::vector<Array> arrays;
@@ -124,7 +125,8 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   step("create", type.id, entry.library);
   const auto layer = config.create(options.seed);
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
-  for (const auto& [name, shape] : shapes) by_order.at(schema::find_input(type, name)) = shape;
+  for (const auto& [name, shape] : shapes)
+    if (const uint32_t i = schema::find_input(type, name); i < type.n_inputs) by_order[i] = shape;
   const CallOptions call{
       .training = options.training, .seed = options.seed, .arguments = arguments.view()};
   step("build", type.id, entry.library);
@@ -205,6 +207,7 @@ Command run_command(CLI::App& program, const Globals& globals) {
   add_examples(*app, {"attn run layer.json --input inputs=x.npy --output y.npy",
                       "attn run layer.json --input inputs=x.safetensors:hidden --arg "
                       "use_causal_mask=true",
+                      "attn run packed.json --input inputs=x.npy --input doc=documents.npy",
                       "attn run model.json --section encoder.attention --weights w.safetensors "
                       "--input inputs=x.npy --profile",
                       "attn run layer.json --input inputs=x.npy --observe entropy,column_mass "

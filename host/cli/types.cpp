@@ -7,9 +7,11 @@
 #include <charconv>
 #include <set>
 
+#include "core/schema/families/program.hpp"
 #include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
+#include "host/cli/tensors.hpp"
 #include "host/library/loader/schema_check.hpp"
 
 namespace attn::cli {
@@ -23,6 +25,13 @@ int64_t parameter(const attn_type& type, const Json& config, const std::string& 
     if (name == type.params[i]->name && type.params[i]->def.kind == ATTN_VALUE_I64)
       return type.params[i]->def.u.i;
   return 0;
+}
+
+schema::Names names_of_inputs(const attn_type& type, const Json& config) {
+  schema::Names names = schema::input_names(type);
+  for (const schema::Captures::Table& table : schema::tables_of_calls(type, config))
+    names.push_back(table.name);
+  return names;
 }
 
 }  // namespace
@@ -45,7 +54,8 @@ bool type_is_loaded(const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given) {
+NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given,
+                         const Json& config) {
   NamedShapes out;
   for (const std::string& text : given) {
     const NameAndText part = split_assignment("--shape", text, "INPUT=2,16,64");
@@ -63,12 +73,12 @@ NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& 
     }
     out.emplace_back(part.name, shape);
   }
-  check_input_names(type, out);
+  check_input_names(type, out, config);
   return out;
 }
 
-void check_input_names(const attn_type& type, const NamedShapes& shapes) {
-  const schema::Names names = schema::input_names(type);
+void check_input_names(const attn_type& type, const NamedShapes& shapes, const Json& config) {
+  const schema::Names names = names_of_inputs(type, config);
   for (const auto& [name, shape] : shapes)
     if (std::find(names.begin(), names.end(), name) == names.end())
       throw InvalidArgument(std::string(type.id) + ": no input '" + name + "'; the type has " +
@@ -79,16 +89,38 @@ void check_input_names(const attn_type& type, const NamedShapes& shapes) {
                              .hint = schema::did_you_mean(name, names)});
 }
 
-NameAndText parse_input(const attn_type& type, const std::string& given) {
+NameAndText parse_input(const attn_type& type, const std::string& given, const Json& config) {
   const std::string form = "NAME=FILE or NAME=FILE:TENSOR, with a name of " +
-                           schema::name_list(schema::input_names(type));
+                           schema::name_list(names_of_inputs(type, config));
   NameAndText part = split_assignment("--input", given, form);
   if (!loader::is_identifier(part.name.c_str()))
     throw InvalidArgument("--input: '" + given + "' must have the form " + form,
                           {.where = "--input", .value = given});
-  check_input_names(type, {{part.name, {}}});
-  part.name = type.inputs[schema::find_input(type, part.name)]->name;
+  check_input_names(type, {{part.name, {}}}, config);
+  if (const uint32_t i = schema::find_input(type, part.name); i < type.n_inputs)
+    part.name = type.inputs[i]->name;
   return part;
+}
+
+std::vector<NamedOutput> random_tables(const attn_type& type, const Json& config,
+                                       const NamedShapes& given, attn_dtype dtype) {
+  std::vector<NamedOutput> tables;
+  for (const schema::Captures::Table& table : schema::tables_of_calls(type, config)) {
+    const auto shape = std::find_if(given.begin(), given.end(),
+                                    [&](const auto& g) { return g.first == table.name; });
+    if (shape == given.end())
+      throw InvalidArgument(
+          "--shape: table '" + table.name + "' of the call has no shape; expected one for " +
+              table.text(),
+          {.where = "--shape",
+           .parameter = table.name,
+           .expected = table.text(),
+           .hint = "add --shape " + table.name + "=" + (table.shape.size() == 1 ? "64" : "2,64")});
+    tables.push_back({table.name, table.whole
+                                      ? Array(ATTN_I32, shape->second)
+                                      : normal_array(shape->second, 11 + tables.size(), dtype)});
+  }
+  return tables;
 }
 
 std::vector<std::optional<Shape>> input_shapes(const attn_type& type, const Json& config,

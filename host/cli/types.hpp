@@ -23,15 +23,24 @@ namespace attn::cli {
 
 using NamedShapes = std::vector<std::pair<std::string, Shape>>;
 
+// Where a config is given, its tables of the call (host/docs/score-programs.md) are inputs, too: behind those of the type.
+
 // "NAME=2,16,64", once for each option given. Throws InvalidArgument, also for a name that the type lacks.
-[[nodiscard]] NamedShapes parse_shapes(const attn_type& type,
-                                       const std::vector<std::string>& given);
+[[nodiscard]] NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given,
+                                       const Json& config = Json::object());
 
 // Throws InvalidArgument for a name that is no input of the type.
-void check_input_names(const attn_type& type, const NamedShapes& shapes);
+void check_input_names(const attn_type& type, const NamedShapes& shapes,
+                       const Json& config = Json::object());
 
 // "NAME=FILE[:TENSOR]" of --input; the name becomes the input's own where it was an alias. Throws InvalidArgument.
-[[nodiscard]] NameAndText parse_input(const attn_type& type, const std::string& given);
+[[nodiscard]] NameAndText parse_input(const attn_type& type, const std::string& given,
+                                      const Json& config = Json::object());
+
+// Tables of the call of these shapes, all of which must be given: zeros, or normal numbers where they are floating.
+[[nodiscard]] std::vector<NamedOutput> random_tables(const attn_type& type, const Json& config,
+                                                     const NamedShapes& given,
+                                                     attn_dtype dtype = ATTN_F32);
 
 // Shapes in the order of the type's inputs. Required inputs that are not given take the extents that their
 // schema names: those that are parameters their value, the rest a small number.

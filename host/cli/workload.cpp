@@ -98,9 +98,18 @@ Workload workload_of(const ConfigCall& call) {
   w.config = config.parameters();
   w.mode = bench_mode(call.mode);
   const attn_type& type = *find_attention_type(w.type).type;
-  const auto shapes = input_shapes(type, w.config, parse_shapes(type, call.shapes));
+  NamedShapes named = parse_shapes(type, call.shapes, w.config);
+  for (const std::string& text : call.inputs) {
+    const NameAndText part = parse_input(type, text, w.config);
+    const auto array = std::make_shared<const Array>(read_tensor(part.text));
+    named.emplace_back(part.name, array->shape());
+    w.given.emplace_back(part.name, array);
+  }
+  const auto shapes = input_shapes(type, w.config, named);
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     if (shapes[i]) w.inputs.emplace_back(type.inputs[i]->name, *shapes[i]);
+  for (const NamedOutput& table : random_tables(type, w.config, named))
+    w.inputs.emplace_back(table.name, table.value.shape());
   for (const std::string& text : call.arguments) {
     const NameAndText part = split_assignment("--arg", text, "NAME=JSON");
     w.call.set(part.name, parse_config(part.text, "--arg " + part.name));
@@ -122,11 +131,23 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
     if (w.mode != BenchMode::decode || (key != "cache_len" && key != "steps"))
       arguments_.add(key, value);
   std::vector<std::optional<Shape>> shapes(layer_->type().n_inputs);
-  check_input_names(layer_->type(), w.inputs);
+  check_input_names(layer_->type(), w.inputs, w.config);
+  std::vector<NamedOutput> tables = random_tables(layer_->type(), w.config, w.inputs);
   for (size_t i = 0; i < w.inputs.size(); ++i) {
-    names_.push_back(w.inputs[i].first);
-    arrays_.push_back(normal_array(w.inputs[i].second, i + 1));
-    shapes.at(schema::find_input(layer_->type(), names_.back())) = w.inputs[i].second;
+    const auto& [name, shape] = w.inputs[i];
+    const auto is_it = [&](const auto& pair) { return pair.first == name; };
+    const auto given = std::find_if(w.given.begin(), w.given.end(), is_it);
+    const uint32_t place = schema::find_input(layer_->type(), name);
+    names_.push_back(name);
+    if (place < shapes.size()) shapes[place] = shape;
+    if (given != w.given.end()) {
+      arrays_.push_back(given->second->clone());
+    } else if (place < shapes.size()) {
+      arrays_.push_back(normal_array(shape, i + 1));
+    } else {
+      for (NamedOutput& table : tables)
+        if (table.name == name) arrays_.push_back(std::move(table.value));
+    }
   }
   add_mask(w);
   layer_->build(shapes, {.seed = 1, .weights = w.weights});
@@ -174,6 +195,11 @@ void PreparedWorkload::add_mask(const Workload& w) {
 
 void PreparedWorkload::prepare_decoding(const Workload& w) {
   constexpr int64_t kPiece = 512;  // of the prompt, so that filling the cache needs little memory
+  if (!layer_->tables().empty())
+    throw InvalidArgument("table '" + layer_->tables().front().name +
+                              "' grows with every token that is decoded; expected a layer without "
+                              "tables of the call, or another mode than decode",
+                          {.where = "--mode", .value = "decode"});
   cache_length_ = integer(w.call, "cache_len");
   steps_ = integer(w.call, "steps");
   const Shape one = arrays_.front().shape();

@@ -25,7 +25,10 @@ enum class BenchMode { inference, decode, training_step };
 struct Workload {
   std::string id, type;
   Json config = Json::object();  // parameters of the layer
-  std::vector<std::pair<std::string, Shape>> inputs{};
+  std::vector<std::pair<std::string, Shape>>
+      inputs{};  // tables of the call behind those of the type
+  std::vector<std::pair<std::string, std::shared_ptr<const Array>>>
+      given{};                 // some of them; others are random
   Json mask{};                 // null, or {kind, shape, lengths}
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
@@ -42,6 +45,7 @@ struct Workload {
 struct ConfigCall {
   std::string config, section, mode = "inference";
   std::vector<std::string> shapes, arguments;  // "INPUT=2,16,64"; "NAME=JSON"
+  std::vector<std::string> inputs{};           // "NAME=FILE[:TENSOR]"
 };
 [[nodiscard]] Workload workload_of(const ConfigCall& call);
 

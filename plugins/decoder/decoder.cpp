@@ -97,7 +97,7 @@ struct DecoderAttention : Layer<Params, Arguments> {
     s.field("use_output_bias", &Params::use_output_bias).doc("bias of w_o");
     blocks::dropout(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
-    blocks::score_texts(s, "h q k H");
+    blocks::score_texts(s, "b h q k H");
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);

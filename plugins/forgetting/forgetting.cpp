@@ -46,7 +46,7 @@ struct ForgettingAttention : Layer<Params> {
         .doc("norm of each head's queries and keys");
     blocks::kernels_and_biases(s, "of all kernels",
                                "of all biases; the forget gate's begins as forget_bias_init");
-    blocks::score_texts(s, "h q k H");
+    blocks::score_texts(s, "b h q k H");
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");

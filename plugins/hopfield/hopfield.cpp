@@ -60,7 +60,7 @@ struct HopfieldAttention : Layer<Params, Arguments> {
     s.field("activity_regularizer", &Params::activity_regularizer)
         .regularizer()
         .doc("of the outputs of the four projections, and of the layer's once more");
-    blocks::score_rules(s, "h q k H K");  // queries come in blocks
+    blocks::score_rules(s, "b h q k H K");  // queries come in blocks
     s.input("query", {"batch, query, query_dim"})
         .alias({"inputs"})
         .doc("the state patterns (queries); alone they are the stored patterns, too");

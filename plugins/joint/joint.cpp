@@ -47,7 +47,7 @@ struct JointAttention : Layer<Params, Arguments> {
         .extension()
         .doc("base of the rotation frequencies, where positions are given");
     blocks::rope(s, true);
-    blocks::score_rules(s, "h q k H K");  // how many queries there are depends on return_context
+    blocks::score_rules(s, "b h q k H K");  // how many queries there are depends on return_context
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("inputs", {"batch, seq, dim"}).doc("the first stream, the image");
     s.input("context", {"batch, key, context_width"}).doc("the second stream, the text");

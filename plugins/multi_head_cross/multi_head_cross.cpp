@@ -49,7 +49,7 @@ struct MultiHeadCrossAttention : Layer<Params> {
     blocks::probability(s, "scores to weights", {"use_adaptive_softmax=adaptive"});
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
-    blocks::score_rules(s, "h k H K");  // with a state nobody knows how many queries came before
+    blocks::score_rules(s, "b h k H K");  // with a state nobody knows how many queries came before
     s.divisible(&Params::dim, &Params::num_heads);
     s.rule("Parameter 'use_adaptive_softmax' conflicts with probability_type '{probability_type}'",
            adaptive_is_consistent);

@@ -32,7 +32,7 @@ struct PerceiverAttention : Layer<Params> {
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
     blocks::probability(s);
     blocks::qk_norm(s);
-    blocks::score_rules(s, "h k H K");  // with a state nobody knows how many queries came before
+    blocks::score_rules(s, "b h k H K");  // with a state nobody knows how many queries came before
     s.divisible(&Params::dim, &Params::num_heads);
     s.input("query_input", {"batch, query, dim"}).doc("the latent array");
     s.input("kv_input", {"batch, key, dim"})

@@ -66,7 +66,7 @@ struct WindowAttention : Layer<Params> {
     blocks::probability(s);
     blocks::qk_norm(s);
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
-    blocks::score_rules(s);
+    blocks::score_rules(s, "h q k H Q K");  // windows are rows of its attention, not examples
     s.field("window_partition", &Params::window_partition)
         .choices({"grid", "zigzag"})
         .extension()

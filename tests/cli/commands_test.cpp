@@ -3,6 +3,8 @@
 // list, info, plugins, doctor and run at work.
 #include <attn/factory.hpp>
 
+#include <cstring>
+
 #include "tests/cli/program.hpp"
 
 namespace attn::test {
@@ -152,6 +154,58 @@ TEST_CASE("cli: plugins and doctor") {
   // A bad file does not keep the others from being used.
   const std::string layer = layer_file(folder), x = folder.write_npy("x.npy", {1, 3, 8});
   check_done(attn_run({"run", layer, "--input", "inputs=" + x, "--plugin-path", path}));
+}
+
+TEST_CASE("cli: tables that a call brings are inputs of every command that makes one") {
+  const Folder folder;
+  const std::string layer =
+      folder.write("packed.json", R"({"type": "multi_head", "dim": 8, "num_heads": 2,
+        "score": "s + rise[b, k]", "mask_rule": "doc[b, q] == doc[b, k]",
+        "captures": {"doc": {"shape": ["B", "K"], "dtype": "i32", "input": true},
+                     "rise": {"shape": ["B", "K"], "input": true}}})");
+  const std::string x = folder.write_npy("x.npy", {1, 4, 8}),
+                    rise = folder.write_npy("rise.npy", {1, 4}), y = folder / "y.npy";
+  const auto write_doc = [&](const std::string& name, std::initializer_list<int64_t> values) {
+    Array doc(ATTN_I64, {1, static_cast<int64_t>(values.size())});
+    std::copy(values.begin(), values.end(), doc.data<int64_t>());
+    write_npy(folder / name, doc.view());
+    return folder / name;
+  };
+  const std::string doc = write_doc("doc.npy", {0, 1, 2, 3}),
+                    one = write_doc("one.npy", {7, 7, 7, 7}), off = write_doc("off.npy", {1, 2, 3});
+  const auto with = [&](const char* command, std::vector<std::string> more) {
+    std::vector<std::string> all{command, layer, "-q", "--input", "inputs=" + x};
+    all.insert(all.end(), more.begin(), more.end());
+    return attn_run(all);
+  };
+  const auto run = [&](const std::string& documents) {
+    check_done(
+        with("run", {"--input", "doc=" + documents, "--input", "rise=" + rise, "--output", y}));
+    return read_npy(y);
+  };
+  const Array alone = run(doc), together = run(one);
+  CHECK(std::memcmp(alone.raw(), together.raw(), alone.bytes()) != 0);
+  check_refused(with("run", {"--input", "rise=" + rise, "--output", y}),
+                {"table 'doc' is missing", "(B, K)"});
+  check_refused(with("run", {"--input", "dog=" + doc, "--output", y}),
+                {"'dog'", "did you mean 'doc'"});
+  check_refused(with("run", {"--input", "doc=" + off, "--input", "rise=" + rise, "--output", y}),
+                {"table 'doc'", "expected (B, K), here (1, 4)"});
+  check_done(
+      with("map", {"--input", "doc=" + doc, "--input", "rise=" + rise, "--out", folder / "m.svg"}));
+  const Finished gradients =
+      with("check-gradients", {"--input", "doc=" + doc, "--shape", "rise=1,4", "--json"});
+  check_done(gradients);
+  CHECK_THAT(gradients.out, Catch::Matchers::Contains("\"rise\""));
+  check_done(attn_run({"explain", layer, "--shape", "inputs=1,4,8", "--input", "doc=" + doc,
+                       "--shape", "rise=1,4", "--seconds", "0"}));
+  check_refused(attn_run({"explain", layer, "--shape", "inputs=1,4,8"}),
+                {"table 'doc' of the call has no shape", "--shape doc=2,64"});
+  const Finished info = attn_run({"info", "multi_head", "--config", layer, "--shape",
+                                  "inputs=1,4,8", "--shape", "doc=1,4", "--shape", "rise=1,4"});
+  check_done(info);
+  CHECK_THAT(info.out, Catch::Matchers::Contains(
+                           "Tables of a call\n  doc  i32  (B, K)\n  rise  float  (B, K)"));
 }
 
 TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what a mask is") {

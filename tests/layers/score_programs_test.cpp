@@ -127,7 +127,11 @@ TEST_CASE("score programs in configs: what is wrong is refused when a layer is m
   CHECK_THAT(multi({{"mask_rule", "k < K - 1"}}),
              Contains("mask_rule:1:5: layers of this type cannot tell 'K'; expected of the "
                       "variables h, q, k, H"));
-  CHECK_THAT(multi({{"score", "s + 1.0 * b"}}), Contains("score:1:11:") && Contains("h, q, k, s"));
+  CHECK_THAT(multi({{"score", "s + 1.0 * b"}}),
+             Contains("score:1:11: 'b' is not the index of an axis \"B\" here"));
+  CHECK_THAT(refused("window",
+                     {{"dim", 16}, {"num_heads", 4}, {"window_size", 4}, {"score", "s + 1.0 * b"}}),
+             Contains("score:1:11: layers of this type cannot tell 'b'"));
   CHECK_THAT(refused("perceiver", with(kSmall, {{"mask_rule", "k <= q"}})),
              Contains("mask_rule:1:6: layers of this type cannot tell 'q'"));
   CHECK(refused("anchor", with(kSmall, {{"mask_rule", "k < K - 1"}})) == "");

@@ -389,3 +389,71 @@ def test_what_is_observed_by_name(layer, sequence):
         layer.observe(sequence, names="entropie")
     with pytest.raises(attn.InvalidArgument, match="top is 0"):
         layer.observe(sequence, names="top_keys", top=0)
+
+
+def packed(**more):
+    """A layer whose calls bring the documents of their rows."""
+    doc = {"shape": ["B", "K"], "dtype": "i32", "input": True}
+    return attn.MultiHeadAttention(
+        dim=16,
+        num_heads=4,
+        mask_rule="doc[b, q] == doc[b, k]",
+        captures={"doc": doc, **more.pop("captures", {})},
+        **more,
+    )
+
+
+def test_tables_of_a_call(sequence):
+    layer = packed()
+    layer.build(sequence.shape, seed=1)
+    doc = np.array([[0, 0, 1, 1, 1], [4, 4, 4, 4, 9]])
+    y = layer(sequence, doc=doc)
+    plain = attn.MultiHeadAttention(dim=16, num_heads=4)
+    plain.build(sequence.shape, seed=1)
+    keep = doc[:, :, None] == doc[:, None, :]
+    np.testing.assert_allclose(y, plain(sequence, attention_mask=keep), atol=1e-6)
+    for kind in (np.int32, np.uint8):
+        np.testing.assert_array_equal(layer(sequence, doc=doc.astype(kind)), y)
+    assert layer.output_shapes(sequence, doc=doc) == {"output": sequence.shape}
+    assert "doc" not in str(layer.weights.info())
+    with pytest.raises(attn.InvalidArgument, match=r"table 'doc' is missing.*\(B, K\)"):
+        layer(sequence)
+    with pytest.raises(attn.InvalidArgument, match=r"\(2, 4\); expected \(B, K\), here \(2, 5\)"):
+        layer(sequence, doc=doc[:, :4])
+    with pytest.raises(attn.InvalidArgument, match="is float64 of shape .* expected int32"):
+        layer(sequence, doc=doc.astype(float))
+    with pytest.raises(TypeError, match="no keyword 'docs'.*'doc'"):
+        layer(sequence, docs=doc)
+    with pytest.raises(TypeError, match="no keyword 'doc'"):
+        plain(sequence, doc=doc)
+
+
+def test_gradients_of_tables_of_a_call(sequence):
+    rise = {"shape": ["B", "K"], "input": True}
+    layer = packed(score="s + rise[b, k]", captures={"rise": rise})
+    layer.build(sequence.shape, dtype=np.float64, seed=1)
+    x, up = sequence.astype(np.float64), numbers(2, 5, 16, dtype=np.float64, seed=2)
+    given = {"doc": np.array([[0, 0, 1, 1, 1], [4, 4, 4, 4, 9]])}
+    values = numbers(2, 5, dtype=np.float64, seed=3)
+    _, tape = layer.forward(x, rise=values, **given, record=True)
+    found = layer.backward(tape, up).inputs
+    assert sorted(found) == ["inputs", "rise"]
+    for at in [(0, 1), (1, 2)]:
+        h = np.zeros((2, 5))
+        h[at] = 1e-6
+        more, less = (layer(x, rise=values + s * h, **given) for s in (1, -1))
+        expected = ((more - less) * up).sum() / 2e-6
+        assert found["rise"][at] == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+def test_tables_of_a_call_with_a_state(sequence):
+    layer = packed()
+    layer.build(sequence.shape, seed=1)
+    doc = np.array([[0, 0, 1, 1, 1], [4, 4, 4, 4, 9]])
+    whole = layer(sequence, doc=doc, use_causal_mask=True)
+    with layer.make_state(batch=2, capacity=5) as state:
+        first = layer(sequence[:, :3], doc=doc[:, :3], state=state)
+        rest = [
+            layer(sequence[:, n : n + 1], doc=doc[:, : n + 1], state=state) for n in range(3, 5)
+        ]
+    np.testing.assert_allclose(np.concatenate([first, *rest], axis=1), whole, atol=1e-6)

@@ -129,6 +129,8 @@ struct WeightDeclaration {
 struct Component {
   std::vector<attn_value> attributes{};
   std::vector<WeightDeclaration> weights{};
+  std::vector<std::pair<int, std::string>>
+      tables{};  // slots that calls fill, by the names of their tables
   int slots = 0;
   std::uint32_t flags = 0;  // ATTN_COMPONENT_*
 

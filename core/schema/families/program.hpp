@@ -6,12 +6,17 @@
 //   "captures": {"W": 14, "bucket": [0, 1, 2, 2], "slope": {"shape": ["H"], "initializer": "zeros"},
 //                "decay": {"values": [0.5, 0.25], "trainable": false}}
 //
+// or an object without numbers, a table that each call brings as an input of that name:
+//
+//   "captures": {"doc": {"shape": ["B", "K"], "dtype": "i32", "input": true}}
+//
 // host/docs/score-programs.md has the language. Throws InvalidArgument. [any-thread]
 #pragma once
 
 #include <optional>
 #include <string_view>
 
+#include "core/program/extents.hpp"
 #include "core/program/text.hpp"
 #include "core/schema/families/family.hpp"
 
@@ -42,12 +47,17 @@ inline constexpr const char* kCaptures = "captures";
 struct Captures {
   struct Table {
     std::string name{};
-    std::vector<std::int64_t> shape{};  // kHeads: as many as there are heads
+    program::Extents shape{};  // of weights with no other letter than H, the number of heads
     bool whole = false, trainable = false;
     std::vector<double> values{};  // empty: initializer
     InitializerSpec initializer{};
+    bool alibi = false;  // its values are the slopes of ALiBi
+    bool input = false;  // each call brings it: no weight
+    // The axis of the batch, or the rank. Texts index it by b and nothing else, so that rows stay independent.
+    [[nodiscard]] std::size_t batch_axis() const;
+    // "whole numbers (B, K)".
+    [[nodiscard]] std::string text() const;
   };
-  static constexpr std::int64_t kHeads = -1;
   std::vector<program::Name> names{};  // tables in their order, and constants
   std::vector<Table> tables{};
 };
@@ -55,8 +65,17 @@ struct Captures {
 
 // Compiles a text.
 void check_program(const ProgramParam& param, std::string_view text, const Captures& captures);
+// Refuses tables of a call with extents that layers of the type cannot tell, and with names that mean something else in
+// its calls.
+void check_tables(const attn_type& type, const Captures& captures);
 
-// Attributes `names` and `constants` of the operator attention, and its tables.
+// The tables that a call brings, in their order. value: of the type's parameter for captures, or null.
+[[nodiscard]] std::vector<Captures::Table> tables_of_calls(const Json& value);
+// The same, of a config.
+[[nodiscard]] std::vector<Captures::Table> tables_of_calls(const attn_type& type,
+                                                           const Json& config);
+
+// Attributes `names` and `constants` of the operator attention, and its tables; those of calls by name.
 [[nodiscard]] Component captures_component(const Captures& captures, std::int64_t heads);
 
 }  // namespace attn::schema

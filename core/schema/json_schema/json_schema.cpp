@@ -224,8 +224,33 @@ class TypeSchema {
     rules_.push_back(where(p, {{"anyOf", kinds}}));
   }
 
-  // Names of which no text reads any.
+  // Numbers, lists of them, weights, and tables that each call brings. Names of which no text reads any.
   void add_captures(const attn_param& p) {
+    const auto shape = [](const Json& letters) {
+      const Json extent = {
+          {"anyOf", Json::list({{{"type", "integer"}, {"minimum", 1}}, {{"enum", letters}}})}};
+      return Json{{"type", "array"}, {"maxItems", program::kMostAxes}, {"items", extent}};
+    };
+    const Json weight = {{"type", "object"},
+                         {"properties",
+                          {{"values", Json::object()},
+                           {"shape", shape(Json::list({"H"}))},
+                           {"initializer", Json::object()},
+                           {"trainable", {{"type", "boolean"}}},
+                           {"input", {{"const", false}}}}},
+                         {"additionalProperties", false}};
+    const Json table = {{"type", "object"},
+                        {"properties",
+                         {{"shape", shape(Json::list({"B", "H", "Q", "K"}))},
+                          {"dtype", {{"enum", Json::list({"float", "i32"})}}},
+                          {"input", {{"const", true}}}}},
+                        {"required", Json::list({"shape", "input"})},
+                        {"additionalProperties", false}};
+    const Json capture = {
+        {"anyOf",
+         Json::list({{{"type", "number"}}, {{"type", "array"}, {"minItems", 1}}, weight, table})}};
+    const Json all = definitions_.refer("captures", {{"additionalProperties", capture}});
+    rules_.push_back(where(p, all));
     Json texts = Json::list({});
     for (std::uint32_t i = 0; i < type_.n_params; ++i)
       if (is_program(*type_.params[i]))

@@ -40,7 +40,8 @@ namespace attn {
 class Attention;
 class Communicator;
 
-// A tensor with the name it has in the type's schema. An empty name is the next input that has none yet, in order.
+// A tensor with the name it has in the type's schema, or among the layer's tables(). An empty name is the next input that
+// has none yet, in order.
 struct Input {
   std::string_view name{};
   ConstView view{};
@@ -180,7 +181,7 @@ class Context {
 
   // An output of the last call, valid until the next one; nullopt: not given.
   [[nodiscard]] std::optional<ConstView> output(std::string_view name = "output") const;
-  // Gradient of an input after backward(), dense; nullopt: none.
+  // Gradient of an input or a table after backward(), dense; nullopt: none.
   [[nodiscard]] std::optional<ConstView> input_gradient(std::string_view name) const;
 
   // What to keep in the next calls, and what was kept in the last.
@@ -236,6 +237,15 @@ struct WeightInfo {
   size_t bytes = 0;
 };
 
+// A table that the score program or the mask rule of a layer reads and that each call brings, as an input of that name
+// (host/docs/score-programs.md). They stand behind the inputs of the type.
+struct TableInfo {
+  std::string name;
+  std::string shape;  // "(B, K)", letters are extents of the call
+  int rank = 0;
+  bool whole = false;  // of int32, int64, uint8 or bool; otherwise floating, with a gradient
+};
+
 struct BuildOptions {
   attn_dtype dtype = ATTN_F32;     // or ATTN_F64, for checks
   std::optional<uint64_t> seed{};  // of the initial weights; absent: set_seed()'s, else entropy
@@ -268,6 +278,8 @@ class Attention {
   // Every parameter with its effective value, first names, in schema order; then `name`.
   [[nodiscard]] virtual Json config() const = 0;
   [[nodiscard]] virtual const std::string& library() const = 0;  // path of the plugin file
+  // Beside the inputs of the type; most layers have none.
+  [[nodiscard]] virtual const std::vector<TableInfo>& tables() const = 0;
 
   // ---- building -------------------------------------------------------------------------------
   // By hand, or by the first call, in the kind of its context. Shapes in the order of the type's inputs; -1: not

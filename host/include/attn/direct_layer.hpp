@@ -43,6 +43,7 @@ class DirectLayer : public Attention {
   [[nodiscard]] const attn_type& type() const override { return layer_->type(); }
   [[nodiscard]] Json config() const override { return layer_->config(); }
   [[nodiscard]] const std::string& library() const override { return layer_->library(); }
+  [[nodiscard]] const std::vector<TableInfo>& tables() const override { return layer_->tables(); }
 
   void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& o = {}) override {
     layer_->build(inputs, o);

@@ -32,6 +32,31 @@ void check_view(const ConstView& v, Where&& where) {
 
 }  // namespace
 
+uint32_t PluginLayer::find_input(std::string_view name) const {
+  uint32_t i = schema::find_input(type(), name);
+  for (size_t t = 0; i == type().n_inputs + t && t < tables_.size() && tables_[t].name != name; ++t)
+    ++i;
+  return i;
+}
+
+std::vector<std::string> PluginLayer::input_names() const {
+  std::vector<std::string> names = schema::input_names(type());
+  for (const TableInfo& t : tables_) names.push_back(t.name);
+  return names;
+}
+
+// Extents are the operator's affair.
+void PluginLayer::check_table(const TableInfo& table, const ConstView& view) const {
+  const std::string expected =
+      std::string(table.whole ? "int32, int64, uint8 or bool" : "floating") + " " + table.shape;
+  const bool floating = dtype_is_floating(view.dtype);
+  if (view.shape.rank() != table.rank || floating == table.whole)
+    throw InvalidArgument(
+        name_ + ": table '" + table.name + "' is " + std::string(dtype_name(view.dtype)) +
+            " of shape " + view.shape.to_string() + "; expected " + expected,
+        {.where = name_, .type = type().id, .parameter = table.name, .expected = expected});
+}
+
 void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) const {
   const attn_type& t = type();
   const auto refuse = [&](const std::string& text, const std::string& input,
@@ -43,29 +68,38 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
         message,
         {.where = name_, .type = t.id, .parameter = input, .expected = expected, .hint = hint});
   };
+  const uint32_t n_inputs = layer_.n_inputs();
   uint32_t next = 0;
   for (const Input& in : inputs) {
     uint32_t i = 0;
     if (in.name.empty()) {
-      while (next < t.n_inputs && ports.given[next]) ++next;
+      while (next < n_inputs && ports.given[next]) ++next;
       i = next;
-      if (i >= t.n_inputs)
+      if (i >= n_inputs)
         refuse(std::to_string(inputs.size()) + " inputs given", "",
-               "at most those of the type, " + schema::name_list(schema::input_names(t)),
+               "at most those of the type, " + schema::name_list(input_names()),
                "leave out what is too many");
     } else {
-      i = schema::find_input(t, in.name);
-      if (i == t.n_inputs) {
-        const std::vector<std::string> names = schema::input_names(t);
+      i = find_input(in.name);
+      if (i == n_inputs) {
+        const std::vector<std::string> names = input_names();
         refuse("no input '" + std::string(in.name) + "'", std::string(in.name),
                "one of " + schema::name_list(names), schema::did_you_mean(in.name, names));
       }
     }
-    const attn_input& port = *t.inputs[i];
+    const char* const name =
+        i < t.n_inputs ? t.inputs[i]->name : tables_[i - t.n_inputs].name.c_str();
     if (ports.given[i])
-      refuse(std::string("input '") + port.name + "' is set more than once", port.name,
-             "each input once", "leave out one of them");
-    check_view(in.view, [&] { return name_ + ": input '" + port.name + "'"; });
+      refuse(std::string("input '") + name + "' is set more than once", name, "each input once",
+             "leave out one of them");
+    check_view(in.view, [&] { return name_ + ": input '" + name + "'"; });
+    ports.views[i] = to_border(in.view);
+    ports.given[i] = &ports.views[i];
+    if (i >= t.n_inputs) {
+      check_table(tables_[i - t.n_inputs], in.view);
+      continue;
+    }
+    const attn_input& port = *t.inputs[i];
     const bool floating = dtype_is_floating(in.view.dtype);
     const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
                                       : floating || (port.flags & ATTN_INPUT_MASK);
@@ -73,13 +107,16 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       refuse(std::string("input '") + port.name + "' must be " + schema::kinds_text(port) +
                  ", got " + std::string(dtype_name(in.view.dtype)),
              port.name, "", "convert it first");
-    ports.views[i] = to_border(in.view);
-    ports.given[i] = &ports.views[i];
   }
   for (uint32_t i = 0; i < t.n_inputs; ++i)
     if (!ports.given[i] && !(t.inputs[i]->flags & ATTN_INPUT_OPTIONAL))
       refuse(std::string("input '") + t.inputs[i]->name + "' is missing", t.inputs[i]->name,
              schema::shapes_text(*t.inputs[i]), "");
+  for (size_t i = 0; i < tables_.size(); ++i)
+    if (!ports.given[t.n_inputs + i])
+      refuse("table '" + tables_[i].name + "' is missing", tables_[i].name,
+             layer_.tables()[i].text() + ", as 'captures' of the layer has it",
+             "give it as an input of the call");
 }
 
 void PluginLayer::build_from(const Ports& ports, attn_dtype dtype) {
@@ -140,6 +177,8 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
   take_part(shapes_only ? nullptr : ctx.shared.communicator(),
             [&] { layer_.forward(ctx.engine, call); });
   ctx.type = source_.type;
+  ctx.tables.resize(tables_.size());
+  for (size_t i = 0; i < tables_.size(); ++i) ctx.tables[i] = tables_[i].name;
 }
 
 void PluginLayer::check_memory(std::span<const OutputMemory> outputs) const {

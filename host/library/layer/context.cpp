@@ -43,8 +43,11 @@ std::optional<ConstView> Context::output(std::string_view name) const {
 
 std::optional<ConstView> Context::input_gradient(std::string_view name) const {
   const attn_type* type = impl_->type;
-  for (uint32_t i = 0; type && i < type->n_inputs; ++i) {
-    if (!schema::is_called(*type->inputs[i], name) || !impl_->engine.handles.inputs[i]) continue;
+  const size_t inputs = type ? type->n_inputs : 0, tables = type ? impl_->tables.size() : 0;
+  for (size_t i = 0; i < inputs + tables; ++i) {
+    const bool named =
+        i < inputs ? schema::is_called(*type->inputs[i], name) : impl_->tables[i - inputs] == name;
+    if (!named || !impl_->engine.handles.inputs[i]) continue;
     attn_view g{};
     impl_->engine.gradient(impl_->engine.handles.inputs[i], &g);
     if (!g.data) return std::nullopt;

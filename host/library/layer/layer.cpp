@@ -23,6 +23,9 @@ PluginLayer::PluginLayer(TypeSource source, const attn_value* values, Json confi
       name_(std::move(name)),
       layer_(*source_.type, values, name_, source_.library) {
   resolve_defaults(values);
+  for (const schema::Captures::Table& t : layer_.tables())
+    tables_.push_back(
+        {t.name, program::extents_text(t.shape), static_cast<int>(t.shape.size()), t.whole});
 }
 
 // The config shows the numbers that the layer put in the place of nulls.

@@ -37,6 +37,7 @@ class PluginLayer final : public Attention {
   [[nodiscard]] const attn_type& type() const override { return *source_.type; }
   [[nodiscard]] Json config() const override { return config_; }
   [[nodiscard]] const std::string& library() const override { return source_.library; }
+  [[nodiscard]] const std::vector<TableInfo>& tables() const override { return tables_; }
 
   void build(const std::vector<std::optional<Shape>>& inputs, const BuildOptions& options) override;
   // accept: as in engine::Layer::build.
@@ -76,9 +77,12 @@ class PluginLayer final : public Attention {
   void compare_tables(const attn::weights::SafetensorsFile& file, const std::string& path) const;
   // Tensors by their place among the inputs, or among the outputs.
   struct Ports {
-    attn_view views[engine::kMaxPorts];
-    const attn_view* given[engine::kMaxPorts] = {};
+    attn_view views[engine::kMaxInputs];
+    const attn_view* given[engine::kMaxInputs] = {};
   };
+  [[nodiscard]] uint32_t find_input(std::string_view name) const;
+  [[nodiscard]] std::vector<std::string> input_names() const;
+  void check_table(const TableInfo& table, const ConstView& view) const;
   void resolve_defaults(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;
   void build_from(const Ports& ports, attn_dtype dtype);
@@ -127,6 +131,7 @@ class PluginLayer final : public Attention {
   TypeSource source_;
   Json config_;
   std::string name_;
+  std::vector<TableInfo> tables_;
   mutable engine::Layer layer_;         // its own lock guards what may change in const calls
   threads::CallbackMutex build_mutex_;  // the plugin runs inside
   std::atomic<bool> built_{false};

@@ -84,6 +84,11 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     if (call.state)
       throw InvalidArgument(name_ +
                             ": a call has a state or a communicator, not both; leave out one");
+    if (!tables_.empty())
+      throw InvalidArgument(name_ + ": table '" + tables_.front().name +
+                                "' is an input of the call, and no rank has its own part of one; "
+                                "expected a layer without such tables; run the call in one place",
+                            {.where = name_, .type = t.id, .parameter = tables_.front().name});
     check_recording(call, keeps_context);
     assign_inputs(inputs, ports);
     check_memory(outputs);
@@ -100,7 +105,7 @@ void PluginLayer::start_shared(Context::Impl& ctx, std::span<const Input> inputs
     hash.add(arguments.training);
     handshake.arguments = hash.value();
   });
-  for (uint32_t i = 0; i < engine::kMaxPorts; ++i)
+  for (uint32_t i = 0; i < engine::kMaxPorts; ++i)  // of calls without tables
     handshake.ranks[i] = ports.given[i] ? ports.views[i].rank : -1;
   Hash hash;
   hash.add(std::string(t.id));

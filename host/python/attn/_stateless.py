@@ -123,18 +123,30 @@ def input_names(attention_type: str) -> list[str]:
     return [port["name"] for port in types.schema(attention_type)["inputs"]]
 
 
+def tables(config: Mapping[str, Any]) -> list[str]:
+    """Names of the tables of score programs that each call of such a layer brings: inputs behind those of the type."""
+    captures = config.get("captures") or {}
+    return [name for name, c in captures.items() if isinstance(c, Mapping) and c.get("input")]
+
+
+def ports(schema: Mapping[str, Any], config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a call of such a layer takes, in its order."""
+    own: list[Mapping[str, Any]] = list(schema["inputs"])
+    return own + [{"name": name, "aliases": []} for name in tables(config)]
+
+
 def sort_inputs(
-    attention_type: str, inputs: Sequence[Any], named: Mapping[str, Any]
+    attention_type: str, config: Mapping[str, Any], inputs: Sequence[Any], named: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays that are given, by the type's own names in its order, and all other keywords."""
+    """Arrays that are given, by their own names in the order of the call, and all other keywords."""
     from .layers import types
 
     if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
         inputs = inputs[0]
     schema = types.schema(attention_type)
-    ports = schema["inputs"]
+    taken = ports(schema, config)
     options, given = dict(named), {}
-    for n, port in enumerate(ports):
+    for n, port in enumerate(taken):
         found = [options.pop(name, None) for name in (port["name"], *port["aliases"])]
         found = [a for a in (*inputs[n : n + 1], *found) if a is not None]
         if len(found) > 1:
@@ -145,8 +157,8 @@ def sort_inputs(
     for word in options:
         if word not in known:
             raise TypeError(f"{attention_type}: {_attn.unknown_keyword(attention_type, word)}")
-    if len(inputs) > len(ports) or not given:
-        names = [port["name"] for port in ports]
+    if len(inputs) > len(taken) or not given:
+        names = [port["name"] for port in taken]
         raise TypeError(f"{attention_type}: {len(inputs)} inputs given; the type takes {names}")
     return given, options
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._stateless import ports as ports_of
 from ._torch_layers import Tensors, give_back, layer_with, names, take_spare
 from .layer import Layer
 from .layers import types
@@ -112,10 +113,19 @@ def _output_shapes(spec: str, options: str, inputs: Sequence[Tensor | None]) -> 
             return [[extents[word] for word in words] for words in wanted]
     key = (spec, "float32")
     layer = take_spare(key)
-    shapes = [None if t is None else tuple(int(n) for n in t.shape) for t in inputs]
+    n_inputs = len(schema["inputs"])
+    shapes = [None if t is None else _stand_in(t, n >= n_inputs) for n, t in enumerate(inputs)]
     found: list[Sequence[Any]] = [*layer.output_shapes(*shapes, **keywords).values()]
     give_back(key, layer)
     return found
+
+
+def _stand_in(tensor: Tensor, table: bool) -> Any:
+    """The shape, or of a table an array, because its kind counts."""
+    shape = tuple(int(n) for n in tensor.shape)
+    if not table:
+        return shape
+    return np.broadcast_to(np.float32(0) if tensor.is_floating_point() else np.int32(0), shape)
 
 
 # ---- gradient -------------------------------------------------------------------------------------
@@ -149,8 +159,8 @@ def layer_backward_op(
             given, keywords = _positional(inputs, ports), _options(seed, options, training)
             _, tape = layer.forward(*given, record=True, **keywords)
         found = layer.backward(tape, *gradients)
-        schema = types.schema(layer.type)["inputs"]
-        values = [found.inputs.get(schema[port]["name"]) for port in ports]
+        taken = ports_of(types.schema(layer.type), json.loads(spec))
+        values = [found.inputs.get(taken[port]["name"]) for port in ports]
         values += [found.weights.get(name) for name in names(layer, False)]
         results = []
         for value, tensor, needed in zip(values, [*inputs, *weights], wanted):

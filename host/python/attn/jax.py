@@ -108,7 +108,7 @@ class Layer:
     def _inputs(
         self, inputs: Sequence[Any], named: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        given, options = sort_inputs(self._type, inputs, named)
+        given, options = sort_inputs(self._type, self._config, inputs, named)
         abstract = jax.ShapeDtypeStruct
         return {
             n: a if isinstance(a, abstract) else jnp.asarray(a) for n, a in given.items()

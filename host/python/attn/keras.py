@@ -16,7 +16,7 @@ import keras  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
 
 from ._keras_backends import run
-from ._stateless import Call, Stateless, input_names, make, penalized
+from ._stateless import Call, Stateless, input_names, make, penalized, tables
 from .layer import WeightInfo
 
 
@@ -52,6 +52,7 @@ class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
         self.config: dict[str, Any] = checked.get_config()
         del self.config["name"]
         self.ports: list[str] = [n for n in input_names(type) if n != "attention_mask"]
+        self.tables: list[str] = tables(self.config)
         self.supports_masking: bool = "attention_mask" in input_names(type)
         self.supports_jit: bool = (
             keras.backend.backend() == "jax"
@@ -94,7 +95,8 @@ class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
         """inputs: a tensor, or a list of the type's inputs in their order.
 
         attention_mask: keys that may be used, True or > 0; ranks 1 to 4, (batch, key) for rank 2. mask: Keras' own,
-        of embeddings and the like, which is added to it. **arguments: those of the type, use_causal_mask=True.
+        of embeddings and the like, which is added to it. **arguments: those of the type, use_causal_mask=True, and
+        tables that the score program has calls bring.
         """
         tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         masks = list(mask) if isinstance(mask, (list, tuple)) else [mask]
@@ -109,6 +111,7 @@ class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
         attention_mask = _both(keys if self.supports_masking else None, attention_mask)
         if attention_mask is not None:
             given["attention_mask"] = attention_mask
+        given.update({n: arguments.pop(n) for n in self.tables if n in arguments})
         call = Call(tuple(given), {**arguments, "training": bool(training)}, bool(training))
         arrays = [v.value for v in self.own] + list(given.values())
         if call.seeded:
@@ -135,6 +138,7 @@ class Layer(keras.layers.Layer):  # type: ignore[misc,unused-ignore]
         given = {n: t for n, t in zip(self.ports, tensors) if t is not None}
         if attention_mask is not None:
             given["attention_mask"] = attention_mask
+        given.update({n: arguments.pop(n) for n in self.tables if n in arguments})
         call = Call(tuple(given), arguments, False)
         shapes = self._core.shapes(
             call, [t.shape for t in given.values()], [t.dtype for t in given.values()]

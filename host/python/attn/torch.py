@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import _attn, _torch_layers, _torch_op
 from ._errors import InvalidArgument
-from ._stateless import keywords
+from ._stateless import keywords, ports
 from ._torch_weights import Weights, on_cpu
 from .factory import create_attention_layer
 from .layer import Layer, Shape
@@ -56,7 +56,8 @@ class Module(Weights):
         self.attention_type: str = layer.type
         self.config: dict[str, Any] = {**layer.get_config(), "name": self._name}
         schema = types.schema(layer.type)
-        self._ports, self._keywords = schema["inputs"], keywords(schema)
+        self._inputs, self._keywords = schema["inputs"], keywords(schema)
+        self._ports = ports(schema, self.config)
         self._names = {n: i for i, p in enumerate(self._ports) for n in (p["name"], *p["aliases"])}
         self._refuse_penalties()
         if not self._probe(-1, self._adopt):
@@ -93,9 +94,9 @@ class Module(Weights):
 
     def _probe(self, unknown: int, then: Callable[[str, Layer], None]) -> bool:
         """Tries the shapes that the type takes, with what the configuration says of their extents."""
-        ports = [() if p["optional"] else p["shapes"] for p in self._ports]
-        for i in range(max(map(len, ports))):
-            words = [s[min(i, len(s) - 1)].strip("()").split(", ") if s else None for s in ports]
+        shapes = [() if p["optional"] else p["shapes"] for p in self._inputs]
+        for i in range(max(map(len, shapes))):
+            words = [s[min(i, len(s) - 1)].strip("()").split(", ") if s else None for s in shapes]
             extents = [w and [self.config.get(n, unknown) for n in w] for w in words]
             try:
                 found = self._layer_for(extents)
@@ -114,7 +115,7 @@ class Module(Weights):
         """
         given = self._assign(inputs, options)
         if not self._spec:
-            pairs = zip(given, self._ports)
+            pairs = zip(given, self._inputs)
             self.build(*(None if t is None or p["mask"] else tuple(t.shape) for t, p in pairs))
         if not self._settled and not torch.compiler.is_compiling():
             self._settle()
@@ -124,11 +125,11 @@ class Module(Weights):
             seed = torch.randint(2**63 - 1, (), device="cpu")
             statistics = [s.clone() for s in statistics]
         record = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-        ports = [i for i, t in enumerate(given) if t is not None]
+        places = [i for i, t in enumerate(given) if t is not None]
         present = [t for t in given if t is not None]
         record = record and any(t.requires_grad for t in [*present, *weights])
         call = (seed, self._spec, repr(options), self.training, record)
-        results = _torch_op.layer_op(present, ports, weights, statistics, *call)[:-1]
+        results = _torch_op.layer_op(present, places, weights, statistics, *call)[:-1]
         if self.training and statistics:
             for old, new in zip(self._tensors(self._statistics), results[-len(statistics) :]):
                 old.copy_(new)

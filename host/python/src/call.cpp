@@ -44,7 +44,7 @@ std::string unknown_keyword(const attn_type& type, const std::string& name,
 
 Call::Call(PyLayer& layer, nb::handle args, nb::handle kwargs)
     : owner_(layer), layer_(layer.layer()) {
-  static_assert(kMost == engine::kMaxPorts);
+  static_assert(kMost == engine::kMaxInputs);
   const Py_ssize_t given = PyTuple_Size(args.ptr());
   const nb::handle first = given == 1 ? nb::handle(PyTuple_GetItem(args.ptr(), 0)) : nb::handle();
   const nb::handle inputs = given == 1 && is_list(first) ? first : args;
@@ -61,23 +61,41 @@ Call::~Call() {
   if (context_) PyLayer::give_back(std::move(context_), dtype_);
 }
 
+const char* Call::name_of(uint32_t port) const {
+  const attn_type& t = layer_.type();
+  return port < t.n_inputs ? t.inputs[port]->name : layer_.tables()[port - t.n_inputs].name.c_str();
+}
+
+uint32_t Call::find_input(const std::string& name) const {
+  const uint32_t own = layer_.type().n_inputs, port = schema::find_input(layer_.type(), name);
+  if (port < own) return port;
+  const std::vector<TableInfo>& tables = layer_.tables();
+  const auto at = std::find_if(tables.begin(), tables.end(),
+                               [&](const TableInfo& table) { return table.name == name; });
+  return own + static_cast<uint32_t>(at - tables.begin());
+}
+
 void Call::input(uint32_t port, nb::handle value) {
   const attn_type& t = layer_.type();
-  if (port >= t.n_inputs)
+  if (port >= t.n_inputs + layer_.tables().size())
     throw InvalidArgument(layer_.name() + ": more inputs given than the " +
                               std::to_string(t.n_inputs) + " of the type; expected at most " +
                               schema::name_list(schema::input_names(t)) +
                               "; arguments of the call are given by keyword",
                           {.where = layer_.name(), .type = t.id});
-  const attn_input& in = *t.inputs[port];
+  const char* const name = name_of(port);
   if (value.is_none()) return;
   if (taken_[port])
-    throw InvalidArgument(layer_.name() + ": input '" + in.name +
+    throw InvalidArgument(layer_.name() + ": input '" + name +
                               "' is set more than once; expected each input once; leave out one",
-                          {.where = layer_.name(), .type = t.id, .parameter = in.name});
-  const auto where = [&] { return layer_.name() + ": input '" + in.name + "'"; };
+                          {.where = layer_.name(), .type = t.id, .parameter = name});
+  const auto where = [&] { return layer_.name() + ": input '" + name + "'"; };
   Borrowed& array = arrays_[n_];
   array.take(value, where);
+  taken_[port] = true;
+  ports_[n_++] = port;
+  if (port >= t.n_inputs) return;  // the layer checks tables
+  const attn_input& in = *t.inputs[port];
   const attn_dtype dtype = array.view().dtype;
   const bool accepted = in.dtypes ? (in.dtypes >> dtype & 1u) != 0
                                   : dtype_is_floating(dtype) || (in.flags & ATTN_INPUT_MASK);
@@ -88,8 +106,6 @@ void Call::input(uint32_t port, nb::handle value) {
          (in.dtypes ? "; convert it first"
                     : "; expected float32, float64, float16 or bfloat16; convert it first"))
             .c_str());
-  taken_[port] = true;
-  ports_[n_++] = port;
 }
 
 void Call::keyword(const std::string& name, nb::handle value) {
@@ -106,27 +122,28 @@ void Call::keyword(const std::string& name, nb::handle value) {
                             "; expected what layer.make_state() returns, or None")
                                .c_str());
     state_.emplace(*state);
-  } else if (const uint32_t port = schema::find_input(layer_.type(), name);
-             port < layer_.type().n_inputs) {
+  } else if (const uint32_t port = find_input(name);
+             port < layer_.type().n_inputs + layer_.tables().size()) {
     input(port, value);
   } else if (has_argument(layer_.type(), name)) {
     names_.push_back(name);
     const std::string what = layer_.name() + ": argument '" + name + "'";
     arguments_.push_back(host::argument_from_json(names_.back(), to_json(value, what), lists_));
   } else {
+    std::vector<std::string> others{"training", "seed", "state"};
+    for (const TableInfo& table : layer_.tables()) others.push_back(table.name);
     throw nb::type_error(
-        (layer_.name() + ": " + unknown_keyword(layer_.type(), name, {"training", "seed", "state"}))
-            .c_str());
+        (layer_.name() + ": " + unknown_keyword(layer_.type(), name, others)).c_str());
   }
 }
 
 void Call::prepare() {
-  for (uint32_t i = 0; i < n_; ++i)
-    inputs_.emplace_back(layer_.type().inputs[ports_[i]]->name, arrays_[i].view());
+  for (uint32_t i = 0; i < n_; ++i) inputs_.emplace_back(name_of(ports_[i]), arrays_[i].view());
   // Results are as the first port's array, in whatever order the keywords came; masks do not count.
   uint32_t first = kMost;
   for (uint32_t i = 0; i < n_; ++i) {
-    const bool mask = (layer_.type().inputs[ports_[i]]->flags & ATTN_INPUT_MASK) != 0;
+    const bool own = ports_[i] < layer_.type().n_inputs;
+    const bool mask = !own || (layer_.type().inputs[ports_[i]]->flags & ATTN_INPUT_MASK) != 0;
     if (mask || ports_[i] >= first || !dtype_is_floating(arrays_[i].view().dtype)) continue;
     first = ports_[i];
     origin_ = arrays_[i].origin();
@@ -182,7 +199,8 @@ std::vector<std::pair<std::string, Shape>> Call::output_shapes() {
   const LogDelivery log;
   const attn_dtype dtype = owner_.dtype_for(origin_.dtype);
   std::vector<std::optional<Shape>> shapes(layer_.type().n_inputs);
-  for (uint32_t i = 0; i < n_; ++i) shapes[ports_[i]] = arrays_[i].view().shape;
+  for (uint32_t i = 0; i < n_; ++i)
+    if (ports_[i] < shapes.size()) shapes[ports_[i]] = arrays_[i].view().shape;
   const nb::gil_scoped_release released;
   if (!layer_.built()) layer_.build(shapes, {.dtype = dtype});
   return layer_.output_shapes(inputs_, options_);
@@ -190,8 +208,7 @@ std::vector<std::pair<std::string, Shape>> Call::output_shapes() {
 
 std::vector<Call::Given> Call::given() const {
   std::vector<Given> all;
-  for (uint32_t i = 0; i < n_; ++i)
-    all.push_back({layer_.type().inputs[ports_[i]]->name, &arrays_[i]});
+  for (uint32_t i = 0; i < n_; ++i) all.push_back({name_of(ports_[i]), &arrays_[i]});
   return all;
 }
 

@@ -2,7 +2,8 @@
 //
 // One call as Python writes it: layer(x, attention_mask=m, use_causal_mask=True, training=False, state=s, seed=7).
 // Positional arguments are inputs in the order of the type's, or one list of them; keywords are inputs by name or
-// alias, the options below, and arguments of the type. None stands for an input that is not given.
+// alias, the options below, and arguments of the type. None stands for an input that is not given. Tables that the
+// layer's score program has calls bring are inputs behind those of the type.
 #pragma once
 
 #include <attn/attention.hpp>
@@ -56,10 +57,12 @@ class Call {
 
  private:
   void input(uint32_t port, nb::handle value);
+  [[nodiscard]] const char* name_of(uint32_t port) const;
+  [[nodiscard]] uint32_t find_input(const std::string& name) const;
   void keyword(const std::string& name, nb::handle value);
   void prepare();
 
-  static constexpr uint32_t kMost = 16;  // inputs of a type
+  static constexpr uint32_t kMost = 24;  // inputs of a call
   PyLayer& owner_;
   Attention& layer_;
   Borrowed arrays_[kMost];

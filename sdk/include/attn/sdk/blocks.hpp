@@ -85,8 +85,8 @@ struct ScoreTexts {
 struct WindowedScores : Score {
   std::optional<int64_t> window_left{}, window_right{};
 };
-// The parameters of ScoreTexts, which Score has too. variables: those that texts may use. Claims that follow do not hold
-// where a text could break them.
+// The parameters of ScoreTexts, which Score has too. variables: those that texts may use; b among them: the batch of
+// attention() is that of the inputs. Claims that follow do not hold where a text could break them.
 template <class P, class A>
 void score_texts(Schema<P, A>& s, const char* variables) {
   const auto of = [&](const char* kind) {
@@ -132,7 +132,7 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
         .extension()
         .doc("and so many behind it; null: all");
   }
-  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "h q k H" : "h q k H Q K";
+  if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "b h q k H" : "b h q k H Q K";
   score_texts(s, variables);
 }
 

@@ -115,3 +115,21 @@ def test_what_needs_no_gradient_gets_none():
     assert not module(x).requires_grad
     module(x.requires_grad_()).sum().backward()
     assert x.grad is not None and all(p.grad is None for p in module.parameters())
+
+
+def test_tables_of_a_call():
+    whole = {"shape": ["B", "K"], "dtype": "i32", "input": True}
+    module = attn.torch.Module(
+        "multi_head",
+        dim=16,
+        num_heads=4,
+        mask_rule="doc[b, q] == doc[b, k]",
+        score="s + rise[b, k]",
+        captures={"doc": whole, "rise": {"shape": ["B", "K"], "input": True}},
+    ).double()
+    x = torch.randn(2, 5, 16, dtype=torch.float64)
+    doc = torch.tensor([[0, 0, 1, 1, 1], [4, 4, 4, 4, 9]])
+    rise = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r: module(x, doc=doc, rise=r), rise)
+    compiled = torch.compile(module, backend="eager")
+    torch.testing.assert_close(compiled(x, doc=doc, rise=rise), module(x, doc=doc, rise=rise))
