@@ -351,21 +351,28 @@ __attribute__((noinline)) void sparse_block(const AttentionTile& t, const Online
 
 // Rows [r0, r0 + rows), a group, and keys [from, limit). After the last block of the group its rows are complete; in
 // between their sums stay in scratch. Under a mask rule that may leave out blocks, online_finish() completes them; seen
-// is what it says of the block, and started whether the group has met one.
+// is what it says of the block, started whether the group has met one, and asks whether parts of the block are worth a
+// question, which groups of a block pass on.
 template <class Arch>
 ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
                               int64_t rows, const GroupKeys& keys, int64_t from, int64_t limit,
-                              program::Seen seen, bool& started) {
+                              program::Seen seen, bool& started, bool& asks) {
   const AttentionRow* row = t.row + r0;
   Span span = block_span<Arch>(keys, from, limit);
   if (span.empty()) return;
   const bool rest = t.rule->has_rest;
+  const bool looks = t.k_panels != nullptr && !t.rule->has_bias;
+  bool ruled = seen == program::Seen::some;
   BoxesSeen boxes;
-  const bool ruled =
-      seen == program::Seen::some && narrow_span<Arch>(*t.rule, row, rows, from, span, &boxes);
-  if (span.empty()) return;
+  if (ruled && looks && !asks) {
+    take_all_boxes(span, boxes);
+  } else if (ruled) {
+    ruled = narrow_span<Arch>(*t.rule, row, rows, from, span, &boxes);
+    if (span.empty()) return;
+    asks = !are_all_mixed(span, boxes);
+  }
   SeenKeys keys_seen;
-  const bool looked = ruled && t.k_panels != nullptr && !t.rule->has_bias;
+  const bool looked = ruled && looks;
   if (looked) {
     if (!look_at_keys<Arch>(*t.rule, row, rows, from, limit, boxes, w.s, w.ld, span, keys_seen))
       return;
@@ -428,10 +435,11 @@ void attention_online(const AttentionTile& t) {
     const program::Seen seen =
         t.rule->has_rest ? rows_see(*t.rule, t.row, t.rows, from, limit) : program::Seen::all;
     if (seen == program::Seen::none) continue;
+    bool asks = true;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
-      online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i]);
+      online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i], asks);
       r0 += rows;
     }
   }

@@ -19,7 +19,23 @@ struct SeenKeys {
   uint8_t keep[kTileRows][kMostBlock];  // 1: the row has the key
 };
 
-// Which keys rows have that masks and the mask rule leave; boxes is what narrow_span() found. Cuts the span to whole
+// Without asking: the rule is run on all of the span.
+ATTN_INLINE void take_all_boxes(const Span& span, BoxesSeen& boxes) {
+  for (int64_t i = span.begin / 64; i <= (span.end - 1) / 64; ++i)
+    boxes.box[i] = program::Seen::some;
+  boxes.begin = span.begin, boxes.end = span.end;
+}
+
+// Whether all boxes of a span, four or more, are seen in part: those of the next group are likely the same, and asking
+// costs about what the rule itself does. A twelfth of the instructions of the neighborhood above.
+ATTN_INLINE bool are_all_mixed(const Span& span, const BoxesSeen& boxes) {
+  const int64_t first = span.begin / 64, last = (span.end - 1) / 64;
+  bool mixed = last - first >= 3;
+  for (int64_t i = first; i <= last; ++i) mixed = mixed && boxes.box[i] == program::Seen::some;
+  return mixed;
+}
+
+// Which keys rows have that masks and the mask rule leave; boxes is what narrow_span() found, or all. Cuts the span to whole
 // vectors with keys. False: there are none.
 template <class Arch>
 __attribute__((noinline)) bool look_at_keys(const AttentionRule& rule, const AttentionRow* row,
