@@ -6,7 +6,7 @@
 // normaliser before the values.
 #pragma once
 
-#include "core/kernels/attention_compact.inl.hpp"
+#include "core/kernels/attention_few.inl.hpp"
 #include "core/kernels/attention_probability.inl.hpp"
 #include "core/kernels/attention_scores.inl.hpp"
 #include "core/kernels/attention_sparse.inl.hpp"
@@ -81,10 +81,8 @@ __attribute__((noinline)) void group_scores(const AttentionTile& t, const Attent
                                             int64_t base, const Span& span, float* s, int64_t ld) {
   if (t.k_panels != nullptr) {
     panel_scores<Arch>(rows, q, q_row, t.head_dim, t.k_panels, base, span, s, ld);
-  } else if (t.k_rows.kind != StorageKind::float32) {
-    compact_scores<Arch>(t, rows, q, q_row, base, span, s, ld);
   } else {
-    dot_scores<Arch>(rows, q, q_row, t.head_dim, t.k + base * t.k_row, t.k_row, span, s, ld);
+    few_scores<Arch>(t, rows, q, q_row, base, span, s, ld);
   }
   if (t.rule->cap != 0) cap_scores<Arch>(t.rule->cap, rows, span, s, ld);
   if (t.rule->has_score) score_rows<Arch>(*t.rule, row, rows, base, span, s, ld);
@@ -409,8 +407,8 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
     if (to_output && row[r].spread != nullptr) *row[r].spread = w.spread[r0 + r];
   }
   const ValueSink sink{out, starts ? nullptr : before, alpha, finish};
-  if (t.v_rows.kind != StorageKind::float32) {
-    compact_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
+  if (t.k_panels == nullptr) {
+    few_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
   } else {
     group_values<Arch>(t, rows, from, span, w.s, w.ld, sink);
   }

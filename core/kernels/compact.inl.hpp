@@ -17,6 +17,8 @@ ATTN_INLINE Vec<Arch> widened(const char* p) {
     return Isa<Arch>::from_bfloat16(reinterpret_cast<const int16_t*>(p));
   } else if constexpr (K == StorageKind::float16) {
     return Isa<Arch>::from_float16(reinterpret_cast<const int16_t*>(p));
+  } else if constexpr (K == StorageKind::float32) {
+    return load<Arch>(reinterpret_cast<const float*>(p));
   } else {
     return Isa<Arch>::from_int8(reinterpret_cast<const int8_t*>(p));
   }
