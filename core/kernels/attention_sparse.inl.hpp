@@ -3,7 +3,7 @@
 // Keys that a mask rule leaves to a group of rows, where it is not all of a block: the rule is run before the products,
 // and those are of the vectors of keys in which some row has one, side by side in the line of scores. An image
 // neighborhood of 7 x 7 on 56 x 56 has 49 of 392 keys between the first and the last; six rows share 83, which lie in
-// vectors of 8 with 132. Its attention takes 0.55 of the time of products with all 392.
+// vectors of 8 with 132. The layer takes 0.55 of the time that it took with products of all 392.
 // Bits are those of whole blocks: a vector that is left out has scores of -infinity there, so weights of 0, and the two
 // sums of weights take even and odd vectors in both.
 #pragma once
