@@ -39,12 +39,21 @@ void Observations::begin() {
   offered_.clear();
   taken_.clear();
   label_.clear();
+  keys_.reset();
 }
 
 bool Observations::led_by_batch() const {
   return std::all_of(names_.begin(), names_.end(), [](const std::string& name) {
     return std::find(std::begin(kOfWeights), std::end(kOfWeights), name) != std::end(kOfWeights);
   });
+}
+
+const std::string* Observations::missing() const {
+  for (const std::string& name : names_)
+    if (!optional && name != "all" &&
+        std::find(offered_.begin(), offered_.end(), name) == offered_.end())
+      return &name;
+  return nullptr;
 }
 
 void Observations::ask_as(const Observations& whole) {
@@ -95,8 +104,22 @@ void Observations::take(std::string_view name, const attn_view& values) {
   taken_.push_back({label_, std::string(name), std::move(copy)});
 }
 
+void Observations::take_keys(const attn_view& values, Parallel& parallel) {
+  if (keys_ == nullptr) {
+    keys_ = observed_keys(*this, values);
+    keys_label_ = label_;
+  } else {
+    keys_->add(values, parallel);
+  }
+  if (!keys_->complete()) return;
+  label_ = keys_label_;
+  keys_->give();
+  keys_.reset();
+}
+
 void Observations::take_from_plugin(std::string_view name, const attn_view& values,
                                     Parallel& parallel) {
+  if (name == "map_keys") return take_keys(values, parallel);
   if (name != "map") {
     if (wants(name)) take(name, values);
     return;

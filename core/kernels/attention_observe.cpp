@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/kernels/attention_driver.hpp"
 #include "core/kernels/observed_sums.hpp"
@@ -84,6 +85,13 @@ void observe_explicit(int64_t batch, int64_t heads, int64_t queries, int64_t key
            });
 }
 
+// Whether the maximum that the forward pass kept of row r is its sink, so that it does not tell the greatest score of the
+// keys.
+bool hidden_by_sink(const AttentionArgs<float>& a, int64_t r) {
+  if (a.sinks == nullptr || a.saved[2 * r + 1] == 0) return false;
+  return !(a.saved[2 * r] > a.sinks[r / a.queries % a.heads] * score_unit(a));
+}
+
 // From what the forward pass kept of each row. bias: what it left out, the same for all keys of a row.
 void row_statistics(const AttentionArgs<float>& a, const Scores4<const float>& bias,
                     const AttentionObserved<float>& to, Parallel& parallel) {
@@ -110,7 +118,8 @@ void row_statistics(const AttentionArgs<float>& a, const Scores4<const float>& b
   parallel.loop(a.batch * a.heads * a.queries, 1024, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const float *row = a.saved + kept * r, max = row[0], sum = row[1];
-      if (to.row_max != nullptr) to.row_max[r] = sum == 0 ? kNever : max / unit + left_out(r);
+      if (to.row_max != nullptr)
+        to.row_max[r] = sum == 0 || hidden_by_sink(a, r) ? kNever : max / unit + left_out(r);
       if (to.lse != nullptr) to.lse[r] = row_lse(row, unit) + left_out(r);
       if (to.entropy != nullptr && a.spread != nullptr && sum != 0)
         to.entropy[r] = entropy(r, static_cast<double>(max), static_cast<double>(sum),
@@ -234,8 +243,7 @@ class Second {
                 ObservedRow* told, float* sums) const {
     const int64_t group = a_.heads / a_.kv_heads, first = sums_.first_head(begin);
     const MapSlice& m = to_.slice;
-    bool any = to_.row_max != nullptr || to_.column_mass != nullptr || to_.distances != nullptr ||
-               to_.top_keys != nullptr;
+    bool any = to_.column_mass != nullptr || to_.distances != nullptr || to_.top_keys != nullptr;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t h = g * group + r / a_.queries, i = r % a_.queries;
       const int64_t at = (b * a_.heads + h) * a_.queries + i, head = r / a_.queries - first;
@@ -246,7 +254,10 @@ class Second {
         o.inverse = 1.0f / a_.saved[2 * at + 1];
       }
       row[r - begin].saved = nullptr;
-      if (to_.row_max != nullptr) o.row_max = to_.row_max + at;
+      if (to_.row_max != nullptr && hidden_by_sink(a_, at)) {
+        o.row_max = to_.row_max + at;
+        any = true;
+      }
       if (to_.column_mass != nullptr) o.column = sums + head * column_size();
       if (to_.distances != nullptr)
         o.distance = sums + heads_ * column_size() + head * distance_size() + a_.queries - 1 - i;
@@ -341,9 +352,12 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
   const auto left_out = bias_tells_nothing(a) ? a.bias : Scores4<const float>{};
   row_statistics(a, left_out, to, parallel);
   AttentionObserved<float> rest = to;
-  rest.lse = rest.entropy = nullptr;
-  if (a.sinks == nullptr) rest.row_max = nullptr;  // otherwise the maximum may be the sink's
+  rest.lse = rest.entropy = rest.row_max = nullptr;
   clear(rest, a.batch, a.heads, a.queries, a.keys);
+  std::vector<int64_t> hidden;  // rows whose maximum is not known yet
+  for (int64_t r = 0; to.row_max != nullptr && a.sinks != nullptr && r < rows; ++r)
+    if (hidden_by_sink(a, r)) hidden.push_back(r);
+  if (!hidden.empty()) rest.row_max = to.row_max;
   if (rest.rows_alone() && rest.row_max == nullptr) return;
   AttentionArgs<float> again = with_contiguous_masks(a, parallel);
   again.map = {};
@@ -353,8 +367,7 @@ void attention_observed(AttentionArgs<float> a, const AttentionObserved<float>& 
   again.v = {};
   widen_keys(again, parallel);
   Second(again, rest, !reads_keys_unpacked(computed), parallel).run(parallel);
-  if (rest.row_max != nullptr)
-    for (int64_t r = 0; r < rows; ++r) rest.row_max[r] /= score_unit(a);
+  for (const int64_t r : hidden) to.row_max[r] /= score_unit(a);
 }
 
 void observe_weights(int64_t batch, int64_t heads, int64_t queries, int64_t keys,

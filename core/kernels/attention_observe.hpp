@@ -33,7 +33,8 @@ struct AttentionObserved {
   }
 };
 
-// attention(args) and what it tells, mostly by a second pass over the scores; row statistics of softmax in the first.
+// attention(args) and what it tells, mostly by a second pass over the scores; row statistics of softmax in the first, but
+// for row_max of rows whose sink is greater than all scores: another maximum for these would cost each call of the kernels.
 void attention_observed(AttentionArgs<float> args, const AttentionObserved<float>& to,
                         Parallel& parallel);
 void attention_observed(AttentionArgs<double> args, const AttentionObserved<double>& to,

@@ -291,6 +291,29 @@ TEST_CASE("observed: a bias that is the same for all keys is in the maximum") {
   });
 }
 
+TEST_CASE("observed: a sink is no score of a row, whether it is the greatest or not") {
+  at_each_level([&] {
+    Problem p;
+    p.heads = p.kv_heads = 3, p.queries = 130, p.keys = 140, p.causal = true;
+    threads::PoolParallel parallel;
+    auto f = make<float>(p);
+    const auto row_max = [&](const std::vector<float>& sinks) {
+      std::vector<float> out(static_cast<size_t>(p.batch * p.heads * p.queries), 77);
+      f.a.sinks = sinks.empty() ? nullptr : sinks.data();
+      AttentionObserved<float> o;
+      o.row_max = out.data();
+      attention_observed(f.a, o, parallel);
+      return out;
+    };
+    const std::vector<float> without = row_max({});
+    // Below all scores, among them, and above.
+    for (const std::vector<float>& sinks :
+         {std::vector<float>{-1e4F, -1e4F, -1e4F}, std::vector<float>{-1e4F, 0.5F, 1e4F},
+          std::vector<float>{1e4F, 1e4F, 1e4F}})
+      REQUIRE(row_max(sinks) == without);
+  });
+}
+
 TEST_CASE("observed: weights that exist tell the same") {
   Problem p;
   p.batch = 2, p.heads = 2, p.kv_heads = 2, p.queries = 130, p.keys = 70, p.bias = Bias::infinite;

@@ -8,9 +8,15 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
 
+#include "core/cpu/memory.hpp"
+#include "core/error/error.hpp"
 #include "core/kernels/attention_observe.hpp"
 #include "core/ops/rows.hpp"
+#include "core/tensor/array.hpp"
 #include "core/threads/observer.hpp"
 
 namespace attn::ops {
@@ -47,6 +53,7 @@ class ObservedWeights {
     m.heads = count(p.heads, h - m.head);
     m.queries = place(end - first, q) - m.query;
     m.keys = count(p.keys, k - m.key);
+    if (observer.wants("map")) check_room({b, m.heads, m.queries, m.keys});
     ask("map", to.map, {b, m.heads, m.queries, m.keys});
   }
   [[nodiscard]] bool any() const { return n_ > 0; }
@@ -73,6 +80,20 @@ class ObservedWeights {
     for (const int64_t n : shape) v.shape[v.rank++] = n;
     set_dense_strides(v);
     return v;
+  }
+  // A map that the memory cannot hold ends the process when it is written, not when it is asked for.
+  static void check_room(std::initializer_list<int64_t> shape) {
+    constexpr double kMega = 1e6, kSmall = 64 * kMega;  // smaller ones are not worth the question
+    double bytes = sizeof(T);
+    for (const int64_t n : shape) bytes *= static_cast<double>(n);
+    if (bytes <= kSmall) return;
+    const std::optional<int64_t> room = cpu::available_memory();
+    if (!room || bytes <= static_cast<double>(*room)) return;
+    throw InvalidArgument("observe: 'map' of shape " + Shape(shape).to_string() + " takes " +
+                          std::to_string(std::llround(bytes / kMega)) + " MB, and " +
+                          std::to_string(*room / static_cast<int64_t>(kMega)) +
+                          " MB are available; expected a part of it that fits; ask for fewer "
+                          "heads, queries or keys, or for what needs no map");
   }
   void ask(const char* name, T*& data, std::initializer_list<int64_t> shape) {
     if (!observer_.wants(name)) return;

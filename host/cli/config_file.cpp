@@ -17,7 +17,8 @@ ConfigFile::ConfigFile(const std::string& path, const std::string& section)
   if (!value.contains("type"))
     throw config_.located(InvalidArgument(
         "Configuration must include a 'type' key",
-        {.hint = section.empty() ? "name the place of the layer in the file by --section"
+        {.hint = section.empty() ? "add it (attn list shows the types), or name the place of "
+                                   "the layer in the file by --section"
                                  : "check --section"}));
   if (!value.at("type").is_string())
     throw config_.located(

@@ -121,7 +121,7 @@ picture::Subject observed(const LayerFiles& files, const MapOptions& o, const Ob
     return ctx.take_observed();
   };
   return {type.id, std::filesystem::path(files.config).filename(),
-          picture::observe_call(run, part, o.show, "--show"), by_order.front().value_or(Shape{})};
+          picture::observe_call(run, part, o.show), by_order.front().value_or(Shape{})};
 }
 
 int run_map(const Globals& globals, const MapOptions& o) {

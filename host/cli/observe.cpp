@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "host/cli/program.hpp"
-#include "host/picture/figure.hpp"
 
 namespace attn::cli {
 
@@ -93,8 +92,7 @@ Observe parse_observe(const ObserveOptions& o) {
   return out;
 }
 
-std::vector<NamedOutput> observed_tensors(Context& ctx, const Observe& asked) {
-  picture::check_observables("--observe", asked.names, ctx.observables());
+std::vector<NamedOutput> observed_tensors(Context& ctx) {
   std::vector<NamedOutput> out;
   for (Observed& o : ctx.take_observed())
     out.push_back({o.label.empty() ? o.name : o.label + "." + o.name, std::move(o.value)});

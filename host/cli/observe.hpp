@@ -28,6 +28,6 @@ struct Range {
 // InvalidArgument that names the option.
 [[nodiscard]] Observe parse_observe(const ObserveOptions& options);
 // What the last call gave, as label.name or name. InvalidArgument: it has not all that was asked for.
-[[nodiscard]] std::vector<NamedOutput> observed_tensors(Context& ctx, const Observe& asked);
+[[nodiscard]] std::vector<NamedOutput> observed_tensors(Context& ctx);
 
 }  // namespace attn::cli

@@ -152,7 +152,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   for (uint32_t i = 0; i < type.n_outputs; ++i)
     if (const auto view = ctx.output(type.outputs[i]->name))
       outputs.push_back({type.outputs[i]->name, Array::copy_of(*view)});
-  const std::vector<NamedOutput> observed = observed_tensors(ctx, observe);
+  const std::vector<NamedOutput> observed = observed_tensors(ctx);
   progress.say("writing outputs");
   for (const OutputFile& file : files) write_outputs(file, outputs);
   if (!options.observe.file.empty()) write_outputs({"", options.observe.file}, observed);

@@ -39,15 +39,10 @@ struct Wishes {
 [[nodiscard]] Scene figure(std::span<const Subject> subjects, const Wishes& wishes);
 
 // What is drawn of a call: names that are wanted, or maps and what the type has of its own. run: does the call, observes
-// this, and tells which names are there. option: whose names `wanted` are.
+// this, and tells which names are there.
 using Run =
     std::function<std::vector<Observed>(const Observe& what, std::vector<std::string>& there)>;
 [[nodiscard]] std::vector<Observed> observe_call(const Run& run, Observe part,
-                                                 const std::vector<std::string>& wanted,
-                                                 const std::string& option);
-
-// InvalidArgument that names the option: a name is not among those that a call has.
-void check_observables(const std::string& option, const std::vector<std::string>& names,
-                       const std::vector<std::string>& there);
+                                                 const std::vector<std::string>& wanted);
 
 }  // namespace attn::picture

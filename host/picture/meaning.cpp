@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/picture/meaning.hpp"
 
-#include <attn/error.hpp>
-
 #include <algorithm>
 #include <utility>
 
-#include "core/schema/text.hpp"
 #include "host/picture/figure.hpp"
 
 namespace attn::picture {
@@ -36,26 +33,15 @@ const Meaning* meaning(const std::string& name) {
   return found == std::end(kMeanings) ? nullptr : found;
 }
 
-void check_observables(const std::string& option, const std::vector<std::string>& names,
-                       const std::vector<std::string>& there) {
-  for (const std::string& name : names) {
-    if (name == "all" || std::find(there.begin(), there.end(), name) != there.end()) continue;
-    throw InvalidArgument(
-        option + ": this call has no '" + name + "'; it has " +
-            (there.empty() ? "nothing to observe" : schema::name_list(there)),
-        {.where = option, .parameter = name, .hint = schema::did_you_mean(name, there)});
-  }
-}
-
 std::vector<Observed> observe_call(const Run& run, Observe part,
-                                   const std::vector<std::string>& wanted,
-                                   const std::string& option) {
+                                   const std::vector<std::string>& wanted) {
   // Maps in a call of their own: attention that a type runs to tell of itself has none then.
   part.names = {"map"};
+  part.optional = std::find(wanted.begin(), wanted.end(), "map") == wanted.end();
   std::vector<std::string> there;
   std::vector<Observed> seen = run(part, there);
-  check_observables(option, wanted, there);
   part.names = wanted;
+  part.optional = false;
   if (wanted.empty())
     for (const std::string& name : there)
       if (const Meaning* m = meaning(name); !m || !m->of_all) part.names.push_back(name);

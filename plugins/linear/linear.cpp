@@ -3,6 +3,7 @@
 // Self-attention whose weights are products of features, so that keys can be added up once for all queries
 // (Katharopoulos et al. 2020, eq. 4-6), with a floor of the denominator that grows with the input: without biases the
 // layer is homogeneous of degree 1.
+#include <attn/sdk/observe_keys.hpp>
 #include <attn/sdk/plugin.hpp>
 
 #include <algorithm>
@@ -139,11 +140,11 @@ struct LinearAttention : Layer<Params> {
     return p.feature_map == "relu_squared" ? square(relu(x)) : relu(x);
   }
 
-  // (n, n): true where the second index is not behind the first.
-  static Tensor not_later(const Call& c, int64_t n) {
+  // (n, end - begin): true where key begin + j is not behind query i.
+  static Tensor not_later(const Call& c, int64_t n, int64_t begin, int64_t end) {
     const float one = 1;
     const Tensor index = cumsum(broadcast_to(c.constant(ATTN_F32, {}, &one), {n}));
-    return less_equal(index.reshape({1, n}), index.reshape({n, 1}));
+    return less_equal(index.slice(0, begin, end).reshape({1, end - begin}), index.reshape({n, 1}));
   }
 
   // Sums over the keys up to each query, itself included: over all chunks before its own, and pair by pair within it.
@@ -157,7 +158,8 @@ struct LinearAttention : Layer<Params> {
     };
     const Tensor qs = cut(q), ks = cut(k), vs = cut(v);
     // What a later key holds may be anything, so that its zero leaves it out.
-    const Tensor pairs = where(not_later(c, chunk), matmul(qs, ks, {.transpose_b = true}), 0);
+    const Tensor pairs =
+        where(not_later(c, chunk, 0, chunk), matmul(qs, ks, {.transpose_b = true}), 0);
     Tensor out = matmul(pairs, vs, {.skip_zeros = true});
     const Tensor before = c.get(sums);
     if (chunks > 1 || c.stateful()) {
@@ -202,11 +204,14 @@ struct LinearAttention : Layer<Params> {
     return p.feature_map == "elu" ? maximum(x, 1e-20) : x;
   }
 
-  // The weights that the features imply, (B, H, N, N), held whole.
+  // The weights that the features imply, (B, H, N, N).
   void observe_weights(const Call& c, const Tensor& q, const Tensor& k, const Tensor& below) const {
-    Tensor pairs = matmul(q, k, {.transpose_b = true});
-    if (p.causal) pairs = where(not_later(c, q.dim(2)), pairs, 0);
-    c.observe("map", div(pairs, below));
+    const int64_t n = k.dim(2);
+    observe_by_keys(
+        c, {q.dim(0), q.dim(1), n, n}, q.dtype(), kChunk, [&](int64_t begin, int64_t end) {
+          const Tensor pairs = matmul(q, k.slice(2, begin, end), {.transpose_b = true});
+          return div(p.causal ? where(not_later(c, n, begin, end), pairs, 0) : pairs, below);
+        });
   }
 };
 

@@ -3,6 +3,7 @@
 // Self-attention in time linear in the length, by positive random features
 // (Choromanski et al. 2020, Lemma 1 and section 2.4).
 #include <attn/sdk/dispatch.hpp>
+#include <attn/sdk/observe_keys.hpp>
 
 #include "attend.hpp"
 #include "draw.hpp"
@@ -126,24 +127,21 @@ struct PerformerAttention : Layer<Params, Arguments> {
   }
 
  private:
-  // The weights that the features imply, (B, H, n, n), held whole: what the identity in the place of the values gives, as
-  // many of its columns at a time as values have.
+  // The weights that the features imply, (B, H, n, n): what the identity in the place of the values gives, as many of its
+  // columns at a time as values have.
   void observe_kernel(const Call& c, const Tensor& q, const Tensor& k, const Tensor& v,
                       const Tensor& w) const {
-    const int64_t n = v.dim(2), width = v.dim(3);
-    const std::array<int64_t, 2> shape{n, width};
-    Tensor map;
-    for (int64_t begin = 0; begin < n; begin += width) {
+    const int64_t batch = v.dim(0), heads = v.dim(1), n = v.dim(2), width = v.dim(3);
+    observe_by_keys(c, {batch, heads, n, n}, v.dtype(), width, [&](int64_t begin, int64_t end) {
+      const std::array<int64_t, 2> shape{n, width};
       std::vector<float> unit(static_cast<size_t>(n * width));
-      for (int64_t j = 0; j < std::min(width, n - begin); ++j)
-        unit[static_cast<size_t>((begin + j) * width + j)] = 1;
+      for (int64_t j = begin; j < end; ++j) unit[static_cast<size_t>(j * width + j - begin)] = 1;
       const Tensor columns = convert(c.constant(ATTN_F32, shape, unit.data()), v.dtype());
       const auto out = call<attn::performer::attend>(
-          {q, k, broadcast_to(columns, {v.dim(0), v.dim(1), n, width}), w, Tensor{}},
+          {q, k, broadcast_to(columns, {batch, heads, n, width}), w, Tensor{}},
           {p.causal, trig, p.nb_features}, 1u);
-      map = map ? concat({&map, &out[0]}, 3) : out[0];
-    }
-    if (map) c.observe("map", map.slice(3, 0, n));
+      return out[0].slice(3, 0, end - begin);
+    });
   }
   static constexpr int64_t kMostNumbers = int64_t{1} << 31;
 };

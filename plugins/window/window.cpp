@@ -236,8 +236,22 @@ struct WindowAttention : Layer<Params> {
   }
 };
 
+// The name that configurations know from elsewhere. Weights are called alike, so that files of both fit both.
+struct SingleWindowAttention : WindowAttention {
+  static constexpr TypeInfo info{
+      .id = "single_window",
+      .class_name = "SingleWindowAttention",
+      .description =
+          "window by its other name: the sequence is one window, or as many as it needs.",
+      .use_case = "Blocks whose caller has cut the map into windows already.",
+      .input_shape = WindowAttention::info.input_shape,
+      .complexity = WindowAttention::info.complexity,
+      .paper = WindowAttention::info.paper};
+};
+
 }  // namespace
 
-ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, Operator<attn::window::partition>,
-            Operator<attn::window::corner>, Operator<attn::window::reverse>,
-            Operator<attn::window::position_bias>, Operator<attn::window::counted_bias>)
+ATTN_PLUGIN("window", "1.0.0", "Apache-2.0", WindowAttention, SingleWindowAttention,
+            Operator<attn::window::partition>, Operator<attn::window::corner>,
+            Operator<attn::window::reverse>, Operator<attn::window::position_bias>,
+            Operator<attn::window::counted_bias>)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/tools/layers.hpp"
 
+#include <filesystem>
 #include <functional>
 
 using namespace attn;
@@ -402,4 +403,29 @@ TEST_CASE("window: the partition is a parameter beyond the specification, partit
   other.set("partition_mode", "zigzag");
   CHECK_THAT(refusal([&] { return create_attention_layer("window", other); }),
              says("partition_mode"));
+}
+
+TEST_CASE("window: single_window is the same by another name, with the weight files of both") {
+  const Layer layer = small(3);
+  Json config = layer->config(), its;
+  config.erase("name");
+  const Layer other = make("single_window", config, {{2, 9, kDim}});
+  CHECK(other->type().class_name == std::string("SingleWindowAttention"));
+  its = other->config();
+  its.erase("name");
+  CHECK(its == config);
+  const std::string path = std::filesystem::temp_directory_path() / "attn_window_names.safetensors";
+  layer->save(path);
+  other->load(path);
+  for (const int64_t tokens : {9, 4, 23}) {  // one window, a part of one, and several
+    const Array x = random({2, tokens, kDim}, 31);
+    CHECK(distance(layer->forward(x), other->forward(x)) == 0);
+  }
+  other->set_weight("single_window_attention/proj/bias", random({kDim}, 32));
+  other->save(path);
+  layer->load(path);
+  const Array x = random({2, 9, kDim}, 33);
+  CHECK(distance(layer->forward(x), other->forward(x)) == 0);
+  CHECK(load_attention(path)->type().id == std::string("single_window"));
+  std::filesystem::remove(path);
 }

@@ -73,7 +73,7 @@ TEST_CASE("cli: map refuses what it cannot draw") {
   check_refused(map({"--labels", folder.write("few.txt", "a\nb\n")}),
                 {"--labels", "2 labels for 5 positions", "expected 5"});
   check_refused(map({"--labels", folder.write("none.txt", "")}), {"--labels", "has no labels"});
-  check_refused(map({"--show", "entropi"}), {"--show: this call has no 'entropi'", "entropy"});
+  check_refused(map({"--show", "entropi"}), {"has no 'entropi' to observe", "entropy"});
   check_refused(map({"--row", "1"}), {"--row: there is no row 1"});
   check_refused(map({"--input", x, "--input", x, "--input", x}), {"--input", "one too many"});
   check_refused(map({"--query", "1"}), {"--query", "grid"});

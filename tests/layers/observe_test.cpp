@@ -82,6 +82,9 @@ TEST_CASE("observe: every attention of every type tells what its map tells") {
        {{2, 19, 32}}},
       {"non_local", {{"attention_channels", 16}}, {{2, 5, 6, 32}}},
       {"perceiver", dim, {{2, 7, 32}, {2, 19, 32}}},
+      {"performer", dim, {{2, 19, 32}}},
+      {"performer", {{"dim", 32}, {"num_heads", 4}, {"causal", true}}, {{2, 19, 32}}},
+      {"linear", {{"dim", 32}, {"num_heads", 4}, {"causal", true}}, {{2, 99, 32}}},
       {"ring", {{"dim", 32}, {"num_heads", 4}, {"block_size", 16}}, {{2, 19, 32}}},
       {"rpc", dim, {{2, 19, 32}}},
       {"shared_weights_cross", dim, {{2, 20, 32}}},
@@ -189,7 +192,7 @@ TEST_CASE("observe: what types have of their own") {
   const auto names = [](const char* type, const Json& config, const Shape& shape) {
     const auto layer = create_attention_layer(type, config);
     const Array x = wave(shape);
-    return observe(*layer, {&x, 1}, {.names = {"all", "map"}});
+    return observe(*layer, {&x, 1}, {.names = {"all", "map"}, .optional = true});
   };
   const Found channel = names("channel", {{"channels", 16}}, {2, 5, 6, 16});
   CHECK(channel.at("gate").shape() == Shape{2, 1, 1, 16});
@@ -222,6 +225,42 @@ TEST_CASE("observe: what types have of their own") {
   CHECK(differential.contains("attention_1.map"));
   CHECK(differential.contains("attention_2.map"));
   CHECK(differential.at("lambda").size() == 1);
+}
+
+TEST_CASE("observe: weights that features imply are told without holding them") {
+  const int64_t n = 1200;
+  const Array x = wave({1, n, 16});
+  const std::pair<const char*, Json> types[] = {
+      {"performer", {{"dim", 16}, {"num_heads", 2}, {"nb_features", 8}}},
+      {"linear", {{"dim", 16}, {"num_heads", 2}, {"causal", true}}}};
+  for (const auto& [type, config] : types) {
+    INFO(type);
+    const auto layer = create_attention_layer(type, config);
+    Context ctx;
+    ctx.observe({.names = {"all"}});
+    layer->forward(ctx, std::vector<Input>{x});
+    CHECK(static_cast<int64_t>(ctx.peak_bytes()) < n * n * 4);  // the map of one of two heads
+    const Found told = observed(ctx);
+    const Found part =
+        observe(*layer, {&x, 1}, {.names = {"map"}, .head = 1, .query = 1000, .queries = 50});
+    const Array &map = part.at("map"), &entropy = told.at("entropy");
+    REQUIRE(map.shape() == Shape{1, 1, 50, n});
+    const Array expected = told_by(map).first;
+    for (int64_t i = 0; i < 50; ++i)
+      CHECK(std::fabs(entropy.data<float>()[n + 1000 + i] - expected.data<float>()[i]) <= 1e-5F);
+  }
+}
+
+TEST_CASE("observe: a map beyond the memory is refused by its size before it is there") {
+  const Array x = wave({1, 400000, 8});
+  const std::pair<const char*, Json> types[] = {
+      {"performer", {{"dim", 8}, {"num_heads", 2}, {"nb_features", 4}}},
+      {"multi_head", {{"dim", 8}, {"num_heads", 2}}}};
+  for (const auto& [type, config] : types)
+    CHECK_THROWS_WITH(observe(*create_attention_layer(type, config), {&x, 1}, {.names = {"map"}}),
+                      Catch::Matchers::Contains("'map' of shape (1, 2, 400000, 400000) takes "
+                                                "1280000 MB, and") &&
+                          Catch::Matchers::Contains("ask for fewer heads, queries or keys"));
 }
 
 TEST_CASE("observe: a history in fewer bits tells what it does in float32") {
@@ -259,6 +298,48 @@ TEST_CASE("observe: nothing asked for, nothing kept; and what is refused") {
   CHECK(ctx.take_observed().empty());
   CHECK_THROWS_AS(ctx.observe({.names = {"top_keys"}, .top = 0}), InvalidArgument);
   CHECK_THROWS_AS(ctx.observe({.names = {"map"}, .query = -1}), InvalidArgument);
+}
+
+TEST_CASE("observe: a name that a call does not have is refused after it, with what it gave") {
+  using Catch::Matchers::Contains;
+  const auto layer = create_attention_layer("multi_head", {{"dim", 16}, {"num_heads", 2}}, "mine");
+  const Array x = wave({1, 9, 16});
+  const std::vector<Input> in{x};
+  Context plain, ctx;
+  layer->forward(plain, in);
+  const auto state = layer->make_state(1, 20);
+  Array y(ATTN_F32, {1, 9, 16});
+  const std::vector<OutputMemory> memory{{"output", y.view()}};
+  ctx.observe({.names = {"column_mass", "entropie", "gate"}});
+  const auto refusal = [&](const CallOptions& options) -> std::string {
+    try {
+      layer->forward(ctx, in, options, memory);
+    } catch (const InvalidArgument& e) {
+      CHECK(e.details().parameter == "entropie");
+      return e.what();
+    }
+    return "";
+  };
+  CHECK_THAT(refusal({}), Contains("mine: a call of 'multi_head' has no 'entropie' to observe") &&
+                              Contains("'column_mass'") && Contains("did you mean 'entropy'?"));
+  CHECK(same_bits(y, Array::copy_of(*plain.output())));
+  CHECK(same_bits(Array::copy_of(*ctx.output()), y));
+  CHECK(observed(ctx).at("attention.column_mass").shape() == Shape{1, 2, 9});
+  CHECK_FALSE(refusal({.state = state.get()}).empty());
+  CHECK(state->length() == 0);
+  ctx.observe({.names = {"column_mass", "entropie"}, .optional = true});
+  layer->forward(ctx, in, {.state = state.get()});
+  CHECK(state->length() == 9);
+  CHECK(observed(ctx).size() == 1);
+  // Types whose calls have none, and a probability without one.
+  const auto channel = create_attention_layer("channel", {{"channels", 16}});
+  ctx.observe({.names = {"entropy"}});
+  CHECK_THROWS_WITH(channel->forward(ctx, std::vector<Input>{wave({1, 3, 3, 16})}),
+                    Contains("has no 'entropy' to observe; expected one of ['gate']"));
+  const auto adaptive = create_attention_layer(
+      "multi_head", {{"dim", 16}, {"num_heads", 2}, {"probability_type", "adaptive"}});
+  ctx.observe({.names = {"lse"}});
+  CHECK_THROWS_WITH(adaptive->forward(ctx, in), Contains("has no 'lse' to observe"));
 }
 
 }  // namespace attn::testing

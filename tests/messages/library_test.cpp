@@ -160,6 +160,9 @@ void calls(Tried& t) {
   TRY(layer->forward(x, {.communicator = ranks.front().get()}));
   TRY(ctx.observe({.names = {"map"}, .top = 0}));
   TRY(ctx.observe({.names = {"map"}, .head = -1}));
+  ctx.observe({.names = {"entropie"}});
+  TRY(layer->forward(ctx, one(x)));
+  ctx.observe({});
   TRY(as_xtensor<float>(ConstView(x.raw(), ATTN_F32, {3, 3}, {1, 3})));
 
   t.title("# Gradients.");

@@ -31,6 +31,7 @@ const std::map<std::string, void (*)(Run&)>& table() {
       {"ring", ring},
       {"rpc", rpc},
       {"shared_weights_cross", shared_weights_cross},
+      {"single_window", window},
       {"spatial", spatial},
       {"talking_heads", talking_heads},
       {"vit", vit},

@@ -21,6 +21,7 @@
 #include "host/picture/figure.hpp"
 #include "tests/picture/decoded.hpp"
 #include "tests/picture/layout.hpp"
+#include "tests/tools/plugin_folders.hpp"
 
 namespace attn::test {
 
@@ -37,6 +38,7 @@ struct Tuned {
   bool unlabelled = false;  // it has no axis of words
 };
 constexpr Tuned kTuned[] = {{"window", R"({"window_size": 4})", "{}", 32},
+                            {"single_window", "{}", "{}", 16},
                             {"fnet", "{}", "{}", 0, true},
                             {"joint", "{}", "{}", 0, true},
                             {"vit", R"({"grid_height": 4, "grid_width": 4})", "{}", 17},
@@ -57,7 +59,7 @@ const Tuned& tuned(const std::string& type) {
 
 // Small layers, whose pictures are small: parameters of these names.
 Json config_of(const std::string& type) {
-  const LoadedConfig example = load_config(ATTN_SOURCE_DIR "/plugins/" + type + "/example.json");
+  const LoadedConfig example = load_config(type_examples().at(type));
   const std::map<std::string, Json> small{{"dim", Json(64)},
                                           {"channels", Json(64)},
                                           {"num_heads", Json(4)},
@@ -138,7 +140,7 @@ picture::Scene scene_of(const std::string& type) {
   };
   std::vector<picture::Subject> subjects;
   const Shape& shape = arrays.front().shape();
-  subjects.push_back({type, "", picture::observe_call(run, {}, {}, "show"), shape});
+  subjects.push_back({type, "", picture::observe_call(run, {}, {}), shape});
   picture::Wishes wishes;
   const bool words = shape.rank() == 3 && shape[1] == static_cast<int64_t>(kWords.size());
   if (words && !tuned(type).unlabelled) wishes.query_labels = kWords;
@@ -170,9 +172,8 @@ TEST_CASE("pictures: every type looks as approved") {
   const bool writes = std::getenv("ATTN_APPROVE") != nullptr;
   size_t seen = 0;
   uintmax_t bytes = 0;
-  for (const auto& folder : std::filesystem::directory_iterator(ATTN_SOURCE_DIR "/plugins")) {
-    if (!folder.is_directory()) continue;
-    const std::string type = folder.path().filename(), path = kPictures + type + ".png";
+  for (const auto& [type, example] : type_examples()) {
+    const std::string path = kPictures + type + ".png";
     INFO(type << ": ATTN_APPROVE=1 writes " << path);
     picture::Scene scene;
     try {

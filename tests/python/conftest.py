@@ -20,9 +20,10 @@ def numbers(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
 
 
 def example(name: str) -> dict[str, Any]:
-    """The configuration of plugins/NAME/example.json."""
-    text = (SOURCE / "plugins" / name / "example.json").read_text()
-    return json.loads(text)
+    """The configuration of plugins/NAME/example.json, or NAME.json where another folder's file has the type."""
+    own = SOURCE / "plugins" / name / "example.json"
+    (path,) = [own] if own.exists() else (SOURCE / "plugins").glob(f"*/{name}.json")
+    return json.loads(path.read_text())
 
 
 def inputs_for(name: str, config: dict[str, Any], dtype: Any = np.float32) -> list[np.ndarray]:

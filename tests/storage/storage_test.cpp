@@ -12,6 +12,7 @@
 
 #include "core/cpu/testing_levels.hpp"
 #include "host/check/generator/call.hpp"
+#include "tests/tools/plugin_folders.hpp"
 
 using namespace attn;
 using namespace attn::check;
@@ -24,8 +25,7 @@ constexpr StorageKind kKinds[] = {StorageKind::bfloat16, StorageKind::float16, S
 double allowed(StorageKind kind) { return kind == StorageKind::int8 ? 3e-2 : 1e-2; }
 
 Json example(const std::string& type) {
-  Json config =
-      load_config(std::string(ATTN_SOURCE_DIR) + "/plugins/" + type + "/example.json").value();
+  Json config = load_config(test::type_examples().at(type)).value();
   config.erase("type");
   config.erase("name");
   return config;

@@ -8,12 +8,14 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tests/tools/plugin_folders.hpp"
+
 namespace attn::sweeps {
 namespace {
 
 // The paragraph that begins with `what` and a colon, as one line without code marks.
 std::optional<std::string> read_paragraph(const std::string& type, const std::string& what) {
-  std::ifstream in(ATTN_SOURCE_DIR "/plugins/" + type + "/README.md");
+  std::ifstream in(test::type_examples().at(type).parent_path() / "README.md");
   std::string text, line;
   bool inside = false;
   while (std::getline(in, line)) {

@@ -161,6 +161,7 @@ TEST_CASE("sweep: no two types compute the same unless both READMEs say so") {
     for (const Setting& s : settings(type))
       if (const auto claimed = claims(s, "Same function"))
         for (const std::string& other : *claimed) {
+          if (other == type) continue;  // a README of both
           INFO(s.told() << "\n  is said to compute the same as " << other << ", and does not");
           CHECK(same.contains({type, other}));
         }

@@ -49,6 +49,7 @@ debian_python="env/bin/pip install -q $nanobind && mkdir /root/python &&
 plain='cmake -S . -B build && cmake --build build -j2'
 for command in host/quickstart tests/run "$plain" "$package" "$author" "$debian_python"; do
   echo "== fresh: $command"
+  begun=$(date +%s)
   if chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
@@ -58,5 +59,6 @@ for command in host/quickstart tests/run "$plain" "$package" "$author" "$debian_
     failed=$((failed + 1))
     echo "FAILED: $command"
   fi
+  echo "== fresh: took $(($(date +%s) - begun)) s"
 done
 finish $passed $failed

@@ -83,7 +83,7 @@ class Site:
             elif not fence:
                 line = re.sub(r"(\]\()([^)\s]+)(\))", lambda m: m[1] + self.link(m[2], source, page) + m[3], line)
                 # A product in prose, such as h*d, is no emphasis.
-                line = re.sub(r"`[^`]*`|(?<=\w)\*(?=\w)", lambda m: "\\*" if m[0] == "*" else m[0], line)
+                line = re.sub(r"`[^`]*`|\$[^$]*\$|(?<=\w)\*(?=\w)", lambda m: "\\*" if m[0] == "*" else m[0], line)
             out.append(line)
         file = self.directory / page
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +140,9 @@ def main(program: str, directory: pathlib.Path) -> int:
     site.write_files()
     shutil.copy(ROOT / "host/docs/site/site.css", directory / "pages")
     (directory / "mkdocs.yml").write_text(configuration(directory))
+    # formulas.py lies beside this file.
     return subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "-f", directory / "mkdocs.yml"],
-                          check=False).returncode
+                          env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent)}, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# curves.py PROGRAM: measures with `attn choose` what a call of each type costs by its length, and writes curves.json. The
-# build of the site draws a picture for each type from that file.
+# curves.py PROGRAM [TYPE ...]: measures with `attn choose` what a call of each type costs by its length, and writes
+# curves.json; with types, these alone, beside the others that are in the file. The build of the site draws a picture for each
+# type from that file.
 import datetime
 import json
 import math
@@ -19,7 +20,7 @@ SHAPES = {"tokens of 512 numbers": lambda n: f"1,{n},512", "pixels of 64 numbers
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 320, 64, 44, 12
 
 
-def measure(program: str) -> dict:
+def measure(program: str, types: list[str]) -> dict:
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     out: dict = {"machine": model[1] if model else "?", "date": datetime.date.today().isoformat(), "curves": {}}
     for what, shape in SHAPES.items():
@@ -27,6 +28,7 @@ def measure(program: str) -> dict:
             least: dict[str, float] = {}
             for _ in range(PASSES):
                 command = [program, "--json", "--threads", "1", "choose", "--shape", shape(n), "--seconds", "20"]
+                command += ["--only", ",".join(types)] if types else []
                 got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 for row in got["types"]:
                     if row["ms"] is not None:
@@ -88,4 +90,10 @@ def draw(name: str) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(measure(sys.argv[1]), indent=1) + "\n")
+    made = measure(sys.argv[1], sys.argv[2:])
+    if sys.argv[2:]:
+        before = _data()
+        if any(made[fact] != before[fact] for fact in ("machine", "isa")):
+            sys.exit(f"{FILE.name} is of another machine or level ({before['machine']}, {before['isa']}); measure all types")
+        made = before | {"curves": before["curves"] | made["curves"]}
+    FILE.write_text(json.dumps(made, indent=1) + "\n")

@@ -55,9 +55,13 @@ def page(root: pathlib.Path, program: str, name: str, text: str, pages: pathlib.
 
 
 def index(root: pathlib.Path, program: str) -> str:
-    rows = ["# Types", "", "What comes with the library. [Choosing a type](../host/docs/choose.md) asks in which order to look.", "",
+    rows = ["# Types", "", "What comes with the library. [Choosing a type](../host/docs/choose.md) says which to pick for what.", "",
             "| type | takes | when | cost |", "|---|---|---|---|"]
-    for folder in sorted(p.parent.name for p in (root / "plugins").glob("*/README.md")):
-        facts = info(program, folder)
-        rows.append(f"| [{folder}]({folder}/README.md) | {cell(facts['input_shape'])} | {cell(facts['use_case'])} | {cell(facts['complexity'])} |")
+    # A file is named after the folder whose page tells of all its types.
+    listed = json.loads(subprocess.run([program, "--json", "list"], check=True, capture_output=True, text=True).stdout)
+    for name, folder in sorted((t["type"], pathlib.Path(t["library"]).stem) for t in listed):
+        if not (root / "plugins" / folder / "README.md").exists():
+            continue
+        facts = info(program, name)
+        rows.append(f"| [{name}]({folder}/README.md) | {cell(facts['input_shape'])} | {cell(facts['use_case'])} | {cell(facts['complexity'])} |")
     return "\n".join(rows)

@@ -155,11 +155,14 @@ struct MapPart {
 //   top_keys      (batch, heads, queries, top) int64; -1: none      top_weights  the same shape
 //   map           (batch, heads, queries, keys) of the part
 // Types have others of their own, which Context::observables() tells. "all" is everything but map.
+// A call that does not have one of the names ends in InvalidArgument that names the nearest: its outputs and all else that
+// it was asked for are in the context, its state is as it was before.
 struct Observe {
   std::vector<std::string> names{};
   int64_t top = 8;  // keys of each query, at most all
   // Heads, queries and keys of `map`, from the first on; 0 of them: all that follow.
   int64_t head = 0, heads = 0, query = 0, queries = 0, key = 0, keys = 0;
+  bool optional = false;  // names that a call does not have are left out instead
 };
 struct Observed {
   std::string label, name;  // label: of the operator, then label_2 and so on; may be empty

@@ -206,6 +206,20 @@ Communicator* PluginLayer::others(const CallOptions& call) const {
   return is_shared(call) ? call.communicator : nullptr;
 }
 
+void PluginLayer::check_observed(const Context::Impl& ctx) const {
+  const engine::Observations& seen = ctx.engine.observations;
+  const std::string* name = seen.missing();
+  if (name == nullptr) return;
+  const std::vector<std::string>& there = seen.offered();
+  const std::string expected =
+      there.empty() ? "none: it has nothing to observe" : "one of " + schema::name_list(there);
+  const std::string near = schema::did_you_mean(*name, there);
+  throw InvalidArgument(
+      name_ + ": a call of '" + type().id + "' has no '" + *name + "' to observe; expected " +
+          expected + (near.empty() ? "" : "; " + near),
+      {.where = name_, .type = type().id, .parameter = *name, .expected = expected, .hint = near});
+}
+
 void PluginLayer::forward(Context& context, std::span<const Input> inputs,
                           const CallOptions& options, std::span<const OutputMemory> outputs) {
   take_part(others(options), [&] {
@@ -217,7 +231,8 @@ void PluginLayer::forward(Context& context, std::span<const Input> inputs,
     for (const OutputMemory& m : outputs) static_cast<void>(check_output(ctx, m));
     for (const OutputMemory& m : outputs)
       copy_strided(engine::Layer::output(ctx.engine, check_output(ctx, m)), to_border(m.view));
-    // Only now: a call whose outputs had no place leaves the state as it was.
+    check_observed(ctx);
+    // Only now: a call whose outputs had no place, or that could not tell what it was asked for, leaves the state as it was.
     engine::Layer::keep_state(ctx.engine);
   });
 }

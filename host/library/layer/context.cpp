@@ -73,6 +73,7 @@ void Context::observe(const Observe& what) {
           "observe: " + std::to_string(n) +
           " is no place or number of heads, queries or keys; expected at least 0");
   o.ask(what.names);
+  o.optional = what.optional;
   o.top = what.top;
   o.part = {what.head, what.heads, what.query, what.queries, what.key, what.keys};
 }

@@ -105,6 +105,8 @@ class PluginLayer final : public Attention {
   void check_memory(std::span<const OutputMemory> outputs) const;
   // The output that m names, whose shape m must have.
   uint32_t check_output(const Context::Impl& ctx, const OutputMemory& m) const;
+  // That the call which ctx has just ended could tell what it was asked for.
+  void check_observed(const Context::Impl& ctx) const;
   void assign_cotangents(std::span<const Input> cotangents, Ports& ports) const;
   void check_gradients(const Gradients& gradients) const;
   void add_penalty_gradients(Gradients& into) const;

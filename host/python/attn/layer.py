@@ -149,16 +149,8 @@ class Layer(_attn.LayerBase):
         """
         wanted = [names] if isinstance(names, str) else list(names)
         part = (*span(heads), *span(queries), *span(keys))
-        found, there = self._observed(wanted, top, part, *inputs, **options)
-        for name in wanted:
-            if name not in (*there, "all"):
-                raise InvalidArgument(
-                    f"{self.name}: a call of '{self.type}' has no '{name}' to observe; "
-                    + (f"expected one of {there}" if there else "it has nothing")
-                    + nearest(name, there)
-                )
         observed: dict[str, npt.NDArray[Any]] = {}
-        for label, name, array in found:
+        for label, name, array in self._observed(wanted, top, part, *inputs, **options):
             if name == "map":
                 array = select(array, -3, heads, part[0])
                 array = select(array, -2, queries, part[2])

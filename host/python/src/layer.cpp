@@ -148,7 +148,7 @@ nb::object maps(PyLayer& self, const std::vector<int64_t>& part, const nb::args&
   return all;
 }
 
-// ([(label, name, array)], names that the call has); part: first and number of heads, queries, keys.
+// [(label, name, array)]; part: first and number of heads, queries, keys.
 nb::object observed(PyLayer& self, const std::vector<std::string>& names, int64_t top,
                     const std::vector<int64_t>& part, const nb::args& args,
                     const nb::kwargs& kwargs) {
@@ -158,7 +158,7 @@ nb::object observed(PyLayer& self, const std::vector<std::string>& names, int64_
   nb::list all;
   for (const Observed& o : c.context().take_observed())
     all.append(nb::make_tuple(o.label, o.name, deliver(o.value.view(), {0, o.value.dtype()})));
-  return nb::make_tuple(all, c.context().observables());
+  return all;
 }
 
 nb::object output_shapes(PyLayer& self, const nb::args& args, const nb::kwargs& kwargs) {

@@ -32,7 +32,7 @@ picture::Scene drawn(const nb::list& calls, const Labels& show, const std::vecto
       there = c.context().observables();
       return c.context().take_observed();
     };
-    std::vector<Observed> seen = picture::observe_call(run, what, show, "show");
+    std::vector<Observed> seen = picture::observe_call(run, what, show);
     const attn_type& type = layer.layer().type();
     Shape shape;
     for (const Call::Given& in : c.given())

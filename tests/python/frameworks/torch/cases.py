@@ -56,6 +56,7 @@ SMALL = {
     "ring": ({**_HEADS, "block_size": 2}, [_TOKENS]),
     "rpc": (_HEADS, [_TOKENS]),
     "shared_weights_cross": (_HEADS, [_TOKENS]),
+    "single_window": ({**_HEADS, "window_size": 2}, [_TOKENS]),
     "spatial": ({"kernel_size": 3}, [_MAP]),
     "talking_heads": (_HEADS, [_TOKENS]),
     "vit": ({**_HEADS, "grid_height": 2, "grid_width": 2}, [_TOKENS]),
