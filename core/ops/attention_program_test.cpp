@@ -250,7 +250,7 @@ TEST_CASE("score programs: a rule that is a flag gives the bits of the flag") {
 
 // Keys that are left out of products against keys that get a weight of 0.
 TEST_CASE("score programs: a rule with holes gives the bits of a mask") {
-  constexpr int64_t kPositions = 308;
+  constexpr int64_t kPositions = 168;
   Trial rule = trial(kPositions, kPositions);
   rule.layouts = {Layout::dense};
   rule.attrs[kTile] = int64_t{128};  // several blocks of keys
@@ -261,7 +261,7 @@ TEST_CASE("score programs: a rule with holes gives the bits of a mask") {
                "k % 29 == 3 && q % 5 != 2", "q / 6 % 2 == 0 && k / 8 % 3 == q / 12 % 3 && k <= q"));
   SECTION("the rule alone") {}
   SECTION("a score that reads tables in every way, a cap and sinks") {
-    rule.attrs[kScore] = std::string("s * a[k] + r[q - k + 307] - r[q + k] + e[k % 3] * a[q]");
+    rule.attrs[kScore] = std::string("s * a[k] + r[q - k + 167] - r[q + k] + e[k % 3] * a[q]");
     rule.attrs[kNames] = std::string("a,r,e");
     rule.in[kTable0] = uniform({kPositions}, -1, 1, 8);
     rule.in[kTable0 + 1] = uniform({2 * kPositions - 1}, -1, 1, 9);
@@ -297,6 +297,7 @@ TEST_CASE("score programs: a rule with holes gives the bits of a mask") {
   mask.in[kKeep] = keep;
   const cpu::Level before = cpu::level();
   for (const cpu::Level level : cpu::available()) {
+    if (level == cpu::Level::reference) continue;  // knows no tiles
     cpu::set_level(level);
     INFO(cpu::name(level));
     rule.wanted = mask.wanted = 1 | 4;
