@@ -290,7 +290,10 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
   const bool few = reads_keys_unpacked(a);
-  if (parallel.notes != nullptr) note_vectors(*parallel.notes, a, t.gemm_layout(), few);
+  if (parallel.notes != nullptr) {
+    note_vectors(*parallel.notes, a, t.gemm_layout(), few);
+    note_program(*parallel.notes, a);
+  }
   const auto note = [&](const char* way) {
     if (parallel.notes != nullptr) parallel.notes->add(way);
   };

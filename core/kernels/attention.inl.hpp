@@ -9,16 +9,23 @@
 #include "core/kernels/attention_few.inl.hpp"
 #include "core/kernels/attention_probability.inl.hpp"
 #include "core/kernels/attention_scores.inl.hpp"
+#include "core/kernels/attention_sparse.inl.hpp"
 
 namespace attn::kernels::simd {
 
 template <class Arch, int MR, int NV, bool kLast>
-ATTN_INLINE void values_tile(int64_t keys, const float* p, int64_t ld, const float* v,
+ATTN_INLINE void weigh(Accumulator<Arch, MR, NV>& acc, int64_t keys, const float* p, int64_t ld,
+                       const float* v, int64_t v_row, int64_t last) {
+  multiply<Arch, MR, NV, kLast>(acc, keys, p, ld, 1, v, v_row, last);
+}
+
+template <class Arch, int MR, int NV, bool kLast, class Keys>
+ATTN_INLINE void values_tile(const Keys& keys, const float* p, int64_t ld, const float* v,
                              int64_t v_row, int64_t last, const ValueSink& sink, int64_t column) {
   using V = Vec<Arch>;
   constexpr int64_t W = kWidth<Arch>;
   Accumulator<Arch, MR, NV> acc;
-  multiply<Arch, MR, NV, kLast>(acc, keys, p, ld, 1, v + column, v_row, last);
+  weigh<Arch, MR, NV, kLast>(acc, keys, p, ld, v + column, v_row, last);
   ATTN_UNROLL
   for (int i = 0; i < MR; ++i) {
     const V finish(sink.finish[i]);
@@ -41,9 +48,10 @@ ATTN_INLINE void values_tile(int64_t keys, const float* p, int64_t ld, const flo
   }
 }
 
-// sum over keys of p[r, key] v[key, :] for a group of rows. The columns are cut into equal tiles.
-template <class Arch>
-ATTN_INLINE void values(int64_t rows, int64_t keys, const float* p, int64_t ld, const float* v,
+// sum over keys of p[r, key] v[key, :] for a group of rows. The columns are cut into equal tiles. keys: how many, or a
+// list.
+template <class Arch, class Keys>
+ATTN_INLINE void values(int64_t rows, const Keys& keys, const float* p, int64_t ld, const float* v,
                         int64_t v_row, int64_t value_dim, const ValueSink& sink) {
   constexpr int64_t W = kWidth<Arch>;
   const int64_t vectors = (value_dim + W - 1) / W;
@@ -121,20 +129,46 @@ ATTN_INLINE float spread_at(float spread, float sum, float shift) {
   return power_of_two<Arch>(shift) * (spread + shift * sum);
 }
 
+// Scores of a row, none above m, become exponentials, and what the row has so far, of a maximum `max`, moves to m.
+// Returns what its sums have to be multiplied with. spread: nullptr where it is not wanted.
+template <class Arch, class S>
+ATTN_INLINE float online_sums(const AttentionRule& rule, const S& span, float* line, float m,
+                              float& max, float& sum, float* spread) {
+  float own = 0;
+  const float l = spread == nullptr ? exp_and_sum<Arch>(span, line, m, rule.unit)
+                                    : exp_and_sums<Arch>(span, line, m, rule.unit, own);
+  if (spread != nullptr) *spread = own + spread_at<Arch>(*spread, sum, (max - m) * rule.unit);
+  float alpha = 1.0f;
+  if (sum == 0) {  // nothing so far
+    sum = l;
+  } else if (m == max) {
+    sum += l;
+  } else {
+    alpha = power_of_two<Arch>((max - m) * rule.unit);
+    sum = sum * alpha + l;
+  }
+  max = m;
+  return alpha;
+}
+
 // Softmax of one group in one block. Returns in alpha what the sums so far have to be multiplied with. spread: nullptr
-// where it is not wanted. ruled: the mask rule is asked about every key. alive: set to 1 for rows with a key that
-// counts; nullptr: not looked at.
+// where it is not wanted. ruled: the mask rule is asked about every key, unless `seen` tells. alive: set to 1 for rows
+// with a key that counts; nullptr: not looked at.
 template <class Arch>
 __attribute__((noinline)) void online_softmax(const AttentionTile& t, const AttentionRow* row,
                                               int64_t rows, int64_t base, const Span& span,
-                                              bool ruled, float* s, int64_t ld, float* max,
-                                              float* sum, float* spread, float* alive,
-                                              float* alpha) {
+                                              bool ruled, const SeenKeys* seen, float* s,
+                                              int64_t ld, float* max, float* sum, float* spread,
+                                              float* alive, float* alpha) {
   const AttentionRule& rule = *t.rule;
   float now[kTileRows];  // all maxima before all exponentials: their latencies overlap
-  for (int64_t r = 0; ruled && r < rows; ++r)
-    apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
-  if (ruled) hide_keys<Arch>(rule, row, rows, base, span, s, ld);
+  for (int64_t r = 0; ruled && r < rows; ++r) {
+    if (seen != nullptr)
+      hide_others<Arch>(span, seen->keep[r], s + r * ld);
+    else
+      apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
+  }
+  if (ruled && seen == nullptr) hide_keys<Arch>(rule, row, rows, base, span, s, ld);
   for (int64_t r = 0; alive != nullptr && r < rows; ++r) {
     if (!ruled) apply_masks<Arch>(rule, row[r], base, span, s + r * ld);
     if (alive[r] == 0 && !nothing_counts<Arch>(span, s + r * ld)) alive[r] = 1.0f;
@@ -146,23 +180,8 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
   }
   for (int64_t r = 0; r < rows; ++r) {
     float* line = s + r * ld;
-    const float m = now[r];
-    float own = 0;
-    const float l = spread == nullptr ? exp_and_sum<Arch>(span, line, m, rule.unit)
-                                      : exp_and_sums<Arch>(span, line, m, rule.unit, own);
-    if (spread != nullptr)
-      spread[r] = own + spread_at<Arch>(spread[r], sum[r], (max[r] - m) * rule.unit);
-    alpha[r] = 1.0f;
-    if (sum[r] == 0) {  // nothing so far
-      sum[r] = l;
-      max[r] = m;
-    } else if (m == max[r]) {
-      sum[r] += l;
-    } else {
-      alpha[r] = power_of_two<Arch>((max[r] - m) * rule.unit);
-      sum[r] = sum[r] * alpha[r] + l;
-      max[r] = m;
-    }
+    alpha[r] = online_sums<Arch>(rule, span, line, now[r], max[r], sum[r],
+                                 spread == nullptr ? nullptr : spread + r);
     if (rule.drop) {
       drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), span.begin, span.end, line);
     }
@@ -289,23 +308,78 @@ ATTN_INLINE void online_finish(const AttentionTile& t, const OnlineScratch& w, i
     }
     if (row.spread != nullptr) *row.spread = w.spread[r];
   }
-  if (started) look_for_spoilt<Arch>(t, t.row + r0, rows);
+  int64_t first = r0;  // rows without keys tell nothing of values
+  while (first < r0 + rows && (w.alive[first] == 0 || t.row[first].begin >= t.row[first].end))
+    ++first;
+  if (started && first < r0 + rows) look_for_spoilt<Arch>(t, t.row + first, 1);
+}
+
+// The scores of listed keys, softmax, and values of a group. first: its rows have nothing yet.
+template <class Arch>
+__attribute__((noinline)) void sparse_block(const AttentionTile& t, const OnlineScratch& w,
+                                            int64_t r0, int64_t rows, int64_t base,
+                                            const SeenKeys& seen, bool first) {
+  constexpr int64_t W = kWidth<Arch>;
+  const AttentionRule& rule = *t.rule;
+  const AttentionRow* row = t.row + r0;
+  const Span line{0, seen.count * W, 0, seen.count * W};
+  seen_scores<Arch>(rows, w.q + r0 * w.q_row, w.q_row, t.head_dim, t.k_panels, base, seen, w.s,
+                    w.ld);
+  if (rule.cap != 0) cap_scores<Arch>(rule.cap, rows, line, w.s, w.ld);
+  if (rule.has_score) seen_program<Arch>(t, row, rows, base, seen, w.s, w.ld);
+  float now[kTileRows], alpha[kTileRows];
+  for (int64_t r = 0; r < rows; ++r) {
+    float* s = w.s + r * w.ld;
+    now[r] = hide_others<Arch>(seen, seen.keep[r], s, w.max[r0 + r]);
+    if (w.alive[r0 + r] == 0 && !nothing_counts<Arch>(line, s)) w.alive[r0 + r] = 1.0f;
+  }
+  float* out[kTileRows];
+  const float* before[kTileRows];
+  const float ones[kTileRows] = {1, 1, 1, 1, 1, 1};
+  for (int64_t r = 0; r < rows; ++r) {
+    float* s = w.s + r * w.ld;
+    alpha[r] = online_sums<Arch>(rule, seen, s, now[r], w.max[r0 + r], w.sum[r0 + r],
+                                 rule.has_spread ? w.spread + r0 + r : nullptr);
+    if (rule.drop) drop<Arch>(rule, row[r].index + static_cast<uint64_t>(base), seen, s);
+    before[r] = out[r] = w.o + (r0 + r) * w.o_row;
+  }
+  values<Arch>(rows, seen, w.s, w.ld, t.v + base * t.v_row, t.v_row, t.value_dim,
+               {out, first ? nullptr : before, alpha, ones});
 }
 
 // Rows [r0, r0 + rows), a group, and keys [from, limit). After the last block of the group its rows are complete; in
 // between their sums stay in scratch. Under a mask rule that may leave out blocks, online_finish() completes them; seen
-// is what it says of the block, and started whether the group has met one.
+// is what it says of the block, started whether the group has met one, and asks whether parts of the block are worth a
+// question, which groups of a block pass on.
 template <class Arch>
 ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, int64_t r0,
                               int64_t rows, const GroupKeys& keys, int64_t from, int64_t limit,
-                              program::Seen seen, bool& started) {
+                              program::Seen seen, bool& started, bool& asks) {
   const AttentionRow* row = t.row + r0;
   Span span = block_span<Arch>(keys, from, limit);
   if (span.empty()) return;
   const bool rest = t.rule->has_rest;
-  const bool ruled =
-      seen == program::Seen::some && narrow_span<Arch>(*t.rule, row, rows, from, span);
-  if (span.empty()) return;
+  const bool looks = t.k_panels != nullptr && !t.rule->has_bias;
+  bool ruled = seen == program::Seen::some;
+  BoxesSeen boxes;
+  if (ruled && looks && !asks) {
+    take_all_boxes(span, boxes);
+  } else if (ruled) {
+    ruled = narrow_span<Arch>(*t.rule, row, rows, from, span, &boxes);
+    if (span.empty()) return;
+    asks = !are_all_mixed(span, boxes);
+  }
+  SeenKeys keys_seen;
+  const bool looked = ruled && looks;
+  if (looked) {
+    if (!look_at_keys<Arch>(*t.rule, row, rows, from, limit, boxes, w.s, w.ld, span, keys_seen))
+      return;
+    if (is_sparse<Arch>(span, keys_seen)) {
+      sparse_block<Arch>(t, w, r0, rows, from, keys_seen, !started);
+      started = true;
+      return;
+    }
+  }
   const bool starts = rest ? !started : keys.begin >= from;
   const bool ends = keys.end <= limit && !rest;
   started = true;
@@ -316,8 +390,9 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
   group_scores<Arch>(t, row, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
   float alpha[kTileRows], finish[kTileRows];
   float* const alive = t.rule->empties ? w.alive + r0 : nullptr;
-  online_softmax<Arch>(t, row, rows, from, span, ruled, w.s, w.ld, w.max + r0, w.sum + r0,
-                       t.rule->has_spread ? w.spread + r0 : nullptr, alive, alpha);
+  online_softmax<Arch>(t, row, rows, from, span, ruled, looked ? &keys_seen : nullptr, w.s, w.ld,
+                       w.max + r0, w.sum + r0, t.rule->has_spread ? w.spread + r0 : nullptr, alive,
+                       alpha);
   float* out[kTileRows];
   const float* before[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
@@ -358,10 +433,11 @@ void attention_online(const AttentionTile& t) {
     const program::Seen seen =
         t.rule->has_rest ? rows_see(*t.rule, t.row, t.rows, from, limit) : program::Seen::all;
     if (seen == program::Seen::none) continue;
+    bool asks = true;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
-      online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i]);
+      online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i], asks);
       r0 += rows;
     }
   }

@@ -13,6 +13,10 @@ namespace attn::kernels {
 void note_vectors(Notes& notes, const AttentionArgs<float>& args, const GemmLayout& layout,
                   bool split);
 
+// What a score program and a mask rule ask of the vector levels: instructions a score, and tiles that are left out or
+// need no rule. Of the first head of the first example.
+void note_program(Notes& notes, const AttentionArgs<float>& args);
+
 // A window or a block that hides no key from any query.
 template <class T>
 void note_structure(Notes& notes, const AttentionArgs<T>& args) {

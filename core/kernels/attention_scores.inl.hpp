@@ -124,18 +124,34 @@ ATTN_INLINE program::Seen rows_see(const AttentionRule& rule, const AttentionRow
   return program::seen(*rule.program, box);
 }
 
+// What the rule says of 64 keys at a time to the rows of a group: of none, of some, of all. Relative to the base of a
+// block, which has at most kMostBlock keys.
+inline constexpr int64_t kMostBlock = 1024;
+struct BoxesSeen {
+  program::Seen box[kMostBlock / 64];
+  int64_t begin, end;  // keys of the boxes between the first and the last of which some are seen
+};
+
 // Cuts from both ends of the span of a group what the rule hides from all of its rows, 64 keys at a time. Returns
-// whether the rule has to be asked about single keys of what is left.
+// whether the rule has to be asked about single keys of what is left. boxes: nullptr where they are not wanted.
 template <class Arch>
 ATTN_INLINE bool narrow_span(const AttentionRule& rule, const AttentionRow* row, int64_t rows,
-                             int64_t base, Span& span) {
+                             int64_t base, Span& span, BoxesSeen* boxes = nullptr) {
   constexpr int64_t kBox = 64, W = kWidth<Arch>;
   bool some = false, hole = false;
   int64_t begin = span.end, end = span.begin;
+  if (boxes != nullptr) boxes->begin = span.end, boxes->end = span.begin;
   for (int64_t j = span.begin; j < span.end;) {
     int64_t next = (base + j) / kBox * kBox + kBox - base;
     next = next > span.end ? span.end : next;
     const program::Seen seen = rows_see(rule, row, rows, base + j, base + next);
+    if (boxes != nullptr) {
+      boxes->box[j / kBox] = seen;
+      if (seen == program::Seen::some) {
+        boxes->begin = j < boxes->begin ? j : boxes->begin;
+        boxes->end = next;
+      }
+    }
     if (seen == program::Seen::none) {
       hole = end > begin;
     } else {
@@ -274,8 +290,8 @@ ATTN_INLINE float exp2_and_sum(const Span& span, float* s, F&& exponent, G&& als
 
 // The same of (s - max) * unit, changed by `least`. By a power of two the product is exact, and while it is a number one
 // operation does for two: a hundredth of the time of a layer.
-template <class Arch, class F, class G>
-ATTN_INLINE float exp2_of_scores(const Span& span, float* s, float max, float unit, F&& least,
+template <class Arch, class S, class F, class G>
+ATTN_INLINE float exp2_of_scores(const S& span, float* s, float max, float unit, F&& least,
                                  G&& also) {
   using V = Vec<Arch>;
   const V m(max), u(unit), shift(-max * unit);
@@ -288,16 +304,16 @@ ATTN_INLINE float exp2_of_scores(const Span& span, float* s, float max, float un
 }
 
 // s = 2^((s - max) * unit) over the span; returns the sum.
-template <class Arch>
-ATTN_INLINE float exp_and_sum(const Span& span, float* s, float max, float unit) {
+template <class Arch, class S>
+ATTN_INLINE float exp_and_sum(const S& span, float* s, float max, float unit) {
   using V = Vec<Arch>;
   return exp2_of_scores<Arch>(
       span, s, max, unit, [](V t) { return t; }, [](V, V, int) {});
 }
 
 // The same, and in spread the sum of 2^t t, t = (s - max) * unit. The sum has the same bits.
-template <class Arch>
-__attribute__((noinline)) float exp_and_sums(const Span& span, float* s, float max, float unit,
+template <class Arch, class S>
+__attribute__((noinline)) float exp_and_sums(const S& span, float* s, float max, float unit,
                                              float& spread) {
   using V = Vec<Arch>;
   const V low(kNoPower);

@@ -29,18 +29,21 @@ struct Accumulator {
   Vec<Arch> c[MR][NV];
 };
 
-// kLast: the last vector of a row of B has only `last` elements in memory.
-template <class Arch, int MR, int NV, bool kLast = false>
-ATTN_INLINE void multiply(Accumulator<Arch, MR, NV>& acc, int64_t k, const float* a, int64_t a_row,
-                          int64_t a_col, const float* b, int64_t b_row, int64_t last = 0) {
-  using V = Vec<Arch>;
-  constexpr int64_t W = kWidth<Arch>;
-  V c[MR][NV];
+template <class Arch, int MR, int NV>
+ATTN_INLINE void clear(Vec<Arch> (&c)[MR][NV]) {
   ATTN_UNROLL
   for (int i = 0; i < MR; ++i) {
     ATTN_UNROLL
-    for (int j = 0; j < NV; ++j) c[i][j] = V(0.0f);
+    for (int j = 0; j < NV; ++j) c[i][j] = Vec<Arch>(0.0f);
   }
+}
+
+// c += A * B. kLast: the last vector of a row of B has only `last` elements in memory.
+template <class Arch, int MR, int NV, bool kLast = false>
+ATTN_INLINE void add_product(Vec<Arch> (&c)[MR][NV], int64_t k, const float* a, int64_t a_row,
+                             int64_t a_col, const float* b, int64_t b_row, int64_t last = 0) {
+  using V = Vec<Arch>;
+  constexpr int64_t W = kWidth<Arch>;
   for (int64_t p = 0; p < k; ++p) {
     V row[NV];
     ATTN_UNROLL
@@ -58,6 +61,14 @@ ATTN_INLINE void multiply(Accumulator<Arch, MR, NV>& acc, int64_t k, const float
     a += a_col;
     b += b_row;
   }
+}
+
+template <class Arch, int MR, int NV, bool kLast = false>
+ATTN_INLINE void multiply(Accumulator<Arch, MR, NV>& acc, int64_t k, const float* a, int64_t a_row,
+                          int64_t a_col, const float* b, int64_t b_row, int64_t last = 0) {
+  Vec<Arch> c[MR][NV];
+  clear<Arch, MR, NV>(c);
+  add_product<Arch, MR, NV, kLast>(c, k, a, a_row, a_col, b, b_row, last);
   ATTN_UNROLL
   for (int i = 0; i < MR; ++i) {
     ATTN_UNROLL

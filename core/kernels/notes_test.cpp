@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What kernels tell of their ways: the way that they take, lanes that idle, windows without effect.
+// What kernels tell of their ways: the way that they take, lanes that idle, windows without effect, tiles of rules.
 #include "core/threads/notes.hpp"
 
 #include <catch2/catch.hpp>
@@ -59,6 +59,33 @@ TEST_CASE("notes: a window or block that hides nothing") {
   CHECK(told());
   a.block = 4;
   CHECK_FALSE(told());
+}
+
+TEST_CASE("notes: tiles of a mask rule and instructions of programs") {
+  AttentionArgs<float> a;
+  a.batch = a.heads = a.kv_heads = 1, a.queries = a.keys = 1152, a.head_dim = a.value_dim = 8;
+  const auto told = [&](std::string_view rule, std::string_view score) {
+    const auto p = program::make_program({.score = score, .mask_rule = rule, .names = {}});
+    program::Call call = program::call_of(*p);
+    call.extents[0] = call.extents[1] = 1, call.extents[2] = call.extents[3] = 1152;
+    a.program = &call;
+    Notes n;
+    note_program(n, a);
+    return n.way;
+  };
+  // 12 tiles of queries, the 11th with the first of the second block of keys.
+  const std::string tiles = "mask rule: of 24 tiles of 96 queries and 1024 keys ";
+  CHECK(told("q / 1024 == k / 1024", "") ==
+        tiles + "11 are skipped, 11 full, 2 mixed; 1 instruction a score where mixed");
+  // Rows of a tile have their last keys in the first block but for those of the last two tiles.
+  CHECK(told("k <= q", "") ==
+        tiles +
+            "10 are skipped, 1 full, 13 mixed; it bounds the keys of rows and costs nothing more");
+  CHECK(told("", "s - 0.5 * float(k - q)") == "score program: 4 instructions a score");
+  a.program = nullptr;
+  Notes n;
+  note_program(n, a);
+  CHECK(n.way.empty());
 }
 
 TEST_CASE("notes: kernels tell what they did to those who ask") {

@@ -23,13 +23,14 @@ struct ProgramLines {
   alignas(64) int32_t whole[program::kMostLines][program::kLine + 16];
 };
 
-// Keys [key, key + n) of one row.
+// Keys [key, key + n) of one row, or the n keys of a list.
 struct ProgramRun {
   const program::Call& call;
   const program::Slot<float>* row;
   ProgramLines& lines;
   float* s;
   int64_t key, n;
+  const int32_t* keys;  // nullptr: key, key + 1, ...
 };
 
 ATTN_INLINE bool is_row(program::Operand x) { return x < program::kScores; }
@@ -180,7 +181,13 @@ template <class X>
 ATTN_INLINE void read_keys(const ProgramRun& m, const program::Instruction& x, X* out) {
   const X* data = static_cast<const X*>(m.call.table[x.table].data);
   const int64_t n = m.n;
-  if (x.op == program::Op::ascending) {
+  if (m.keys != nullptr && x.op != program::Op::fetch) {
+    const X* from = data + m.row[program::row_step(x.in[0])].i;
+    const int32_t* key = m.keys;
+    const int32_t step = x.op == program::Op::ascending ? 1 : -1;
+    ATTN_LANES
+    for (int64_t i = 0; i < n; ++i) out[i] = from[step * key[i]];
+  } else if (x.op == program::Op::ascending) {
     const X* from = data + (m.row[program::row_step(x.in[0])].i + m.key);
     ATTN_LANES
     for (int64_t i = 0; i < n; ++i) out[i] = from[i];
@@ -203,6 +210,7 @@ __attribute__((noinline)) void run_whole(const ProgramRun& m, const program::Ins
   const auto in = [&](int i) { return whole_operand(m, x.in[i]); };
   switch (x.op) {
     case Op::variable: {
+      if (m.keys != nullptr) return copy_operand(n, out, ProgramOperand<int32_t>{m.keys, 0});
       const auto key = static_cast<int32_t>(m.key);
       for (int64_t i = 0; i < n; ++i) out[i] = key + static_cast<int32_t>(i);
       return;
@@ -326,12 +334,12 @@ struct ProgramRow {
   float* s;
 };
 
-// Runs code over keys [first, first + n) of up to kTileRows rows, at most kLine at a time. done(row, run, offset) gets
-// each piece, s already `offset` further. Columns are computed once for rows of one head.
+// Runs code over keys [first, first + n) of up to kTileRows rows, or over the n keys of a list, at most kLine at a time.
+// done(row, run, offset) gets each piece, s already `offset` further. Columns are computed once for rows of one head.
 template <class Arch, class F>
 ATTN_INLINE void run_program(const program::Call& call, const program::Code& code,
                              const ProgramRow* row, int64_t rows, int64_t first, int64_t n,
-                             ProgramLines& lines, F&& done) {
+                             ProgramLines& lines, F&& done, const int32_t* keys = nullptr) {
   constexpr int32_t kKept = 48;
   program::Slot<float> kept[kTileRows][kKept];
   program::Slot<float> many[program::kMostDerived];
@@ -342,8 +350,13 @@ ATTN_INLINE void run_program(const program::Call& call, const program::Code& cod
     const int64_t count = n - offset < program::kLine ? n - offset : program::kLine;
     for (int64_t r = 0; r < rows; ++r) {
       if (!keep) program::compute_row(code, call, row[r].b, row[r].h, row[r].q, many);
-      const ProgramRun m{call, keep ? kept[r] : many, lines, row[r].s + offset, first + offset,
-                         count};
+      const ProgramRun m{call,
+                         keep ? kept[r] : many,
+                         lines,
+                         row[r].s + offset,
+                         first + offset,
+                         count,
+                         keys == nullptr ? nullptr : keys + offset};
       if (r == 0 || (code.columns_by_head && row[r].h != row[r - 1].h))
         run_code<Arch>(m, code.columns, code.column_count);
       run_code<Arch>(m, code.lanes, code.lane_count);
@@ -355,13 +368,16 @@ ATTN_INLINE void run_program(const program::Call& call, const program::Code& cod
 // Rows of scores, in place.
 template <class Arch>
 __attribute__((noinline)) void program_scores(const program::Call& call, const ProgramRow* row,
-                                              int64_t rows, int64_t first, int64_t n) {
+                                              int64_t rows, int64_t first, int64_t n,
+                                              const int32_t* keys = nullptr) {
   ProgramLines lines;
   const program::Operand out = call.score.outputs[0];
-  run_program<Arch>(call, call.score, row, rows, first, n, lines,
-                    [&](int64_t, const ProgramRun& m, int64_t) {
-                      if (out != program::kScores) copy_operand(m.n, m.s, real_operand(m, out));
-                    });
+  run_program<Arch>(
+      call, call.score, row, rows, first, n, lines,
+      [&](int64_t, const ProgramRun& m, int64_t) {
+        if (out != program::kScores) copy_operand(m.n, m.s, real_operand(m, out));
+      },
+      keys);
 }
 
 // -infinity where the rest of the mask rule hides a key.
@@ -377,22 +393,35 @@ __attribute__((noinline)) void program_hide(const program::Call& call, const Pro
                     });
 }
 
-// Whether the rest of the mask rule leaves a key, as bytes of 0 and 1.
+// Whether the rest of the mask rule leaves a key, as bytes of 0 and 1, those of rows `stride` apart.
+template <class Arch>
+__attribute__((noinline)) void program_keep(const program::Call& call, const ProgramRow* row,
+                                            int64_t rows, int64_t first, int64_t n, uint8_t* keep,
+                                            int64_t stride) {
+  ProgramLines lines;
+  const program::Operand out = call.rest.outputs[0];
+  run_program<Arch>(call, call.rest, row, rows, first, n, lines,
+                    [&](int64_t r, const ProgramRun& m, int64_t offset) {
+                      const ProgramOperand<int32_t> x = truth_operand(m, out);
+                      uint8_t* to = keep + r * stride + offset;
+                      for (int64_t i = 0; x.line == nullptr && i < m.n; ++i)
+                        to[i] = x.one != 0 ? 1 : 0;
+                      if (x.line == nullptr) return;
+                      const int32_t* line = x.line;
+                      ATTN_LANES
+                      for (int64_t i = 0; i < m.n; ++i) to[i] = static_cast<uint8_t>(line[i] & 1);
+                    });
+}
+
+// The same of one row.
 template <class Arch>
 void program_bytes(const program::Call& call, int64_t b, int64_t h, int64_t q, int64_t first,
                    int64_t n, uint8_t* keep) {
-  ProgramLines lines;
-  const program::Operand out = call.rest.outputs[0];
   float none[program::kLine];  // a rule reads no score
   const ProgramRow row{b, h, q, none};
   for (int64_t offset = 0; offset < n; offset += program::kLine) {
     const int64_t count = n - offset < program::kLine ? n - offset : program::kLine;
-    run_program<Arch>(call, call.rest, &row, 1, first + offset, count, lines,
-                      [&](int64_t, const ProgramRun& m, int64_t) {
-                        const ProgramOperand<int32_t> x = truth_operand(m, out);
-                        for (int64_t i = 0; i < m.n; ++i)
-                          keep[offset + i] = (x.line == nullptr ? x.one : x.line[i]) != 0 ? 1 : 0;
-                      });
+    program_keep<Arch>(call, &row, 1, first + offset, count, keep + offset, 0);
   }
 }
 

@@ -16,7 +16,18 @@ using namespace attn::ops::testing;
 namespace {
 
 enum Attribute { kKind, kEpsilon = 2, kScale = 7, kCausal, kOffset, kSpan, kBlock, kEmptyRows };
-enum More { kTile = 14, kLeft, kRight, kSoftcap, kStage, kScore = 23, kRule, kNames, kConstants };
+enum More {
+  kDropout = 13,
+  kTile,
+  kLeft,
+  kRight,
+  kSoftcap,
+  kStage,
+  kScore = 23,
+  kRule,
+  kNames,
+  kConstants
+};
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kLengths, kSinks, kOffsets, kTable0 };
 
 Values tensor(const weights::SafetensorsFile& file, const std::string& name) {
@@ -233,6 +244,68 @@ TEST_CASE("score programs: a rule that is a flag gives the bits of the flag") {
     INFO(cpu::name(level));
     for (const int32_t dtype : {ATTN_F32, ATTN_F64})
       CHECK(same_bits(flag.run({dtype}, &dout), text.run({dtype}, &dout)));
+  }
+  cpu::set_level(before);
+}
+
+// Keys that are left out of products against keys that get a weight of 0.
+TEST_CASE("score programs: a rule with holes gives the bits of a mask") {
+  constexpr int64_t kPositions = 168;
+  Trial rule = trial(kPositions, kPositions);
+  rule.layouts = {Layout::dense};
+  rule.attrs[kTile] = int64_t{128};  // several blocks of keys
+  rule.attrs[kEmptyRows] = int64_t{1};
+  rule.attrs[kRule] = std::string(
+      GENERATE("abs(q / 14 - k / 14) <= 2 && abs(q % 14 - k % 14) <= 1 && k != 100",
+               "q / 16 == k / 16 || k < 3 || (q / 16 * 7 + k / 16 * 5) % 11 == 0",
+               "k % 29 == 3 && q % 5 != 2", "q / 6 % 2 == 0 && k / 8 % 3 == q / 12 % 3 && k <= q"));
+  SECTION("the rule alone") {}
+  SECTION("a score that reads tables in every way, a cap and sinks") {
+    rule.attrs[kScore] = std::string("s * a[k] + r[q - k + 167] - r[q + k] + e[k % 3] * a[q]");
+    rule.attrs[kNames] = std::string("a,r,e");
+    rule.in[kTable0] = uniform({kPositions}, -1, 1, 8);
+    rule.in[kTable0 + 1] = uniform({2 * kPositions - 1}, -1, 1, 9);
+    rule.in[kTable0 + 2] = uniform({3}, -1, 1, 4);
+    rule.attrs[kSoftcap] = 1.5;
+    rule.in[kSinks] = uniform({4}, -1, 1, 5);
+  }
+  SECTION("dropout") {
+    rule.training = true;
+    rule.attrs[kDropout] = 0.3;
+  }
+  SECTION("a mask beside it, and no numbers where no row has a key") {
+    rule.in[kKeep] = filled({2, 1, 1, kPositions}, 1);
+    rule.in[kKeep]->dtype = ATTN_U8;
+    for (size_t j = 0; j < rule.in[kKeep]->x.size(); j += 5) rule.in[kKeep]->x[j] = 0;
+    for (size_t d = 0; d < 5; ++d) rule.in[kValue]->x[5 * 5 + d] = std::nan("");  // masked
+  }
+  Trial mask = rule;
+  mask.attrs[kRule] = std::string();
+  const auto p = program::make_program(
+      {.score = {}, .mask_rule = std::get<std::string>(rule.attrs[kRule]), .names = {}});
+  program::Call call = program::call_of(*p);
+  Values keep = filled({2, 1, kPositions, kPositions}, 1);
+  keep.dtype = ATTN_U8;
+  for (size_t i = 0; i < keep.x.size(); ++i) {
+    const auto k = static_cast<int64_t>(i) % kPositions,
+               q = static_cast<int64_t>(i) / kPositions % kPositions,
+               b = static_cast<int64_t>(i) / kPositions / kPositions;
+    const bool kept =
+        !rule.in[kKeep] || rule.in[kKeep]->x[static_cast<size_t>(b * kPositions + k)] != 0;
+    keep.x[i] = kept && program::sees<float>(call, {b, 0, q, k}) ? 1 : 0;
+  }
+  mask.in[kKeep] = keep;
+  const cpu::Level before = cpu::level();
+  for (const cpu::Level level : cpu::available()) {
+    if (level == cpu::Level::reference) continue;  // knows no tiles
+    cpu::set_level(level);
+    INFO(cpu::name(level));
+    rule.wanted = mask.wanted = 1 | 4;
+    const Outcome want = mask.run({ATTN_F32}), got = rule.run({ATTN_F32});
+    CHECK(same_bits(want, got));
+    CHECK(same_bits(got, rule.run({ATTN_F32, Layout::dense, 5})));
+    const std::vector<double> dout(got.out[0].x.size(), 0.5);
+    CHECK(same_bits(mask.run({ATTN_F32}, &dout), rule.run({ATTN_F32}, &dout)));
   }
   cpu::set_level(before);
 }

@@ -62,6 +62,28 @@ TEST_CASE("cli: explain takes a call apart") {
     CHECK_THAT(text.out, Catch::Matchers::Contains(part));
 }
 
+TEST_CASE("cli: explain tells what a mask rule leaves out") {
+  const Folder folder;
+  const std::string layer =
+      folder.write("layer.json", R"({"type": "multi_head", "dim": 36, "num_heads": 4,
+                        "score": "s * 0.5", "mask_rule": "q / 96 == k / 96"})");
+  const std::vector<std::string> call{"explain",   layer, "--shape",   "inputs=1,192,36",
+                                      "--seconds", "0",   "--threads", "1"};
+  std::vector<std::string> json = call;
+  json.push_back("--json");
+  const Finished f = attn_run(json);
+  check_done(f);
+  const Finished text = attn_run(call);
+  check_done(text);
+  // Both tiles of queries see half of the only block of keys.
+  for (const char* part : {"of 2 tiles of 96 queries and 192 keys 0 are skipped, 0 full, 2 mixed",
+                           "score program: 1 instruction a score"})
+    CHECK_THAT(parsed(f.out).at("operators").at(1).at("way").as_string(),
+               Catch::Matchers::Contains(part));
+  for (const char* part : {"mask rule: of 2 tiles", "score program: 1 instruction"})
+    CHECK_THAT(text.out, Catch::Matchers::Contains(part));
+}
+
 TEST_CASE("cli: explain knows decoding, training steps and other instruction sets") {
   const Folder folder;
   const std::string layer = layer_file(folder);
