@@ -34,12 +34,21 @@ bool driver::reads_keys_unpacked(const AttentionArgs<float>& a) {
 
 namespace {
 
+// Whether all rows meet the same keys, which one block holds: attention_block takes such calls. Heads that share their
+// keys have rows enough of their own, or they are better off in one tile.
+bool has_one_block(const AttentionArgs<float>& a) {
+  return a.probability.kind == Probability::softmax && a.map.data == nullptr &&
+         a.spread == nullptr && a.program == nullptr && a.softcap == 0 && sees_all(a) &&
+         a.mask.q == 0 && a.keys <= block_keys(a) &&
+         (a.heads == a.kv_heads || a.queries >= kFewRows);
+}
+
 struct Call {
   const AttentionArgs<float>& a;
   const KernelTable& table;
   AttentionRule rule;
   int64_t panel, group, rows, units;  // rows: of a unit, that is one key/value head of one example
-  bool whole;
+  bool whole, one_block;
   bool copy_values;
   std::atomic<bool>* spoilt;  // set where an output is no number; nullptr: not looked at
 
@@ -73,7 +82,7 @@ AttentionTile make_tile(const Call& c, int64_t b, int64_t g) {
 }
 
 // Rows [begin, end) of a unit, at most kTileRowsMax.
-void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
+void run_rows(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end) {
   AttentionRow row[kTileRowsMax];
   fill_rows(c.a, nullptr, b, g, begin, end, row);
   bool spoilt = false;
@@ -90,8 +99,9 @@ void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t beg
 
 int64_t scratch_of_tile(const Call& c, int64_t rows) {
   const int64_t step = block_keys(c.a);
-  return pad16(c.whole ? whole_scratch(rows, c.a.head_dim, c.a.value_dim, c.a.keys)
-                       : online_scratch(rows, c.a.head_dim, c.a.value_dim, step));
+  if (c.whole) return pad16(whole_scratch(rows, c.a.head_dim, c.a.value_dim, c.a.keys));
+  return pad16(std::max(online_scratch(rows, c.a.head_dim, c.a.value_dim, step),
+                        c.one_block ? block_scratch(c.a.head_dim, c.a.keys) : 0));
 }
 
 int64_t most_rows(const Call& c) {
@@ -125,6 +135,64 @@ PackedRange packed_range(const Call& c, int64_t b) {
   return {seen.begin / c.panel * c.panel, seen.end};
 }
 
+// The same of packed keys that all rows meet. next: the unit that comes after these rows; c.units: none.
+void run_block(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end,
+               int64_t next) {
+  const AttentionArgs<float>& a = c.a;
+  uint8_t left[kTileRowsMax];
+  bool spoilt = false;
+  AttentionBlock x{};
+  x.rule = &c.rule;
+  x.keys = all_visible_keys(a, b).end;
+  if (x.keys == 0) return run_rows(c, t, b, g, begin, end);
+  x.head_dim = a.head_dim, x.value_dim = a.value_dim;
+  x.k_panels = t.k_panels;
+  x.q_row = a.q.row, x.o_row = a.o.row;
+  x.v = t.v, x.v_row = t.v_row;
+  x.bias_row = a.bias.q;
+  x.kept = a.mask.data == nullptr || a.lengths == nullptr ? x.keys : std::min(x.keys, a.lengths[b]);
+  x.scratch = t.scratch;
+  x.left = left;
+  x.spoilt = c.spoilt == nullptr ? nullptr : &spoilt;
+  for (int64_t r = begin; r < end; r += x.rows) {  // the rows of one head after another
+    const int64_t h = g * c.group + r / a.queries, i = r % a.queries;
+    x.rows = std::min(a.queries - i, end - r);
+    x.q = a.q.at(b, h, i);
+    x.o = a.o.at(b, h, i);
+    x.bias = a.bias.data == nullptr ? nullptr : a.bias.at(b, h, i);
+    x.mask = a.mask.data == nullptr ? nullptr : a.mask.at(b, h, i);
+    x.sink = a.sinks == nullptr ? kNever : a.sinks[h] * c.rule.bias_scale;
+    x.index = dropout_index(a, b, h, i);
+    x.index_row = a.all_keys > 0 ? a.all_keys : a.keys;
+    x.saved = a.saved == nullptr ? nullptr : a.saved + 2 * ((b * a.heads + h) * a.queries + i);
+    if (next < c.units && r + x.rows == end) {
+      const int64_t nb = next / a.kv_heads, ng = next % a.kv_heads;
+      x.ahead.add(a.q.at(nb, ng * c.group, 0), a.q.row, std::min(a.queries, kTileRowsMax),
+                  a.head_dim);
+      x.ahead.add(a.k.at(nb, ng, 0), a.k.row, x.keys, a.head_dim);
+      x.ahead.add(a.v.at(nb, ng, 0), a.v.row, x.keys, a.value_dim);
+    }
+    if (!c.table.attention_block(x)) continue;
+    // Several at once only where their bits cannot tell which they were.
+    const bool alike = a.bias.data == nullptr || a.bias.q == 0;
+    for (int64_t k = 0, n = 1; k < x.rows; k = n++) {
+      if (left[k] == 0) continue;
+      while (alike && n < x.rows && left[n] != 0) ++n;
+      run_rows(c, t, b, g, r + k, r + n);
+    }
+  }
+  if (spoilt) c.spoilt->store(true, std::memory_order_relaxed);
+}
+
+void run_tile(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t begin, int64_t end,
+              int64_t next) {
+  if (c.one_block) {
+    run_block(c, t, b, g, begin, end, next);
+  } else {
+    run_rows(c, t, b, g, begin, end);
+  }
+}
+
 // Enough units: each packs its own keys and does all its rows.
 void run_units(const Call& c, Parallel& parallel) {
   const int64_t packed = c.pack_size() + c.copy_size();
@@ -147,7 +215,8 @@ void run_units(const Call& c, Parallel& parallel) {
       use_packed(c, t, panels, values);
       t.scratch = own + packed;
       for (int64_t r = 0; r < c.rows; r += rows)
-        run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
+        run_tile(c, t, b, g, r, std::min(c.rows, r + rows),
+                 r + rows < c.rows || unit + 1 == end ? c.units : unit + 1);
     }
   });
 }
@@ -179,7 +248,7 @@ void run_tiles(const Call& c, Parallel& parallel) {
       AttentionTile t = make_tile(c, b, g);
       use_packed(c, t, packed + unit * size, packed + unit * size + c.pack_size());
       t.scratch = scratch + worker * each;
-      run_tile(c, t, b, g, r, std::min(c.rows, r + rows));
+      run_tile(c, t, b, g, r, std::min(c.rows, r + rows), c.units);
     }
   });
 }
@@ -216,7 +285,7 @@ void run_split(const Call& c, Parallel& parallel) {
         t.last = std::min(t.keys, t.first + kSplitKeys);
         t.partial = partial + task * c.rows * part;
       }
-      run_tile(c, t, b, g, 0, c.rows);
+      run_rows(c, t, b, g, 0, c.rows);
     }
   });
   if (partial == nullptr) return;
@@ -281,6 +350,7 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
          0,
          a.batch * a.kv_heads,
          false,
+         has_one_block(a),
          false,
          hides_keys(a) ? &spoilt : nullptr};
   c.rows = c.group * a.queries;

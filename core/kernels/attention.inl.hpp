@@ -51,8 +51,9 @@ ATTN_INLINE void values_tile(const Keys& keys, const float* p, int64_t ld, const
 // sum over keys of p[r, key] v[key, :] for a group of rows. The columns are cut into equal tiles. keys: how many, or a
 // list.
 template <class Arch, class Keys>
-ATTN_INLINE void values(int64_t rows, const Keys& keys, const float* p, int64_t ld, const float* v,
-                        int64_t v_row, int64_t value_dim, const ValueSink& sink) {
+__attribute__((noinline)) void values(int64_t rows, const Keys& keys, const float* p, int64_t ld,
+                                      const float* v, int64_t v_row, int64_t value_dim,
+                                      const ValueSink& sink) {
   constexpr int64_t W = kWidth<Arch>;
   const int64_t vectors = (value_dim + W - 1) / W;
   const int64_t tiles = (vectors + kTileVectors<Arch> - 1) / kTileVectors<Arch>;
@@ -89,9 +90,8 @@ __attribute__((noinline)) void group_scores(const AttentionTile& t, const Attent
 }
 
 template <class Arch>
-__attribute__((noinline)) void group_values(const AttentionTile& t, int64_t rows, int64_t base,
-                                            const Span& span, const float* s, int64_t ld,
-                                            const ValueSink& sink) {
+ATTN_INLINE void group_values(const AttentionTile& t, int64_t rows, int64_t base, const Span& span,
+                              const float* s, int64_t ld, const ValueSink& sink) {
   values<Arch>(rows, span.end - span.begin, s + span.begin, ld, t.v + (base + span.begin) * t.v_row,
                t.v_row, t.value_dim, sink);
 }
@@ -105,21 +105,24 @@ ATTN_INLINE void write_zero_row(const AttentionTile& t, const AttentionRow& row)
   if (row.spread != nullptr) *row.spread = 0.0f;
 }
 
+// Whether n > 0 numbers at p are not all finite.
+template <class Arch>
+ATTN_INLINE bool holds_others(const float* p, int64_t n) {
+  constexpr int64_t W = kWidth<Arch>;
+  const Vec<Arch> nothing(0.0f);
+  Vec<Arch> sum = nothing;
+  for (int64_t d = 0; d < n; d += W)
+    sum = fma<Arch>(load_first<Arch>(p + d, n - d < W ? n - d : W), nothing, sum);
+  return !(sum_lanes<Arch>(sum) == 0);
+}
+
 // A value that is no number spoils its column of all rows of a group, whatever their weights: one row tells.
 template <class Arch>
 ATTN_INLINE void look_for_spoilt(const AttentionTile& t, const AttentionRow* row, int64_t rows) {
-  constexpr int64_t W = kWidth<Arch>;
   if (t.spoilt == nullptr) return;
   int64_t r = 0;
   while (r < rows && row[r].begin >= row[r].end) ++r;
-  if (r == rows) return;
-  const Vec<Arch> nothing(0.0f);
-  Vec<Arch> sum = nothing;
-  for (int64_t d = 0; d < t.value_dim; d += W) {
-    const int64_t lanes = t.value_dim - d < W ? t.value_dim - d : W;
-    sum = fma<Arch>(load_first<Arch>(row[r].o + d, lanes), nothing, sum);
-  }
-  if (!(sum_lanes<Arch>(sum) == 0)) *t.spoilt = true;
+  if (r < rows && holds_others<Arch>(row[r].o, t.value_dim)) *t.spoilt = true;
 }
 
 // A spread so far by a maximum that is greater: exponents fall by -shift.

@@ -167,7 +167,10 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   if (row.dbias != nullptr) {
     const Piece piece = row_piece(row, base, span);
     float* out = row.dbias + base * t.dbias_k;
-    for (int64_t j = piece.begin; j < piece.end; ++j) out[j * t.dbias_k] += dw[j];
+    int64_t j = piece.begin;
+    for (; t.dbias_k == 1 && j + kWidth<Arch> <= piece.end; j += kWidth<Arch>)
+      store<Arch>(out + j, load<Arch>(out + j) + load<Arch>(dw + j));
+    for (; j < piece.end; ++j) out[j * t.dbias_k] += dw[j];
   }
   if (rule.has_score) {
     const ProgramRow of{row.b, row.h, row.p, s.before + span.begin};
@@ -182,10 +185,11 @@ __attribute__((noinline)) double back_row(const AttentionBackTile& t, const Back
   return dslope;
 }
 
-// out[key, :] += sum over rows r in [first, last) of x[r, key] y[r, :], for up to 6 keys.
+// out[key, :] += factor * sum over rows r in [first, last) of x[r, key] y[r, :], for up to 6 keys.
 template <class Arch, int MR, int NV>
 ATTN_INLINE void transposed_tile(int64_t rows, const float* x, int64_t ld, const float* y,
-                                 int64_t y_row, float* out, int64_t out_row) {
+                                 int64_t y_row, float factor, float* out, int64_t out_row) {
+  const Vec<Arch> f(factor);
   constexpr int64_t W = kWidth<Arch>;
   Accumulator<Arch, MR, NV> acc;
   multiply<Arch, MR, NV>(acc, rows, x, 1, ld, y, y_row);
@@ -194,7 +198,7 @@ ATTN_INLINE void transposed_tile(int64_t rows, const float* x, int64_t ld, const
     ATTN_UNROLL
     for (int j = 0; j < NV; ++j) {
       float* p = out + i * out_row + j * W;
-      store<Arch>(p, load<Arch>(p) + acc.c[i][j]);
+      store<Arch>(p, fma<Arch>(acc.c[i][j], f, load<Arch>(p)));
     }
   }
 }
@@ -202,8 +206,8 @@ ATTN_INLINE void transposed_tile(int64_t rows, const float* x, int64_t ld, const
 // The same for keys [0, keys) of a block; range(key, &first, &last) tells which rows see keys [key, key + 6).
 template <class Arch, class F>
 ATTN_INLINE void transposed_product(int64_t keys, const float* x, int64_t ld, const float* y,
-                                    int64_t y_row, int64_t depth, float* out, int64_t out_row,
-                                    F&& range) {
+                                    int64_t y_row, int64_t depth, float factor, float* out,
+                                    int64_t out_row, F&& range) {
   constexpr int64_t W = kWidth<Arch>;
   const int64_t vectors = (depth + W - 1) / W;
   const int64_t tiles = (vectors + kTileVectors<Arch> - 1) / kTileVectors<Arch>;
@@ -218,7 +222,7 @@ ATTN_INLINE void transposed_product(int64_t keys, const float* x, int64_t ld, co
       with_rows<Arch>(count, [&](auto mr) {
         with_vectors<Arch>(wide, [&](auto nv) {
           transposed_tile<Arch, mr.value, nv.value>(last - first, x + first * ld + j, ld,
-                                                    y + first * y_row + vector * W, y_row,
+                                                    y + first * y_row + vector * W, y_row, factor,
                                                     out + j * out_row + vector * W, out_row);
         });
       });
@@ -241,11 +245,11 @@ __attribute__((noinline)) void back_keys(const AttentionBackTile& t, const BackS
     while (r1 > r0 && !sees(r1 - 1)) --r1;
   };
   if (t.dv != nullptr) {
-    transposed_product<Arch>(limit - base, s.w, s.ld, s.dout, s.v_row, t.value_dim,
+    transposed_product<Arch>(limit - base, s.w, s.ld, s.dout, s.v_row, t.value_dim, 1.0f,
                              t.dv + base * t.dv_row, t.dv_row, range);
   }
   if (t.dk != nullptr) {
-    transposed_product<Arch>(limit - base, s.dw, s.ld, s.q, s.q_row, t.head_dim,
+    transposed_product<Arch>(limit - base, s.dw, s.ld, s.q, s.q_row, t.head_dim, t.dk_scale,
                              t.dk + base * t.dk_row, t.dk_row, range);
   }
 }
@@ -316,6 +320,7 @@ void attention_back(const AttentionBackTile& t) {
       const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
       if (r0 < last && r0 + rows > first)
         dslope += back_group<Arch>(t, s, r0, rows, base, limit, seen, by_blocks);
+      if (limit == t.keys) prefetch(t.ahead, i, cut.count);
       r0 += rows;
     }
     back_keys<Arch>(t, s, base, limit, first, last);

@@ -19,6 +19,16 @@ inline constexpr float kNever = -__builtin_inff();
 inline constexpr float kLowest = -__FLT_MAX__;
 inline constexpr float kNoPower = -127.0f;  // 2 to that or less is 0 in exp2_softmax
 
+// Asks for part `part` of `parts` of what comes next.
+ATTN_INLINE void prefetch(const Ahead& ahead, int64_t part, int64_t parts) {
+  for (int i = 0; i < ahead.count; ++i) {
+    const Ahead::Rows& x = ahead.of[i];
+    const int64_t end = x.rows * (part + 1) / parts;
+    for (int64_t r = x.rows * part / parts; r < end; ++r)
+      for (int64_t d = 0; d < x.size; d += 16) __builtin_prefetch(x.data + r * x.stride + d);
+  }
+}
+
 // Keys [begin, end) of a group inside a block that starts at `base`, rounded out to whole vectors, relative to base.
 struct Span {
   int64_t begin, end;   // exact

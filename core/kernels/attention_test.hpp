@@ -230,10 +230,10 @@ inline std::vector<Problem> shapes() {
     p.value_dim = v;
     return p;
   };
-  return {shape(1, 1, 1, 1, 1, 8, 8),     shape(2, 2, 2, 49, 49, 32, 32),
-          shape(3, 4, 2, 7, 19, 5, 9),    shape(1, 2, 1, 65, 300, 16, 24),
-          shape(2, 6, 2, 1, 70, 64, 64),  shape(3, 2, 2, 33, 31, 72, 17),
-          shape(1, 1, 1, 200, 130, 40, 1)};
+  return {shape(1, 1, 1, 1, 1, 8, 8),      shape(2, 2, 2, 49, 49, 32, 32),
+          shape(3, 4, 2, 7, 19, 5, 9),     shape(1, 2, 1, 65, 300, 16, 24),
+          shape(2, 6, 2, 1, 70, 64, 64),   shape(3, 2, 2, 33, 31, 72, 17),
+          shape(1, 1, 1, 200, 130, 40, 1), shape(2, 4, 2, 17, 40, 16, 8)};
 }
 
 inline std::vector<Problem> options() {

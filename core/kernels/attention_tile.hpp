@@ -107,6 +107,48 @@ struct AttentionTile {
 
 inline constexpr int64_t kPartialHead = 3;
 
+// Rows that the next tile uses. They lie far apart, so that no hardware foresees them: they are on their way to the
+// first-level cache while this tile is worked on. Asked for into the second level alone, windows of 49 keys took 8 %
+// longer.
+struct Ahead {
+  struct Rows {
+    const float* data;
+    int64_t stride, rows, size;
+  };
+  static constexpr int kMost = 8;
+  Rows of[kMost];
+  int count;
+  void add(const float* data, int64_t stride, int64_t rows, int64_t size) {
+    if (data != nullptr) of[count++] = {data, stride, rows, size};
+  }
+};
+
+// Rows of one head, `q_row` and `o_row` apart, that all meet the same keys, in one block.
+struct AttentionBlock {
+  const AttentionRule* rule;  // softmax, without a map, a program, a cap or a spread
+  int64_t rows;               // at most kTileRowsMax
+  int64_t keys, head_dim, value_dim;
+  const float* k_panels;
+  const float* q;
+  int64_t q_row;
+  const float* v;
+  int64_t v_row;
+  float* o;
+  int64_t o_row;
+  const float* bias;  // nullptr: none
+  int64_t bias_row;
+  const uint8_t* mask;  // of the keys; nullptr: all are kept
+  int64_t kept;         // keys behind them are not
+  float sink;
+  uint64_t index;  // of the first row, as AttentionRow has it, and from a row to the next
+  int64_t index_row;
+  float* saved;  // dense; nullptr: not wanted
+  Ahead ahead;
+  float* scratch;  // block_scratch(...) floats
+  uint8_t* left;   // set to 1 for rows whose output is not made here, to 0 for the others
+  bool* spoilt;    // as AttentionTile has it
+};
+
 // What attention_observe tells of one row, beside AttentionRow. nullptr: not wanted.
 struct ObservedRow {
   float max, inverse;  // softmax: of its scores, and 1 / sum
@@ -124,8 +166,8 @@ struct ObservedTile {
   int64_t map_begin, map_end;  // keys that are in the map
 };
 
-// Backward: rows of one tile, all keys. Adds to dk and dv (natural order, rows dk_row and dv_row floats apart, padded
-// to 16 with zeros) of the whole key/value head; dk still lacks rule.scale.
+// Backward: rows of one tile, all keys. Adds to dk and dv of the whole key/value head (natural order, rows dk_row and
+// dv_row floats apart, whole vectors); to dk so many times what the scaled queries give.
 struct AttentionBackTile {
   const AttentionRule* rule;
   int64_t rows;
@@ -139,10 +181,12 @@ struct AttentionBackTile {
   float* dk;     // scratch sums, nullptr: not wanted
   float* dv;
   int64_t dk_row, dv_row;
+  float dk_scale;
   int64_t dbias_k;  // stride of dbias along the keys
   float dq_scale;
   ProgramBack program;
   double* dslope;  // nullptr: not wanted
+  Ahead ahead;
   float* scratch;
 };
 
@@ -156,6 +200,10 @@ inline constexpr int64_t kTileRowsMax = 96;
 [[nodiscard]] constexpr int64_t online_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
                                                int64_t step) {
   return rows * (pad16(head_dim) + pad16(value_dim)) + 6 * tile_stride(step) + 4 * pad16(rows) + 64;
+}
+// Scratch of attention_block: queries, scores and maxima of a group, and what masks do to its keys.
+[[nodiscard]] constexpr int64_t block_scratch(int64_t head_dim, int64_t keys) {
+  return 6 * (pad16(head_dim) + 16) + 7 * tile_stride(keys);
 }
 // Scratch of attention_whole: q and o of the tile, scores of all its rows.
 [[nodiscard]] constexpr int64_t whole_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
