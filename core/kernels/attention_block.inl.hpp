@@ -2,8 +2,8 @@
 //
 // Softmax of rows that all meet the same keys, few enough for one block: windows, short texts, image patches. The maximum
 // of a row is known before its first exponential, so that no sum is ever corrected, and bias, masks and maximum are taken
-// while the scores are still in registers. Bits are those of attention_online for rows that see all keys. With what
-// struct Ahead brings a tenth of the time of a layer of windows (49 keys, heads of 32).
+// while the scores are still in registers. With what struct Ahead brings a tenth of the time of a layer of windows
+// (49 keys, heads of 32).
 #pragma once
 
 #include "core/kernels/attention.inl.hpp"

@@ -85,7 +85,7 @@ TEST_CASE("tables of a call: packed documents are what a mask of all pairs says"
     keep.data<bool>()[i] =
         k <= q && doc.data<int32_t>()[b * 40 + q] == doc.data<int32_t>()[b * 40 + k];
   }
-  for (const Sample& sample : types_with_history()) {
+  for (const auto& [sample, causal] : counting_types()) {
     CAPTURE(sample.type);
     const auto layer = create_attention_layer(sample.type, packed(sample.config));
     const auto plain = create_attention_layer(sample.type, sample.config);
@@ -106,9 +106,43 @@ TEST_CASE("tables of a call: packed documents are what a mask of all pairs says"
   }
 }
 
+TEST_CASE("tables of a call: rows of a batch are what they are alone") {
+  const Json heads{{"dim", 16}, {"num_heads", 4}}, map{{"grid_height", 3}, {"grid_width", 4}};
+  const std::vector<Sample> samples{
+      {"vit", with(heads, with(map, {{"position_kind", "beit"}, {"num_prefix_tokens", 0}})), {}},
+      {"neighborhood", with(heads, with(map, {{"kernel_size", 3}})), {}},
+      {"ring", with(heads, {{"block_size", 5}}), {}},
+      {"anchor", heads, {}},
+      {"hopfield", {{"num_heads", 4}, {"key_dim", 4}}, {}},
+      {"talking_heads", heads, {}}};
+  const Array x = wave({3, 12, 16});
+  const std::array<float, 3> gains{0.25f, 1.5f, -2};
+  const ConstView all(gains.data(), Shape{3});
+  for (const Sample& sample : samples) {
+    CAPTURE(sample.type);
+    const auto layer = create_attention_layer(
+        sample.type,
+        with(sample.config,
+             {{"score", "s * gain[b] + (k % 2 == 1 ? gain[b] : 0.0)"},
+              {"captures", {{"gain", {{"shape", Json::list({"B"})}, {"input", true}}}}}}));
+    const Array y = layer->forward({x, {"gain", all}});
+    for (int64_t b = 0; b < 3; ++b) {
+      const Array row = Array::copy_of(ConstView(x.data<float>() + b * 192, Shape{1, 12, 16}));
+      const ConstView own(gains.data() + b, Shape{1});
+      const Array alone = layer->forward({row, {"gain", own}});
+      const ConstView part(y.data<float>() + b * 192, Shape{1, 12, 16});
+      CHECK(most_apart(alone, Array::copy_of(part)) < 2e-6);
+      CHECK(most_apart(
+                alone,
+                layer->forward({row, {"gain", ConstView(gains.data() + (b + 1) % 3, Shape{1})}})) >
+            1e-4);
+    }
+  }
+}
+
 TEST_CASE("tables of a call: with a state they are those of the whole sequence so far") {
   const Array x = wave({3, 21, 16}), doc = documents(3, 21);
-  for (const Sample& sample : types_with_history()) {
+  for (const auto& [sample, causal] : counting_types()) {
     CAPTURE(sample.type);
     const auto layer = create_attention_layer(sample.type, packed(sample.config));
     const Array whole = layer->forward({x, {"doc", doc.view()}});

@@ -139,4 +139,30 @@ inline std::vector<Sample> types_with_history() {
           {"differential", {{"dim", 16}, {"num_heads", 4}, {"head_dim", 4}}, {}}};
 }
 
+inline Json with(Json config, const Json& more) {
+  for (const auto& [name, value] : more.as_object()) config.set(name, value);
+  return config;
+}
+
+// Types whose queries and keys are all positions so far, and whether an argument makes their calls causal.
+struct Counting {
+  Sample sample;
+  bool causal = true;
+};
+inline std::vector<Counting> counting_types() {
+  const Json config{{"dim", 16}, {"num_heads", 4}};
+  std::vector<Counting> out;
+  for (const Sample& sample : types_with_history()) out.push_back({sample});
+  out.push_back({{"talking_heads", config, {}}});
+  out.push_back({{"decoder", with(config, {{"num_kv_heads", 2}, {"window", 9}}), {}}});
+  out.push_back({{"multi_head_latent",
+                  with(config, {{"kv_latent_dim", 6},
+                                {"qk_nope_head_dim", 3},
+                                {"qk_rope_head_dim", 4},
+                                {"v_head_dim", 5}}),
+                  {}}});
+  out.push_back({{"forgetting", config, {}}, false});
+  return out;
+}
+
 }  // namespace attn::testing

@@ -11,10 +11,6 @@
 namespace attn::testing {
 namespace {
 
-Json with(Json config, const Json& more) {
-  for (const auto& [name, value] : more.as_object()) config.set(name, value);
-  return config;
-}
 const Json kSmall{{"dim", 16}, {"num_heads", 4}};
 
 // What a layer refuses when it is made: the parameter, and the message.
@@ -34,26 +30,6 @@ Results results(const Json& config, const std::vector<Argument>& arguments = {},
   Context ctx;
   const Array x = wave({2, 37, 16});
   return forward_and_gradients(*layer, ctx, {&x}, {.arguments = arguments});
-}
-
-// Types whose queries and keys are all positions so far, and whether an argument makes their calls causal.
-struct Counting {
-  Sample sample;
-  bool causal = true;
-};
-std::vector<Counting> counting_types() {
-  std::vector<Counting> out;
-  for (const Sample& sample : types_with_history()) out.push_back({sample});
-  out.push_back({{"talking_heads", kSmall, {}}});
-  out.push_back({{"decoder", with(kSmall, {{"num_kv_heads", 2}, {"window", 9}}), {}}});
-  out.push_back({{"multi_head_latent",
-                  with(kSmall, {{"kv_latent_dim", 6},
-                                {"qk_nope_head_dim", 3},
-                                {"qk_rope_head_dim", 4},
-                                {"v_head_dim", 5}}),
-                  {}}});
-  out.push_back({{"forgetting", kSmall, {}}, false});
-  return out;
 }
 
 double distance(const Array& a, const Array& b) {
