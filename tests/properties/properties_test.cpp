@@ -2,7 +2,7 @@
 //
 // Random layers of every type that is loaded. Environment:
 //   ATTN_PROPERTY_SEED   another run (default 1)
-//   ATTN_PROPERTY_COUNT  number of cases over all types (default 2000); coverage is required from 2000 on
+//   ATTN_PROPERTY_COUNT  number of cases over all types (default 2300); coverage is required from 2300 on
 //   ATTN_PROPERTY_ONLY   TYPE or TYPE:NUMBER: those cases alone, printed
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
@@ -139,7 +139,7 @@ Marks expected_gradients(const Marks& expected) {
 TEST_CASE("properties of random layers") {
   set_log_sink([](LogLevel, std::string_view) {});
   const uint64_t seed = std::stoull(environment("ATTN_PROPERTY_SEED", "1"));
-  const uint64_t count = std::stoull(environment("ATTN_PROPERTY_COUNT", "2000"));
+  const uint64_t count = std::stoull(environment("ATTN_PROPERTY_COUNT", "2300"));
   const std::string only = environment("ATTN_PROPERTY_ONLY", "");
   const auto cases = chosen_cases(seed, count, only);
   const auto outcomes = try_all(cases);
@@ -161,7 +161,7 @@ TEST_CASE("properties of random layers") {
   for (const auto& [type, s] : seconds) std::printf("%-24s %.2f s\n", type.c_str(), s);
   std::printf("%zu cases, %zu failed\n", outcomes.size(), failed);
   CHECK(failed == 0);
-  if (!only.empty() || count < 2000) return;
+  if (!only.empty() || count < 2300) return;
   Marks expected = expected_options(list_attention_types());
   for (const std::string& type : list_attention_types())
     if (oracle::knows(type)) expected.merge(expected_marks(type));
