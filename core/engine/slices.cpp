@@ -112,6 +112,10 @@ bool Layer::rows_independent(const Call& call, uint64_t form) {
   return yes;
 }
 
+uint64_t Layer::kind_of(const Call& call) const {
+  return Fingerprint(type_, n_inputs(), call).kind;
+}
+
 const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   if (call.rows_independent == nullptr || call.shapes_only || call.state != nullptr ||
       call.communicator != nullptr || ctx.keep_maps || !ctx.observations.led_by_batch())
@@ -119,11 +123,14 @@ const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   int64_t elements = 0;
   for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) elements += size_of(*call.inputs[i]);
-  if (elements * static_cast<int64_t>(dtype_size(dtype_)) < kLeastBytes) return nullptr;
+  const int64_t planned = ctx.plan.slice_rows;
+  if (planned <= 0 && elements * static_cast<int64_t>(dtype_size(dtype_)) < kLeastBytes)
+    return nullptr;
   SlicePlan& plan = ctx.slice_plan;
   const Fingerprint print(type_, n_inputs(), call);
-  if (plan.layer != id_ || plan.kind != print.kind) {
+  if (plan.layer != id_ || plan.kind != print.kind || plan.planned != planned) {
     plan.layer = 0;
+    plan.planned = planned;
     plan.batch = plan.rows = batch_of(call);
     if (plan.batch > 1 && rows_independent(call, print.form)) plan_slices(ctx, call, plan);
     plan.layer = id_;
@@ -170,10 +177,14 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
   for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
-  const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
-                                weights / (call.recording ? kTrainedWeights : kWeights));
-  if (bytes <= 2 * room) return;
-  plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+  if (plan.planned > 0) {
+    plan.rows = std::min(plan.planned, plan.batch);
+  } else {
+    const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
+                                  weights / (call.recording ? kTrainedWeights : kWeights));
+    if (bytes <= 2 * room) return;
+    plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+  }
   if (call.recording) plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
 }
 
