@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kLeastBytes = 1 << 18;  // of inputs; smaller calls are not looked at
 // What a slice may fill: so many second-level caches (not those of all threads, whose number must not count), and no
-// less than this part of the weights, which every slice reads once.
+// less than this part of the weights, which every slice reads once; or one with what operators pass on.
 constexpr int64_t kCaches = 4, kWeights = 4;
 // A recorded call has a context for each slice, and a gradient of each weight in each of them.
 constexpr int64_t kMostTapes = 64, kTrainedWeights = 1;
@@ -175,15 +175,23 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   }
   int64_t weights = 0;
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
+  const int64_t passed_on = std::max<int64_t>(bytes, 1);
   for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
   if (plan.planned > 0) {
     plan.rows = std::min(plan.planned, plan.batch);
   } else {
-    const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
-                                  weights / (call.recording ? kTrainedWeights : kWeights));
+    const int64_t cache = cpu::caches().second.bytes;
+    const int64_t room =
+        std::max(kCaches * cache, weights / (call.recording ? kTrainedWeights : kWeights));
     if (bytes <= 2 * room) return;
-    plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+    // Layers that gather pass on little of what they read, and read it once: a cut is for what they pass on. Their
+    // gradients are as large as the inputs, though.
+    const int64_t gathered = call.recording ? 0 : plan.batch * cache / passed_on;
+    const int64_t rows =
+        std::clamp<int64_t>(std::max(plan.batch * room / bytes, gathered), 1, plan.batch);
+    const int64_t slices = (plan.batch + rows - 1) / rows;
+    plan.rows = (plan.batch + slices - 1) / slices;  // no last one with a few rows
   }
   if (call.recording) plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
 }
