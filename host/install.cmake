@@ -26,6 +26,7 @@ install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_
 install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/include/attn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 set(engine_headers
+  engine/plan.hpp
   error/error.hpp
   schema/json.hpp
   tensor/array.hpp tensor/dtype.hpp

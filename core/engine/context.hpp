@@ -21,6 +21,7 @@
 #include "core/engine/limits.hpp"
 #include "core/engine/observe.hpp"
 #include "core/engine/op_ref.hpp"
+#include "core/engine/plan.hpp"
 #include "core/engine/slices.hpp"
 #include "core/engine/state.hpp"
 #include "core/engine/tensor.hpp"
@@ -199,6 +200,7 @@ class Context final : public attn_ctx {
   };
   Handles handles{};
 
+  Plan plan{};                // of the next calls
   bool keep_profile = false;  // fill profile()
   bool keep_maps = false;     // operators write their maps
   MapPart map_part{};  // of which they compute this, where the plugin does not use them itself

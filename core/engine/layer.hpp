@@ -56,6 +56,7 @@ class Layer {
   // Unlike an address, never used again: contexts and states may outlive the layer they belong to.
   [[nodiscard]] uint64_t id() const { return id_; }
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
+  [[nodiscard]] StorageKind storage() const { return storage_; }
   [[nodiscard]] const attn_type& type() const { return type_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   // What each call brings for its score program, as inputs behind those of the type. The plugin finds them among the
@@ -92,6 +93,8 @@ class Layer {
     bool (*rows_independent)(const void* caller) = nullptr;
     const void* caller = nullptr;
   };
+  // A number that calls with the same arguments and inputs of the same kinds and extents share, also on other machines.
+  [[nodiscard]] uint64_t kind_of(const Call& call) const;
   // Runs forward; results stay in ctx until its next call: output(), backward(), commit(). What the state was
   // given counts after keep_state().
   void forward(Context& ctx, const Call& call);

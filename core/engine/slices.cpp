@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kLeastBytes = 1 << 18;  // of inputs; smaller calls are not looked at
 // What a slice may fill: so many second-level caches (not those of all threads, whose number must not count), and no
-// less than this part of the weights, which every slice reads once.
+// less than this part of the weights, which every slice reads once; or one with what operators pass on.
 constexpr int64_t kCaches = 4, kWeights = 4;
 // A recorded call has a context for each slice, and a gradient of each weight in each of them.
 constexpr int64_t kMostTapes = 64, kTrainedWeights = 1;
@@ -112,6 +112,10 @@ bool Layer::rows_independent(const Call& call, uint64_t form) {
   return yes;
 }
 
+uint64_t Layer::kind_of(const Call& call) const {
+  return Fingerprint(type_, n_inputs(), call).kind;
+}
+
 const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   if (call.rows_independent == nullptr || call.shapes_only || call.state != nullptr ||
       call.communicator != nullptr || ctx.keep_maps || !ctx.observations.led_by_batch())
@@ -119,11 +123,14 @@ const SlicePlan* Layer::slices(Context& ctx, const Call& call) {
   int64_t elements = 0;
   for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) elements += size_of(*call.inputs[i]);
-  if (elements * static_cast<int64_t>(dtype_size(dtype_)) < kLeastBytes) return nullptr;
+  const int64_t planned = ctx.plan.slice_rows;
+  if (planned <= 0 && elements * static_cast<int64_t>(dtype_size(dtype_)) < kLeastBytes)
+    return nullptr;
   SlicePlan& plan = ctx.slice_plan;
   const Fingerprint print(type_, n_inputs(), call);
-  if (plan.layer != id_ || plan.kind != print.kind) {
+  if (plan.layer != id_ || plan.kind != print.kind || plan.planned != planned) {
     plan.layer = 0;
+    plan.planned = planned;
     plan.batch = plan.rows = batch_of(call);
     if (plan.batch > 1 && rows_independent(call, print.form)) plan_slices(ctx, call, plan);
     plan.layer = id_;
@@ -168,12 +175,24 @@ void Layer::plan_slices(Context& ctx, const Call& call, SlicePlan& plan) {
   }
   int64_t weights = 0;
   for (const Weight& w : weights_) weights += static_cast<int64_t>(w.value.bytes());
+  const int64_t passed_on = std::max<int64_t>(bytes, 1);
   for (uint32_t i = 0; i < n_inputs(); ++i)
     if (call.inputs[i] != nullptr) bytes += bytes_of(*call.inputs[i]);
-  const int64_t room = std::max(kCaches * cpu::caches().second.bytes,
-                                weights / (call.recording ? kTrainedWeights : kWeights));
-  if (bytes <= 2 * room) return;
-  plan.rows = std::max<int64_t>(1, plan.batch * room / bytes);
+  if (plan.planned > 0) {
+    plan.rows = std::min(plan.planned, plan.batch);
+  } else {
+    const int64_t cache = cpu::caches().second.bytes;
+    const int64_t room =
+        std::max(kCaches * cache, weights / (call.recording ? kTrainedWeights : kWeights));
+    if (bytes <= 2 * room) return;
+    // Layers that gather pass on little of what they read, and read it once: a cut is for what they pass on. Their
+    // gradients are as large as the inputs, though.
+    const int64_t gathered = call.recording ? 0 : plan.batch * cache / passed_on;
+    const int64_t rows =
+        std::clamp<int64_t>(std::max(plan.batch * room / bytes, gathered), 1, plan.batch);
+    const int64_t slices = (plan.batch + rows - 1) / rows;
+    plan.rows = (plan.batch + slices - 1) / slices;  // no last one with a few rows
+  }
   if (call.recording) plan.rows = std::max(plan.rows, (plan.batch + kMostTapes - 1) / kMostTapes);
 }
 

@@ -8,9 +8,9 @@
 //
 // Results are those of calls with the rows of a slice, whose number depends on the call, the weights and the size of
 // the second-level cache, not on threads. Which calls: those without a state, maps, other ranks, random numbers, losses,
-// statistics, and observables but those that weights tell, of a type that claims batch_independent for them, with more
-// bytes than two slices hold. The first call of a kind runs once more with shapes alone, which tells what it needs; the
-// context keeps the plan.
+// statistics, and observables but those that weights tell, of a type that claims batch_independent for them, with more bytes
+// than two slices hold; a plan may say otherwise. The first call of a kind runs once more with shapes alone, which tells what
+// it needs; the context keeps the plan.
 //
 // A table of the call whose first axis is the batch is cut as inputs are; with the batch at another axis the call stays
 // whole.
@@ -29,6 +29,7 @@ namespace attn::engine {
 
 struct SlicePlan {
   uint64_t layer = 0, kind = 0;  // whose call, and what it was like; layer 0: none yet
+  int64_t planned = 0;           // rows of a slice that Plan::slice_rows asked for
   int64_t batch = 0, rows = 0;   // rows of a slice; batch: one call for all
   attn_view outputs[kMaxPorts];  // of the whole call, without data; rank -1: not given
   int64_t

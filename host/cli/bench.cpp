@@ -20,6 +20,7 @@
 #include "host/cli/program.hpp"
 #include "host/cli/timing.hpp"
 #include "host/cli/workload.hpp"
+#include "host/library/tuning/plan_file.hpp"
 
 namespace attn::cli {
 
@@ -30,7 +31,7 @@ struct BenchOptions {
   std::string workloads;
   std::vector<std::string> only;
   double seconds = 1;
-  bool profile = false;
+  bool profile = false, tuned = false;
   StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
 };
 
@@ -70,6 +71,7 @@ struct Result {
   std::vector<OperatorTime> profile;
   double profiled = 0;  // seconds of the step that it is of
   size_t memory = 0;
+  Plan plan{};
 
   [[nodiscard]] double gflops() const { return work.flops / time.least * 1e-9; }
   [[nodiscard]] double gbytes() const { return (work.read + work.written) / time.least * 1e-9; }
@@ -85,6 +87,7 @@ Result result_of(const Workload& w, const kernels::Machine& machine, double seco
   r.limit = limit_of(r.work, machine);
   r.profile = ready.profile();
   r.memory = ready.peak_bytes();
+  r.plan = plan_of(ready.context());
   return r;
 }
 
@@ -109,6 +112,7 @@ Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine
               {"bytes_read", r.work.read},
               {"bytes_written", r.work.written},
               {"working_memory", r.memory},
+              {"plan", tuning::plan_json(r.plan)},
               {"gflops", rounded(r.gflops())},
               {"gbytes_s", rounded(r.gbytes())},
               {"peak_gflops", rounded(machine.peak)},
@@ -127,6 +131,7 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
   for (Workload& w : workloads) {
     w.weights = o.weights;
     w.histories = o.histories;
+    w.tuned = o.tuned;
     if (w.histories != StorageKind::float32 && w.mode != BenchMode::decode)
       throw InvalidArgument(
           "--state-dtype: workload '" + w.id + "' keeps no state, its mode is " + name(w.mode),
@@ -212,6 +217,7 @@ Command bench_command(CLI::App& program, const Globals& globals) {
               "How products read the weights (default: float32)");
   add_storage(*app, "--state-dtype", o->histories,
               "With decoding: how histories are kept (default: float32)");
+  add_tuned(*app, o->tuned);
   app->add_flag("--profile", o->profile,
                 "Also the operators of one step: time, flops, bytes, share");
   add_examples(*app, {"attn bench", "attn bench --only WORKLOAD,WORKLOAD --threads 1 --json",

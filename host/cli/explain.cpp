@@ -19,6 +19,7 @@
 #include "host/cli/profile.hpp"
 #include "host/cli/program.hpp"
 #include "host/cli/timing.hpp"
+#include "host/library/tuning/plan_file.hpp"
 
 namespace attn::cli {
 
@@ -28,6 +29,7 @@ struct ExplainOptions {
   ConfigCall call;
   std::string svg;
   double seconds = 0.5;
+  bool tuned = false;
 };
 
 std::string levels_text() {
@@ -88,6 +90,8 @@ Json explain_json(const Workload& w, const Explained& e, const kernels::Machine&
           {"weight_bytes", e.weights},
           {"state_bytes", e.state},
           {"slices", e.slices()},
+          {"plan", tuning::plan_json(e.plan)},
+          {"plan_from", e.plan_from},
           {"operators", profile_json(e.profile, &machine)},
           {"warnings", advice}};
 }
@@ -149,6 +153,7 @@ void print_text(const Workload& w, const Explained& e, const kernels::Machine& m
            "working memory {}, weights {}{}", human_bytes(static_cast<double>(e.workspace)),
            human_bytes(static_cast<double>(e.weights)),
            e.state ? ", state " + human_bytes(static_cast<double>(e.state)) : std::string()));
+  fact("plan", tuning::plan_text(e.plan) + ": " + e.plan_from);
   if (e.slices() > 1)
     fact("slices", fmt::format("the batch went through in {} slices that stay in the caches; rows "
                                "below are sums over them, shapes those of one",
@@ -170,7 +175,8 @@ int run_explain(const Globals& globals, const ExplainOptions& o) {
   std::optional<weights::AtomicFile>
       picture;  // now, because a place where nothing can be written is an error
   if (!o.svg.empty()) picture.emplace(o.svg);
-  const Workload w = workload_of(o.call);
+  Workload w = workload_of(o.call);
+  w.tuned = o.tuned;
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("measuring the machine");
   kernels::Machine machine;
@@ -222,6 +228,7 @@ Command explain_command(CLI::App& program, const Globals& globals) {
   take_number(
       app->add_option("--seconds", o->seconds, "How long the call is repeated (default 0.5)"), 0,
       3600);
+  add_tuned(*app, o->tuned);
   app->add_option("--svg", o->svg, "Also a picture of the call")->type_name("FILE");
   add_examples(*app,
                {"attn explain layer.json --shape inputs=8,512,768",

@@ -10,6 +10,7 @@
 #include "host/cli/print.hpp"
 #include "host/cli/profile.hpp"
 #include "host/cli/timing.hpp"
+#include "host/library/layer/context.hpp"
 
 namespace attn::cli {
 
@@ -160,6 +161,19 @@ std::string why_level() {
   return wanted && *wanted ? "ATTN_ISA names it" : "it is the best of this machine";
 }
 
+namespace {
+
+std::string plan_from(const Context& ctx, bool tuned) {
+  if (!tuned) return "--tuned asks for what 'attn tune' found";
+  const tuning::KnownPlan* known = ctx.impl().plan.remembered;
+  const std::string file = tuning::PlanFile::default_path();
+  if (known == nullptr) return file + " has none for this call";
+  return fmt::format("of {}, where it took {:.4g} ms instead of {:.4g}", file, known->seconds * 1e3,
+                     known->automatic * 1e3);
+}
+
+}  // namespace
+
 Explained explained(const Workload& workload, const kernels::Machine& machine, double seconds) {
   PreparedWorkload ready(workload);
   Explained e;
@@ -180,6 +194,8 @@ Explained explained(const Workload& workload, const kernels::Machine& machine, d
   e.limit = limit_of(e.work, machine);
   e.workspace = ready.peak_bytes();
   e.state = ready.state_bytes();
+  e.plan = plan_of(ready.context());
+  e.plan_from = plan_from(ready.context(), workload.tuned);
   for (const WeightInfo& w : ready.layer().weights())
     if (!w.not_stored) e.weights += 4 * static_cast<size_t>(w.shape.elements());
   e.advice = Adviser(e, machine, call_bytes(ready, workload)).all();

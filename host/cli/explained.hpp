@@ -5,6 +5,7 @@
 #pragma once
 
 #include <attn/attention.hpp>
+#include <attn/plan.hpp>
 
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct Explained {
   kernels::Work work{};               // of the call; decoding: of one token
   kernels::Limit limit{};
   size_t workspace = 0, state = 0, weights = 0;  // bytes
+  Plan plan{};                                   // of the call
+  std::string plan_from;                         // and where it comes from
   std::vector<Advice> advice;
 
   [[nodiscard]] double inside() const;   // seconds in operators

@@ -84,10 +84,11 @@ int run(int argc, char** argv) {
 
   std::vector<Command> commands;
   for (const auto add :
-       {list_command, info_command, schema_command, validate_command, run_command, verify_command,
-        check_command, check_gradients_command, plugins_command, lock_command, doctor_command,
-        convert_command, bench_command, explain_command, map_command, choose_command, new_command,
-        completion_command, man_command})
+       {list_command,    info_command,    schema_command,     validate_command,
+        run_command,     verify_command,  check_command,      check_gradients_command,
+        plugins_command, lock_command,    doctor_command,     convert_command,
+        bench_command,   explain_command, tune_command,       map_command,
+        choose_command,  new_command,     completion_command, man_command})
     commands.push_back(add(app, globals));
   for (const Command& c : commands) {
     c.app->fallthrough();

@@ -78,6 +78,10 @@ CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& 
                     {"float32", "bfloat16", "float16", "int8"});
 }
 
+void add_tuned(CLI::App& app, bool& tuned) {
+  app.add_flag("--tuned", tuned, "By the plan that 'attn tune' found for such a call, if it did");
+}
+
 NameAndText split_assignment(const std::string& option, const std::string& given,
                              const std::string& form) {
   const size_t equal = given.find('=');

@@ -52,6 +52,7 @@ Command doctor_command(CLI::App& program, const Globals& globals);
 Command convert_command(CLI::App& program, const Globals& globals);
 Command bench_command(CLI::App& program, const Globals& globals);
 Command explain_command(CLI::App& program, const Globals& globals);
+Command tune_command(CLI::App& program, const Globals& globals);
 Command map_command(CLI::App& program, const Globals& globals);
 Command choose_command(CLI::App& program, const Globals& globals);
 Command check_command(CLI::App& program, const Globals& globals);
@@ -77,6 +78,9 @@ void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);
 // An option of kinds in which numbers are kept: float32, bfloat16, float16 or int8.
 CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& kind,
                          const std::string& text);
+
+// --tuned.
+void add_tuned(CLI::App& app, bool& tuned);
 
 // "NAME=REST" cut at the first '='; InvalidArgument that names the option when there is no name.
 struct NameAndText {

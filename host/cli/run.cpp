@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <attn/factory.hpp>
 #include <attn/log.hpp>
+#include <attn/plan.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -28,7 +29,7 @@ namespace {
 struct RunOptions {
   std::string config, section, weights;
   std::vector<std::string> inputs, arguments, outputs;
-  bool training = false, profile = false, isolate = false;
+  bool training = false, profile = false, isolate = false, tuned = false;
   double deadline = 0;
   uint64_t seed = 0;
   StorageKind weights_kind = StorageKind::float32;
@@ -145,6 +146,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   Context ctx;
   ctx.keep_profile(options.profile);
   ctx.observe(observe);
+  use_tuned(ctx, options.tuned);
   step("forward", type.id, entry.library);
   const auto start = std::chrono::steady_clock::now();
   layer->forward(ctx, inputs, call);
@@ -193,6 +195,7 @@ Command run_command(CLI::App& program, const Globals& globals) {
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
   add_storage(*app, "--weights-dtype", o->weights_kind,
               "How products read the weights: float32 (default), bfloat16, float16 or int8");
+  add_tuned(*app, o->tuned);
   app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
   app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");
   auto* isolate =

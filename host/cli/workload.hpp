@@ -6,6 +6,7 @@
 
 #include <attn/attention.hpp>
 #include <attn/json.hpp>
+#include <attn/plan.hpp>
 
 #include <functional>
 #include <limits>
@@ -33,6 +34,7 @@ struct Workload {
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
   StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
+  bool tuned = false;                                      // by the plan that is remembered for it
   double flops = std::numeric_limits<double>::infinity();  // that suffice, where it is known
   std::optional<double> roofline_ms{};
 };
@@ -62,7 +64,9 @@ class PreparedWorkload {
   // Of tokens that a step decodes; otherwise 1.
   [[nodiscard]] int64_t steps() const { return state_ ? steps_ : 1; }
   [[nodiscard]] Attention& layer() { return *layer_; }
+  [[nodiscard]] const Workload& workload() const { return workload_; }
   [[nodiscard]] const Context& context() const { return ctx_; }
+  [[nodiscard]] Context& context() { return ctx_; }
   [[nodiscard]] size_t state_bytes() const { return state_ ? state_->bytes() : 0; }
   // Operators of the last profiled_step(), and working memory of the largest so far.
   [[nodiscard]] std::vector<OperatorTime> profile() const { return ctx_.profile(); }

@@ -14,7 +14,7 @@ TEST_CASE("cli: help") {
   check_done(all);
   for (const char* command :
        {"list", "info", "validate", "run", "verify", "plugins", "doctor", "convert", "bench",
-        "explain", "choose", "new", "schema", "completion", "man"}) {
+        "explain", "tune", "choose", "new", "schema", "completion", "man"}) {
     CHECK_THAT(all.out, Catch::Matchers::Contains(command));
     const Finished one = attn_run({command, "--help"});
     check_done(one);

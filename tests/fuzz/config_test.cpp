@@ -5,6 +5,7 @@
 #include <attn/factory.hpp>
 
 #include "core/schema/json_text.hpp"
+#include "host/library/tuning/plan_file.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 namespace attn::fuzz {
@@ -71,6 +72,28 @@ TEST_CASE("fuzz: options that cross the plugin border as text") {
     if (schema::parse_json(value.dump()) != value)
       throw Finding("another value after printing: " + value.dump());
   });
+}
+
+TEST_CASE("fuzz: remembered plans") {
+  const ScratchFile file(".json");
+  unlink(file.path().c_str());
+  tuning::PlanFile plans(file.path());
+  plans.put({{.config = "c", .call = 1, .weights = "w", .threads = 2, .level = "l"},
+             {.slice_rows = 3},
+             "layer",
+             "inputs",
+             "mode",
+             0.5,
+             0.75});
+  REQUIRE(plans.save());
+  fuzz(
+      {contents(file.path())},
+      [&](const std::string& text) {
+        file.write(text);
+        const tuning::PlanFile read(file.path());
+        if (!read.problem().empty()) throw InvalidArgument(read.problem());
+      },
+      {}, 10);
 }
 
 }  // namespace attn::fuzz

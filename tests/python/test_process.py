@@ -230,6 +230,30 @@ def test_threads():
         attn.set_threads(before)
 
 
+def test_measured_plans_are_looked_for_when_they_are_asked_for(tmp_path):
+    file = tmp_path / "attn" / "plans.json"
+    file.parent.mkdir()
+    file.write_text("{")
+    program = (
+        "import attn, logging, numpy as np\n"
+        "logging.basicConfig()\n"
+        "layer = attn.create_attention_layer('multi_head', dim=16)\n"
+        "x = np.ones((2, 2, 16), np.float32); layer(x); print('automatic')\n"
+        "attn.use_tuned(True); y = layer(x); attn.use_tuned(False)\n"
+        "assert (y == layer(x)).all()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    assert run.returncode == 0, run.stdout
+    before, after = run.stdout.split("automatic")
+    assert "plans.json" not in before and after.count("plans.json: plans that were") == 1
+
+
 def test_doctor():
     facts = attn.doctor()
     assert facts["version"] == attn.__version__ and facts["level"] in facts["levels"]

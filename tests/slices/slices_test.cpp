@@ -46,7 +46,7 @@ struct Large {
 std::vector<Large> large() {
   std::vector<Large> few = {
       {"window", {{"dim", 48}, {"window_size", 7}, {"num_heads", 3}}, {{9, 1500, 48}}},
-      {"channel", {{"channels", 64}}, {{40, 31, 30, 64}}},
+      {"channel", {{"channels", 64}}, {{2000, 4, 4, 64}}},
       {"multi_head", {{"dim", 32}, {"num_heads", 1}}, {{60, 360, 32}, {60, 360}}},
       // Nothing that would have to leave the caches.
       {"multi_head", {{"dim", 64}, {"num_heads", 4}}, {{2, 64, 64}}, true},
@@ -62,7 +62,7 @@ std::vector<Large> large() {
        {{30, 30, 31, 64}}},
       {"non_local", {{"attention_channels", 32}, {"normalization", "batch"}}, {{16, 30, 31, 64}}},
       {"cbam", {{"channels", 64}}, {{20, 31, 30, 64}}},
-      {"spatial", {{"kernel_size", 7}}, {{50, 31, 30, 64}}},
+      {"spatial", {{"kernel_size", 7}}, {{96, 31, 30, 64}}},
       {"fnet", {{"implementation", "fft"}}, {{30, 500, 96}}},
       {"hopfield", {{"num_heads", 4}, {"key_dim", 16}, {"update_steps_max", 2}}, {{9, 900, 64}}},
       {"multi_head", {{"dim", 64}, {"num_heads", 4}}, {{1, 9000, 64}}, true},
@@ -325,6 +325,17 @@ TEST_CASE("slices: a backward pass that fails has used its call, in slices and w
     CHECK_THROWS_AS(layer->backward(ctx, {&cotangent, 1}, g), Failure);
     CHECK_THROWS_AS(layer->backward(ctx, {&cotangent, 1}, g), InvalidArgument);
   }
+}
+
+TEST_CASE("slices: what is gathered from large inputs is cut for its gradients alone") {
+  const auto layer = create_attention_layer("channel", {{"channels", 64}});
+  const Array x = wave({40, 31, 30, 64});
+  Context ctx;
+  run(*layer, ctx, {&x, 1});
+  CHECK(rows_of_a_slice(ctx) == 0);
+  const Input in(x);
+  layer->forward(ctx, {&in, 1}, {.record = true});
+  CHECK(rows_of_a_slice(ctx) > 0);
 }
 
 TEST_CASE("slices: calls that need the whole batch at once are not cut") {

@@ -173,6 +173,7 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
                                  .rows_independent = &PluginLayer::rows_independent,
                                  .caller = &asked};
   if (!shapes_only && ctx.shared.communicator()) refuse_shared_masks(ctx, ports);
+  if (!shapes_only) take_plan(ctx, call, options.deterministic);
   // What is on its way to others lies in the memory of the context: it ends before the context does.
   take_part(shapes_only ? nullptr : ctx.shared.communicator(),
             [&] { layer_.forward(ctx.engine, call); });

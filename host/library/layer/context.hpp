@@ -6,6 +6,7 @@
 #include <attn/attention.hpp>
 
 #include "core/engine/context.hpp"
+#include "host/library/layer/plan.hpp"
 #include "host/library/ranks/shared_call.hpp"
 
 namespace attn {
@@ -19,6 +20,7 @@ struct Context::Impl {
   uint64_t seed_base = 0;           // of the calls without a seed of their own
   uint64_t calls = 0;
   host::SharedCall shared{};  // of the last call
+  host::ContextPlan plan{};
 
   // The next seed of this context: different in each call, the same when the program runs again.
   [[nodiscard]] uint64_t next_seed();

@@ -13,6 +13,7 @@
 #include "core/engine/layer.hpp"
 #include "core/threads/fork.hpp"
 #include "host/library/layer/arguments.hpp"
+#include "host/library/layer/plan.hpp"
 
 namespace attn::weights {
 class SafetensorsFile;
@@ -123,6 +124,9 @@ class PluginLayer final : public Attention {
   };
   [[nodiscard]] static bool rows_independent(const void* asked);
   void run(Context::Impl& ctx, const Ports& ports, const CallOptions& options, bool shapes_only);
+  // plan.cpp: how the call cuts its work.
+  void take_plan(Context::Impl& ctx, const engine::Layer::Call& call, bool deterministic) const;
+  [[nodiscard]] tuning::PlanKey plan_key(const PlanCall& call) const;
   void require_built() const;
   engine::Weight& find(std::string_view name) const;
   [[nodiscard]] std::unique_ptr<Context> borrow();

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/loader/verdict_cache.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
 #include <vector>
 
-#include "core/weights/write_all.hpp"
 #include "host/library/loader/probe_record.hpp"
 #include "host/library/loader/search_path.hpp"
+#include "host/library/loader/user_file.hpp"
 
 namespace attn::loader {
 namespace {
@@ -21,7 +16,7 @@ namespace {
 // Seconds for which a bad verdict counts. A machine under heavy load makes good files look as if they hung.
 int64_t lifetime(RefusalKind kind) { return kind == RefusalKind::hung ? 10 * 60 : 24 * 60 * 60; }
 
-constexpr off_t kMaxFile = 1 << 22;
+constexpr std::size_t kMaxFile = 1 << 22;
 
 std::string first_line() { return std::string("attn plugin verdicts, ") + kProbeGreeting; }
 
@@ -34,23 +29,6 @@ std::string key_of(const PluginNote& note) {
 // What the probe found in the file itself; neighbours in the enumeration.
 bool lasting(RefusalKind kind) {
   return kind >= RefusalKind::crashed && kind <= RefusalKind::metadata_mismatch;
-}
-
-// The content, or nothing unless it is a file that this user alone may write.
-std::string read_own_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return "";
-  struct stat s {};
-  std::string text;
-  const bool own = ::fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == ::geteuid() &&
-                   (s.st_mode & (S_IWGRP | S_IWOTH)) == 0 && s.st_size <= kMaxFile;
-  if (own) {
-    text.resize(static_cast<std::size_t>(s.st_size));
-    const ssize_t n = ::pread(fd, text.data(), text.size(), 0);
-    text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  }
-  ::close(fd);
-  return text;
 }
 
 std::vector<std::string> split(const std::string& text, char by) {
@@ -74,7 +52,7 @@ std::string VerdictCache::default_path() {
 
 VerdictCache::VerdictCache(std::string path, int64_t now) : path_(std::move(path)), now_(now) {
   if (path_.empty()) return;
-  const std::string text = read_own_file(path_);
+  const std::string text = read_user_file(path_, kMaxFile).text;
   const std::string head = first_line();
   if (text.compare(0, head.size(), head) != 0) return;
   for (const std::string& line : split(text.substr(head.size()), '\n')) {
@@ -114,21 +92,13 @@ void VerdictCache::save() {
   if (!changed_ || path_.empty()) return;
   changed_ = false;
   std::error_code error;
-  const std::filesystem::path directory = std::filesystem::path(path_).parent_path();
-  std::filesystem::create_directories(directory, error);
   std::string text = first_line();
   for (const auto& [file, entry] : entries_) {
     if (!std::filesystem::exists(file, error)) continue;
     text += escape_line(file) + "\t" + entry.key + "\t" + std::to_string(entry.time) + "\t" +
             escape_line(write_record(entry.refusal)) + "\n";
   }
-  const std::string temporary = path_ + "." + std::to_string(::getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return;
-  const bool written = weights::write_all(fd, text.data(), text.size()) == 0;
-  if (::close(fd) != 0 || !written || std::rename(temporary.c_str(), path_.c_str()) != 0) {
-    ::unlink(temporary.c_str());
-  }
+  static_cast<void>(replace_user_file(path_, text));
 }
 
 }  // namespace attn::loader

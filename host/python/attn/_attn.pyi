@@ -162,6 +162,9 @@ def set_threads(n: int) -> None:
 def thread_count() -> int:
     """Threads that calls use."""
 
+def use_tuned(on: bool) -> None:
+    """Whether calls of this process are cut as 'attn tune' found best for such a call on this machine."""
+
 def attention_forms() -> dict[str, dict[str, Any]]: ...
 def find_attention(source: Any, name: str) -> list[tuple[str, str]]: ...
 def convert(

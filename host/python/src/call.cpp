@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/python/src/call.hpp"
 
+#include <attn/plan.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -162,6 +164,7 @@ void Call::run(bool record) {
   context_->keep_maps(false);
   if (maps) context_->keep_maps(*maps);
   context_->observe(observe);
+  use_tuned(*context_, tuned);
   const nb::gil_scoped_release released;
   layer_.forward(*context_, inputs_, options_);
   if (options_.training) layer_.commit(*context_);

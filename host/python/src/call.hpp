@@ -8,6 +8,7 @@
 
 #include <attn/attention.hpp>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,9 @@ class Call {
   bool keep_profile = false;
   std::optional<MapPart> maps{};
   Observe observe{};
+
+  // By plans that were measured (attn/plan.hpp), in all calls of the process.
+  static inline std::atomic<bool> tuned = false;
 
  private:
   void input(uint32_t port, nb::handle value);

@@ -9,6 +9,7 @@
 #include "core/cpu/level.hpp"
 #include "host/cli/environment.hpp"
 #include "host/cli/plugin_json.hpp"
+#include "host/python/src/call.hpp"
 #include "host/python/src/json.hpp"
 #include "host/python/src/log.hpp"
 
@@ -78,6 +79,10 @@ void register_plugins(nb::module_& m) {
   m.def("set_threads", set_threads, nb::arg("n"),
         "Threads of the library, the calling one included: 1 to 1024. Not while a call runs.");
   m.def("thread_count", thread_count, "Threads that calls use.");
+  m.def(
+      "use_tuned", [](bool on) { Call::tuned = on; }, nb::arg("on"),
+      "Whether calls of this process are cut as 'attn tune' found best for such a call on this "
+      "machine.");
 }
 
 }  // namespace attn::python
