@@ -69,8 +69,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
-    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    blocks::cached_attention(s);
+    blocks::cached_sequence(s);
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
         .doc(

@@ -40,8 +40,7 @@ struct MultiHeadAttention : Layer<Params, Arguments> {
     blocks::qk_norm(s);
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
-    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    blocks::cached_attention(s);
+    blocks::cached_sequence(s);
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention(s, &Params::qk_norm_type);
     blocks::causal(s, &Arguments::use_causal_mask);

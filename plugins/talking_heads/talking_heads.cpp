@@ -35,13 +35,12 @@ struct TalkingHeadsAttention : Layer<Params, Arguments> {
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     blocks::dropout(s, "dropout on the attention weights, behind the second mixing");
     blocks::kernels(s, "of all kernels, those that mix heads too");
-    s.field("use_bias", &Params::use_bias).doc("biases in both projections");
+    s.field("use_bias", &Params::use_bias).doc("biases in both projections; the mixing has none");
     blocks::probability(s);
     blocks::qk_norm(s);
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
-    s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
-    blocks::cached_attention(s);
+    blocks::cached_sequence(s);
     blocks::return_attention_weights(s);
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);

@@ -408,7 +408,7 @@ TEST_CASE("cli: run writes what a call tells of itself") {
   CHECK_THAT(run({"--observe", "all"}).out,
              Catch::Matchers::Contains("attention.column_mass (2, " + std::to_string(heads) +
                                        ", 5) float32: min"));
-  check_refused(run({"--observe", "entropie"}), {"--observe", "entropie", "row_max", "entropy"});
+  check_refused(run({"--observe", "entropie"}), {"entropie", "row_max", "entropy"});
   check_refused(run({"--observe", "map", "--observe-part", "rows=1"}), {"--observe-part", "rows"});
   check_refused(run({"--observe", "map", "--observe-part", "keys=4:1"}), {"keys", "BEGIN:END"});
   check_refused(run({"--observe", "map", "--observe-to", "seen.npy"}), {"--observe-to"});

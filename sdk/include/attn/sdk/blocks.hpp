@@ -192,6 +192,13 @@ void cached_attention(Schema<P, A>& s) {
   use_causal_mask(s);
 }
 
+// The same of the one input of a type, a sequence.
+template <class P, class A>
+void cached_sequence(Schema<P, A>& s) {
+  s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
+  cached_attention(s);
+}
+
 // bool return_attention_weights
 template <class P, class A>
 void return_attention_weights(Schema<P, A>& s,
