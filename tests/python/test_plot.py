@@ -61,7 +61,7 @@ def test_refusals(layer, x):
         ({"row": 2}, "row: there is no row 2"),
         ({"labels": ["a"]}, "labels: 1 label for 6 positions"),
         ({"grid": (5, 5)}, "grid: no map of this call"),
-        ({"show": "entropi"}, "show: this call has no 'entropi'"),
+        ({"show": "entropi"}, "has no 'entropi' to observe"),
     ):
         with pytest.raises(attn.InvalidArgument, match=text):
             attn.plot(layer, x, **wishes)

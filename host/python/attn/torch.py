@@ -148,10 +148,10 @@ class Module(Weights):
             )
         given: list[Tensor | None] = [*inputs] + [None] * (len(self._ports) - len(inputs))
         for word in [w for w in options if w in self._names]:
-            port = self._names[word]
-            if given[port] is not None:
+            place = self._names[word]
+            if given[place] is not None:
                 raise InvalidArgument(f"{name}: input '{word}' is set more than once")
-            given[port] = options.pop(word)
+            given[place] = options.pop(word)
         for word, instead in _REFUSED.items():
             if word in options:
                 raise InvalidArgument(
