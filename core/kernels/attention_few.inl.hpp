@@ -89,7 +89,9 @@ __attribute__((noinline)) void few_scores_rows(const float* q, int64_t q_row, in
     const int64_t count = span.end - j < KB ? span.end - j : KB;
     const char* key[KB];
     for (int i = 0; i < KB; ++i) key[i] = k + (j + (i < count ? i : count - 1)) * row;
-    for (int64_t b = 0; b < KB * row; b += 64) __builtin_prefetch(key[0] + kNext * row + b, 0, 1);
+    for (int i = 0; i < KB; ++i)
+      for (int64_t b = 0; b < depth * E; b += 64)
+        __builtin_prefetch(key[0] + (kNext + i) * row + b, 0, 1);
     store<Arch>(out, few_dots<Arch, K, RB>(q, q_row, depth, key));
     if constexpr (K == StorageKind::int8) {
       for (int i = 0; i < KB; ++i) {
