@@ -99,7 +99,7 @@ inline void copy_rows(const KernelTable& table, const float* x, int64_t stride, 
 // Keys of a block of the online softmax: keys and values of a block fill about half of a small L2.
 [[nodiscard]] inline int64_t block_keys(const AttentionArgs<float>& a) {
   const int64_t depth = std::max<int64_t>(pad16(std::max(a.head_dim, a.value_dim)), 16);
-  const int64_t keys = std::clamp<int64_t>(32768 / depth / 128 * 128, 128, 1024);
+  const int64_t keys = std::clamp<int64_t>(32768 / depth / 128 * 128, 128, kMostBlock);
   return a.tile > 0 ? std::clamp<int64_t>(a.tile / 128 * 128, 128, keys) : keys;
 }
 

@@ -135,8 +135,7 @@ ATTN_INLINE program::Seen rows_see(const AttentionRule& rule, const AttentionRow
 }
 
 // What the rule says of 64 keys at a time to the rows of a group: of none, of some, of all. Relative to the base of a
-// block, which has at most kMostBlock keys.
-inline constexpr int64_t kMostBlock = 1024;
+// block, which is a multiple of 64.
 struct BoxesSeen {
   program::Seen box[kMostBlock / 64];
   int64_t begin, end;  // keys of the boxes between the first and the last of which some are seen

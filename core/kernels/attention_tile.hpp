@@ -38,6 +38,8 @@ struct AttentionRow {
   const float* rest;  // of a part; nullptr: 0
 };
 
+inline constexpr int64_t kMostBlock = 1024;  // keys of a block of the online softmax, at most
+
 // How scores become weights; the same for every tile of a call.
 struct AttentionRule {
   ProbabilityArgs<float> probability{};
