@@ -108,8 +108,8 @@ Workload workload_of(const ConfigCall& call) {
   const auto shapes = input_shapes(type, w.config, named);
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     if (shapes[i]) w.inputs.emplace_back(type.inputs[i]->name, *shapes[i]);
-  for (const NamedOutput& table : random_tables(type, w.config, named))
-    w.inputs.emplace_back(table.name, table.value.shape());
+  for (const auto& [name, shape] : named)  // tables of the call
+    if (schema::find_input(type, name) == type.n_inputs) w.inputs.emplace_back(name, shape);
   for (const std::string& text : call.arguments) {
     const NameAndText part = split_assignment("--arg", text, "NAME=JSON");
     w.call.set(part.name, parse_config(part.text, "--arg " + part.name));
