@@ -12,6 +12,10 @@ namespace attn::cpu {
 // Whether the level runs here.
 [[nodiscard]] bool runs(Level level);
 
+// Whether processor and operating system have the matrix tiles of AMX for bfloat16, which this process asks for at the
+// first question.
+[[nodiscard]] bool has_amx();
+
 // The name of the model, or of the family when that is not known, and the features that levels need: "sse2 avx2 fma".
 [[nodiscard]] std::string model();
 [[nodiscard]] std::string features();

@@ -6,6 +6,8 @@ namespace attn::cpu {
 
 bool runs(Level) { return true; }  // NEON is part of aarch64
 
+bool has_amx() { return false; }
+
 std::string model() { return "aarch64"; }
 
 std::string features() { return "neon"; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -33,6 +35,19 @@ bool runs(Level level) {
   return false;
 }
 
+bool has_amx() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  const bool tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & bit_AMX_BF16) != 0 &&
+                     (d & bit_AMX_TILE) != 0;
+  const bool vectors = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & bit_AVX512BF16) != 0;
+  // Linux lends the registers of tiles to a process that asks (arch_prctl, ARCH_REQ_XCOMP_PERM), which is how it says as
+  // well whether it saves them.
+  constexpr long kRequest = 0x1023, kTileData = 18;
+  static const bool lent =
+      tiles && vectors && runs(Level::avx512) && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return lent;
+}
+
 std::string model() {
   std::string name;
   for (uint32_t leaf = 0x80000002u; leaf <= 0x80000004u; ++leaf) {
@@ -59,6 +74,7 @@ std::string features() {
   ATTN_ADD("avx512bw")
   ATTN_ADD("avx512vl")
 #undef ATTN_ADD
+  if (has_amx()) list += " amx_bf16";
   return list;
 }
 

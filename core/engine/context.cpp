@@ -18,12 +18,12 @@ namespace attn::engine {
 namespace {
 constexpr int64_t kMaskGrain = 1 << 16;  // elements of a mask that are worth another thread
 
-PackedWeight packed_weight(const attn_tensor* w) {
+PackedWeight packed_weight(attn_ctx* ctx, const attn_tensor* w) {
   Weight* weight = tail(w)->storage->weight;
   const attn_view& v = w->view;
   if (!weight || !sdk::is_dense(v) || size_of(v) != weight->value.size()) return {};
   if (weight->storage == StorageKind::float32 && cpu::level() == cpu::Level::reference) return {};
-  return weight->packed(v.shape[0], v.shape[1], static_cast<const float*>(v.data));
+  return weight->packed(v.shape[0], v.shape[1], static_cast<const float*>(v.data), *ctx->parallel);
 }
 
 CompactRows compact_rows(const attn_tensor* handle) {
@@ -84,6 +84,7 @@ void Context::begin(const Start& start) {
   losses_.clear();
   profile_.clear();
   maps_.clear();
+  parallel_.bfloat16 = bfloat16 && !recording_ && dtype_ == ATTN_F32;
   observations.begin();
   observer = observations.asked() && !shapes_only_ ? &observations : nullptr;
   label_[0] = '\0';

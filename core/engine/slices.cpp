@@ -216,6 +216,7 @@ void Layer::call_slice(Context& ctx, Context& part, const Call& call, const Slic
   }
   Call own = call;
   own.inputs = inputs;
+  part.bfloat16 = ctx.bfloat16;
   part.keep_profile = ctx.keep_profile;
   part.observations.ask_as(ctx.observations);
   part.begin({.training = call.training, .recording = call.recording, .seed = call.seed});

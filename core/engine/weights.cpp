@@ -4,28 +4,39 @@
 #include "core/error/error.hpp"
 #include "core/kernels/compact.hpp"
 #include "core/kernels/gemm.hpp"
+#include "core/kernels/gemm_bf16.hpp"
 
 namespace attn::engine {
 
-PackedWeight Weight::packed(int64_t k, int64_t n, const float* data) {
+PackedWeight Weight::packed(int64_t k, int64_t n, const float* data, const Parallel& parallel) {
   const std::lock_guard lock(mutex_);
+  const bool pairs = kernels::uses_bf16(parallel) &&
+                     (storage == StorageKind::float32 || storage == StorageKind::bfloat16);
   PackedCopy* copy = nullptr;
   for (PackedCopy& c : copies_)
-    if (c.k == k && c.n == n) copy = &c;
+    if (c.k == k && c.n == n && c.pairs == pairs) copy = &c;
   if (!copy) {
     copy = &copies_.emplace_back();
     copy->k = k;
     copy->n = n;
+    copy->pairs = pairs;
   }
-  const bool compact = storage != StorageKind::float32;
-  const int tag = compact ? 0 : kernels::packed_tag();  // compact panels are those of every level
+  const bool compact = storage != StorageKind::float32 && !pairs;
+  // Compact panels and pairs are those of every level.
+  const int tag = compact || pairs ? 0 : kernels::packed_tag();
   if (copy->version != version || copy->tag != tag) {
     const auto size = static_cast<int64_t>(compact ? kernels::compact_size(storage, k, n)
+                                           : pairs ? kernels::bf16_packed_size(k, n)
                                                    : kernels::packed_size(k, n));
     if (copy->panels.size() != size || copy->version == 0)
-      copy->panels = Array::uninitialized(compact ? ATTN_U8 : ATTN_F32, Shape{size});
+      copy->panels = Array::uninitialized(compact ? ATTN_U8
+                                          : pairs ? ATTN_I32
+                                                  : ATTN_F32,
+                                          Shape{size});
     copy->version = 0;
-    if (!compact)
+    if (pairs)
+      kernels::pack_bf16(k, n, data, static_cast<uint32_t*>(copy->panels.raw()));
+    else if (!compact)
       kernels::pack_b(k, n, data, n, 1, copy->panels.data<float>());
     else if (!kernels::compact(storage, k, n, data, copy->panels.raw()))
       throw InvalidArgument("weight '" + name + "' holds numbers that " +
@@ -34,6 +45,8 @@ PackedWeight Weight::packed(int64_t k, int64_t n, const float* data) {
     copy->version = version;
     copy->tag = tag;
   }
+  if (pairs)
+    return {nullptr, StorageKind::float32, static_cast<const uint32_t*>(copy->panels.raw())};
   return {copy->panels.raw(), storage};
 }
 

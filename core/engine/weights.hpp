@@ -30,7 +30,8 @@ struct PackedCopy {
   uint64_t version = 0;  // of the weight it was made from
   int tag = 0;           // of the layout (kernels::packed_tag)
   int64_t k = 0, n = 0;
-  Array panels{};  // floats, or the bytes of kernels::compact
+  bool pairs = false;  // of kernels::pack_bf16
+  Array panels{};      // floats, or the bytes of kernels::compact, or pairs
 };
 
 struct Weight {
@@ -50,8 +51,9 @@ struct Weight {
 
   // The current value packed as a (k, n) matrix; data: that matrix in row-major order, the weight seen
   // through a reshape. Made at the first use after a change, valid until the next change. [any-thread]
-  // Throws InvalidArgument for numbers that `storage` cannot keep.
-  PackedWeight packed(int64_t k, int64_t n, const float* data);
+  // Calls with products of bfloat16 get pairs of it, where the kind allows. Throws InvalidArgument for numbers that
+  // `storage` cannot keep.
+  PackedWeight packed(int64_t k, int64_t n, const float* data, const Parallel& parallel);
   // Of the packed copies where they are of another kind than float32; 0: there are none. [any-thread]
   size_t compact_bytes();
 

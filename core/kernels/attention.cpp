@@ -360,6 +360,10 @@ bool run(const AttentionArgs<float>& a, Parallel& parallel) {
   const double work = static_cast<double>(c.units * c.rows) * static_cast<double>(a.keys) *
                       static_cast<double>(a.head_dim + a.value_dim);
   const bool few = reads_keys_unpacked(a);
+  if (takes_bf16(a, parallel)) {
+    attention_bf16(a, c.rule, c.spoilt, parallel);
+    return !spoilt.load(std::memory_order_relaxed);
+  }
   if (parallel.notes != nullptr) {
     note_vectors(*parallel.notes, a, t.gemm_layout(), few);
     note_program(*parallel.notes, a);

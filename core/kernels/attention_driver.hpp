@@ -5,12 +5,14 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include "core/kernels/attention.hpp"
 #include "core/kernels/attention_tile.hpp"
+#include "core/kernels/gemm_bf16.hpp"
 #include "core/kernels/table.hpp"
 
 namespace attn::kernels::driver {
@@ -70,6 +72,11 @@ void widen_keys(AttentionArgs<float>& args, Parallel& parallel);
 
 // The map of a stage before weights.
 void write_scores(const AttentionArgs<float>& args, Parallel& parallel);
+
+// Calls whose products are of bfloat16 (attention_bf16.cpp). spoilt: as AttentionTile has it.
+[[nodiscard]] bool takes_bf16(const AttentionArgs<float>& args, const Parallel& parallel);
+void attention_bf16(const AttentionArgs<float>& args, const AttentionRule& rule,
+                    std::atomic<bool>* spoilt, Parallel& parallel);
 
 // All keys that some query sees.
 [[nodiscard]] KeyRange all_visible_keys(const AttentionArgs<float>& args, int64_t b);

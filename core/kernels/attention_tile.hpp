@@ -150,6 +150,22 @@ struct AttentionBlock {
   bool* spoilt;    // as AttentionTile has it
 };
 
+// Scores of rows against a block of keys, which become their exponentials; what the rows have so far moves to their new
+// maxima.
+struct AttentionSoftmax {
+  const AttentionRule* rule;  // softmax, without a map, a program or a spread
+  const AttentionRow* row;
+  int64_t rows;
+  int64_t base;  // the key of the first score
+  int64_t begin,
+      end;  // keys that some row has, from base on; what lies behind them up to whole vectors is cleared
+  float* s;
+  int64_t ld;
+  float *max, *sum;  // of each row so far
+  float* o;          // sums of values so far, o_row apart, whole vectors; nullptr: none
+  int64_t o_row;
+};
+
 // What attention_observe tells of one row, beside AttentionRow. nullptr: not wanted.
 struct ObservedRow {
   float max, inverse;  // softmax: of its scores, and 1 / sum

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/kernels/gemm_bf16.hpp"
 #include "core/kernels/reference/gemm.hpp"
 #include "core/kernels/table.hpp"
 #include "core/threads/notes.hpp"
@@ -343,6 +344,8 @@ void gemm(const Gemm& given, Parallel& parallel) {
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   if (g.k <= 0) return write_empty_sum(g);
   if (!use_kernels()) return multiply_reference(g, parallel);
+  if (g.pairs != nullptr || (uses_bf16(parallel) && g.packed == nullptr && g.m > kDirectRows))
+    return gemm_bf16(g, parallel);
   const KernelTable& t = table();
   const GemmLayout layout = t.gemm_layout();
   if (g.batch > 1 && g.b_batch == 0 && g.a_batch == g.m * g.a_row && g.c_batch == g.m * g.c_row) {

@@ -29,8 +29,9 @@ struct GemmOf {
   bool accumulate = false;  // add to what C holds
   // `batch` products; strides from one to the next, 0: the same operand (not for C). b_batch also steps `packed`.
   int64_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0;
-  const T* packed = nullptr;  // B of pack_b at the current level, in place of b; float only
-  const T* bias = nullptr;    // (n), added to every row
+  const T* packed = nullptr;        // B of pack_b at the current level, in place of b; float only
+  const uint32_t* pairs = nullptr;  // B of pack_bf16, in place of b; b_batch 0
+  const T* bias = nullptr;          // (n), added to every row
 };
 using Gemm = GemmOf<float>;
 

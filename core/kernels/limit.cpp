@@ -24,8 +24,9 @@ Machine measure_machine(int threads, Parallel& parallel) {
   return m;
 }
 
-Machine measure_machine(int threads) {
+Machine measure_machine(int threads, bool bfloat16) {
   threads::PoolParallel parallel;
+  parallel.bfloat16 = bfloat16;
   return measure_machine(threads, parallel);
 }
 

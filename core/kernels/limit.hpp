@@ -27,8 +27,8 @@ struct Machine {
 
 // Takes about half a second. Throws as fma_peak() and bandwidth() do. [any-thread]
 [[nodiscard]] Machine measure_machine(int threads, Parallel& parallel);
-// The same on the process-wide pool.
-[[nodiscard]] Machine measure_machine(int threads);
+// The same on the process-wide pool. bfloat16: the peak is that of products which may round to it.
+[[nodiscard]] Machine measure_machine(int threads, bool bfloat16 = false);
 
 enum class Bound { fma, read, copy };
 [[nodiscard]] const char* name(Bound bound) noexcept;

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "core/error/error.hpp"
+#include "core/kernels/amx.hpp"
+#include "core/kernels/gemm_bf16.hpp"
 #include "core/kernels/table.hpp"
 #include "core/threads/pool.hpp"
 
@@ -31,18 +33,21 @@ double fma_peak(int threads, Parallel& parallel) {
         " is not possible; expected at least 1. Pass the number of threads to measure");
   }
   threads = std::min(threads, parallel.concurrency());
-  double (*chains)(int64_t) = use_kernels() ? table().fma_chains : scalar_chains;
-  constexpr int64_t kRounds = 300'000;
+  const bool tiles = uses_bf16(parallel);
+  double (*chains)(int64_t) = tiles           ? amx()->chains
+                              : use_kernels() ? table().fma_chains
+                                              : scalar_chains;
+  const int64_t rounds = tiles ? 8'000 : 300'000;
   // With all threads at work several pieces for each, so that one that is late does not count fully.
   const int pieces = threads > 1 && threads == parallel.concurrency() ? 4 * threads : threads;
   double best = 0;
   for (int repeat = 0; repeat < 12; ++repeat) {
     const auto begin = std::chrono::steady_clock::now();
     parallel.loop(pieces, 1, [&](int64_t first, int64_t last, int) {
-      for (int64_t i = first; i < last; ++i) chains(kRounds);
+      for (int64_t i = first; i < last; ++i) chains(rounds);
     });
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-    const double operations = chains(1) * static_cast<double>(kRounds) * pieces;
+    const double operations = chains(1) * static_cast<double>(rounds) * pieces;
     best = std::max(best, operations / time.count() * 1e-9);
   }
   return best;

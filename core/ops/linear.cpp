@@ -47,6 +47,7 @@ struct linear {
                                                   packed.panels, g.c, g.c_row, g.bias},
                              parallel(c));
       g.packed = static_cast<const float*>(packed.panels);
+      g.pairs = packed.pairs;
     }
     kernels::gemm(g, parallel(c));
   }
@@ -92,11 +93,12 @@ struct linear {
     const double k = static_cast<double>(c.in(1)->shape[0]),
                  n = static_cast<double>(c.in(1)->shape[1]);
     const double element = c.element_size();
-    const StorageKind kind = packed_weight(c).kind;
-    const double weight = kind == StorageKind::float32
+    const PackedWeight packed = packed_weight(c);
+    const double weight = packed.pairs != nullptr ? 2 * k * n
+                          : packed.kind == StorageKind::float32
                               ? element * k * n
-                              : static_cast<double>(kernels::compact_size(kind, c.in(1)->shape[0],
-                                                                          c.in(1)->shape[1]));
+                              : static_cast<double>(kernels::compact_size(
+                                    packed.kind, c.in(1)->shape[0], c.in(1)->shape[1]));
     return {sizeof(attn_cost), 0, 2 * rows * k * n, element * rows * (k + n) + weight};
   }
 
@@ -104,7 +106,7 @@ struct linear {
   static PackedWeight packed_weight(const OpCall& c) {
     const attn_ctx* ctx = c.raw().ctx;
     const bool kept = ctx && ctx->packed_weight && c.in(1)->dtype == ATTN_F32 && !c.recording();
-    return kept ? ctx->packed_weight(c.raw().in[1]) : PackedWeight{};
+    return kept ? ctx->packed_weight(c.raw().ctx, c.raw().in[1]) : PackedWeight{};
   }
   template <class T>
   static const T* contiguous_bias(const OpCall& c, const attn_view& b) {

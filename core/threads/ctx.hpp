@@ -16,6 +16,7 @@ namespace attn {
 struct PackedWeight {
   const void* panels = nullptr;
   StorageKind kind = StorageKind::float32;
+  const uint32_t* pairs = nullptr;  // in place of both: of kernels::pack_bf16
 };
 
 // Flag of an operator of the library that asks compact_rows() for its inputs; every other operator gets float32.
@@ -26,7 +27,7 @@ inline constexpr uint32_t kTakesCompactRows = 1u << 31;
 struct attn_ctx {
   attn::Parallel* parallel = nullptr;  // loops and scratch memory of the running operator
   // Kept from call to call. No function: nothing is kept.
-  attn::PackedWeight (*packed_weight)(const attn_tensor* w) = nullptr;
+  attn::PackedWeight (*packed_weight)(attn_ctx* ctx, const attn_tensor* w) = nullptr;
   // Where t, whose data is nullptr, is kept in fewer bits.
   attn::CompactRows (*compact_rows)(const attn_tensor* t) = nullptr;
   attn::Observer* observer = nullptr;  // nullptr: nobody asks for observables

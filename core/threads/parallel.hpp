@@ -34,6 +34,8 @@ class Parallel {
   [[nodiscard]] virtual size_t mark() const { return 0; }
   virtual void rewind(size_t) {}
 
+  // Products may round their operands to bfloat16: the caller asks for it, and this is no pass that is recorded.
+  bool bfloat16 = false;
   // Where kernels tell which of their ways they take; nullptr: nobody asks. Not for bodies.
   Notes* notes = nullptr;
 

@@ -32,6 +32,7 @@ struct BenchOptions {
   std::vector<std::string> only;
   double seconds = 1;
   bool profile = false, tuned = false;
+  MatmulPrecision matmul = MatmulPrecision::float32;
   StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
 };
 
@@ -109,6 +110,7 @@ Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine
               {"flops", rounded(r.work.flops)},
               {"weights_dtype", storage_name(w.weights)},
               {"state_dtype", storage_name(w.histories)},
+              {"matmul_precision", w.matmul == MatmulPrecision::bfloat16 ? "bfloat16" : "float32"},
               {"bytes_read", r.work.read},
               {"bytes_written", r.work.written},
               {"working_memory", r.memory},
@@ -131,6 +133,7 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
   for (Workload& w : workloads) {
     w.weights = o.weights;
     w.histories = o.histories;
+    w.matmul = o.matmul;
     w.tuned = o.tuned;
     if (w.histories != StorageKind::float32 && w.mode != BenchMode::decode)
       throw InvalidArgument(
@@ -142,7 +145,7 @@ int run_bench(const Globals& globals, const BenchOptions& o) {
   kernels::Machine machine;
   {
     const BenchLock lock;
-    machine = kernels::measure_machine(thread_count());
+    machine = kernels::measure_machine(thread_count(), o.matmul == MatmulPrecision::bfloat16);
   }
   constexpr const char* kRow = "{:<22} {:<20} {:>10} {:>10} {:>10} {:>9} {:>8} {:>6} {:>8}";
   // Not before there is a first row: a configuration that is refused leaves standard output empty.
@@ -217,6 +220,7 @@ Command bench_command(CLI::App& program, const Globals& globals) {
               "How products read the weights (default: float32)");
   add_storage(*app, "--state-dtype", o->histories,
               "With decoding: how histories are kept (default: float32)");
+  add_matmul_precision(*app, o->matmul);
   add_tuned(*app, o->tuned);
   app->add_flag("--profile", o->profile,
                 "Also the operators of one step: time, flops, bytes, share");

@@ -30,6 +30,7 @@ struct ExplainOptions {
   std::string svg;
   double seconds = 0.5;
   bool tuned = false;
+  MatmulPrecision matmul = MatmulPrecision::float32;
 };
 
 std::string levels_text() {
@@ -176,13 +177,14 @@ int run_explain(const Globals& globals, const ExplainOptions& o) {
       picture;  // now, because a place where nothing can be written is an error
   if (!o.svg.empty()) picture.emplace(o.svg);
   Workload w = workload_of(o.call);
+  w.matmul = o.matmul;
   w.tuned = o.tuned;
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("measuring the machine");
   kernels::Machine machine;
   {
     const BenchLock lock;
-    machine = kernels::measure_machine(thread_count());
+    machine = kernels::measure_machine(thread_count(), o.matmul == MatmulPrecision::bfloat16);
   }
   progress.say("running the call");
   const Explained e = explained(w, machine, o.seconds);
@@ -228,6 +230,7 @@ Command explain_command(CLI::App& program, const Globals& globals) {
   take_number(
       app->add_option("--seconds", o->seconds, "How long the call is repeated (default 0.5)"), 0,
       3600);
+  add_matmul_precision(*app, o->matmul);
   add_tuned(*app, o->tuned);
   app->add_option("--svg", o->svg, "Also a picture of the call")->type_name("FILE");
   add_examples(*app,

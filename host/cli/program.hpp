@@ -9,7 +9,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <attn/tensor.hpp>
+#include <attn/attention.hpp>
 
 #include <functional>
 #include <optional>
@@ -78,6 +78,9 @@ void add_seed(CLI::App& app, uint64_t& seed, const std::string& text);
 // An option of kinds in which numbers are kept: float32, bfloat16, float16 or int8.
 CLI::Option* add_storage(CLI::App& app, const std::string& option, StorageKind& kind,
                          const std::string& text);
+
+// --matmul-precision.
+void add_matmul_precision(CLI::App& app, MatmulPrecision& precision);
 
 // --tuned.
 void add_tuned(CLI::App& app, bool& tuned);

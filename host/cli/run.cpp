@@ -33,6 +33,7 @@ struct RunOptions {
   double deadline = 0;
   uint64_t seed = 0;
   StorageKind weights_kind = StorageKind::float32;
+  MatmulPrecision matmul = MatmulPrecision::float32;
   ObserveOptions observe;
 };
 
@@ -146,6 +147,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   Context ctx;
   ctx.keep_profile(options.profile);
   ctx.observe(observe);
+  ctx.matmul_precision(options.matmul);
   use_tuned(ctx, options.tuned);
   step("forward", type.id, entry.library);
   const auto start = std::chrono::steady_clock::now();
@@ -195,6 +197,7 @@ Command run_command(CLI::App& program, const Globals& globals) {
   app->add_option("--section", o->section, "Where the layer stands in the file: a.b.c");
   add_storage(*app, "--weights-dtype", o->weights_kind,
               "How products read the weights: float32 (default), bfloat16, float16 or int8");
+  add_matmul_precision(*app, o->matmul);
   add_tuned(*app, o->tuned);
   app->add_flag("--training", o->training, "As in training: dropout, statistics of the batch");
   app->add_flag("--profile", o->profile, "Also a table of operators: time, flops, bytes, share");

@@ -154,6 +154,7 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
   for (size_t i = 0; i < arrays_.size(); ++i) inputs_.emplace_back(names_[i], arrays_[i].view());
   if (w.mode == BenchMode::decode) prepare_decoding(w);
   if (w.mode == BenchMode::training_step) prepare_training();
+  ctx_.matmul_precision(w.matmul);
   use_tuned(ctx_, w.tuned);
 }
 

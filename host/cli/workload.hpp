@@ -34,6 +34,7 @@ struct Workload {
   Json call = Json::object();  // arguments; for decoding also cache_len and steps
   BenchMode mode = BenchMode::inference;
   StorageKind weights = StorageKind::float32, histories = StorageKind::float32;
+  MatmulPrecision matmul = MatmulPrecision::float32;
   bool tuned = false;                                      // by the plan that is remembered for it
   double flops = std::numeric_limits<double>::infinity();  // that suffice, where it is known
   std::optional<double> roofline_ms{};

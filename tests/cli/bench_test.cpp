@@ -7,6 +7,21 @@
 
 namespace attn::test {
 
+TEST_CASE("cli: products of bfloat16 by an option") {
+  const Folder folder;
+  const std::string layer = folder.write(
+      "layer.json", R"({"attention": {"type": "multi_head", "dim": 64, "num_heads": 4}})");
+  const auto run = [&](const std::string& precision) {
+    return attn_run({"bench", layer, "--shape", "inputs=2,40,64", "--seconds", "0", "--json",
+                     "--matmul-precision", precision});
+  };
+  for (const std::string precision : {"float32", "bfloat16"})
+    CHECK(parsed(run(precision).out).at("matmul_precision") == Json(precision));
+  const Finished refused = run("bfloat");
+  CHECK(refused.code == 2);
+  CHECK_THAT(refused.err, Catch::Matchers::Contains("bfloat16"));
+}
+
 TEST_CASE("cli: bench times workloads") {
   const Folder folder;
   const std::string file = folder.write("workloads.json", R"({"workloads": [

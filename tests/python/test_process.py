@@ -254,6 +254,20 @@ def test_measured_plans_are_looked_for_when_they_are_asked_for(tmp_path):
     assert "plans.json" not in before and after.count("plans.json: plans that were") == 1
 
 
+def test_products_of_bfloat16_are_near_and_end_when_nobody_asks_for_them():
+    layer = attn.create_attention_layer("multi_head", dim=64, num_heads=4)
+    x = np.random.default_rng(0).standard_normal((2, 40, 64)).astype(np.float32)
+    exact = layer(x)
+    try:
+        attn.set_matmul_precision("bfloat16")
+        assert abs(layer(x) - exact).max() <= 1e-2 * abs(exact).max()
+    finally:
+        attn.set_matmul_precision("float32")
+    assert (layer(x) == exact).all()
+    with pytest.raises(attn.InvalidArgument, match="expected 'float32' or 'bfloat16'"):
+        attn.set_matmul_precision("half")
+
+
 def test_doctor():
     facts = attn.doctor()
     assert facts["version"] == attn.__version__ and facts["level"] in facts["levels"]

@@ -179,6 +179,62 @@ TEST_CASE("storage: levels agree, threads do not matter") {
   set_threads(before);
 }
 
+TEST_CASE("storage: products of bfloat16 in every type, near float64, gone when not asked for") {
+  const int before = thread_count();
+  for_each_type([](const std::string& type, const Json& config) {
+    const double factor = type == "hopfield" || type == "non_local" ? 2 : 1;  // as above
+    for (const uint64_t number : {0u, 1u, 2u}) {
+      Case c = make_case({11, type, number}, {.config = &config});
+      c.problem.training = false;
+      CAPTURE(number, told(c));
+      const auto exact = make_layer(c, ATTN_F64);
+      const Outputs expected = run(*exact, c, c.problem.inputs, spec_of(c));
+      const auto layer = compact(*exact, c.problem.config, StorageKind::float32);
+      Call call(*layer, c, c.problem.inputs, spec_of(c));
+      const Outputs plain = call.run();
+      Outputs first;
+      call.context().matmul_precision(MatmulPrecision::bfloat16);
+      for (const int threads : {1, 2, 3}) {
+        set_threads(threads);
+        const Outputs found = call.run();
+        if (threads == 1) first = found;
+        for (const auto& [name, y] : expected) {
+          CAPTURE(name, threads);
+          CHECK(largest_difference(found.at(name), y) <= factor * 1e-2 * magnitude(y));
+          CHECK(largest_difference(found.at(name), first.at(name)) == 0);
+        }
+      }
+      call.context().matmul_precision(MatmulPrecision::float32);
+      for (const auto& [name, y] : call.run()) CHECK(largest_difference(y, plain.at(name)) == 0);
+    }
+  });
+  set_threads(before);
+}
+
+TEST_CASE("storage: products of bfloat16 follow changes of weights and leave gradients alone") {
+  auto layer = create_attention_layer("multi_head", {{"dim", 64}, {"num_heads", 4}});
+  layer->build({Shape{1, -1, 64}}, {.seed = 1});
+  const Array x = normal({2, 40, 64}, 1), ones(ATTN_F32, {2, 40, 64});
+  const std::vector<Input> inputs{x};
+  Context plain, ctx;
+  ctx.matmul_precision(MatmulPrecision::bfloat16);
+  const auto result = [&](Context& of) {
+    layer->forward(of, inputs);
+    return Array::copy_of(*of.output());
+  };
+  const Array y = result(ctx), exact = result(plain);
+  CHECK(difference(y, exact) <= 1e-2 * largest(exact));
+  const std::string name = layer->weights().front().name;
+  Array changed = Array::copy_of(layer->weight(name));
+  for (int64_t i = 0; i < changed.size(); ++i) changed.data<float>()[i] *= 1.5f;
+  layer->set_weight(name, changed.view());
+  CHECK(difference(result(ctx), y) > 0);
+  CHECK(difference(result(ctx), result(plain)) <= 1e-2 * largest(result(plain)));
+  // What is recorded is float32.
+  layer->forward(ctx, inputs, {.record = true});
+  CHECK(difference(Array::copy_of(*ctx.output()), result(plain)) <= 1e-5);
+}
+
 TEST_CASE("storage: what is refused, and what a change of weights does") {
   const Json config = {{"dim", 32}, {"num_heads", 4}};
   const auto make = [&](const BuildOptions& options) {

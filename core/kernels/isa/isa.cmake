@@ -21,3 +21,14 @@ foreach(level IN LISTS levels)
   target_sources(attn_core PRIVATE ${file})
   set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${attn_isa_common};${levels_${level}}")
 endforeach()
+# Matrix tiles, beside the table of avx512.
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  set(file ${CMAKE_CURRENT_BINARY_DIR}/isa/amx.cpp)
+  file(CONFIGURE OUTPUT ${file} CONTENT [[
+#include "core/kernels/isa/avx512.hpp"
+#include "core/kernels/amx.inl.hpp"
+]] @ONLY)
+  target_sources(attn_core PRIVATE ${file})
+  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS
+    "${attn_isa_common};${levels_avx512};-mavx512bf16;-mamx-tile;-mamx-bf16")
+endif()

@@ -170,6 +170,10 @@ struct Observed {
   Array value;
 };
 
+// What products of calls may round their operands to; sums stay float32. bfloat16 counts on a CPU with AMX, in calls that
+// record nothing, and is float32 everywhere else (host/docs/speed.md).
+enum class MatmulPrecision { float32, bfloat16 };
+
 // Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was
 // used with. A moved-from context may be assigned to and destroyed, nothing else.
 class Context {
@@ -184,6 +188,7 @@ class Context {
   // Gradient of an input or a table after backward(), dense; nullopt: none.
   [[nodiscard]] std::optional<ConstView> input_gradient(std::string_view name) const;
 
+  void matmul_precision(MatmulPrecision precision);  // of the next calls
   // What to keep in the next calls, and what was kept in the last.
   void keep_profile(bool on);
   void keep_maps(bool on);

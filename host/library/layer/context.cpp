@@ -56,6 +56,9 @@ std::optional<ConstView> Context::input_gradient(std::string_view name) const {
   return std::nullopt;
 }
 
+void Context::matmul_precision(MatmulPrecision precision) {
+  impl_->engine.bfloat16 = precision == MatmulPrecision::bfloat16;
+}
 void Context::keep_profile(bool on) { impl_->engine.keep_profile = on; }
 void Context::keep_maps(bool on) {
   impl_->engine.keep_maps = on;

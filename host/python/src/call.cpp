@@ -164,6 +164,7 @@ void Call::run(bool record) {
   context_->keep_maps(false);
   if (maps) context_->keep_maps(*maps);
   context_->observe(observe);
+  context_->matmul_precision(matmul);
   use_tuned(*context_, tuned);
   const nb::gil_scoped_release released;
   layer_.forward(*context_, inputs_, options_);

@@ -58,6 +58,7 @@ class Call {
 
   // By plans that were measured (attn/plan.hpp), in all calls of the process.
   static inline std::atomic<bool> tuned = false;
+  static inline std::atomic<MatmulPrecision> matmul = MatmulPrecision::float32;
 
  private:
   void input(uint32_t port, nb::handle value);

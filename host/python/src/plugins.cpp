@@ -80,6 +80,19 @@ void register_plugins(nb::module_& m) {
         "Threads of the library, the calling one included: 1 to 1024. Not while a call runs.");
   m.def("thread_count", thread_count, "Threads that calls use.");
   m.def(
+      "set_matmul_precision",
+      [](const std::string& precision) {
+        if (precision != "float32" && precision != "bfloat16")
+          throw InvalidArgument(
+              "precision='" + precision + "': expected 'float32' or 'bfloat16'",
+              {.where = "precision", .value = precision, .expected = "'float32' or 'bfloat16'"});
+        Call::matmul =
+            precision == "bfloat16" ? MatmulPrecision::bfloat16 : MatmulPrecision::float32;
+      },
+      nb::arg("precision"),
+      "What products of calls of this process may round their operands to, \"float32\" or "
+      "\"bfloat16\"; the latter on a CPU with AMX, in calls that record nothing.");
+  m.def(
       "use_tuned", [](bool on) { Call::tuned = on; }, nb::arg("on"),
       "Whether calls of this process are cut as 'attn tune' found best for such a call on this "
       "machine.");
