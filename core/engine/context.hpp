@@ -200,8 +200,8 @@ class Context final : public attn_ctx {
   };
   Handles handles{};
 
-  Plan plan{};                // of the next calls
-  bool bfloat16 = false;      // products of calls that record nothing may round their operands to it
+  Plan plan{};            // of the next calls
+  bool bfloat16 = false;  // products of calls that record nothing may round their operands to it
   bool keep_profile = false;  // fill profile()
   bool keep_maps = false;     // operators write their maps
   MapPart map_part{};  // of which they compute this, where the plugin does not use them itself

@@ -7,8 +7,10 @@
 #include <immintrin.h>
 
 #include "core/kernels/amx.hpp"
+#include "core/kernels/simd.hpp"
 
 namespace attn::kernels::simd {
+namespace {  // nothing that the linker could take for another level
 
 // Of all tiles: 16 rows of 64 bytes.
 struct AmxShapes {
@@ -16,7 +18,7 @@ struct AmxShapes {
   uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
-alignas(64) inline constexpr AmxShapes kAmxShapes{};
+alignas(64) constexpr AmxShapes kAmxShapes{};
 
 // The tiles of a thread, from here to the end of the scope.
 class AmxTiles {
@@ -45,7 +47,7 @@ ATTN_INLINE __m512i pairs_bf16(__m512 upper, __m512 lower) {
 }
 
 // A row of a group, from numbers side by side.
-inline void amx_pack_row(int64_t k, const float* a, float alpha, uint16_t* dst) {
+void amx_pack_row(int64_t k, const float* a, float alpha, uint16_t* dst) {
   const __m512 factor = _mm512_set1_ps(alpha);
   for (int64_t p = 0; p < k; p += kAmxDepth, dst += kAmxRows * kAmxDepth) {
     const __m512 x = _mm512_maskz_loadu_ps(first_lanes(k - p), a + p);
@@ -61,8 +63,8 @@ ATTN_INLINE __m512i gathered_bf16(const float* x, int64_t step, int64_t n) {
   return both_bf16(_mm512_load_ps(line), _mm512_load_ps(line + 16));
 }
 
-inline void amx_pack_rows(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_col,
-                          float alpha, uint16_t* dst) {
+void amx_pack_rows(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_col, float alpha,
+                   uint16_t* dst) {
   const int64_t depth = amx_depth(k);
   for (int64_t i = 0; i < kAmxRows; ++i) {
     uint16_t* to = dst + i * kAmxDepth;
@@ -110,8 +112,8 @@ ATTN_INLINE void transpose_words(__m512i (&r)[16]) {
   }
 }
 
-inline void amx_pack_pairs(int64_t k, int64_t columns, const float* b, int64_t b_row, int64_t b_col,
-                           uint32_t* dst) {
+void amx_pack_pairs(int64_t k, int64_t columns, const float* b, int64_t b_row, int64_t b_col,
+                    uint32_t* dst) {
   const int64_t depth = amx_depth(k);
   if (b_col == 1) {
     const __mmask16 lanes = first_lanes(columns);
@@ -226,7 +228,7 @@ ATTN_INLINE void amx_tile(const AmxBlock& g, const uint16_t* a, const uint32_t* 
                             _mm512_load_ps(copy + i * kLine + j));
 }
 
-inline void amx_block(const AmxBlock& g) {
+void amx_block(const AmxBlock& g) {
   const AmxTiles tiles;
   const int64_t passes = (g.m + 2 * kAmxRows - 1) / (2 * kAmxRows);
   const int64_t lines = g.k / 2;  // of 64 bytes, of a part of a panel
@@ -256,7 +258,7 @@ inline void amx_block(const AmxBlock& g) {
   }
 }
 
-inline double amx_chains(int64_t rounds) {
+double amx_chains(int64_t rounds) {
   const AmxTiles tiles;
   _tile_zero(4);
   _tile_zero(6);
@@ -270,6 +272,7 @@ inline double amx_chains(int64_t rounds) {
   return 4.0 * 2 * kAmxRows * kAmxColumns * kAmxDepth * static_cast<double>(rounds);
 }
 
+}  // namespace
 }  // namespace attn::kernels::simd
 
 namespace attn::kernels::tables {

@@ -191,29 +191,6 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
   }
 }
 
-// Rows whose scores came from elsewhere.
-template <class Arch>
-void attention_softmax(const AttentionSoftmax& x) {
-  constexpr int64_t W = kWidth<Arch>;
-  AttentionTile t{};
-  t.rule = x.rule;
-  const Span span{x.begin, x.end, x.begin / W * W, (x.end + W - 1) / W * W};
-  for (int64_t r = 0; r < x.rows; r += kTileRows) {
-    const int64_t rows = x.rows - r < kTileRows ? x.rows - r : kTileRows;
-    float* s = x.s + r * x.ld;
-    float alpha[kTileRows];
-    if (x.rule->cap != 0) cap_scores<Arch>(x.rule->cap, rows, span, s, x.ld);
-    online_softmax<Arch>(t, x.row + r, rows, x.base, span, false, nullptr, s, x.ld, x.max + r,
-                         x.sum + r, nullptr, nullptr, alpha);
-    for (int64_t i = 0; i < rows && x.o != nullptr; ++i) {
-      const Vec<Arch> factor(alpha[i]);
-      float* o = x.o + (r + i) * x.o_row;
-      for (int64_t d = 0; alpha[i] != 1.0f && d < x.o_row; d += W)
-        store<Arch>(o + d, load<Arch>(o + d) * factor);
-    }
-  }
-}
-
 // Keys that some row of a group can have, clipped to [first, last). Empty: begin >= end.
 struct GroupKeys {
   int64_t begin, end;
