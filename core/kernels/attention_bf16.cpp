@@ -57,10 +57,10 @@ struct Bf16 {
     for (int64_t j = 0; j < a.value_dim; j += 16) pack_values(b, g, j, to);
   }
 
-  void finish(const AttentionRow& row, const float* o, float max, float sum) const {
+  void finish(const AttentionRow& row, const float* o, float max, float sum, float spread) const {
     if (row.begin >= row.end) {
       std::fill_n(row.o, a.value_dim, 0.0f);
-      max = sum = 0;
+      max = sum = spread = 0;
     } else {
       const float inverse = 1.0f / sum;
       table.binary(BinaryKind::mul, a.value_dim, o, 1, &inverse, 0, row.o);
@@ -68,6 +68,7 @@ struct Bf16 {
         spoilt->store(true, std::memory_order_relaxed);
     }
     if (row.saved != nullptr) row.saved[0] = max, row.saved[1] = sum;
+    if (row.spread != nullptr) *row.spread = spread;
   }
 
   // At most kGroup rows against packed keys and values.
@@ -77,7 +78,7 @@ struct Bf16 {
     float* s = scratch + q_size() + p_size();
     float* o = s + kGroup * ld();
     const int64_t depth = amx_depth(a.head_dim), whole = (n + 15) / 16 * 16;
-    float max[kGroup], sum[kGroup];
+    float max[kGroup], sum[kGroup], spread[kGroup] = {};
     int64_t begin = a.keys, end = 0;
     for (int64_t r = 0; r < whole; ++r) {
       const AttentionRow& x = row[std::min(r, n - 1)];
@@ -111,6 +112,7 @@ struct Bf16 {
                                .ld = ld(),
                                .max = max,
                                .sum = sum,
+                               .spread = rule.has_spread ? spread : nullptr,
                                .o = starts ? nullptr : o,
                                .o_row = o_row()});
       const int64_t size = amx_group_size(keys);
@@ -128,7 +130,7 @@ struct Bf16 {
                  .c_row = o_row(),
                  .accumulate = !starts});
     }
-    for (int64_t r = 0; r < n; ++r) finish(row[r], o + r * o_row(), max[r], sum[r]);
+    for (int64_t r = 0; r < n; ++r) finish(row[r], o + r * o_row(), max[r], sum[r], spread[r]);
   }
 
   void run_rows(int64_t b, int64_t g, int64_t first, int64_t last, const uint32_t* packed,
@@ -146,9 +148,8 @@ struct Bf16 {
 
 bool takes_bf16(const AttentionArgs<float>& a, const Parallel& parallel) {
   return uses_bf16(parallel) && a.probability.kind == Probability::softmax &&
-         a.map.data == nullptr && a.spread == nullptr && a.program == nullptr &&
-         a.k_rows.kind == StorageKind::float32 && a.v_rows.kind == StorageKind::float32 &&
-         a.keys > 0 && !reads_keys_unpacked(a);
+         a.map.data == nullptr && a.program == nullptr && a.k_rows.kind == StorageKind::float32 &&
+         a.v_rows.kind == StorageKind::float32 && a.keys > 0 && !reads_keys_unpacked(a);
 }
 
 void attention_bf16(const AttentionArgs<float>& a, const AttentionRule& rule,

@@ -19,7 +19,7 @@ void attention_softmax(const AttentionSoftmax& x) {
     float alpha[kTileRows];
     if (x.rule->cap != 0) cap_scores<Arch>(x.rule->cap, rows, span, s, x.ld);
     online_softmax<Arch>(t, x.row + r, rows, x.base, span, false, nullptr, s, x.ld, x.max + r,
-                         x.sum + r, nullptr, nullptr, alpha);
+                         x.sum + r, x.spread == nullptr ? nullptr : x.spread + r, nullptr, alpha);
     for (int64_t i = 0; i < rows && x.o != nullptr; ++i) {
       const Vec<Arch> factor(alpha[i]);
       float* o = x.o + (r + i) * x.o_row;

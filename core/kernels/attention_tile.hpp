@@ -153,7 +153,7 @@ struct AttentionBlock {
 // Scores of rows against a block of keys, which become their exponentials; what the rows have so far moves to their new
 // maxima.
 struct AttentionSoftmax {
-  const AttentionRule* rule;  // softmax, without a map, a program or a spread
+  const AttentionRule* rule;  // softmax, without a map or a program
   const AttentionRow* row;
   int64_t rows;
   int64_t base;  // the key of the first score
@@ -162,6 +162,7 @@ struct AttentionSoftmax {
   float* s;
   int64_t ld;
   float *max, *sum;  // of each row so far
+  float* spread;     // the same; nullptr: not wanted
   float* o;          // sums of values so far, o_row apart, whole vectors; nullptr: none
   int64_t o_row;
 };

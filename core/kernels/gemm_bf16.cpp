@@ -54,7 +54,7 @@ void multiply(const AmxTable& t, const Gemm& g, int64_t first, int64_t last, con
               int64_t b_step, Parallel& parallel) {
   const int64_t size = amx_group_size(g.k), groups = divide_up(g.m, kAmxRows);
   const int64_t slab =
-      std::clamp<int64_t>(kSlab / size, kRowBlock / kAmxRows, groups * (last - first));
+      std::min(groups * (last - first), std::max<int64_t>(kSlab / size, kRowBlock / kAmxRows));
   uint16_t* a = parallel.scratch_array<uint16_t>(static_cast<size_t>(slab * size));
   const int64_t threads = parallel.concurrency();
   // A slab: groups [begin, end) of all that the matrices have, counted through.

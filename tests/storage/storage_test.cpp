@@ -230,6 +230,15 @@ TEST_CASE("storage: products of bfloat16 follow changes of weights and leave gra
   layer->set_weight(name, changed.view());
   CHECK(difference(result(ctx), y) > 0);
   CHECK(difference(result(ctx), result(plain)) <= 1e-2 * largest(result(plain)));
+  // Whoever looks changes nothing, and sees what is near.
+  const Array unseen = result(ctx);
+  for (Context* c : {&ctx, &plain}) c->observe({.names = {"row_max", "entropy", "column_mass"}});
+  CHECK(difference(result(ctx), unseen) == 0);
+  static_cast<void>(result(plain));
+  const std::vector<Observed> near = ctx.take_observed(), exactly = plain.take_observed();
+  REQUIRE(near.size() == 3);
+  for (size_t i = 0; i < near.size(); ++i)
+    CHECK(difference(near[i].value, exactly[i].value) <= 1e-2 * largest(exactly[i].value));
   // What is recorded is float32.
   layer->forward(ctx, inputs, {.record = true});
   CHECK(difference(Array::copy_of(*ctx.output()), result(plain)) <= 1e-5);
