@@ -99,8 +99,7 @@ Workload workload_of(const ConfigCall& call) {
   w.mode = bench_mode(call.mode);
   const attn_type& type = *find_attention_type(w.type).type;
   NamedShapes named = parse_shapes(type, call.shapes, w.config);
-  for (const std::string& text : call.inputs) {
-    const NameAndText part = parse_input(type, text, w.config);
+  for (const NameAndText& part : parse_inputs(type, call.inputs, w.config)) {
     const auto array = std::make_shared<const Array>(read_tensor(part.text));
     named.emplace_back(part.name, array->shape());
     w.given.emplace_back(part.name, array);
@@ -131,13 +130,13 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
     if (w.mode != BenchMode::decode || (key != "cache_len" && key != "steps"))
       arguments_.add(key, value);
   std::vector<std::optional<Shape>> shapes(layer_->type().n_inputs);
-  check_input_names(layer_->type(), w.inputs, w.config);
+  const auto declared = schema::tables_of_calls(layer_->type(), w.config);
   std::vector<NamedOutput> tables = random_tables(layer_->type(), w.config, w.inputs);
   for (size_t i = 0; i < w.inputs.size(); ++i) {
     const auto& [name, shape] = w.inputs[i];
     const auto is_it = [&](const auto& pair) { return pair.first == name; };
     const auto given = std::find_if(w.given.begin(), w.given.end(), is_it);
-    const uint32_t place = schema::find_input(layer_->type(), name);
+    const uint32_t place = input_place(layer_->type(), name, declared);
     names_.push_back(name);
     if (place < shapes.size()) shapes[place] = shape;
     if (given != w.given.end()) {

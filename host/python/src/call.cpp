@@ -64,17 +64,7 @@ Call::~Call() {
 }
 
 const char* Call::name_of(uint32_t port) const {
-  const attn_type& t = layer_.type();
-  return port < t.n_inputs ? t.inputs[port]->name : layer_.tables()[port - t.n_inputs].name.c_str();
-}
-
-uint32_t Call::find_input(const std::string& name) const {
-  const uint32_t own = layer_.type().n_inputs, port = schema::find_input(layer_.type(), name);
-  if (port < own) return port;
-  const std::vector<TableInfo>& tables = layer_.tables();
-  const auto at = std::find_if(tables.begin(), tables.end(),
-                               [&](const TableInfo& table) { return table.name == name; });
-  return own + static_cast<uint32_t>(at - tables.begin());
+  return schema::input_name(layer_.type(), port, layer_.tables());
 }
 
 void Call::input(uint32_t port, nb::handle value) {
@@ -124,7 +114,7 @@ void Call::keyword(const std::string& name, nb::handle value) {
                             "; expected what layer.make_state() returns, or None")
                                .c_str());
     state_.emplace(*state);
-  } else if (const uint32_t port = find_input(name);
+  } else if (const uint32_t port = schema::find_input(layer_.type(), name, layer_.tables());
              port < layer_.type().n_inputs + layer_.tables().size()) {
     input(port, value);
   } else if (has_argument(layer_.type(), name)) {
