@@ -68,7 +68,13 @@ std::vector<std::string> input_names(const attn_type& type, const Tables& tables
   return text;
 }
 
-// The kinds of elements that an input takes.
+// Whether an input takes elements of that kind: floating where it names none, masks any.
+[[nodiscard]] inline bool takes(const attn_input& in, attn_dtype dtype) {
+  if (in.dtypes != 0) return (in.dtypes >> dtype & 1u) != 0;
+  return dtype_is_floating(dtype) || (in.flags & ATTN_INPUT_MASK) != 0;
+}
+
+// The kinds of elements that an input takes, or a table of the call, of whole numbers or not.
 [[nodiscard]] inline std::string kinds_text(const attn_input& in) {
   if (in.dtypes == 0) return "floating";
   std::string text;
@@ -76,6 +82,9 @@ std::vector<std::string> input_names(const attn_type& type, const Tables& tables
     if (in.dtypes >> d & 1u)
       text += (text.empty() ? "" : " or ") + std::string(dtype_name(static_cast<attn_dtype>(d)));
   return text;
+}
+[[nodiscard]] inline const char* kinds_text(bool whole) {
+  return whole ? "int32, int64, uint8 or bool" : "floating";
 }
 
 }  // namespace attn::schema

@@ -34,8 +34,7 @@ void check_view(const ConstView& v, Where&& where) {
 
 // Extents are the operator's affair.
 void PluginLayer::check_table(const TableInfo& table, const ConstView& view) const {
-  const std::string expected =
-      std::string(table.whole ? "int32, int64, uint8 or bool" : "floating") + " " + table.shape;
+  const std::string expected = std::string(schema::kinds_text(table.whole)) + " " + table.shape;
   const bool floating = dtype_is_floating(view.dtype);
   if (view.shape.rank() != table.rank || floating == table.whole)
     throw InvalidArgument(
@@ -86,10 +85,7 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       continue;
     }
     const attn_input& port = *t.inputs[i];
-    const bool floating = dtype_is_floating(in.view.dtype);
-    const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
-                                      : floating || (port.flags & ATTN_INPUT_MASK);
-    if (!accepted)
+    if (!schema::takes(port, in.view.dtype))
       refuse(std::string("input '") + port.name + "' must be " + schema::kinds_text(port) +
                  ", got " + std::string(dtype_name(in.view.dtype)),
              port.name, "", "convert it first");
