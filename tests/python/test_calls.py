@@ -424,7 +424,9 @@ def test_tables_of_a_call(sequence):
     with pytest.raises(TypeError, match=wrong):
         layer(sequence, doc=doc.astype(float))
     score = {"score": "s + rise[k]", "captures": {"rise": {"shape": ["K"], "input": True}}}
-    with pytest.raises(TypeError, match="table 'rise' must be floating, got int64; expected float32"):
+    with pytest.raises(
+        TypeError, match="table 'rise' must be floating, got int64; expected float32"
+    ):
         packed(**score)(sequence, doc=doc, rise=doc[0])
     with pytest.raises(TypeError, match="no keyword 'docs'.*'doc'"):
         layer(sequence, docs=doc)
