@@ -32,8 +32,7 @@ std::vector<NamedOutput> read_inputs(const attn_type& type, const Json& config,
                                      const CheckGradientsOptions& o) {
   std::vector<NamedOutput> inputs;
   NamedShapes shapes = parse_shapes(type, o.shapes, config);
-  for (const std::string& text : o.inputs) {
-    const NameAndText part = parse_input(type, text, config);
+  for (const NameAndText& part : parse_inputs(type, o.inputs, config)) {
     Array value = read_tensor(part.text);
     const bool floating = value.dtype() == ATTN_F32 || value.dtype() == ATTN_F16 ||
                           value.dtype() == ATTN_BF16 || value.dtype() == ATTN_F64;

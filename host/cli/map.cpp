@@ -6,7 +6,6 @@
 #include <attn/log.hpp>
 
 #include <algorithm>
-#include <deque>
 #include <filesystem>
 #include <memory>
 
@@ -19,7 +18,6 @@
 #include "host/cli/program.hpp"
 #include "host/cli/tensors.hpp"
 #include "host/cli/types.hpp"
-#include "host/library/loader/schema_check.hpp"
 #include "host/picture/figure.hpp"
 
 namespace attn::cli {
@@ -68,22 +66,6 @@ std::pair<int64_t, int64_t> parse_grid(const std::string& given) {
           number(comma == std::string::npos ? "" : given.substr(comma + 1))};
 }
 
-// "NAME=FILE[:TENSOR]", or the file alone for the first input that no option before it gave.
-NameAndText input_of(const attn_type& type, const Json& config, const std::string& given,
-                     const std::vector<Input>& before) {
-  const size_t equal = given.find('=');
-  if (equal != std::string::npos && loader::is_identifier(given.substr(0, equal).c_str()))
-    return parse_input(type, given, config);
-  for (uint32_t i = 0; i < type.n_inputs; ++i)
-    if (std::none_of(before.begin(), before.end(),
-                     [&](const Input& in) { return in.name == type.inputs[i]->name; }))
-      return {type.inputs[i]->name, given};
-  throw InvalidArgument(
-      fmt::format("--input: '{}' has {} inputs, '{}' is one too many", type.id, type.n_inputs,
-                  given),
-      {.where = "--input", .value = given, .expected = "no more than the type has"});
-}
-
 // The call of one layer, observed.
 picture::Subject observed(const LayerFiles& files, const MapOptions& o, const Observe& part) {
   const ConfigFile config(files.config, files.section);
@@ -93,12 +75,10 @@ picture::Subject observed(const LayerFiles& files, const MapOptions& o, const Ob
   for (const std::string& text : o.arguments) arguments.add_assignment(text);
   std::vector<Array> arrays;
   arrays.reserve(o.inputs.size());
-  std::deque<NameAndText> names;
+  const std::vector<NameAndText> names = parse_inputs(type, o.inputs, config.parameters(), true);
   std::vector<Input> inputs;
   std::vector<std::optional<Shape>> by_order(type.n_inputs);
-  for (const std::string& text : o.inputs) {
-    const NameAndText& in = names.emplace_back(
-        input_of(type, config.parameters(), text, inputs));  // which inputs look at
+  for (const NameAndText& in : names) {
     arrays.push_back(read_tensor(in.text));
     inputs.emplace_back(in.name, arrays.back().view());
     if (const uint32_t place = schema::find_input(type, in.name); place < type.n_inputs)

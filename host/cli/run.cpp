@@ -110,9 +110,7 @@ int run_layer(const Globals& globals, const RunOptions& options, Step step) {
   const Observe observe = parse_observe(options.observe);
   CallArguments arguments;
   for (const std::string& text : options.arguments) arguments.add_assignment(text);
-  std::vector<NameAndText> names;
-  for (const std::string& text : options.inputs)
-    names.push_back(parse_input(type, text, config.parameters()));
+  const std::vector<NameAndText> names = parse_inputs(type, options.inputs, config.parameters());
   Progress progress(!globals.json && globals.quiet == 0);
   progress.say("reading inputs");
   std::vector<Array> arrays;

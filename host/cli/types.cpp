@@ -7,7 +7,6 @@
 #include <charconv>
 #include <set>
 
-#include "core/schema/families/program.hpp"
 #include "core/schema/input_names.hpp"
 #include "core/schema/text.hpp"
 #include "host/cli/program.hpp"
@@ -27,11 +26,40 @@ int64_t parameter(const attn_type& type, const Json& config, const std::string& 
   return 0;
 }
 
-schema::Names names_of_inputs(const attn_type& type, const Json& config) {
-  schema::Names names = schema::input_names(type);
-  for (const schema::Captures::Table& table : schema::tables_of_calls(type, config))
-    names.push_back(table.name);
-  return names;
+// "NAME=REST" of each text of an option, the name as the input itself has it. in_order: without a name it is of the next
+// input that none before named.
+std::vector<NameAndText> of_inputs(const std::string& option, const std::string& form,
+                                   const attn_type& type, const std::vector<std::string>& given,
+                                   const Json& config, bool in_order = false) {
+  const std::vector<schema::Captures::Table> tables = schema::tables_of_calls(type, config);
+  std::vector<bool> taken(type.n_inputs + tables.size());
+  const auto passed = [&](uint32_t i) {  // a hint names what calls must have
+    return taken[i] ||
+           (!in_order && i < type.n_inputs && (type.inputs[i]->flags & ATTN_INPUT_OPTIONAL) != 0);
+  };
+  std::vector<NameAndText> out;
+  for (const std::string& text : given) {
+    const size_t equal = text.find('=');
+    std::string name = text.substr(0, equal);
+    const bool named = equal != std::string::npos && loader::is_identifier(name.c_str());
+    uint32_t i = named ? input_place(type, name, tables) : 0;
+    while (!named && i < taken.size() && passed(i)) ++i;
+    const bool known = i < taken.size();
+    if (known) name = schema::input_name(type, i, tables);
+    if (named ? equal + 1 == text.size() : !in_order || !known)
+      throw InvalidArgument(
+          option + ": '" + text +
+              (named || !in_order ? "' must have the form " + form + ", with a name of "
+                                  : "' is one too many; expected no more than one for each of ") +
+              schema::name_list(schema::input_names(type, tables)),
+          {.where = option,
+           .value = text,
+           .hint =
+               named || !known || equal == 0 ? "" : "write " + option + " " + name + "=" + text});
+    taken[i] = true;
+    out.push_back({name, named ? text.substr(equal + 1) : text});
+  }
+  return out;
 }
 
 }  // namespace
@@ -57,8 +85,7 @@ bool type_is_loaded(const std::string& name) {
 NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given,
                          const Json& config) {
   NamedShapes out;
-  for (const std::string& text : given) {
-    const NameAndText part = split_assignment("--shape", text, "INPUT=2,16,64");
+  for (const NameAndText& part : of_inputs("--shape", "INPUT=2,16,64", type, given, config)) {
     Shape shape;
     for (const std::string& word : extents(part.text)) {
       int64_t n = 0;
@@ -73,33 +100,25 @@ NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& 
     }
     out.emplace_back(part.name, shape);
   }
-  check_input_names(type, out, config);
   return out;
 }
 
-void check_input_names(const attn_type& type, const NamedShapes& shapes, const Json& config) {
-  const schema::Names names = names_of_inputs(type, config);
-  for (const auto& [name, shape] : shapes)
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      throw InvalidArgument(std::string(type.id) + ": no input '" + name + "'; the type has " +
-                                schema::name_list(names),
-                            {.where = type.id,
-                             .type = type.id,
-                             .parameter = name,
-                             .hint = schema::did_you_mean(name, names)});
+uint32_t input_place(const attn_type& type, const std::string& name,
+                     const std::vector<schema::Captures::Table>& tables) {
+  const uint32_t place = schema::find_input(type, name, tables);
+  if (place < type.n_inputs + tables.size()) return place;
+  const schema::Names names = schema::input_names(type, tables);
+  throw InvalidArgument(
+      std::string(type.id) + ": no input '" + name + "'; the type has " + schema::name_list(names),
+      {.where = type.id,
+       .type = type.id,
+       .parameter = name,
+       .hint = schema::did_you_mean(name, names)});
 }
 
-NameAndText parse_input(const attn_type& type, const std::string& given, const Json& config) {
-  const std::string form = "NAME=FILE or NAME=FILE:TENSOR, with a name of " +
-                           schema::name_list(names_of_inputs(type, config));
-  NameAndText part = split_assignment("--input", given, form);
-  if (!loader::is_identifier(part.name.c_str()))
-    throw InvalidArgument("--input: '" + given + "' must have the form " + form,
-                          {.where = "--input", .value = given});
-  check_input_names(type, {{part.name, {}}}, config);
-  if (const uint32_t i = schema::find_input(type, part.name); i < type.n_inputs)
-    part.name = type.inputs[i]->name;
-  return part;
+std::vector<NameAndText> parse_inputs(const attn_type& type, const std::vector<std::string>& given,
+                                      const Json& config, bool in_order) {
+  return of_inputs("--input", "NAME=FILE or NAME=FILE:TENSOR", type, given, config, in_order);
 }
 
 std::vector<NamedOutput> random_tables(const attn_type& type, const Json& config,

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/schema/families/program.hpp"
 #include "host/cli/program.hpp"
 
 namespace attn::cli {
@@ -29,13 +30,15 @@ using NamedShapes = std::vector<std::pair<std::string, Shape>>;
 [[nodiscard]] NamedShapes parse_shapes(const attn_type& type, const std::vector<std::string>& given,
                                        const Json& config = Json::object());
 
-// Throws InvalidArgument for a name that is no input of the type.
-void check_input_names(const attn_type& type, const NamedShapes& shapes,
-                       const Json& config = Json::object());
+// The place of the input of that name. Throws InvalidArgument when there is none.
+[[nodiscard]] uint32_t input_place(const attn_type& type, const std::string& name,
+                                   const std::vector<schema::Captures::Table>& tables);
 
-// "NAME=FILE[:TENSOR]" of --input; the name becomes the input's own where it was an alias. Throws InvalidArgument.
-[[nodiscard]] NameAndText parse_input(const attn_type& type, const std::string& given,
-                                      const Json& config = Json::object());
+// "NAME=FILE[:TENSOR]" of --input, for each its input's own name where that was an alias. in_order: without a name it is
+// of the next input that none before gave. Throws InvalidArgument.
+[[nodiscard]] std::vector<NameAndText> parse_inputs(const attn_type& type,
+                                                    const std::vector<std::string>& given,
+                                                    const Json& config, bool in_order = false);
 
 // Tables of the call of these shapes, all of which must be given: zeros, or normal numbers where they are floating.
 [[nodiscard]] std::vector<NamedOutput> random_tables(const attn_type& type, const Json& config,

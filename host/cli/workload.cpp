@@ -99,8 +99,7 @@ Workload workload_of(const ConfigCall& call) {
   w.mode = bench_mode(call.mode);
   const attn_type& type = *find_attention_type(w.type).type;
   NamedShapes named = parse_shapes(type, call.shapes, w.config);
-  for (const std::string& text : call.inputs) {
-    const NameAndText part = parse_input(type, text, w.config);
+  for (const NameAndText& part : parse_inputs(type, call.inputs, w.config)) {
     const auto array = std::make_shared<const Array>(read_tensor(part.text));
     named.emplace_back(part.name, array->shape());
     w.given.emplace_back(part.name, array);
@@ -131,13 +130,13 @@ PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
     if (w.mode != BenchMode::decode || (key != "cache_len" && key != "steps"))
       arguments_.add(key, value);
   std::vector<std::optional<Shape>> shapes(layer_->type().n_inputs);
-  check_input_names(layer_->type(), w.inputs, w.config);
+  const auto declared = schema::tables_of_calls(layer_->type(), w.config);
   std::vector<NamedOutput> tables = random_tables(layer_->type(), w.config, w.inputs);
   for (size_t i = 0; i < w.inputs.size(); ++i) {
     const auto& [name, shape] = w.inputs[i];
     const auto is_it = [&](const auto& pair) { return pair.first == name; };
     const auto given = std::find_if(w.given.begin(), w.given.end(), is_it);
-    const uint32_t place = schema::find_input(layer_->type(), name);
+    const uint32_t place = input_place(layer_->type(), name, declared);
     names_.push_back(name);
     if (place < shapes.size()) shapes[place] = shape;
     if (given != w.given.end()) {
@@ -197,25 +196,44 @@ void PreparedWorkload::add_mask(const Workload& w) {
 
 void PreparedWorkload::prepare_decoding(const Workload& w) {
   constexpr int64_t kPiece = 512;  // of the prompt, so that filling the cache needs little memory
-  if (!layer_->tables().empty())
-    throw InvalidArgument("table '" + layer_->tables().front().name +
-                              "' grows with every token that is decoded; expected a layer without "
-                              "tables of the call, or another mode than decode",
-                          {.where = "--mode", .value = "decode"});
   cache_length_ = integer(w.call, "cache_len");
   steps_ = integer(w.call, "steps");
   const Shape one = arrays_.front().shape();
   if (one.rank() != 3 || one[1] != 1)
     throw InvalidArgument("decoding takes one token a call: inputs (B, 1, dim), got " +
                           one.to_string());
+  for (const schema::Captures::Table& table : schema::tables_of_calls(layer_->type(), w.config)) {
+    Input& in = *std::find_if(inputs_.begin(), inputs_.end(),
+                              [&](const Input& i) { return i.name == table.name; });
+    for (size_t axis = 0; axis < table.shape.size(); ++axis) {
+      if (table.shape[axis] != program::letter_extent(program::kExtents.find('K'))) continue;
+      const Shape& shape = in.view.shape;
+      if (static_cast<size_t>(shape.rank()) != table.shape.size() ||
+          shape[axis] < cache_length_ + steps_)
+        throw InvalidArgument(
+            "table '" + table.name + "' has shape " + shape.to_string() + "; expected " +
+                table.text() + ", K that of all tokens: cache_len + steps = " +
+                std::to_string(cache_length_ + steps_) + " or more",
+            {.where = "--shape", .parameter = table.name, .expected = table.text()});
+      growing_.push_back(&in.view.shape[axis]);
+    }
+  }
   state_ = layer_->make_state(one[0], cache_length_ + steps_, w.histories);
   for (int64_t at = 0; at < cache_length_; at += kPiece) {
     const Shape shape{one[0], std::min(kPiece, cache_length_ - at), one[2]};
     const Array prompt = normal_array(shape, 100 + static_cast<uint64_t>(at));
-    const Input input(names_.front(), prompt.view());
-    layer_->forward(ctx_, {&input, 1},
+    reach(at + shape[1]);
+    std::vector<Input> inputs{{names_.front(), prompt.view()}};
+    for (const Input& in : inputs_)
+      if (schema::find_input(layer_->type(), in.name) == layer_->type().n_inputs)
+        inputs.push_back(in);
+    layer_->forward(ctx_, inputs,
                     CallOptions{.seed = 0, .arguments = arguments_.view(), .state = state_.get()});
   }
+}
+
+void PreparedWorkload::reach(int64_t positions) {
+  for (int64_t* extent : growing_) *extent = positions;
 }
 
 // To the end of the prompt. A state of values stays where it is: it has one size and costs the same at any length.
@@ -244,7 +262,10 @@ void PreparedWorkload::step() {
     case BenchMode::decode:
       options.state = state_.get();
       go_back();
-      for (int64_t i = 0; i < steps_; ++i) layer_->forward(ctx_, inputs_, options);
+      for (int64_t i = 0; i < steps_; ++i) {
+        reach(state_->length() + 1);
+        layer_->forward(ctx_, inputs_, options);
+      }
       break;
     case BenchMode::training_step: {
       options.training = options.record = true;

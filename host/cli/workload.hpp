@@ -78,6 +78,8 @@ class PreparedWorkload {
   void prepare_decoding(const Workload& w);
   void prepare_training();
   void go_back();
+  // Tables of the call are those of so many positions, the first ones.
+  void reach(int64_t positions);
 
   const Workload& workload_;
   std::unique_ptr<Attention> layer_;
@@ -85,6 +87,7 @@ class PreparedWorkload {
   std::vector<std::string> names_;
   std::vector<Array> arrays_;
   std::vector<Input> inputs_;
+  std::vector<int64_t*> growing_;  // extents of inputs_ that are those of the sequence so far
   Context ctx_;
   std::unique_ptr<State> state_;
   int64_t cache_length_ = 0, steps_ = 0;

@@ -347,8 +347,12 @@ TEST_CASE("cli: the name in [NAME=]FILE is an identifier, so a path may hold the
   check_refused(attn_run({"run", layer, "-q", "--input", "inputs=" + x, "--output", "lr=0.1.npy"}),
                 {"no output 'lr'", "./lr=0.1.npy"});
   // Inputs have names always.
-  check_refused(attn_run({"run", layer, "-q", "--input", x}), {"--input", "NAME=FILE"});
-  check_refused(attn_run({"check-gradients", layer, "--input", x}), {"--input", "NAME=FILE"});
+  for (const char* command : {"run", "explain", "check-gradients"})
+    check_refused(
+        attn_run({command, layer, "-q", "--input", x}),
+        {"--input", "NAME=FILE", "['inputs', 'attention_mask']", "write --input inputs=" + x});
+  check_refused(attn_run({"explain", layer, "--shape", "2,5,8"}),
+                {"INPUT=2,16,64", "write --shape inputs=2,5,8"});
   // Weights with the sign in their path.
   save_safetensors(directory + "/in=1.safetensors", {{"a=b", read_npy(x).view()}});
   check_done(

@@ -105,6 +105,29 @@ TEST_CASE("cli: explain knows decoding, training steps and other instruction set
   CHECK(d.at("state_bytes").to_double() > 0);
   CHECK(d.at("operators").size() == 3);  // of one token
 
+  // A table of the call is that of the sequence so far: two documents, of which a token sees its own.
+  const std::string packed = folder.write(
+      "packed.json",
+      R"({"type": "multi_head", "dim": 8, "mask_rule": "doc[b, q] == doc[b, k] && k < n[b]",
+          "captures": {"doc": {"shape": ["B", "K"], "dtype": "i32", "input": true},
+                       "n": {"shape": ["B"], "dtype": "i32", "input": true}}})");
+  Array doc(ATTN_I32, {1, 640}), n(ATTN_I32, {1});
+  for (int64_t i = 0; i < 640; ++i) doc.data<int32_t>()[i] = i >= 550 ? 1 : 0;
+  n.data<int32_t>()[0] = 600;
+  write_npy(folder / "doc.npy", doc.view());
+  write_npy(folder / "n.npy", n.view());
+  const auto decode = [&](const char* cache) {
+    return attn_run({"explain", packed, "--shape", "inputs=1,1,8", "--input",
+                     "doc=" + folder / "doc.npy", "--input", "n=" + folder / "n.npy", "--mode",
+                     "decode", "--arg", std::string("cache_len=") + cache, "--arg", "steps=2",
+                     "--seconds", "0"});
+  };
+  check_done(decode("638"));
+  check_refused(decode("639"), {"table 'doc' has shape (1, 640)", "(B, K)", "641 or more"});
+  check_done(attn_run({"bench", packed, "--shape", "inputs=1,1,8", "--shape", "doc=1,22", "--shape",
+                       "n=1", "--mode", "decode", "--arg", "cache_len=20", "--arg", "steps=2",
+                       "--seconds", "0", "--json"}));
+
   // A grid of 8 by 8 that windows fill up to 14 by 14.
   const std::string padded = folder.write(
       "padded.json", R"({"type": "window", "dim": 96, "num_heads": 3, "window_size": 7})");

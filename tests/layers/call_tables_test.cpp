@@ -2,6 +2,7 @@
 //
 // Tables that a call brings for the score program of its layer: documents packed into one sequence, and biases that
 // have a gradient.
+#include <attn/sdk/score_programs.hpp>
 #include <attn/threads.hpp>
 #include <catch2/catch.hpp>
 
@@ -407,6 +408,57 @@ TEST_CASE("captures: slopes of ALiBi as first values") {
   config.set("captures",
              Json{{"slope", {{"shape", Json::list({"H", 2})}, {"initializer", "alibi_slopes"}}}});
   CHECK_THAT(refused_config("multi_head", config), Catch::Contains("one axis"));
+}
+
+TEST_CASE("captures: buckets of T5 as a table of whole numbers") {
+  Json config = kMultiHead;
+  config.set("score", "s + rel[h, bucket[clamp(k - q, -19, 19) + 19]]");
+  const auto with_buckets = [&](const Json& bucket) {
+    config.set("captures", Json{{"bucket", bucket}, {"rel", {{"shape", Json::list({"H", 8})}}}});
+    return config;
+  };
+  const auto preset = [](const Json& options) {
+    return Json{{"shape", Json::list({39})},
+                {"initializer", {{"class_name", "t5_buckets"}, {"config", options}}}};
+  };
+  for (const bool both : {true, false}) {
+    std::vector<Json> list;
+    for (int64_t d = -19; d < 20; ++d) list.emplace_back(sdk::programs::t5_bucket(d, 8, 12, both));
+    const Json made =
+        with_buckets(preset({{"num_buckets", 8}, {"max_distance", 12}, {"bidirectional", both}}));
+    const auto layer = create_attention_layer("multi_head", made);
+    const auto listed = create_attention_layer("multi_head", with_buckets(Json(list)));
+    const Array x = wave({2, 20, 16});
+    for (const auto& each : {&layer, &listed}) {
+      (*each)->build({x.shape()}, {.seed = 3});
+      (*each)->set_weight("cross_attention/attn_prob/captures/rel", wave({4, 8}).view());
+    }
+    CHECK(same_bits(layer->forward(x), listed->forward(x)));
+    for (const WeightInfo& w : layer->weights())
+      if (w.name.ends_with("bucket")) CHECK(!w.trainable);
+  }
+  // By its name alone with T5's own numbers: 16 a direction, from a distance of 8 on ever wider.
+  config.set("score", "s + rel[h, bucket[clamp(k - q, -127, 127) + 127]]");
+  config.set("captures",
+             Json{{"bucket", {{"shape", Json::list({255})}, {"initializer", "t5_buckets"}}},
+                  {"rel", {{"shape", Json::list({"H", 32})}}}});
+  const auto named = create_attention_layer("multi_head", config);
+  named->build({Shape{1, 4, 16}});
+  const Array buckets = Array::copy_of(named->weight("cross_attention/attn_prob/captures/bucket"));
+  CHECK(buckets.to_vector<int32_t>()[127 - 7] == 7);
+  CHECK(buckets.to_vector<int32_t>()[127 + 127] == 31);
+  config.set("score", "s + rel[h, bucket[clamp(k - q, -19, 19) + 19]]");
+  const auto refused = [&](const Json& bucket) {
+    return refused_config("multi_head", with_buckets(bucket));
+  };
+  CHECK_THAT(refused(preset({{"num_bucket", 8}})), Catch::Contains("'num_bucket'"));
+  CHECK_THAT(refused(preset({{"num_buckets", 2}})), Catch::Contains("two for a direction"));
+  CHECK_THAT(refused(preset({{"max_distance", 8}})), Catch::Contains("above 8"));
+  CHECK_THAT(refused({{"shape", Json::list({38})}, {"initializer", "t5_buckets"}}),
+             Catch::Contains("[2 L - 1]"));
+  Json trained = preset(Json::object());
+  trained.set("trainable", true);
+  CHECK_THAT(refused(trained), Catch::Contains("whole numbers"));
 }
 
 }  // namespace attn::testing::call_tables

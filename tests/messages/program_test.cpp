@@ -43,6 +43,9 @@ void write_files(const Folder& folder) {
                               R"( "probability_config": {"slop": 3}})");
   folder.write("name.json", R"({"type": "multi_head", "dim": 8, "name": "a/b"})");
   folder.write("claim.json", R"({"type": "multi_head", "dim": 8, "$require": ["linear"]})");
+  folder.write("packed.json",
+               R"({"type": "multi_head", "dim": 8, "mask_rule": "doc[b, q] == doc[b, k]",)"
+               R"( "captures": {"doc": {"shape": ["B", "K"], "dtype": "i32", "input": true}}})");
   folder.write("untyped.json", R"({"dim": 8})");
   folder.write("list.json", "[1, 2]");
   folder.write("comma.json", "{\"type\": \"multi_head\",\n \"dim\": 8,\n}");

@@ -47,7 +47,8 @@ Tensor weigh(Run& run, const Probability& p, const Tensor& scores, const Tensor&
         if (left >= 0) begin = std::clamp<int64_t>(position - left, 0, keys);
         if (causal.on) end = std::min(end, position + 1);
         if (right >= 0) end = std::min(end, position + right + 1);
-        Place place{.h = r / queries % heads,
+        Place place{.b = r / queries / heads,
+                    .h = r / queries % heads,
                     .q = position,
                     .H = heads,
                     .Q = queries,

@@ -175,7 +175,7 @@ class Parser {
       return [](const Place&) { return real(std::numeric_limits<double>::infinity()); };
     if (word == "s") return [](const Place& p) { return real(p.s); };
     static const std::map<std::string, int64_t Place::*> variables{
-        {"h", &Place::h}, {"q", &Place::q}, {"k", &Place::k},
+        {"b", &Place::b}, {"h", &Place::h}, {"q", &Place::q}, {"k", &Place::k},
         {"H", &Place::H}, {"Q", &Place::Q}, {"K", &Place::K}};
     if (const auto v = variables.find(word); v != variables.end())
       return [member = v->second](const Place& p) { return whole(p.*member); };
@@ -223,9 +223,12 @@ class Parser {
       return [n](const Place&) { return n; };
     }
     // A list without a point is of whole numbers, at any depth.
+    const bool brought = given->is_object() && given->find("input") != nullptr;
     const bool is_whole =
-        given->is_list() && given->dump().find_first_of(".e") == std::string::npos;
-    const Tensor& table = run_.kernel(site_ + "/captures/" + name);
+        brought ? given->at("dtype").as_string() == "i32"
+                : given->is_list() && given->dump().find_first_of(".e") == std::string::npos;
+    const Tensor& table =
+        brought ? run_.problem.tables.at(name) : run_.kernel(site_ + "/captures/" + name);
     return [=, &table](const Place& p) {
       int64_t at = 0;
       for (size_t axis = 0; axis < index.size(); ++axis) {

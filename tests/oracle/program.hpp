@@ -8,13 +8,14 @@
 
 namespace attn::oracle {
 
-// A place among the scores (head, query, key), and the score.
+// A place among the scores (row of the batch, head, query, key), and the score.
 struct Place {
-  int64_t h = 0, q = 0, k = 0, H = 0, Q = 0, K = 0;
+  int64_t b = 0, h = 0, q = 0, k = 0, H = 0, Q = 0, K = 0;
   double s = 0;
 };
 
-// The score program and the mask rule of the config; tables are weights under `site`/captures. The run outlives it.
+// The score program and the mask rule of the config; tables are weights under `site`/captures, or the problem's. The run
+// outlives it.
 class Program {
  public:
   Program(const Run& run, const std::string& site);

@@ -81,6 +81,10 @@ void mark_call(const Case& c, Marks& marks) {
     if (!same) marks.insert("argument " + at + a.name);
   }
   if (ragged) marks.insert("ragged " + c.id.type);
+  if (!c.problem.tables.empty()) marks.insert("tables of the call " + c.id.type);
+  for (const auto& [name, table] : check::tables_of(c, {0}))
+    if (table.size() != c.problem.tables.at(name).size())
+      marks.insert("table by rows of the batch");
   // More keys than a block has; routing is tried with fewer.
   if (extents_of(c).keys > (has_parameter(type, "routing_iterations") ? 512 : 1024))
     marks.insert("long " + c.id.type);
@@ -132,6 +136,9 @@ Marks expected_marks(const std::string& type) {
     // A choice of one has no other value.
     if (p.kind != ATTN_PARAM_TEXT || p.n_choices > 1 || schema::is_program(p))
       out.insert("parameter " + at);
+    if (schema::is_captures(p))
+      out.merge(Marks{"tables of the call " + type, "table by rows of the batch",
+                      "gradient of a table of the call"});
     for (uint32_t a = 0; a < p.n_aliases; ++a) out.insert("alias " + type + "." + p.aliases[a]);
     for (uint32_t c = 0; p.kind == ATTN_PARAM_TEXT && c < p.n_choices; ++c)
       out.insert("choice " + at + "=" + p.choices[c]);

@@ -47,6 +47,8 @@ void tried(Trial& t, const char* what, bool says) {
 void mark_gradients(Trial& t) {
   if (!t.marks.contains("gradient " + t.c.id.type) || !t.failures.empty()) return;
   if (adds_mask(t.c)) t.marks.insert("gradient of an added mask");
+  for (const auto& [name, table] : t.c.problem.tables)
+    if (!table.integral) t.marks.insert("gradient of a table of the call");
   const Marks marks = t.marks;
   for (const std::string& m : marks) {
     const size_t value = m.find('=');

@@ -420,8 +420,14 @@ def test_tables_of_a_call(sequence):
         layer(sequence)
     with pytest.raises(attn.InvalidArgument, match=r"\(2, 4\); expected \(B, K\), here \(2, 5\)"):
         layer(sequence, doc=doc[:, :4])
-    with pytest.raises(attn.InvalidArgument, match="is float64 of shape .* expected int32"):
+    wrong = "table 'doc' must be int32, int64, uint8 or bool, got float64; convert it first"
+    with pytest.raises(TypeError, match=wrong):
         layer(sequence, doc=doc.astype(float))
+    score = {"score": "s + rise[k]", "captures": {"rise": {"shape": ["K"], "input": True}}}
+    with pytest.raises(
+        TypeError, match="table 'rise' must be floating, got int64; expected float32"
+    ):
+        packed(**score)(sequence, doc=doc, rise=doc[0])
     with pytest.raises(TypeError, match="no keyword 'docs'.*'doc'"):
         layer(sequence, docs=doc)
     with pytest.raises(TypeError, match="no keyword 'doc'"):

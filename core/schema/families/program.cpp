@@ -15,6 +15,7 @@ namespace {
 
 constexpr char kVariables[] = "bhqksBHQK";  // in the order of program::Variable
 constexpr const char* kAlibi = "alibi_slopes";
+constexpr const char* kBuckets = "t5_buckets";
 constexpr std::int64_t kBatch = program::letter_extent(program::kExtents.find('B')),
                        kHeads = program::letter_extent(program::kExtents.find('H'));
 
@@ -118,6 +119,40 @@ void read_input(Captures::Table& table, const Json& given) {
   table.trainable = false;
 }
 
+const Family& buckets_family() {
+  static const Family family{"Initializer",
+                             "initializer",
+                             false,
+                             {{kBuckets,
+                               {},
+                               0,
+                               {{"num_buckets", OptionKind::integer, Range::positive, "32"},
+                                {"max_distance", OptionKind::integer, Range::positive, "128"},
+                                {"bidirectional", OptionKind::boolean, Range::any, "true"}}}}};
+  return family;
+}
+
+// The buckets of k - q from 1 - L to L - 1, by number k - q + L - 1: whole numbers, which are not trained.
+void read_buckets(Captures::Table& table, const Json& given, const Json& initializer) {
+  const NamedSpec spec = read_named(buckets_family(), "Unknown initializer", initializer);
+  const Options options(buckets_family(), *spec.member, spec.name, spec.config);
+  const std::int64_t most = *options.value("max_distance").to_int64(),
+                     buckets = *options.value("num_buckets").to_int64();
+  const bool both = options.boolean("bidirectional");
+  const std::int64_t exact = (both ? buckets / 2 : buckets) / 2;
+  if (exact < 1) options.fail("num_buckets", "must be at least two for a direction");
+  if (most <= exact) options.fail("max_distance", "must be above " + std::to_string(exact));
+  if (table.shape.size() != 1 || table.shape[0] % 2 != 1)
+    fail(table.name, given, std::string("has initializer ") + kBuckets + " and another shape",
+         "[2 L - 1], for positions that are less than L apart");
+  if (given.contains("trainable") && table.trainable)
+    fail(table.name, given, "is trainable and holds whole numbers", "\"trainable\": false");
+  const auto values = sdk::programs::t5_buckets((table.shape[0] + 1) / 2, buckets, most, both);
+  table.values.assign(values.begin(), values.end());
+  table.whole = true;
+  table.trainable = false;
+}
+
 Captures::Table read_object(const std::string& name, const Json& given) {
   const Names known{"values", "shape", "initializer", "trainable", "dtype", "input"};
   for (const auto& [key, value] : given.as_object())
@@ -148,6 +183,13 @@ Captures::Table read_object(const std::string& name, const Json& given) {
     fail(name, given, std::string("has initializer ") + kAlibi + " and shape " + shape->brief(),
          "one axis, [\"H\"]");
   if (table.alibi) return table;
+  const Json* of = initializer != nullptr && initializer->is_object()
+                       ? initializer->find("class_name")
+                       : initializer;
+  if (of != nullptr && *of == Json(kBuckets)) {
+    read_buckets(table, given, *initializer);
+    return table;
+  }
   table.initializer = resolve_initializer(initializer != nullptr ? *initializer : Json("zeros"));
   return table;
 }

@@ -7,7 +7,7 @@ Call::Call(Attention& layer, const Case& c, const Inputs& inputs, const CallSpec
            attn_dtype dtype)
     : layer_(layer), ctx_(dtype), spec_(spec) {
   const attn_type& type = layer.type();
-  arrays_.reserve(inputs.size());
+  arrays_.reserve(inputs.size() + layer.tables().size());
   for (uint32_t i = 0; i < type.n_inputs; ++i) {
     const attn_input& in = *type.inputs[i];
     const auto it = inputs.find(in.name);
@@ -17,6 +17,13 @@ Call::Call(Attention& layer, const Case& c, const Inputs& inputs, const CallSpec
                                            : keeps            ? c.mask_kind
                                                               : dtype));
     inputs_.emplace_back(in.name, arrays_.back().view());
+  }
+  for (const TableInfo& table : layer.tables()) {
+    const Inputs& from = inputs.contains(table.name) ? inputs : c.problem.tables;
+    const auto it = from.find(table.name);
+    if (it == from.end()) continue;
+    arrays_.push_back(to_array(it->second, table.whole ? ATTN_I32 : dtype));
+    inputs_.emplace_back(table.name, arrays_.back().view());
   }
   for (const auto& [name, value] : spec.arguments.as_object())
     if (value.is_list()) {

@@ -42,7 +42,9 @@ class ConfigMaker {
     for (uint32_t i = 0; i < type_.n_params; ++i) {
       const attn_param& p = *type_.params[i];
       if (!schema::is_program(p) || !own.chance(0.35)) continue;
-      const ProgramSample sample = own.pick(program_samples(p));
+      ProgramSample sample = own.pick(program_samples(p));
+      const bool by_row = schema::program_param(p)->variables.find('b') != std::string_view::npos;
+      if (own.chance(0.5)) sample = of_calls(sample, by_row && own.chance(0.5));
       config_.set(p.name, sample.text);
       for (const auto& [name, value] : sample.captures.as_object()) captures.set(name, value);
     }

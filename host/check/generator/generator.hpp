@@ -10,8 +10,10 @@
 
 #include <attn/attention.hpp>
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "host/check/generator/problem.hpp"
 #include "host/check/random.hpp"
@@ -101,8 +103,11 @@ struct Positions {
 [[nodiscard]] bool is_causal(const Case& c);
 // Inputs of the case that are attended to, where these are others than the first: those with an extent "key".
 [[nodiscard]] std::vector<std::string> second_sequence(const Case& c);
-// The mask of the case, or integers that say something of another input.
+// The mask of the case, a table of the call, or integers that say something of another input.
 [[nodiscard]] bool is_mask(const Case& c, const std::string& name);
+// Tables of the call, for these rows of the batch. A Call takes them among its inputs instead of those of the case.
+[[nodiscard]] std::map<std::string, Tensor> tables_of(const Case& c,
+                                                      const std::vector<int64_t>& order);
 // The mask of the case as its type declares it; nullptr: none is given.
 [[nodiscard]] const attn_input* declared_mask(const Case& c);
 

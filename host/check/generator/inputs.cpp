@@ -3,9 +3,11 @@
 // Inputs, masks and arguments of a call.
 #include <attn/factory.hpp>
 
+#include <array>
 #include <map>
 #include <set>
 
+#include "core/schema/families/program.hpp"
 #include "host/check/generator/axis_names.hpp"
 #include "host/check/generator/generator.hpp"
 
@@ -36,6 +38,7 @@ class CallMaker {
     }
     make_arguments();
     if (mask_) make_mask();
+    make_tables();
   }
 
  private:
@@ -193,6 +196,23 @@ class CallMaker {
     }
     out.push_back(total);
     return Json(out);
+  }
+
+  // Drawn apart, as the programs that read them.
+  void make_tables() {
+    Random own(Random(random_).next());
+    const Extents e = extents_of(c_);
+    const std::array<int64_t, 4> extents{e.batch, e.heads, e.queries,
+                                         e.keys};  // as kExtents has them
+    for (const auto& table : schema::tables_of_calls(type_, c_.problem.config)) {
+      std::vector<int64_t> shape;
+      for (const int64_t n : table.shape)
+        shape.push_back(n >= 0 ? n : extents[program::place_of(n)]);
+      Tensor t(shape);
+      t.integral = table.whole;
+      for (double& x : t.v) x = table.whole ? static_cast<double>(own.below(3)) : own.single(2);
+      c_.problem.tables[table.name] = std::move(t);
+    }
   }
 
   // ---- masks ------------------------------------------------------------------------------------

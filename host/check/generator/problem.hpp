@@ -17,6 +17,7 @@ struct Problem {
   Json config{};     // an object: parameters as a user writes them
   Json arguments{};  // an object: those of the call
   std::map<std::string, Tensor> inputs{};
+  std::map<std::string, Tensor> tables{};   // that the call brings (host/docs/score-programs.md)
   std::map<std::string, Tensor> weights{};  // by canonical name
   bool training = false;
 };

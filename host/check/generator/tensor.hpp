@@ -65,6 +65,19 @@ struct Tensor {
   }
 };
 
+// Rows, of the first axis, in another order.
+inline Tensor rows(const Tensor& x, const std::vector<int64_t>& order) {
+  std::vector<int64_t> shape = x.shape;
+  shape[0] = static_cast<int64_t>(order.size());
+  Tensor out(shape);
+  out.integral = x.integral;
+  const auto row = static_cast<std::ptrdiff_t>(x.size() / x.dim(0));
+  for (size_t b = 0; b < order.size(); ++b)
+    std::copy_n(x.v.begin() + order[b] * row, row,
+                out.v.begin() + static_cast<std::ptrdiff_t>(b) * row);
+  return out;
+}
+
 // Elements begin..end-1 of an axis.
 inline Tensor slice(const Tensor& x, int64_t which, int64_t begin, int64_t end) {
   const size_t a = x.axis(which);

@@ -90,7 +90,16 @@ bool is_mask(const Case& c, const std::string& name) {
   for (uint32_t i = 0; i < type.n_inputs; ++i)
     if (name == type.inputs[i]->name)
       return type.inputs[i]->flags & ATTN_INPUT_MASK || !takes_numbers(*type.inputs[i]);
-  return false;
+  return c.problem.tables.contains(name);
+}
+
+std::map<std::string, Tensor> tables_of(const Case& c, const std::vector<int64_t>& order) {
+  std::map<std::string, Tensor> out = c.problem.tables;
+  const attn_type& type = *find_attention_type(c.id.type).type;
+  for (const schema::Captures::Table& table : schema::tables_of_calls(type, c.problem.config))
+    if (table.batch_axis() == 0 && !table.shape.empty())
+      out[table.name] = rows(out.at(table.name), order);
+  return out;
 }
 
 bool is_causal(const Case& c) {

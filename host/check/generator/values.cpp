@@ -302,4 +302,19 @@ std::vector<ProgramSample> program_samples(const attn_param& p) {
   return out;
 }
 
+ProgramSample of_calls(ProgramSample sample, bool by_row) {
+  for (const auto& table : schema::resolve_captures(sample.captures).tables) {
+    std::vector<Json> shape;
+    if (by_row) shape.emplace_back("B");
+    for (const int64_t n : table.shape) shape.push_back(n < 0 ? Json("H") : Json(n));
+    sample.captures.set(
+        table.name,
+        Json{{"shape", Json(shape)}, {"dtype", table.whole ? "i32" : "float"}, {"input", true}});
+    const std::string read = table.name + "[";
+    for (size_t at = 0; by_row && (at = sample.text.find(read, at)) != std::string::npos;)
+      sample.text.insert(at += read.size(), "b, ");
+  }
+  return sample;
+}
+
 }  // namespace attn::check

@@ -40,6 +40,8 @@ struct ProgramSample {
   Json captures{};
 };
 [[nodiscard]] std::vector<ProgramSample> program_samples(const attn_param& p);
+// The same with the tables as each call brings them, by_row: one for each row of the batch.
+[[nodiscard]] ProgramSample of_calls(ProgramSample sample, bool by_row);
 
 // Some of the options of a member, each with the given chance; the one of this index (modulo their number) always.
 [[nodiscard]] Json random_options(const schema::Family& family, const std::string& member,

@@ -16,7 +16,9 @@ Inputs chunk(const Case& c, const Inputs& inputs, int64_t begin, int64_t end, bo
   const std::vector<std::string> second = second_sequence(c);
   Inputs out;
   for (const auto& [name, t] : inputs) {
-    if (std::find(second.begin(), second.end(), name) != second.end()) {
+    if (c.problem.tables.contains(name)) {
+      out[name] = t;
+    } else if (std::find(second.begin(), second.end(), name) != second.end()) {
       if (first) out[name] = t;
     } else if (!is_mask(c, name)) {
       out[name] = slice(t, 1, begin, end);
@@ -77,23 +79,13 @@ class Decoder {
     return false;
   }
   // Rows of everything in another order.
-  [[nodiscard]] static Tensor rows(const Tensor& x, const std::vector<int64_t>& order) {
-    std::vector<int64_t> shape = x.shape;
-    shape[0] = static_cast<int64_t>(order.size());
-    Tensor out(shape);
-    out.integral = x.integral;
-    const auto row = static_cast<std::ptrdiff_t>(x.size() / x.dim(0));
-    for (size_t b = 0; b < order.size(); ++b)
-      std::copy_n(x.v.begin() + order[b] * row, row,
-                  out.v.begin() + static_cast<std::ptrdiff_t>(b) * row);
-    return out;
-  }
   [[nodiscard]] Inputs chosen(const std::vector<int64_t>& order) const {
     Inputs out = c_.problem.inputs;
     const int64_t batch = extents_of(c_).batch;
     for (auto& [name, x] : out)
       if (!is_mask(c_, name) || (x.rank() >= 2 && x.dim(0) == batch && batch > 1))
         x = rows(x, order);
+    out.merge(tables_of(c_, order));
     return out;
   }
   [[nodiscard]] const Tensor& whole() const { return whole_; }
@@ -217,7 +209,7 @@ bool check_reorder(Trial& t) {
       d.state().reset();
       if (!d.go(0, half, "at first")) return;
       d.state().reorder(order);
-      const Tensor expected = Decoder::rows(slice(d.whole(), 1, half, d.length()), order);
+      const Tensor expected = rows(slice(d.whole(), 1, half, d.length()), order);
       if (!d.same(d.feed(d.chosen(order), half, d.length()), expected, half, "after reorder()"))
         return;
       // As many rows as there were.

@@ -35,6 +35,8 @@ class Checker {
     for (auto& [name, value] : inputs_)
       if (!is_mask(t_.c, name))
         for (double& e : value.v) e = static_cast<float>(e * (1 + shift));
+    for (const auto& [name, table] : t_.c.problem.tables)
+      if (!table.integral) inputs_[name] = table;
     const AllSlopes found = slopes(*t_.layer64, inputs_, true);
     for (const auto& [name, gradient] : found.of) {
       if (const std::string wrong = along_direction(name, gradient, found); !wrong.empty())
@@ -77,7 +79,7 @@ class Checker {
     for (const auto& g : gradients.entries())
       if (g.trained) out.of["weight " + g.name] = to_tensor(g.gradient.view());
     for (const auto& [name, x] : inputs)
-      if (!is_mask(t_.c, name) || adds_mask(t_.c)) {
+      if (!is_mask(t_.c, name) || adds_mask(t_.c) || t_.c.problem.tables.contains(name)) {
         Tensor g = call.input_gradient(name);
         out.of["input " + name] = g.v.empty() ? Tensor(x.shape) : std::move(g);
       }

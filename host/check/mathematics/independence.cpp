@@ -308,6 +308,7 @@ bool check_batch(Trial& t) {
       for (const auto& [name, value] : c.problem.inputs)
         inputs[name] =
             is_mask(c, name) && !has_batch(c, value, batch) ? value : slice(value, 0, b, b + 1);
+      inputs.merge(tables_of(c, {b}));
       const Outputs alone = run(*layer, c, inputs, spec_of(c));
       for (const auto& [name, value] : whole) {
         const double d = largest_difference(alone.at(name), slice(value, 0, b, b + 1));

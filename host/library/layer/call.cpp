@@ -32,23 +32,9 @@ void check_view(const ConstView& v, Where&& where) {
 
 }  // namespace
 
-uint32_t PluginLayer::find_input(std::string_view name) const {
-  uint32_t i = schema::find_input(type(), name);
-  for (size_t t = 0; i == type().n_inputs + t && t < tables_.size() && tables_[t].name != name; ++t)
-    ++i;
-  return i;
-}
-
-std::vector<std::string> PluginLayer::input_names() const {
-  std::vector<std::string> names = schema::input_names(type());
-  for (const TableInfo& t : tables_) names.push_back(t.name);
-  return names;
-}
-
 // Extents are the operator's affair.
 void PluginLayer::check_table(const TableInfo& table, const ConstView& view) const {
-  const std::string expected =
-      std::string(table.whole ? "int32, int64, uint8 or bool" : "floating") + " " + table.shape;
+  const std::string expected = std::string(schema::kinds_text(table.whole)) + " " + table.shape;
   const bool floating = dtype_is_floating(view.dtype);
   if (view.shape.rank() != table.rank || floating == table.whole)
     throw InvalidArgument(
@@ -77,18 +63,17 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       i = next;
       if (i >= n_inputs)
         refuse(std::to_string(inputs.size()) + " inputs given", "",
-               "at most those of the type, " + schema::name_list(input_names()),
+               "at most those of the type, " + schema::name_list(schema::input_names(t, tables_)),
                "leave out what is too many");
     } else {
-      i = find_input(in.name);
+      i = schema::find_input(t, in.name, tables_);
       if (i == n_inputs) {
-        const std::vector<std::string> names = input_names();
+        const std::vector<std::string> names = schema::input_names(t, tables_);
         refuse("no input '" + std::string(in.name) + "'", std::string(in.name),
                "one of " + schema::name_list(names), schema::did_you_mean(in.name, names));
       }
     }
-    const char* const name =
-        i < t.n_inputs ? t.inputs[i]->name : tables_[i - t.n_inputs].name.c_str();
+    const char* const name = schema::input_name(t, i, tables_);
     if (ports.given[i])
       refuse(std::string("input '") + name + "' is set more than once", name, "each input once",
              "leave out one of them");
@@ -100,10 +85,7 @@ void PluginLayer::assign_inputs(std::span<const Input> inputs, Ports& ports) con
       continue;
     }
     const attn_input& port = *t.inputs[i];
-    const bool floating = dtype_is_floating(in.view.dtype);
-    const bool accepted = port.dtypes ? (port.dtypes >> in.view.dtype & 1u) != 0
-                                      : floating || (port.flags & ATTN_INPUT_MASK);
-    if (!accepted)
+    if (!schema::takes(port, in.view.dtype))
       refuse(std::string("input '") + port.name + "' must be " + schema::kinds_text(port) +
                  ", got " + std::string(dtype_name(in.view.dtype)),
              port.name, "", "convert it first");
@@ -178,8 +160,7 @@ void PluginLayer::run(Context::Impl& ctx, const Ports& ports, const CallOptions&
   take_part(shapes_only ? nullptr : ctx.shared.communicator(),
             [&] { layer_.forward(ctx.engine, call); });
   ctx.type = source_.type;
-  ctx.tables.resize(tables_.size());
-  for (size_t i = 0; i < tables_.size(); ++i) ctx.tables[i] = tables_[i].name;
+  ctx.tables = tables_;
 }
 
 void PluginLayer::check_memory(std::span<const OutputMemory> outputs) const {

@@ -43,17 +43,14 @@ std::optional<ConstView> Context::output(std::string_view name) const {
 
 std::optional<ConstView> Context::input_gradient(std::string_view name) const {
   const attn_type* type = impl_->type;
-  const size_t inputs = type ? type->n_inputs : 0, tables = type ? impl_->tables.size() : 0;
-  for (size_t i = 0; i < inputs + tables; ++i) {
-    const bool named =
-        i < inputs ? schema::is_called(*type->inputs[i], name) : impl_->tables[i - inputs] == name;
-    if (!named || !impl_->engine.handles.inputs[i]) continue;
-    attn_view g{};
-    impl_->engine.gradient(impl_->engine.handles.inputs[i], &g);
-    if (!g.data) return std::nullopt;
-    return host::to_public(g);
-  }
-  return std::nullopt;
+  if (!type) return std::nullopt;
+  const uint32_t i = schema::find_input(*type, name, impl_->tables);
+  if (i == type->n_inputs + impl_->tables.size() || !impl_->engine.handles.inputs[i])
+    return std::nullopt;
+  attn_view g{};
+  impl_->engine.gradient(impl_->engine.handles.inputs[i], &g);
+  if (!g.data) return std::nullopt;
+  return host::to_public(g);
 }
 
 void Context::matmul_precision(MatmulPrecision precision) {

@@ -16,7 +16,7 @@ struct Context::Impl {
 
   engine::Context engine;
   const attn_type* type = nullptr;  // of the last call
-  std::vector<std::string> tables;  // that it brought
+  std::vector<TableInfo> tables;    // that it brought
   uint64_t seed_base = 0;           // of the calls without a seed of their own
   uint64_t calls = 0;
   host::SharedCall shared{};  // of the last call

@@ -81,8 +81,6 @@ class PluginLayer final : public Attention {
     attn_view views[engine::kMaxInputs];
     const attn_view* given[engine::kMaxInputs] = {};
   };
-  [[nodiscard]] uint32_t find_input(std::string_view name) const;
-  [[nodiscard]] std::vector<std::string> input_names() const;
   void check_table(const TableInfo& table, const ConstView& view) const;
   void resolve_defaults(const attn_value* values);
   void assign_inputs(std::span<const Input> inputs, Ports& ports) const;

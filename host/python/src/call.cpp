@@ -64,17 +64,7 @@ Call::~Call() {
 }
 
 const char* Call::name_of(uint32_t port) const {
-  const attn_type& t = layer_.type();
-  return port < t.n_inputs ? t.inputs[port]->name : layer_.tables()[port - t.n_inputs].name.c_str();
-}
-
-uint32_t Call::find_input(const std::string& name) const {
-  const uint32_t own = layer_.type().n_inputs, port = schema::find_input(layer_.type(), name);
-  if (port < own) return port;
-  const std::vector<TableInfo>& tables = layer_.tables();
-  const auto at = std::find_if(tables.begin(), tables.end(),
-                               [&](const TableInfo& table) { return table.name == name; });
-  return own + static_cast<uint32_t>(at - tables.begin());
+  return schema::input_name(layer_.type(), port, layer_.tables());
 }
 
 void Call::input(uint32_t port, nb::handle value) {
@@ -91,23 +81,22 @@ void Call::input(uint32_t port, nb::handle value) {
     throw InvalidArgument(layer_.name() + ": input '" + name +
                               "' is set more than once; expected each input once; leave out one",
                           {.where = layer_.name(), .type = t.id, .parameter = name});
-  const auto where = [&] { return layer_.name() + ": input '" + name + "'"; };
+  const bool own = port < t.n_inputs;
+  const auto where = [&] { return layer_.name() + (own ? ": input '" : ": table '") + name + "'"; };
   Borrowed& array = arrays_[n_];
   array.take(value, where);
   taken_[port] = true;
   ports_[n_++] = port;
-  if (port >= t.n_inputs) return;  // the layer checks tables
-  const attn_input& in = *t.inputs[port];
   const attn_dtype dtype = array.view().dtype;
-  const bool accepted = in.dtypes ? (in.dtypes >> dtype & 1u) != 0
-                                  : dtype_is_floating(dtype) || (in.flags & ATTN_INPUT_MASK);
-  if (!accepted)
-    throw nb::type_error(
-        (where() + " must be " + schema::kinds_text(in) + ", got " +
-         std::string(dtype_name(dtype)) +
-         (in.dtypes ? "; convert it first"
-                    : "; expected float32, float64, float16 or bfloat16; convert it first"))
-            .c_str());
+  const bool whole = !own && layer_.tables()[port - t.n_inputs].whole;
+  if (own ? schema::takes(*t.inputs[port], dtype) : dtype_is_floating(dtype) != whole) return;
+  const std::string kinds =
+      own ? schema::kinds_text(*t.inputs[port]) : std::string(schema::kinds_text(whole));
+  throw nb::type_error(
+      (where() + " must be " + kinds + ", got " + std::string(dtype_name(dtype)) +
+       (kinds != "floating" ? "; convert it first"
+                            : "; expected float32, float64, float16 or bfloat16; convert it first"))
+          .c_str());
 }
 
 void Call::keyword(const std::string& name, nb::handle value) {
@@ -124,7 +113,7 @@ void Call::keyword(const std::string& name, nb::handle value) {
                             "; expected what layer.make_state() returns, or None")
                                .c_str());
     state_.emplace(*state);
-  } else if (const uint32_t port = find_input(name);
+  } else if (const uint32_t port = schema::find_input(layer_.type(), name, layer_.tables());
              port < layer_.type().n_inputs + layer_.tables().size()) {
     input(port, value);
   } else if (has_argument(layer_.type(), name)) {

@@ -63,7 +63,6 @@ class Call {
  private:
   void input(uint32_t port, nb::handle value);
   [[nodiscard]] const char* name_of(uint32_t port) const;
-  [[nodiscard]] uint32_t find_input(const std::string& name) const;
   void keyword(const std::string& name, nb::handle value);
   void prepare();
 

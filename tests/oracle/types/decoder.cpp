@@ -17,7 +17,7 @@ Tensor softmax_of_visible(Run& run, Tensor scores, const Tensor& keep, bool caus
     for (int64_t h = 0; h < scores.dim(1); ++h)
       for (int64_t i = 0; i < queries; ++i) {
         const auto place = [&](int64_t j) {
-          return Place{.h = h, .q = i, .k = j, .H = heads, .s = scores.at(b, h, i, j)};
+          return Place{.b = b, .h = h, .q = i, .k = j, .H = heads, .s = scores.at(b, h, i, j)};
         };
         const auto visible = [&](int64_t j) {
           if ((causal && j > i) || !program.sees(place(j))) return false;

@@ -264,7 +264,10 @@ typedef struct attn_engine {
   int32_t (*observes)(/*handle*/ attn_ctx*, /*in*/ const char* name); /* 1: asked for */
   /* Copies the values of one that is asked for, under the label of the operator, in a type's forward() that of label();
      nothing otherwise. Names are [a-z][a-z0-9_]*. "map" is (batch, heads, queries, keys), weights: what they tell too
-     (entropy, column_mass, distances, top_keys, top_weights) is computed where it is asked for. [call-thread] */
+     (entropy, column_mass, distances, top_keys, top_weights) is computed where it is asked for. Weights that exist for
+     some keys at a time are "map_keys", which tells what "map" does: first a view of the shape and dtype of all of them,
+     whose numbers are not read (strides may be 0), then in order those of some keys, (batch, heads, queries, some), until
+     all keys were there. [call-thread] */
   int32_t (*observe)(/*handle*/ attn_ctx*, /*in*/ const char* name, /*in*/ const attn_view* values,
                      /*out*/ attn_error*);
 } attn_engine;
