@@ -86,10 +86,13 @@ Caches read_caches(int cpu, const std::string& root) {
   return found;
 }
 
-const Caches& caches() {
-  static const Caches found = read_caches(first_cpu());
+static Caches& current() {
+  static Caches found = read_caches(first_cpu());
   return found;
 }
+
+const Caches& caches() { return current(); }
+void set_caches(const Caches& others) { current() = others; }
 
 int64_t capacity(const Cache& cache, int threads) {
   return cache.bytes * ((threads + cache.sharing - 1) / cache.sharing);

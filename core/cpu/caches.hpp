@@ -22,6 +22,8 @@ struct Caches {
 
 // Those of the first CPU that this process may use. [any-thread]
 [[nodiscard]] const Caches& caches();
+// For tests: others from now on; not while a call runs.
+void set_caches(const Caches& others);
 
 // Bytes that `threads` threads, each on a CPU of its own, have in caches of that kind together.
 [[nodiscard]] int64_t capacity(const Cache& cache, int threads);

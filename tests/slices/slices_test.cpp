@@ -9,6 +9,7 @@
 #include <cmath>
 #include <span>
 
+#include "core/cpu/caches.hpp"
 #include "host/library/layer/context.hpp"
 #include "tests/layers/layers.hpp"
 
@@ -23,6 +24,9 @@ constexpr int kThreads[] = {3};
 constexpr bool kAllTypes = true;
 constexpr int kThreads[] = {2, 3, 8};
 #endif
+
+// Where a batch is cut follows the caches: on every machine those of a common one.
+[[maybe_unused]] const bool kCaches = (cpu::set_caches({.second = {1 << 20, 1}}), true);
 
 // Rows [first, first + n) of the batch.
 ConstView rows(const Array& a, int64_t first, int64_t n) {

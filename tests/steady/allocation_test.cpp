@@ -11,7 +11,12 @@
 #include <memory>
 #include <vector>
 
+#include "core/cpu/caches.hpp"
+
 namespace {
+
+// Which shapes are cut into slices follows the caches: on every machine those of a common one.
+[[maybe_unused]] const bool kCaches = (attn::cpu::set_caches({.second = {1 << 20, 1}}), true);
 
 attn::Array filled(const attn::Shape& shape) {
   attn::Array a(ATTN_F32, shape);
