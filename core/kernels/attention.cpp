@@ -38,9 +38,8 @@ namespace {
 // keys have rows enough of their own, or they are better off in one tile.
 bool has_one_block(const AttentionArgs<float>& a) {
   return a.probability.kind == Probability::softmax && a.map.data == nullptr &&
-         a.spread == nullptr && a.program == nullptr && a.softcap == 0 && sees_all(a) &&
-         a.mask.q == 0 && a.keys <= block_keys(a) &&
-         (a.heads == a.kv_heads || a.queries >= kFewRows);
+         a.program == nullptr && a.softcap == 0 && sees_all(a) && a.mask.q == 0 &&
+         a.keys <= block_keys(a) && (a.heads == a.kv_heads || a.queries >= kFewRows);
 }
 
 struct Call {
@@ -164,7 +163,9 @@ void run_block(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t be
     x.sink = a.sinks == nullptr ? kNever : a.sinks[h] * c.rule.bias_scale;
     x.index = dropout_index(a, b, h, i);
     x.index_row = a.all_keys > 0 ? a.all_keys : a.keys;
-    x.saved = a.saved == nullptr ? nullptr : a.saved + 2 * ((b * a.heads + h) * a.queries + i);
+    const int64_t row = (b * a.heads + h) * a.queries + i;
+    x.saved = a.saved == nullptr ? nullptr : a.saved + 2 * row;
+    x.spread = a.spread == nullptr ? nullptr : a.spread + row;
     if (next < c.units && r + x.rows == end) {
       const int64_t nb = next / a.kv_heads, ng = next % a.kv_heads;
       x.ahead.add(a.q.at(nb, ng * c.group, 0), a.q.row, std::min(a.queries, kTileRowsMax),

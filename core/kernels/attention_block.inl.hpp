@@ -111,9 +111,15 @@ bool attention_block(const AttentionBlock& t) {
       any = any || t.left[r0 + r] != 0;
       if (t.sink != kNever && !(t.sink <= max[r])) max[r] = t.sink;  // NaN too
       float* line = w.s + r * w.ld;
-      float sum = exp_and_sum<Arch>(span, line, max[r], rule.unit);
-      if (t.sink != kNever)
-        sum += t.sink == max[r] ? 1.0f : power_of_two<Arch>((t.sink - max[r]) * rule.unit);
+      float spread = 0;
+      float sum = t.spread == nullptr ? exp_and_sum<Arch>(span, line, max[r], rule.unit)
+                                      : exp_and_sums<Arch>(span, line, max[r], rule.unit, spread);
+      if (t.sink != kNever) {
+        const float shift = t.sink == max[r] ? 0 : (t.sink - max[r]) * rule.unit;
+        sum += t.sink == max[r] ? 1.0f : power_of_two<Arch>(shift);
+        spread += spread_at<Arch>(0, 1, shift);
+      }
+      if (t.spread != nullptr) t.spread[r0 + r] = spread;
       if (rule.drop)
         drop<Arch>(rule, t.index + static_cast<uint64_t>((r0 + r) * t.index_row), 0, t.keys, line);
       if (t.saved != nullptr) {

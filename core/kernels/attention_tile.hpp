@@ -126,7 +126,7 @@ struct Ahead {
 
 // Rows of one head, `q_row` and `o_row` apart, that all meet the same keys, in one block.
 struct AttentionBlock {
-  const AttentionRule* rule;  // softmax, without a map, a program, a cap or a spread
+  const AttentionRule* rule;  // softmax, without a map, a program or a cap
   int64_t rows;               // at most kTileRowsMax
   int64_t keys, head_dim, value_dim;
   const float* k_panels;
@@ -143,7 +143,7 @@ struct AttentionBlock {
   float sink;
   uint64_t index;  // of the first row, as AttentionRow has it, and from a row to the next
   int64_t index_row;
-  float* saved;  // dense; nullptr: not wanted
+  float *saved, *spread;  // dense; nullptr: not wanted
   Ahead ahead;
   float* scratch;  // block_scratch(...) floats
   uint8_t* left;   // set to 1 for rows whose output is not made here, to 0 for the others
