@@ -19,7 +19,13 @@ _attn.set_hooks(
     _arrays.prepare, _arrays.deliver, _log.write, _errors.InvalidArgument, _errors.Failure
 )
 
-from ._attn import set_matmul_precision, set_seed, set_threads, thread_count, use_tuned  # noqa: E402
+from ._attn import (
+    set_matmul_precision,
+    set_seed,
+    set_threads,
+    thread_count,
+    use_tuned,
+)  # noqa: E402
 from ._errors import Failure, InvalidArgument  # noqa: E402
 from .convert import convert  # noqa: E402
 from .factory import (  # noqa: E402
