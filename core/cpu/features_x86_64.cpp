@@ -35,17 +35,22 @@ bool runs(Level level) {
   return false;
 }
 
-bool has_amx() {
-  uint32_t a = 0, b = 0, c = 0, d = 0;
-  const bool tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & bit_AMX_BF16) != 0 &&
-                     (d & bit_AMX_TILE) != 0;
-  const bool vectors = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & bit_AVX512BF16) != 0;
-  // Linux lends the registers of tiles to a process that asks (arch_prctl, ARCH_REQ_XCOMP_PERM), which is how it says as
-  // well whether it saves them.
+// Asks Linux as well, which lends the registers of tiles to a process that asks (arch_prctl, ARCH_REQ_XCOMP_PERM) where it
+// saves them. Compilers name these bits of cpuid differently.
+static bool ask_for_amx() {
+  constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAvx512Bf16 = 1u << 5;
   constexpr long kRequest = 0x1023, kTileData = 18;
-  static const bool lent =
-      tiles && vectors && runs(Level::avx512) && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-  return lent;
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  const bool tiles =
+      __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0 && (d & kAmxTile) != 0;
+  const bool vectors = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvx512Bf16) != 0;
+  return tiles && vectors && runs(Level::avx512) &&
+         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+bool has_amx() {
+  static const bool here = ask_for_amx();
+  return here;
 }
 
 std::string model() {

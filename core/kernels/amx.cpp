@@ -12,8 +12,7 @@ extern const AmxTable amx;  // isa/amx.cpp
 }
 
 const AmxTable* amx() {
-  static const bool here = cpu::has_amx();
-  return here && cpu::level() == cpu::Level::avx512 ? &tables::amx : nullptr;
+  return cpu::level() == cpu::Level::avx512 && cpu::has_amx() ? &tables::amx : nullptr;
 }
 #else
 const AmxTable* amx() { return nullptr; }
