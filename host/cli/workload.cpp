@@ -124,6 +124,14 @@ std::vector<Workload> read_workloads(const std::string& path) {
 }
 
 PreparedWorkload::PreparedWorkload(const Workload& w) : workload_(w) {
+  if (w.matmul != MatmulPrecision::float32 && w.mode == BenchMode::training_step)
+    throw InvalidArgument(
+        "--matmul-precision: what is recorded for gradients is computed in float32; expected a "
+        "mode other than training-step",
+        {.where = "--matmul-precision",
+         .value = "bfloat16",
+         .expected = "a mode other than training-step",
+         .hint = "leave out --matmul-precision"});
   const QuietLog quiet;
   layer_ = create_attention_layer(w.type, w.config);
   for (const auto& [key, value] : w.call.as_object())

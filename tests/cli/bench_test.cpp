@@ -17,6 +17,10 @@ TEST_CASE("cli: products of bfloat16 by an option") {
   };
   for (const std::string precision : {"float32", "bfloat16"})
     CHECK(parsed(run(precision).out).at("matmul_precision") == Json(precision));
+  const Finished training = attn_run({"bench", layer, "--shape", "inputs=2,40,64", "--mode",
+                                      "training-step", "--matmul-precision", "bfloat16"});
+  CHECK(training.code == 2);
+  CHECK_THAT(training.out + training.err, Catch::Matchers::Contains("computed in float32"));
   const Finished refused = run("bfloat");
   CHECK(refused.code == 2);
   CHECK_THAT(refused.err, Catch::Matchers::Contains("bfloat16"));
