@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// See amx.hpp. Included by the one file that is compiled for AMX. Two by two tiles of C stay in registers while k goes by;
-// two tiles of A and two of B are read for four products, which take four times as long.
+// See amx.hpp. Included by the one file that is compiled for AMX. Two by two tiles of C stay in registers while k goes by:
+// four products for two tiles of A and two of B.
 #pragma once
 
 #include <immintrin.h>

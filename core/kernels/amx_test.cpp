@@ -9,6 +9,7 @@
 #include "core/kernels/attention_test.hpp"
 #include "core/kernels/gemm_bf16.hpp"
 #include "core/tensor/narrow.hpp"
+#include "core/threads/notes.hpp"
 
 using namespace attn;
 using namespace attn::kernels;
@@ -170,6 +171,22 @@ TEST_CASE("amx: attention over several blocks of keys, results of one and two th
     attention(y.a, all);
     REQUIRE(x.o == y.o);
   }
+}
+
+TEST_CASE("amx: products and attention tell that they took tiles") {
+  if (!has_tiles()) return;
+  threads::PoolParallel parallel;
+  parallel.bfloat16 = true;
+  Notes of_product, of_attention;
+  const std::vector<float> a(32 * 32, 1.0f);
+  std::vector<float> c(32 * 32);
+  parallel.notes = &of_product;
+  gemm(Gemm{32, 32, 32, a.data(), 32, 1, a.data(), 32, 1, c.data(), 32}, parallel);
+  CHECK_THAT(of_product.way, Catch::Matchers::Contains("bfloat16 tiles"));
+  auto f = make<float>(combine(shapes().back(), options().front(), Probability::softmax));
+  parallel.notes = &of_attention;
+  attention(f.a, parallel);
+  CHECK_THAT(of_attention.way, Catch::Matchers::Contains("bfloat16 tiles"));
 }
 
 TEST_CASE("amx: calls at other levels make products of float32") {

@@ -215,7 +215,7 @@ TEST_CASE("storage: products of bfloat16 in every type, near float64, gone when 
 TEST_CASE("storage: products of bfloat16 follow changes of weights and leave gradients alone") {
   auto layer = create_attention_layer("multi_head", {{"dim", 64}, {"num_heads", 4}});
   layer->build({Shape{1, -1, 64}}, {.seed = 1});
-  const Array x = normal({2, 40, 64}, 1), ones(ATTN_F32, {2, 40, 64});
+  const Array x = normal({2, 40, 64}, 1);
   const std::vector<Input> inputs{x};
   Context plain, ctx;
   ctx.matmul_precision(MatmulPrecision::bfloat16);
