@@ -16,8 +16,7 @@ namespace {
 
 using namespace driver;
 
-constexpr int64_t kFewRows = 16;  // of a key/value head: up to here long histories are not packed,
-constexpr int64_t kVeryFewRows = 4;       // nor short ones up to here
+constexpr int64_t kVeryFewRows = 4;       // rows up to which short histories are not packed
 constexpr int64_t kSplitKeys = 256;       // keys of a part when few rows read many keys
 constexpr int64_t kWholeFloats = 196608;  // scores of a tile that keeps whole rows: 768 KB
 constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -99,7 +98,7 @@ void run_rows(const Call& c, AttentionTile& t, int64_t b, int64_t g, int64_t beg
 int64_t scratch_of_tile(const Call& c, int64_t rows) {
   const int64_t step = block_keys(c.a);
   if (c.whole) return pad16(whole_scratch(rows, c.a.head_dim, c.a.value_dim, c.a.keys));
-  return pad16(std::max(online_scratch(rows, c.a.head_dim, c.a.value_dim, step),
+  return pad16(std::max(online_scratch(rows, c.a.head_dim, c.a.value_dim, step, false),
                         c.one_block ? block_scratch(c.a.head_dim, c.a.keys) : 0));
 }
 
@@ -265,7 +264,7 @@ void run_split(const Call& c, Parallel& parallel) {
   const int64_t first = seen.begin / kSplitKeys * kSplitKeys;
   const int64_t parts = std::max<int64_t>(divide_up(seen.end - first, kSplitKeys), 1);
   const int64_t part = kPartialHead + c.a.value_dim, dv = c.a.value_dim;
-  const int64_t each = pad16(online_scratch(c.rows, c.a.head_dim, c.a.value_dim, kSplitKeys));
+  const int64_t each = pad16(online_scratch(c.rows, c.a.head_dim, c.a.value_dim, kSplitKeys, true));
   float* scratch =
       parallel.scratch_array<float>(static_cast<size_t>(each * parallel.concurrency()));
   float* partial =

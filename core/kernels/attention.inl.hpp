@@ -164,7 +164,7 @@ __attribute__((noinline)) void online_softmax(const AttentionTile& t, const Atte
                                               int64_t ld, float* max, float* sum, float* spread,
                                               float* alive, float* alpha) {
   const AttentionRule& rule = *t.rule;
-  float now[kTileRows];  // all maxima before all exponentials: their latencies overlap
+  float now[kFewRows];  // all maxima before all exponentials: their latencies overlap
   for (int64_t r = 0; ruled && r < rows; ++r) {
     if (seen != nullptr)
       hide_others<Arch>(span, seen->keep[r], s + r * ld);
@@ -232,7 +232,7 @@ ATTN_INLINE OnlineScratch online_layout(const AttentionTile& t) {
   w.q = t.scratch;
   w.o = w.q + t.rows * w.q_row;
   w.s = w.o + t.rows * w.o_row;
-  w.max = w.s + 6 * w.ld;
+  w.max = w.s + (t.k_panels == nullptr ? kFewRows : kTileRows) * w.ld;
   w.sum = w.max + pad16(t.rows);
   w.spread = w.sum + pad16(t.rows);
   w.alive = w.spread + pad16(t.rows);
@@ -266,7 +266,7 @@ template <class Arch>
 ATTN_INLINE GroupKeys tile_keys(const AttentionTile& t, const Groups& cut, GroupKeys* keys) {
   GroupKeys all{t.last, t.first};
   for (int64_t i = 0, r0 = 0; i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const int64_t rows = cut.rows(i);
     keys[i] = group_keys(t.row + r0, rows, t.first, t.last);
     all.begin = keys[i].begin < all.begin ? keys[i].begin : all.begin;
     all.end = keys[i].end > all.end ? keys[i].end : all.end;
@@ -391,13 +391,13 @@ ATTN_INLINE void online_block(const AttentionTile& t, const OnlineScratch& w, in
     for (int64_t r = 0; r < rows; ++r) prefetch_row_to_write(row[r].o, t.value_dim);
   }
   group_scores<Arch>(t, row, rows, w.q + r0 * w.q_row, w.q_row, from, span, w.s, w.ld);
-  float alpha[kTileRows], finish[kTileRows];
+  float alpha[kFewRows], finish[kFewRows];
   float* const alive = t.rule->empties ? w.alive + r0 : nullptr;
   online_softmax<Arch>(t, row, rows, from, span, ruled, looked ? &keys_seen : nullptr, w.s, w.ld,
                        w.max + r0, w.sum + r0, t.rule->has_spread ? w.spread + r0 : nullptr, alive,
                        alpha);
-  float* out[kTileRows];
-  const float* before[kTileRows];
+  float* out[kFewRows];
+  const float* before[kFewRows];
   for (int64_t r = 0; r < rows; ++r) {
     const bool to_output = completes && row[r].begin < row[r].end;
     before[r] = w.o + (r0 + r) * w.o_row;
@@ -426,7 +426,10 @@ template <class Arch>
 void attention_online(const AttentionTile& t) {
   const OnlineScratch w = online_layout(t);
   online_begin<Arch>(t, w);
-  const Groups cut = groups<Arch>(t.rows);
+  // A program takes kTileRows rows at most.
+  const Groups cut = t.k_panels != nullptr
+                         ? groups<Arch>(t.rows)
+                         : groups_of(t.rule->program == nullptr ? kFewRows : kFewTogether, t.rows);
   GroupKeys keys[kTileRowsMax / kTileRows + 1];
   const GroupKeys all = tile_keys<Arch>(t, cut, keys);
   bool started[kTileRowsMax / kTileRows + 1] = {};
@@ -439,13 +442,13 @@ void attention_online(const AttentionTile& t) {
     bool asks = true;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const int64_t rows = cut.rows(i);
       online_block<Arch>(t, w, r0, rows, keys[i], from, limit, seen, started[i], asks);
       r0 += rows;
     }
   }
   for (int64_t i = 0, r0 = 0; t.rule->has_rest && i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const int64_t rows = cut.rows(i);
     online_finish<Arch>(t, w, r0, rows, started[i]);
     r0 += rows;
   }
@@ -497,7 +500,7 @@ ATTN_INLINE void whole_scores(const AttentionTile& t, const Groups& cut, const f
     const int64_t limit = base + t.step < t.keys ? base + t.step : t.keys;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const int64_t rows = cut.rows(i);
       const Span span = group_span<Arch>(t.row + r0, rows, base, limit);
       if (!span.empty()) {
         group_scores<Arch>(t, t.row + r0, rows, q + r0 * q_row, q_row, base, span,
@@ -518,7 +521,7 @@ ATTN_INLINE void whole_values(const AttentionTile& t, const Groups& cut, const f
     const int64_t limit = base + t.step < t.keys ? base + t.step : t.keys;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const int64_t rows = cut.rows(i);
       const AttentionRow* row = t.row + r0;
       const Span span = group_span<Arch>(row, rows, base, limit);
       const Span all = group_span<Arch>(row, rows, 0, t.keys);
@@ -555,7 +558,7 @@ void attention_whole(const AttentionTile& t) {
   whole_scores<Arch>(t, cut, q, q_row, s, ld);
   int64_t r0 = 0;
   for (int64_t i = 0; i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const int64_t rows = cut.rows(i);
     const Span span = group_span<Arch>(t.row + r0, rows, 0, t.keys);
     for (int64_t r = r0; r < r0 + rows; ++r) {
       const AttentionRow& row = t.row[r];

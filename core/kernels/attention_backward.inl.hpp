@@ -317,7 +317,7 @@ void attention_back(const AttentionBackTile& t) {
     if (seen == program::Seen::none) continue;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const int64_t rows = cut.rows(i);
       if (r0 < last && r0 + rows > first)
         dslope += back_group<Arch>(t, s, r0, rows, base, limit, seen, by_blocks);
       if (limit == t.keys) prefetch(t.ahead, i, cut.count);

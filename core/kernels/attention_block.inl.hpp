@@ -95,7 +95,7 @@ bool attention_block(const AttentionBlock& t) {
   bool any = false;
   int64_t r0 = 0;
   for (int64_t i = 0; i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const int64_t rows = cut.rows(i);
     for (int64_t r = r0; r < r0 + rows; ++r) {
       prefetch_row_to_write(t.o + r * t.o_row, t.value_dim);
       copy_scaled<Arch>(t.q + r * t.q_row, t.head_dim, w.q_row, rule.scale,

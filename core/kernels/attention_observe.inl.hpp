@@ -96,7 +96,7 @@ void attention_observe(const AttentionTile& t, const ObservedTile& o) {
     const int64_t limit = base + t.step < t.last ? base + t.step : t.last;
     int64_t r0 = 0;
     for (int64_t i = 0; i < cut.count; ++i) {
-      const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+      const int64_t rows = cut.rows(i);
       const Span span = block_span<Arch>(keys[i], base, limit);
       if (!span.empty()) {
         group_scores<Arch>(t, t.row + r0, rows, q + r0 * q_row, q_row, base, span, s, ld);

@@ -214,10 +214,13 @@ struct AttentionBackTile {
 
 inline constexpr int64_t kTileRowsMax = 96;
 
-// Scratch of attention_online: q and o of the tile, scores of one group of rows.
+// Rows of a key/value head up to which their keys need not be packed, and which then are one group.
+inline constexpr int64_t kFewRows = 16;
+// Scratch of attention_online: q and o of the tile, scores of one group of rows. few: without k_panels.
 [[nodiscard]] constexpr int64_t online_scratch(int64_t rows, int64_t head_dim, int64_t value_dim,
-                                               int64_t step) {
-  return rows * (pad16(head_dim) + pad16(value_dim)) + 6 * tile_stride(step) + 4 * pad16(rows) + 64;
+                                               int64_t step, bool few) {
+  return rows * (pad16(head_dim) + pad16(value_dim)) + (few ? kFewRows : 6) * tile_stride(step) +
+         4 * pad16(rows) + 64;
 }
 // Scratch of attention_block: queries, scores and maxima of a group, and what masks do to its keys.
 [[nodiscard]] constexpr int64_t block_scratch(int64_t head_dim, int64_t keys) {

@@ -65,7 +65,7 @@ void gemm_block(const GemmBlock& g) {
     with_vectors<Arch>((columns + W - 1) / W, [&](auto nv) {
       int64_t row = 0;
       for (int64_t i = 0; i < cut.count; ++i) {
-        const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+        const int64_t rows = cut.rows(i);
         with_rows<Arch>(rows, [&](auto mr) {
           if (g.packed_a) {
             gemm_tile<Arch, mr.value, nv.value, true>(g, g.a + row * g.k, b, b_row,
@@ -115,7 +115,7 @@ void gemm_pack_a(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_
       const int64_t last = first + kColumns < k ? first + kColumns : k;
       int64_t row = 0;
       for (int64_t i = 0; i < cut.count; ++i) {
-        const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+        const int64_t rows = cut.rows(i);
         with_rows<Arch>(rows, [&](auto mr) {
           const float* src = a + row + first * a_col;
           float* out = dst + row * k + first * mr.value;
@@ -132,7 +132,7 @@ void gemm_pack_a(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_
   float* out = dst;
   int64_t row = 0;
   for (int64_t i = 0; i < cut.count; ++i) {
-    const int64_t rows = cut.small + (i < cut.big ? 1 : 0);
+    const int64_t rows = cut.rows(i);
     for (int64_t p = 0; p < k; ++p) {
       for (int64_t r = 0; r < rows; ++r) out[p * rows + r] = a[(row + r) * a_row + p * a_col];
     }

@@ -136,12 +136,20 @@ ATTN_INLINE void with_vectors(int64_t nv, F&& f) {
 
 // Rows are cut into groups of at most kTileRows whose sizes differ by at most one.
 struct Groups {
-  int64_t count, small, big;  // `big` groups of small + 1 rows come first
+  int64_t count, small, big, last;  // `big` groups of small + 1 rows come first
+  [[nodiscard]] ATTN_INLINE int64_t rows(int64_t i) const {
+    return i == count - 1 ? last : small + (i < big ? 1 : 0);
+  }
 };
 template <class Arch>
 ATTN_INLINE Groups groups(int64_t rows) {
   const int64_t count = (rows + kTileRows - 1) / kTileRows;
-  return {count, rows / count, rows % count};
+  return {count, rows / count, rows % count, rows / count};
+}
+// Groups of `each` rows, and what is left in the last.
+ATTN_INLINE Groups groups_of(int64_t each, int64_t rows) {
+  const int64_t count = (rows + each - 1) / each;
+  return {count, each, 0, rows - (count - 1) * each};
 }
 
 // Rows that lie far apart are not foreseen by the hardware, which stops at the end of a page: they are asked for so
