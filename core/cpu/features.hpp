@@ -15,6 +15,8 @@ namespace attn::cpu {
 // Whether processor and operating system have the matrix tiles of AMX for bfloat16, which this process asks for at the
 // first question.
 [[nodiscard]] bool has_amx();
+// Whether the level avx512 runs here and dot products of pairs in bfloat16 are there too.
+[[nodiscard]] bool has_avx512_bf16();
 
 // The name of the model, or of the family when that is not known, and the features that levels need: "sse2 avx2 fma".
 [[nodiscard]] std::string model();

@@ -7,6 +7,7 @@ namespace attn::cpu {
 bool runs(Level) { return true; }  // NEON is part of aarch64
 
 bool has_amx() { return false; }
+bool has_avx512_bf16() { return false; }
 
 std::string model() { return "aarch64"; }
 

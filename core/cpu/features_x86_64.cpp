@@ -35,17 +35,23 @@ bool runs(Level level) {
   return false;
 }
 
+// Compilers name the bits of cpuid for bfloat16 and for tiles differently.
+bool has_avx512_bf16() {
+  constexpr uint32_t kAvx512Bf16 = 1u << 5;
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvx512Bf16) != 0 &&
+         runs(Level::avx512);
+}
+
 // Asks Linux as well, which lends the registers of tiles to a process that asks (arch_prctl, ARCH_REQ_XCOMP_PERM) where it
-// saves them. Compilers name these bits of cpuid differently.
+// saves them.
 static bool ask_for_amx() {
-  constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAvx512Bf16 = 1u << 5;
+  constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
   constexpr long kRequest = 0x1023, kTileData = 18;
   uint32_t a = 0, b = 0, c = 0, d = 0;
   const bool tiles =
       __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0 && (d & kAmxTile) != 0;
-  const bool vectors = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvx512Bf16) != 0;
-  return tiles && vectors && runs(Level::avx512) &&
-         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return tiles && has_avx512_bf16() && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 }
 
 bool has_amx() {
@@ -79,6 +85,7 @@ std::string features() {
   ATTN_ADD("avx512bw")
   ATTN_ADD("avx512vl")
 #undef ATTN_ADD
+  if (has_avx512_bf16()) list += " avx512_bf16";
   if (has_amx()) list += " amx_bf16";
   return list;
 }

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The forward pass of softmax over keys with products of bfloat16 (amx.hpp). A group of 32 rows goes through scores,
+// The forward pass of softmax over keys with products of bfloat16 (bf16.hpp). A group of 32 rows goes through scores,
 // softmax and values block by block; scores, their softmax and sums are float32, by the kernels of the level.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <string>
 
-#include "core/kernels/amx.hpp"
 #include "core/kernels/attention_driver.hpp"
+#include "core/kernels/bf16.hpp"
 #include "core/threads/notes.hpp"
 
 namespace attn::kernels::driver {
 namespace {
 
-constexpr int64_t kGroup = 2 * kAmxRows;
+constexpr int64_t kGroup = 2 * kBf16Rows;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // One call: sizes in floats, each rounded up to 64 bytes.
 struct Bf16 {
   const AttentionArgs<float>& a;
   const AttentionRule& rule;
-  const AmxTable& amx;
+  const Bf16Table& bf16;
   const KernelTable& table;
   std::atomic<bool>* spoilt;
 
@@ -30,27 +31,27 @@ struct Bf16 {
   [[nodiscard]] int64_t o_row() const { return pad16(a.value_dim); }
   [[nodiscard]] int64_t ld() const { return tile_stride(step()); }
   // A panel of values ends with zeros for a step that begins at its last key.
-  [[nodiscard]] int64_t v_panel() const { return amx_panel_size(a.keys + kAmxDepth); }
-  [[nodiscard]] int64_t k_size() const { return pad16(a.keys) / 16 * amx_panel_size(a.head_dim); }
+  [[nodiscard]] int64_t v_panel() const { return bf16_panel_size(a.keys + kBf16Step); }
+  [[nodiscard]] int64_t k_size() const { return pad16(a.keys) / 16 * bf16_panel_size(a.head_dim); }
   [[nodiscard]] int64_t v_size() const { return pad16(a.value_dim) / 16 * v_panel(); }
   [[nodiscard]] int64_t packed_size() const { return k_size() + v_size(); }
   // Queries, weights of a block, scores of a block, sums of values.
-  [[nodiscard]] int64_t q_size() const { return kGroup * amx_depth(a.head_dim) / 2; }
-  [[nodiscard]] int64_t p_size() const { return kGroup * amx_depth(step()) / 2; }
+  [[nodiscard]] int64_t q_size() const { return kGroup * bf16_depth(a.head_dim) / 2; }
+  [[nodiscard]] int64_t p_size() const { return kGroup * bf16_depth(step()) / 2; }
   [[nodiscard]] int64_t scratch_size() const {
     return q_size() + p_size() + kGroup * (ld() + o_row());
   }
 
   // Panels of 16 keys from `first` on, or of 16 columns of values.
   void pack_keys(int64_t b, int64_t g, int64_t first, uint32_t* to) const {
-    amx.pack_pairs(a.head_dim, std::min<int64_t>(16, a.keys - first), a.k.at(b, g, first), 1,
-                   a.k.row, to + first / 16 * amx_panel_size(a.head_dim));
+    bf16.pack_pairs(a.head_dim, std::min<int64_t>(16, a.keys - first), a.k.at(b, g, first), 1,
+                    a.k.row, to + first / 16 * bf16_panel_size(a.head_dim));
   }
   void pack_values(int64_t b, int64_t g, int64_t first, uint32_t* to) const {
     uint32_t* panel = to + k_size() + first / 16 * v_panel();
-    amx.pack_pairs(a.keys, std::min<int64_t>(16, a.value_dim - first), a.v.at(b, g, 0) + first,
-                   a.v.row, 1, panel);
-    std::fill(panel + amx_panel_size(a.keys), panel + v_panel(), 0u);
+    bf16.pack_pairs(a.keys, std::min<int64_t>(16, a.value_dim - first), a.v.at(b, g, 0) + first,
+                    a.v.row, 1, panel);
+    std::fill(panel + bf16_panel_size(a.keys), panel + v_panel(), 0u);
   }
   void pack(int64_t b, int64_t g, uint32_t* to) const {
     for (int64_t j = 0; j < a.keys; j += 16) pack_keys(b, g, j, to);
@@ -77,12 +78,12 @@ struct Bf16 {
     auto* p = reinterpret_cast<uint16_t*>(scratch + q_size());
     float* s = scratch + q_size() + p_size();
     float* o = s + kGroup * ld();
-    const int64_t depth = amx_depth(a.head_dim), whole = (n + 15) / 16 * 16;
+    const int64_t depth = bf16_depth(a.head_dim), whole = (n + 15) / 16 * 16;
     float max[kGroup], sum[kGroup], spread[kGroup] = {};
     int64_t begin = a.keys, end = 0;
     for (int64_t r = 0; r < whole; ++r) {
       const AttentionRow& x = row[std::min(r, n - 1)];
-      amx.pack_row(a.head_dim, x.q, rule.scale, q + r / 16 * 16 * depth + r % 16 * kAmxDepth);
+      bf16.pack_row(a.head_dim, x.q, rule.scale, q + r / 16 * 16 * depth + r % 16 * kBf16Step);
       if (r >= n) continue;
       max[r] = x.sink == kNever ? -std::numeric_limits<float>::max() : x.sink;
       sum[r] = x.sink == kNever ? 0.0f : 1.0f;
@@ -93,15 +94,15 @@ struct Bf16 {
       const int64_t from = std::max(begin, base), limit = std::min(end, base + step());
       const int64_t first = from / 16 * 16, last = round_up(limit, 16), keys = last - first;
       const bool starts = base <= begin;
-      amx.block({.m = whole,
-                 .n = keys,
-                 .k = depth,
-                 .a = q,
-                 .a_group = 16 * depth,
-                 .b = packed + first / 16 * amx_panel_size(a.head_dim),
-                 .b_panel = amx_panel_size(a.head_dim),
-                 .c = s,
-                 .c_row = ld()});
+      bf16.block({.m = whole,
+                  .n = keys,
+                  .k = depth,
+                  .a = q,
+                  .a_group = 16 * depth,
+                  .b = packed + first / 16 * bf16_panel_size(a.head_dim),
+                  .b_panel = bf16_panel_size(a.head_dim),
+                  .c = s,
+                  .c_row = ld()});
       table.attention_softmax({.rule = &rule,
                                .row = row,
                                .rows = n,
@@ -115,20 +116,20 @@ struct Bf16 {
                                .spread = rule.has_spread ? spread : nullptr,
                                .o = starts ? nullptr : o,
                                .o_row = o_row()});
-      const int64_t size = amx_group_size(keys);
+      const int64_t size = bf16_group_size(keys);
       for (int64_t r = 0; r < n; r += 16)
-        amx.pack_rows(std::min<int64_t>(16, n - r), keys, s + r * ld(), ld(), 1, 1.0f,
-                      p + r / 16 * size);
-      amx.block({.m = whole,
-                 .n = o_row(),
-                 .k = amx_depth(keys),
-                 .a = p,
-                 .a_group = size,
-                 .b = packed + k_size() + first / 2 * kAmxColumns,
-                 .b_panel = v_panel(),
-                 .c = o,
-                 .c_row = o_row(),
-                 .accumulate = !starts});
+        bf16.pack_rows(std::min<int64_t>(16, n - r), keys, s + r * ld(), ld(), 1, 1.0f,
+                       p + r / 16 * size);
+      bf16.block({.m = whole,
+                  .n = o_row(),
+                  .k = bf16_depth(keys),
+                  .a = p,
+                  .a_group = size,
+                  .b = packed + k_size() + first / 2 * kBf16Columns,
+                  .b_panel = v_panel(),
+                  .c = o,
+                  .c_row = o_row(),
+                  .accumulate = !starts});
     }
     for (int64_t r = 0; r < n; ++r) finish(row[r], o + r * o_row(), max[r], sum[r], spread[r]);
   }
@@ -154,11 +155,12 @@ bool takes_bf16(const AttentionArgs<float>& a, const Parallel& parallel) {
 
 void attention_bf16(const AttentionArgs<float>& a, const AttentionRule& rule,
                     std::atomic<bool>* spoilt, Parallel& parallel) {
-  const Bf16 c{a, rule, *amx(), table(), spoilt};
+  const Bf16 c{a, rule, *bf16_table(), table(), spoilt};
   const int64_t units = a.batch * a.kv_heads, rows = c.rows(), threads = parallel.concurrency();
   const int64_t size = c.packed_size(), each = c.scratch_size();
   if (threads == 1 || units >= 2 * threads) {
-    if (parallel.notes != nullptr) parallel.notes->add("bfloat16 tiles, heads as tasks");
+    if (parallel.notes != nullptr)
+      parallel.notes->add(std::string(c.bf16.way) + ", heads as tasks");
     float* scratch = parallel.scratch_array<float>(static_cast<size_t>((size + each) * threads));
     parallel.loop(units, 1, [&](int64_t begin, int64_t end, int worker) {
       float* own = scratch + worker * (size + each);
@@ -171,7 +173,8 @@ void attention_bf16(const AttentionArgs<float>& a, const AttentionRule& rule,
     });
     return;
   }
-  if (parallel.notes != nullptr) parallel.notes->add("bfloat16 tiles, groups of rows as tasks");
+  if (parallel.notes != nullptr)
+    parallel.notes->add(std::string(c.bf16.way) + ", groups of rows as tasks");
   auto* packed = parallel.scratch_array<uint32_t>(static_cast<size_t>(size * units));
   float* scratch = parallel.scratch_array<float>(static_cast<size_t>(each * threads));
   const int64_t k_panels = divide_up(a.keys, 16), panels = k_panels + divide_up(a.value_dim, 16);

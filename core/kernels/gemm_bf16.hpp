@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix products whose operands are rounded to bfloat16, by the tiles of AMX; sums are float32, k at most kBf16Depth of
-// them at a time. gemm() comes here by itself for calls that ask for it (Parallel::bfloat16); see amx.hpp for the layouts.
+// Matrix products whose operands are rounded to bfloat16, as bf16.hpp has them; sums are float32, k at most kBf16Depth of
+// them at a time. gemm() comes here by itself for calls that ask for it (Parallel::bfloat16); see there for the layouts.
 // Numbers below 2^-126 count as 0, those beyond 3.39e38 as infinity. Results do not depend on the number of threads, nor, from
 // 25 rows on, on whether B was packed: fewer meet a B that was not in float32.
 // [call-thread]

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/kernels/gemm_bf16.hpp"
 #include "core/kernels/peak.hpp"
 #include "core/threads/pool.hpp"
 
@@ -13,6 +14,7 @@ Machine measure_machine(int threads, Parallel& parallel) {
   Machine m;
   m.threads = std::min(threads, parallel.concurrency());
   m.peak = fma_peak(threads, parallel);
+  m.bfloat16 = uses_bf16(parallel);
   m.caches = cpu::caches();
   for (int i = 0; i < kMemoryLevels; ++i) {
     const auto level = static_cast<MemoryLevel>(i);

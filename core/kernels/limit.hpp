@@ -21,6 +21,7 @@ struct Work {
 struct Machine {
   int threads = 1;
   double peak = 0;                                // GFLOP/s
+  bool bfloat16 = false;                          // of products that round to it
   std::array<Bandwidth, kMemoryLevels> memory{};  // by MemoryLevel
   cpu::Caches caches{};
 };

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/error/error.hpp"
-#include "core/kernels/amx.hpp"
+#include "core/kernels/bf16.hpp"
 #include "core/kernels/gemm_bf16.hpp"
 #include "core/kernels/table.hpp"
 #include "core/threads/pool.hpp"
@@ -34,7 +34,7 @@ double fma_peak(int threads, Parallel& parallel) {
   }
   threads = std::min(threads, parallel.concurrency());
   const bool tiles = uses_bf16(parallel);
-  double (*chains)(int64_t) = tiles           ? amx()->chains
+  double (*chains)(int64_t) = tiles           ? bf16_table()->chains
                               : use_kernels() ? table().fma_chains
                                               : scalar_chains;
   const int64_t rounds = tiles ? 8'000 : 300'000;

@@ -110,7 +110,7 @@ Json json_of(const Workload& w, const Result& r, const kernels::Machine& machine
               {"flops", rounded(r.work.flops)},
               {"weights_dtype", storage_name(w.weights)},
               {"state_dtype", storage_name(w.histories)},
-              {"matmul_precision", w.matmul == MatmulPrecision::bfloat16 ? "bfloat16" : "float32"},
+              {"matmul_precision", machine.bfloat16 ? "bfloat16" : "float32"},
               {"bytes_read", r.work.read},
               {"bytes_written", r.work.written},
               {"working_memory", r.memory},

@@ -16,6 +16,7 @@
 
 #include "core/cpu/level.hpp"
 #include "core/cpu/quota.hpp"
+#include "core/kernels/bf16.hpp"
 #include "host/cli/environment.hpp"
 #include "host/cli/errors.hpp"
 #include "host/cli/log_sink.hpp"
@@ -60,10 +61,12 @@ struct Findings {
 Json cpu_facts(Findings& out) {
   Json levels = Json::list({});
   for (const cpu::Level level : cpu::available()) levels.push_back(cpu::name(level));
-  Json facts = {{"model", cpu::describe()}, {"available", levels}};
+  Json facts = {{"model", cpu::describe()}, {"available", levels}, {"bfloat16", nullptr}};
   const std::string forced = variable("ATTN_ISA");
   try {
     facts.set("level", cpu::name(cpu::level()));
+    const kernels::Bf16Table* way = kernels::bf16_table();
+    facts.set("bfloat16", way == nullptr ? Json(nullptr) : Json(way->way));
     facts.set("reason", forced.empty() ? "the best that this CPU and operating system support"
                                        : "ATTN_ISA=" + forced);
   } catch (const InvalidArgument& e) {
@@ -146,6 +149,10 @@ void print_report(const Json& facts, const PluginReport& report) {
   for (const Json& l : facts.at("cpu").at("available").as_list())
     levels += (levels.empty() ? "" : ", ") + l.as_string();
   print_fact("available", levels);
+  const Json& bf16 = facts.at("cpu").at("bfloat16");
+  print_fact("products", bf16.is_null()
+                             ? "float32"
+                             : "float32; " + bf16.as_string() + " where a call asks for bfloat16");
   print_fact("huge pages", text_of(facts.at("huge_pages")));
   print_section("Environment");
   print_fact("level",

@@ -82,10 +82,11 @@ void add_matmul_precision(CLI::App& app, MatmulPrecision& precision) {
   const auto take = [&precision](const std::string& value) {
     precision = value == "bfloat16" ? MatmulPrecision::bfloat16 : MatmulPrecision::float32;
   };
-  take_words(app.add_option_function<std::string>(
-                 "--matmul-precision", take,
-                 "What products may round their operands to, on a CPU with AMX (default: float32)"),
-             {"float32", "bfloat16"});
+  take_words(
+      app.add_option_function<std::string>("--matmul-precision", take,
+                                           "What products may round their operands to, on a CPU "
+                                           "with AMX or AVX-512 BF16 (default: float32)"),
+      {"float32", "bfloat16"});
 }
 
 void add_tuned(CLI::App& app, bool& tuned) {

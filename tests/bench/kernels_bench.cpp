@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For developers: what the kernels reach, as GFLOP/s and as a share of the multiply-add peak measured beside
-// them. kernels_bench [gemm|attention|small|decode|backward] [threads]; the level comes from ATTN_ISA. Best of repeats;
+// them. kernels_bench [gemm|attention|small|decode|backward|bf16] [threads]; the level comes from ATTN_ISA. Best of repeats;
 // the peak is measured again before each line, because the clock and the neighbours change.
 #include <sys/mman.h>
 
@@ -15,6 +15,7 @@
 
 #include "core/cpu/level.hpp"
 #include "core/kernels/attention.hpp"
+#include "core/kernels/bf16.hpp"
 #include "core/kernels/gemm.hpp"
 #include "core/kernels/peak.hpp"
 #include "core/threads/pool.hpp"
@@ -278,5 +279,13 @@ int main(int argc, char** argv) {
   if (wanted("small")) bench_attention(kSmall, p);
   if (wanted("decode")) bench_attention(kDecode, p);
   if (wanted("backward")) bench_backward(p);
+  for (const kernels::Bf16Table* way : kernels::bf16_tables()) {  // both products and attention
+    if (!wanted("bf16")) break;
+    std::printf("%s\n", way->way);
+    kernels::set_bf16_table(way);
+    p.bfloat16 = true;
+    bench_gemm(p);
+    bench_attention(kSmall, p);
+  }
   return 0;
 }

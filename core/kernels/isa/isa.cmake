@@ -21,14 +21,18 @@ foreach(level IN LISTS levels)
   target_sources(attn_core PRIVATE ${file})
   set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${attn_isa_common};${levels_${level}}")
 endforeach()
-# Matrix tiles, beside the table of avx512.
+# Products of bfloat16, beside the table of avx512.
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
-  set(file ${CMAKE_CURRENT_BINARY_DIR}/isa/amx.cpp)
-  file(CONFIGURE OUTPUT ${file} CONTENT [[
+  set(attn_isa_bf16_dots)
+  set(attn_isa_bf16_tiles -mamx-tile -mamx-bf16)
+  foreach(name IN ITEMS bf16_dots bf16_tiles)
+    set(file ${CMAKE_CURRENT_BINARY_DIR}/isa/${name}.cpp)
+    file(CONFIGURE OUTPUT ${file} CONTENT [[
 #include "core/kernels/isa/avx512.hpp"
-#include "core/kernels/amx.inl.hpp"
+#include "core/kernels/@name@.inl.hpp"
 ]] @ONLY)
-  target_sources(attn_core PRIVATE ${file})
-  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS
-    "${attn_isa_common};${levels_avx512};-mavx512bf16;-mamx-tile;-mamx-bf16")
+    target_sources(attn_core PRIVATE ${file})
+    set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS
+      "${attn_isa_common};${levels_avx512};-mavx512bf16;${attn_isa_${name}}")
+  endforeach()
 endif()

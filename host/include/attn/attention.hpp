@@ -170,8 +170,8 @@ struct Observed {
   Array value;
 };
 
-// What products of calls may round their operands to; sums stay float32. bfloat16 counts on a CPU with AMX, in calls that
-// record nothing, and is float32 everywhere else (host/docs/speed.md).
+// What products of calls may round their operands to; sums stay float32. bfloat16 counts on a CPU with AMX or AVX-512
+// BF16, in calls that record nothing, and is float32 everywhere else (host/docs/speed.md).
 enum class MatmulPrecision { float32, bfloat16 };
 
 // Working memory of calls and the results of the last one. One thread at a time. It may outlive the layers it was

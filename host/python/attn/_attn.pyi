@@ -163,7 +163,7 @@ def thread_count() -> int:
     """Threads that calls use."""
 
 def set_matmul_precision(precision: str) -> None:
-    """What products of calls of this process may round their operands to, "float32" or "bfloat16"; the latter on a CPU with AMX, in calls that record nothing."""
+    """What products of calls of this process may round their operands to, "float32" or "bfloat16"; the latter on a CPU with AMX or AVX-512 BF16, in calls that record nothing."""
 
 def use_tuned(on: bool) -> None:
     """Whether calls of this process are cut as 'attn tune' found best for such a call on this machine."""

@@ -91,7 +91,7 @@ void register_plugins(nb::module_& m) {
       },
       nb::arg("precision"),
       "What products of calls of this process may round their operands to, \"float32\" or "
-      "\"bfloat16\"; the latter on a CPU with AMX, in calls that record nothing.");
+      "\"bfloat16\"; the latter on a CPU with AMX or AVX-512 BF16, in calls that record nothing.");
   m.def(
       "use_tuned", [](bool on) { Call::tuned = on; }, nb::arg("on"),
       "Whether calls of this process are cut as 'attn tune' found best for such a call on this "

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/kernels/amx.hpp"
+#include "core/kernels/bf16.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -17,11 +17,23 @@ using namespace attn::kernels::test;
 
 namespace {
 
-// A machine without tiles makes products of float32 of the same calls.
-bool has_tiles() {
+bool rounds_here() {
   threads::PoolParallel parallel;
   parallel.bfloat16 = true;
   return uses_bf16(parallel);
+}
+
+// Every way of this processor; one without any makes products of float32 of the same calls.
+template <class F>
+void every_way(F&& f) {
+  if (bf16_tables().empty()) return f();
+  const Bf16Table* const chosen = bf16_table();
+  for (const Bf16Table* way : bf16_tables()) {
+    set_bf16_table(way);
+    INFO(way->way);
+    f();
+  }
+  set_bf16_table(chosen);
 }
 
 double rounded(double x, bool round) {
@@ -45,9 +57,9 @@ template <class P>
 void check(const Product& t) {
   P parallel;
   parallel.bfloat16 = true;
-  const bool tiles = uses_bf16(parallel);
+  const bool here = uses_bf16(parallel);
   // Few rows meet a B that is not packed as they are.
-  const bool rounds = tiles && (t.packed || t.m > 24);
+  const bool rounds = here && (t.packed || t.m > 24);
   std::mt19937 engine(static_cast<unsigned>(t.m * 7 + t.n * 3 + t.k));
   std::uniform_real_distribution<float> uniform(-1, 1);
   const auto random = [&](int64_t n) {
@@ -67,7 +79,7 @@ void check(const Product& t) {
   g.c = c.data(), g.c_row = c_row;
   g.a_batch = t.m * t.k, g.c_batch = t.m * c_row, g.b_batch = batch_b == 1 ? 0 : t.k * t.n;
   std::vector<uint32_t> pairs;
-  if (t.packed && tiles) {
+  if (t.packed && here) {
     pairs.resize(bf16_packed_size(t.k, t.n));
     pack_bf16(t.k, t.n, b.data(), pairs.data());
     g.pairs = pairs.data();
@@ -118,83 +130,92 @@ void check(const Problem& p) {
 
 }  // namespace
 
-TEST_CASE("amx: products are those of rounded operands, every form, tails in m, n and k") {
-  for (const int64_t m : {1, 15, 16, 17, 33, 70})
-    for (const int64_t n : {1, 16, 31, 33, 100})
-      for (const int64_t k : {1, 31, 32, 65, 1100}) {
-        if (m * n * k > 3'000'000) continue;
-        const auto form = static_cast<int>((m + n + k) % 32);
-        Product t{m, n, k};
-        t.packed = form & 1, t.a_transposed = form & 2, t.b_transposed = (form & 4) && !t.packed;
-        t.accumulate = form & 8, t.bias = form & 16, t.alpha = n % 2 == 0 ? 0.7f : 1.0f;
-        check<GuardedParallel>(t);
+TEST_CASE("bf16: products are those of rounded operands, every form, tails in m, n and k") {
+  every_way([] {
+    for (const int64_t m : {1, 15, 16, 17, 33, 70})
+      for (const int64_t n : {1, 16, 31, 33, 100})
+        for (const int64_t k : {1, 31, 32, 65, 1100}) {
+          if (m * n * k > 3'000'000) continue;
+          const auto form = static_cast<int>((m + n + k) % 32);
+          Product t{m, n, k};
+          t.packed = form & 1, t.a_transposed = form & 2, t.b_transposed = (form & 4) && !t.packed;
+          t.accumulate = form & 8, t.bias = form & 16, t.alpha = n % 2 == 0 ? 0.7f : 1.0f;
+          check<GuardedParallel>(t);
+        }
+  });
+}
+
+TEST_CASE("bf16: batches, blocks of rows, and any number of threads") {
+  every_way([] {
+    for (const bool shared : {false, true}) {
+      Product t{40, 50, 70, 5};
+      t.shared_b = shared;
+      check<GuardedParallel>(t);
+    }
+    check<threads::PoolParallel>(Product{700, 90, 64});
+    Product tall{30, 40, 64, 30};
+    tall.packed = true;
+    check<threads::PoolParallel>(tall);
+  });
+}
+
+TEST_CASE("bf16: attention, every shape with every option") {
+  every_way([] {
+    for (const Problem& shape : shapes())
+      for (const Problem& option : options()) {
+        Problem p = combine(shape, option, Probability::softmax);
+        p.map = false;
+        check<threads::PoolParallel>(p);
+        check<GuardedParallel>(p);
       }
+  });
 }
 
-TEST_CASE("amx: batches, blocks of rows, and any number of threads") {
-  for (const bool shared : {false, true}) {
-    Product t{40, 50, 70, 5};
-    t.shared_b = shared;
-    check<GuardedParallel>(t);
-  }
-  check<threads::PoolParallel>(Product{700, 90, 64});
-  Product tall{30, 40, 64, 30};
-  tall.packed = true;
-  check<threads::PoolParallel>(tall);
-}
-
-TEST_CASE("amx: attention, every shape with every option") {
-  for (const Problem& shape : shapes())
+TEST_CASE("bf16: attention over several blocks of keys, results of one and two threads") {
+  every_way([] {
     for (const Problem& option : options()) {
+      Problem shape;
+      shape.heads = 4, shape.kv_heads = 2, shape.queries = 40, shape.keys = 1100;
+      shape.head_dim = 64, shape.value_dim = 40;
       Problem p = combine(shape, option, Probability::softmax);
+      if (p.causal) p.offset += 1090;
       p.map = false;
       check<threads::PoolParallel>(p);
-      check<GuardedParallel>(p);
+      GuardedParallel one;
+      threads::PoolParallel all;
+      one.bfloat16 = all.bfloat16 = true;
+      auto x = make<float>(p), y = make<float>(p);
+      attention(x.a, one);
+      attention(y.a, all);
+      REQUIRE(x.o == y.o);
     }
+  });
 }
 
-TEST_CASE("amx: attention over several blocks of keys, results of one and two threads") {
-  if (!has_tiles()) return;
-  for (const Problem& option : options()) {
-    Problem shape;
-    shape.heads = 4, shape.kv_heads = 2, shape.queries = 40, shape.keys = 1100;
-    shape.head_dim = 64, shape.value_dim = 40;
-    Problem p = combine(shape, option, Probability::softmax);
-    if (p.causal) p.offset += 1090;
-    p.map = false;
-    check<threads::PoolParallel>(p);
-    GuardedParallel one;
-    threads::PoolParallel all;
-    one.bfloat16 = all.bfloat16 = true;
-    auto x = make<float>(p), y = make<float>(p);
-    attention(x.a, one);
-    attention(y.a, all);
-    REQUIRE(x.o == y.o);
-  }
+TEST_CASE("bf16: products and attention tell which way they took") {
+  every_way([] {
+    if (!rounds_here()) return;
+    threads::PoolParallel parallel;
+    parallel.bfloat16 = true;
+    Notes of_product, of_attention;
+    const std::vector<float> a(32 * 32, 1.0f);
+    std::vector<float> c(32 * 32);
+    parallel.notes = &of_product;
+    gemm(Gemm{32, 32, 32, a.data(), 32, 1, a.data(), 32, 1, c.data(), 32}, parallel);
+    CHECK_THAT(of_product.way, Catch::Matchers::Contains(bf16_table()->way));
+    auto f = make<float>(combine(shapes().back(), options().front(), Probability::softmax));
+    parallel.notes = &of_attention;
+    attention(f.a, parallel);
+    CHECK_THAT(of_attention.way, Catch::Matchers::Contains(bf16_table()->way));
+  });
 }
 
-TEST_CASE("amx: products and attention tell that they took tiles") {
-  if (!has_tiles()) return;
-  threads::PoolParallel parallel;
-  parallel.bfloat16 = true;
-  Notes of_product, of_attention;
-  const std::vector<float> a(32 * 32, 1.0f);
-  std::vector<float> c(32 * 32);
-  parallel.notes = &of_product;
-  gemm(Gemm{32, 32, 32, a.data(), 32, 1, a.data(), 32, 1, c.data(), 32}, parallel);
-  CHECK_THAT(of_product.way, Catch::Matchers::Contains("bfloat16 tiles"));
-  auto f = make<float>(combine(shapes().back(), options().front(), Probability::softmax));
-  parallel.notes = &of_attention;
-  attention(f.a, parallel);
-  CHECK_THAT(of_attention.way, Catch::Matchers::Contains("bfloat16 tiles"));
-}
-
-TEST_CASE("amx: calls at other levels make products of float32") {
+TEST_CASE("bf16: calls at other levels make products of float32") {
   const cpu::Level before = cpu::level();
   for (const cpu::Level level : cpu::available()) {
     if (level == cpu::Level::avx512) continue;
     cpu::set_level(level);
-    REQUIRE_FALSE(has_tiles());
+    REQUIRE_FALSE(rounds_here());
   }
   cpu::set_level(before);
 }
