@@ -11,7 +11,7 @@ workload. Later files replace what earlier ones say of a workload: one that miss
 A workload passes when its share is at least that of its class (SHARES below), and its ratio at least 1.05 (or its share 0.90); with
 avx512 the ratio also reaches the workload's target. With avx2 the geometric mean of the ratios is at least 1.45. Of a FILE with
 "judged_by": "target" a workload passes when its ratio reaches the target, at every level. Prints a table and what misses; the last
-line counts. Exit code 1 when something misses.
+line counts. "target (1.03)" would take a share of 1.03, which no program reaches. Exit code 1 when something misses.
 """
 
 import argparse, json, math, os, pathlib, sys
@@ -98,6 +98,12 @@ def judge(w, row, share, isa):
     return misses
 
 
+def label(miss, share):
+    """The miss, with the share that the target would take."""
+    what, has, want = miss
+    return "%s (%.2f)" % (what, share * want / has) if what == "target" and share else what
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("report", nargs="+")
@@ -134,7 +140,7 @@ def main():
                 text(wanted_ratio(w, a.isa)),
                 text(share),
                 text(wanted_share(w)),
-                ", ".join(m[0] for m in misses),
+                ", ".join(label(m, share) for m in misses),
             )
         )
         passed += not misses

@@ -69,6 +69,7 @@ class Judge(Files):
         code, out, _ = self.judge(rows, shares, "avx512")
         self.assertEqual(code, 1)
         self.assertIn("target 1.27, wanted 1.28", out)
+        self.assertIn("| target (0.96) |", out)
 
     def test_by_target_alone(self):
         names = [w["id"] for w in judge.read_workloads(DECODERS)[1]]
