@@ -231,6 +231,10 @@ TEST_CASE("score programs: a rule that is a flag gives the bits of the flag") {
     text.attrs[kRule] = std::string("-4 <= q - k <= 31");
     flag.attrs[kOffset] = text.attrs[kOffset] = int64_t{100};
   }
+  SECTION("distance") {
+    flag.attrs[kLeft] = flag.attrs[kRight] = int64_t{30};
+    text.attrs[kRule] = std::string("31 > abs(k - q)");
+  }
   SECTION("decoding") {
     flag = text = trial(1, 700);
     flag.attrs[kLeft] = int64_t{511}, flag.attrs[kCausal] = true;

@@ -84,12 +84,24 @@ class Maker {
       const int32_t x = open.back();
       open.pop_back();
       if (dag_[x].op != Op::both) {
-        out.push_back(x);
+        if (!split_distance(x, open)) out.push_back(x);
         continue;
       }
       open.push_back(dag_[x].in[1]);
       open.push_back(dag_[x].in[0]);
     }
+  }
+
+  // |x| <= y, where x moves with the key, is two conditions: x <= y and -x <= y.
+  bool split_distance(int32_t n, std::vector<int32_t>& open) {
+    const Node c = dag_[n];
+    if ((c.op != Op::less && c.op != Op::less_equal) || dag_[c.in[0]].op != Op::absolute)
+      return false;
+    const int32_t x = dag_[c.in[0]].in[0];
+    if (affine(x).slope == 0) return false;
+    open.push_back(dag_.binary(c.op, dag_.unary(Op::negate, x), c.in[1]));
+    open.push_back(dag_.binary(c.op, x, c.in[1]));
+    return true;
   }
 
   // Whether real numbers have a part in n: their kind is known in a call only.

@@ -136,6 +136,17 @@ TEST_CASE("program: limits of a text") {
   CHECK(of_score(wide.c_str()).size() < 600);
 }
 
+TEST_CASE("program: conditions that bound the keys of a row") {
+  const auto limits = [](const char* rule) {
+    return make_program({.score = {}, .mask_rule = rule, .names = {}})->limits.size();
+  };
+  CHECK(limits("k <= q && q - k < 4") == 2);
+  CHECK(limits("abs(q - k) <= 3") == 2);
+  CHECK(limits("q > 2 && q / 2 > abs(k - q + 1)") == 3);
+  CHECK(limits("abs(q % 4 - k % 4) <= 3") == 0);
+  CHECK(limits("abs(q - k) >= 3") == 0);
+}
+
 TEST_CASE("program: the refusals of the golden folder") {
   std::ifstream file(std::string(ATTN_SOURCE_DIR) + "/tests/goldens/score/refused.json");
   std::stringstream all;
