@@ -124,6 +124,18 @@ ATTN_INLINE void each_vector(int64_t n, float* out, const float* a, F f) {
   for (; i + W <= n; i += W) store<Arch>(out + i, f(load<Arch>(a + i)));
   if (i < n) store_first<Arch>(out + i, f(load_first<Arch>(a + i, n - i)), n - i);
 }
+// factor * f(a / divisor), as program::is_function() has it.
+template <class Arch, class F>
+ATTN_INLINE void each_function(const ProgramRun& m, const program::Instruction& x, float* out,
+                               F f) {
+  using V = Vec<Arch>;
+  const float* a = real_operand(m, x.in[0]).line;
+  const V factor(x.in[2] == program::kNothing ? 1.0f : real_operand(m, x.in[2]).one);
+  if (x.in[1] == program::kNothing)
+    return each_vector<Arch>(m.n, out, a, [&](V v) { return factor * f(v); });
+  const V divisor(real_operand(m, x.in[1]).one);
+  each_vector<Arch>(m.n, out, a, [&](V v) { return factor * f(v / divisor); });
+}
 
 // x rounded down by y, and the rest: through double, which holds both exactly. The quotient may be one off.
 struct Quotient {
@@ -300,16 +312,16 @@ __attribute__((noinline)) void run_real(const ProgramRun& m, const program::Inst
     case Op::sqrt:
       return each_key(n, out, in(0).line, [](float a) { return __builtin_sqrtf(a); });
     case Op::floor:
-      return each_vector<Arch>(n, out, in(0).line, [](V a) { return xsimd::floor(a); });
+      return each_function<Arch>(m, x, out, [](V a) { return xsimd::floor(a); });
     case Op::exp:
-      return each_vector<Arch>(n, out, in(0).line, [](V a) { return xsimd::exp(a); });
+      return each_function<Arch>(m, x, out, [](V a) { return xsimd::exp(a); });
     case Op::log:
-      return each_vector<Arch>(n, out, in(0).line, [](V a) { return xsimd::log(a); });
+      return each_function<Arch>(m, x, out, [](V a) { return xsimd::log(a); });
     case Op::tanh:
-      return each_vector<Arch>(n, out, in(0).line, [](V a) { return xsimd::tanh(a); });
+      return each_function<Arch>(m, x, out, [](V a) { return xsimd::tanh(a); });
     case Op::sigmoid:
-      return each_vector<Arch>(n, out, in(0).line,
-                               [](V a) { return V(1.0f) / (V(1.0f) + xsimd::exp(V(0.0f) - a)); });
+      return each_function<Arch>(m, x, out,
+                                 [](V a) { return V(1.0f) / (V(1.0f) + xsimd::exp(V(0.0f) - a)); });
     default:
       return choose_keys(n, out, truth_operand(m, x.in[0]), in(1), in(2));
   }

@@ -2,6 +2,8 @@
 #include "core/program/lanes.hpp"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 #include <stdexcept>
 
 namespace attn::program {
@@ -29,10 +31,14 @@ class Lines {
 class Generator {
  public:
   explicit Generator(const Steps& from)
-      : from_(from), row_at_(from.steps.size(), -1), line_(from.steps.size(), 0) {}
+      : from_(from),
+        function_(from.steps.size(), -1),
+        row_at_(from.steps.size(), -1),
+        line_(from.steps.size(), 0) {}
 
   Lanes run() {
     order_steps();
+    fold_functions();
     take_rows();
     copy_scores();
     find_last_uses();
@@ -66,6 +72,56 @@ class Generator {
         order_.push_back(n);
     }
     if (in_place_) order_.push_back(first);
+  }
+
+  // Lets functions take their neighbours along (is_function).
+  void fold_functions() {
+    std::vector<int> uses(from_.steps.size(), 0);
+    for (const Node& n : from_.steps)
+      for (int i = 0; i < n.operands; ++i) ++uses[at(n.in[i])];
+    for (const int32_t n : from_.outputs) ++uses[at(n)];
+    const auto lane = [&](int32_t n) { return !step(n).row() && !step(n).column(); };
+    std::vector<int32_t> left;
+    std::vector<bool> gone(from_.steps.size(), false);
+    for (const int32_t n : order_) {
+      const Node& x = step(n);
+      if (is_function(x.op)) {
+        const Node& before = step(x.in[0]);
+        function_[at(n)] = n;
+        if (before.op == Op::divide && lane(before.in[0]) && step(before.in[1]).row() &&
+            uses[at(x.in[0])] == 1)
+          gone[at(x.in[0])] = true;
+      } else if (x.op == Op::multiply && x.type == Type::real) {
+        const int side = step(x.in[0]).row() ? 1 : 0, f = x.in[side];
+        if (step(x.in[1 - side]).row() && function_[at(f)] == f && uses[at(f)] == 1) {
+          function_[at(n)] = f;
+          gone[at(f)] = true;
+        }
+      }
+    }
+    for (const int32_t n : order_)
+      if (!gone[at(n)]) left.push_back(n);
+    gone_ = std::move(gone);
+    order_ = std::move(left);
+  }
+
+  // The steps that the instruction of step n reads; -1: nothing.
+  [[nodiscard]] std::array<int32_t, kMostAxes> inputs(int32_t n) const {
+    const Node& x = step(n);
+    std::array<int32_t, kMostAxes> in;
+    in.fill(-1);
+    const int32_t f = function_[at(n)];
+    if (f < 0) {
+      std::copy_n(x.in, x.operands, in.begin());
+      return in;
+    }
+    in[0] = step(f).in[0];
+    if (gone_[at(in[0])]) {
+      in[1] = step(in[0]).in[1];
+      in[0] = step(in[0]).in[0];
+    }
+    if (f != n) in[2] = x.in[0] == f ? x.in[1] : x.in[0];
+    return in;
   }
 
   // Numbers of the row: those that lanes, columns or outputs ask for, and what they need.
@@ -103,8 +159,11 @@ class Generator {
   }
   [[nodiscard]] Instruction instruction(int32_t n) const {
     const Node& x = step(n);
-    Instruction out{x.op, x.type, x.type, x.table, line_[at(n)], {}};
-    for (int i = 0; i < x.operands; ++i) out.in[i] = operand(x.in[i]);
+    const int32_t f = function_[at(n)];
+    Instruction out{f < 0 ? x.op : step(f).op, x.type, x.type, x.table, line_[at(n)], {}};
+    const auto in = inputs(n);
+    for (size_t i = 0; i < std::size(out.in); ++i)
+      out.in[i] = in[i] < 0 ? kNothing : operand(in[i]);
     if (x.operands > 0 && x.op != Op::choose) out.operands = step(x.in[0]).type;
     return out;
   }
@@ -112,9 +171,8 @@ class Generator {
   // The instruction of a step, which ends the lines that it is the last to use.
   Instruction placed(int32_t n, int64_t time) {
     Instruction x = instruction(n);
-    for (int k = 0; k < step(n).operands; ++k) {
-      const int32_t used = step(n).in[k];
-      if (last_use_[at(used)] != time) continue;
+    for (const int32_t used : inputs(n)) {
+      if (used < 0 || last_use_[at(used)] != time) continue;
       lines(used).give(line_[at(used)]);
       last_use_[at(used)] = -1;  // both operands may be one
     }
@@ -128,9 +186,8 @@ class Generator {
     std::vector<bool> stays(from_.steps.size(), false);
     const auto uses = [&](const std::vector<int32_t>& order, int64_t first, bool lanes) {
       for (size_t i = 0; i < order.size(); ++i)
-        for (int k = 0; k < step(order[i]).operands; ++k) {
-          const int32_t n = step(order[i]).in[k];
-          if (step(n).row() || is_score(step(n))) continue;
+        for (const int32_t n : inputs(order[i])) {
+          if (n < 0 || step(n).row() || is_score(step(n))) continue;
           last_use_[at(n)] = first + static_cast<int64_t>(i);
           stays[at(n)] = stays[at(n)] || (lanes && step(n).column());
         }
@@ -159,7 +216,10 @@ class Generator {
 
   const Steps& from_;
   Lanes lanes_;
-  std::vector<int32_t> columns_, order_, row_at_;
+  std::vector<int32_t> columns_, order_;
+  std::vector<int32_t> function_;  // of a step: what its instruction computes; -1: the step itself
+  std::vector<bool> gone_;         // into the instruction of another step
+  std::vector<int32_t> row_at_;
   std::vector<Operand> line_;
   std::vector<int64_t> last_use_;
   Lines reals_, others_;

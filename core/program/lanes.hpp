@@ -18,6 +18,13 @@ inline constexpr Operand kScores = -1;
   return static_cast<Operand>(-2 - step);
 }
 [[nodiscard]] constexpr int32_t row_step(Operand x) { return -2 - x; }
+inline constexpr Operand kNothing = -32768;
+
+// floor, exp, log, tanh and sigmoid take the division before them and the product behind them along, where these are by
+// numbers of the row and nothing else needs what is between: in[2] * f(in[0] / in[1]), kNothing: not there.
+[[nodiscard]] constexpr bool is_function(Op op) {
+  return op == Op::floor || op == Op::exp || op == Op::log || op == Op::tanh || op == Op::sigmoid;
+}
 
 struct Instruction {
   Op op;
