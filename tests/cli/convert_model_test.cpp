@@ -221,10 +221,12 @@ TEST_CASE("cli: a whole model without a family of ours") {
   check_refused(model.convert("torch"), {"no family 'torch'", "'llama'"});
   check_refused(model.convert("lama", model.folder / "model.safetensors.index.json"),
                 {"no family 'lama'"});
+  check_refused(model.convert("lama", model.folder / "model.layers.0.safetensors"),
+                {"no form or family 'lama'", "'torch'", "'olmo2'", "did you mean 'llama'?"});
   check_refused(attn_run({"convert", model.folder / "", "--output", out}),
-                {"whole model", "--from FAMILY", "'llama'"});
+                {"whole model", "--from FAMILY", "'llama'", "--prefix"});
   check_refused(attn_run({"convert", model.folder / "", "--to", "torch", "--output", out}),
-                {"whole model", "--to"});
+                {"whole model", "expected the file of a layer"});
 }
 
 TEST_CASE("cli: of a model that lacks a layer nothing is written") {
