@@ -214,6 +214,22 @@ TEST_CASE("cli: layers of other kinds are told by kind and count") {
   check_refused(model.convert("qwen3_next"), {"'copy.layers.'", "'model.layers.'", "--prefix"});
 }
 
+TEST_CASE("cli: Hunyuan's alpha gives the numbers of the base that it makes") {
+  const Folder folder;
+  const std::string golden = kGoldens + "/decoders/hunyuan_0";
+  std::filesystem::copy(golden + ".safetensors", folder / "alpha.safetensors");
+  Json description = parse_config(read_file(golden + ".json"), golden);
+  Json config = description.at("config");
+  config.erase("rope_parameters");
+  config.set("rope_theta", 1.0);  // 1000^(8 / 6) times as large: 10000, the golden case's
+  for (const double alpha : {1000.0, 900.0}) {
+    config.set("rope_scaling", Json{{"type", "dynamic"}, {"alpha", alpha}, {"factor", 1.0}});
+    description.set("config", Json(config));
+    folder.write("alpha.json", description.dump());
+    CHECK((attn_run({"verify", folder / ""}).code == 0) == (alpha == 1000));
+  }
+}
+
 TEST_CASE("cli: a whole model without a family of ours") {
   const Published model;
   const std::string out = model.folder / "layers";

@@ -173,6 +173,13 @@ TEST_CASE("models: both spellings of rotary positions have to say the same") {
   CHECK(gemma.layer("gemma3", 5).at("rope_theta") == 7.0);
 }
 
+TEST_CASE("models: Gemma 3's config.json may leave its heads to its code") {
+  Model m = Model().norms();
+  m.config.erase("num_attention_heads"), m.config.erase("num_key_value_heads");
+  CHECK_THAT(m.refused("gemma3"),
+             Contains("shape (6, 32), got (6, 8)") || Contains("shape (6, 16), got (6, 4)"));
+}
+
 TEST_CASE("models: Hunyuan's alpha multiplies the base, and scales nothing else") {
   Model m;
   m.add("query_layernorm.weight", {4}).add("key_layernorm.weight", {4});
@@ -256,6 +263,9 @@ TEST_CASE("models: refusals of parameters name the keys of config.json") {
              Contains("'head_dim' comes from ['head_dim'] of config.json"));
   CHECK_THAT(Model().with("rope_theta", -1).refused("llama"),
              Contains("'rope_theta' comes from") && Contains("'rope_theta'"));
+  const Json scaling{{"type", "linear"}, {"factor", -1}};
+  CHECK_THAT(Model().with("rope_scaling", scaling).refused("llama"),
+             Contains("'rope_scaling' comes from") && Contains("'rope_scaling'] of config.json"));
   Model two;
   two.with("sliding_window", 4).with("sliding_window_size", 5);
   CHECK_THAT(two.refused("gemma2"), Contains("sliding_window is 4, but sliding_window_size is 5"));
