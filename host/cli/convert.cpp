@@ -9,6 +9,7 @@
 #include <attn/safetensors.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -202,8 +203,45 @@ int convert_to_form(const Globals& globals, const ConvertOptions& options) {
   return kDone;
 }
 
+// --from and --to against what the source is: a file, or a whole model as a folder or an index of shards.
+void check_source(const ConvertOptions& options) {
+  std::error_code ec;
+  const std::string& source = options.source;
+  const bool whole = std::filesystem::is_directory(source, ec) || source.ends_with(".json");
+  if (whole && !options.to.empty())
+    throw InvalidArgument(
+        source + ": is a whole model",
+        {.where = source, .parameter = "--to", .expected = "the file of a layer"});
+  schema::Names names;
+  for (const auto& [name, table] : model_families().as_object()) names.push_back(name);
+  const std::string families = schema::name_list(names);
+  if (whole && options.from.empty())
+    throw InvalidArgument(
+        source + ": is a whole model",
+        {.where = source,
+         .parameter = "--from",
+         .expected = "--from FAMILY beside it, one of " + families,
+         .hint = "--prefix says which layers, where there are several models; or give one "
+                 "safetensors file"});
+  schema::Names forms;
+  for (const auto& [name, table] : attention_forms().as_object()) forms.push_back(name);
+  if (!whole) names.insert(names.end(), forms.begin(), forms.end());
+  if (options.from.empty() || std::find(names.begin(), names.end(), options.from) != names.end())
+    return;
+  throw InvalidArgument(
+      source + ": there is no " + (whole ? "" : "form or ") + "family '" + options.from + "'",
+      {.where = source,
+       .parameter = "--from",
+       .value = options.from,
+       .expected = whole ? "one of " + families
+                         : "one of the forms " + schema::name_list(forms) +
+                               " or, of models, the families " + families,
+       .hint = schema::did_you_mean(options.from, names)});
+}
+
 int run_convert(const Globals& globals, const ConvertOptions& options) {
   if (!options.map.empty()) return convert_by_map(globals, options);
+  check_source(options);
   const bool family = model_families().contains(options.from);
   if (family && (!options.type.empty() || options.num_heads || !options.variables.empty()))
     throw InvalidArgument(

@@ -14,10 +14,13 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include "core/weights/atomic_file.hpp"
 #include "host/cli/print.hpp"
 #include "host/cli/tensors.hpp"
+#include "host/library/convert/family.hpp"
 
 namespace attn::cli {
 
@@ -130,25 +133,47 @@ class Together {
   std::vector<std::string> names_{};
 };
 
-// "model.layers." of "model.layers.3.self_attn.q_proj.weight".
-std::string layers_prefix(const Checkpoint& source, const std::string& wanted) {
-  constexpr std::string_view kLayers = "layers.0.self_attn.";
-  std::string found;
-  for (const auto& [name, file] : source.places()) {
-    const size_t at = name.find(kLayers);
-    if (at == std::string::npos || !name.starts_with(wanted)) continue;
-    const std::string prefix = name.substr(0, at + std::string_view("layers.").size());
-    if (!found.empty() && found != prefix)
-      throw InvalidArgument("there are layers below '" + found + "' and below '" + prefix + "'",
-                            {.where = "--prefix", .hint = "choose one with --prefix"});
-    found = prefix;
-  }
+// {"model.layers.", 3} of "model.layers.3.self_attn.q_proj.weight".
+std::optional<std::pair<std::string, int64_t>> layer_of(const std::string& name) {
+  const size_t end = name.find(".self_attn.");
+  if (end == std::string::npos) return {};
+  const std::string_view before = std::string_view(name).substr(0, end);
+  const size_t begin = before.find_last_not_of("0123456789") + 1, digits = end - begin;
+  if (!before.substr(0, begin).ends_with("layers.") || digits < 1 || digits > 9) return {};
+  return std::pair(name.substr(0, begin), std::stoll(name.substr(begin, digits)));
+}
+
+// Whether all layers that are attention stand there.
+bool is_complete(const std::set<int64_t>& found, const conversion::Family& family,
+                 const Json& config, int64_t layers) {
+  for (int64_t i = 0; i < layers; ++i)
+    if (!found.contains(i) && conversion::ModelConfig(family, config, i).is_converted())
+      return false;
+  return true;
+}
+
+// "model.layers." of "model.layers.3.self_attn.q_proj.weight". Of several such, the only one with all layers: others are
+// parts of their own, such as those that predict further tokens.
+std::string layers_prefix(const Checkpoint& source, const std::string& wanted,
+                          const conversion::Family& family, const Json& config, int64_t layers) {
+  std::map<std::string, std::set<int64_t>> found;
+  for (const auto& [name, file] : source.places())
+    if (const auto layer = layer_of(name); layer && name.starts_with(wanted))
+      found[layer->first].insert(layer->second);
   if (found.empty())
-    throw InvalidArgument("no tensor has a name such as 'model." + std::string(kLayers) +
-                              "q_proj.weight'" + (wanted.empty() ? "" : " below '" + wanted + "'"),
+    throw InvalidArgument("no tensor has a name such as 'model.layers.0.self_attn.q_proj.weight'" +
+                              (wanted.empty() ? "" : " below '" + wanted + "'"),
                           {.where = source.folder.string(),
                            .expected = "the names that the model was published with"});
-  return found;
+  std::map<std::string, std::set<int64_t>> whole = found;
+  if (found.size() > 1)
+    std::erase_if(
+        whole, [&](const auto& one) { return !is_complete(one.second, family, config, layers); });
+  if (whole.size() == 1) return whole.begin()->first;
+  const auto& several = whole.empty() ? found : whole;
+  throw InvalidArgument("there are layers below '" + several.begin()->first + "' and below '" +
+                            std::next(several.begin())->first + "'",
+                        {.where = "--prefix", .hint = "choose one with --prefix"});
 }
 
 }  // namespace
@@ -157,11 +182,11 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
   const Checkpoint source(o.source);
   const std::string path = (source.folder / "config.json").string();
   const Json config = parse_config(read_text_file(path, "the model's config.json"), path);
-  const Json* text = config.find("text_config");
-  const Json* count = (text ? *text : config).find("num_hidden_layers");
-  if (!count || !count->is_integer())
+  const auto family = conversion::Family::named(o.family);
+  const int64_t layers = conversion::ModelConfig(family, config, 0).layers();
+  if (layers < 1)
     throw InvalidArgument(path + ": has no number 'num_hidden_layers'", {.where = path});
-  const std::string prefix = layers_prefix(source, o.prefix);
+  const std::string prefix = layers_prefix(source, o.prefix, family, config, layers);
   std::error_code ec;
   fs::create_directories(o.output, ec);
   if (ec || !fs::is_directory(o.output) || access(o.output.c_str(), W_OK) != 0)
@@ -169,9 +194,9 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
                           {.where = o.output, .parameter = "--output"});
   Together files(o.output);
   Json written = Json::list({}), others = Json::list({});
+  std::map<std::string, int64_t> other_kinds;
   Table table({"LAYER", "FILE", "WEIGHTS"});
   Progress progress(!globals.json && globals.quiet == 0);
-  const int64_t layers = count->to_int64().value_or(0);
   for (int64_t i = 0; i < layers; ++i) {
     progress.say("converting layer " + std::to_string(i), static_cast<size_t>(i) + 1,
                  static_cast<size_t>(layers));
@@ -179,6 +204,7 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
     const auto layer = convert_model_layer(tensors, config, o.family, i);
     if (!layer) {
       others.push_back(i);
+      ++other_kinds[conversion::ModelConfig(family, config, i).kind()];
       continue;
     }
     const std::string name = fmt::format("layer_{}", i),
@@ -195,16 +221,24 @@ int convert_model(const Globals& globals, const ModelConversion& o) {
     table.add({std::to_string(i), file, std::to_string(layer->weights().size())});
   }
   files.commit();
+  Json kinds = Json::object();
+  std::string left_out;
+  for (const auto& [kind, count] : other_kinds) {
+    kinds.set(kind, count);
+    left_out += fmt::format("{}{} of {}", left_out.empty() ? "; left out: " : ", ", count, kind);
+  }
   if (globals.json) {
     print_line(Json{
-        {"output", o.output}, {"family", o.family}, {"layers", written}, {"other_layers", others}}
-                   .dump(1));
+        {"output", o.output},
+        {"family", o.family},
+        {"layers", written},
+        {"other_layers", others},
+        {"other_kinds",
+         kinds}}.dump(1));
   } else {
     print(table.text());
-    print_line(fmt::format(
-        "{}: {} layers of {} written{}", o.output, written.size(),
-        model_families().at(o.family).at("title").as_string(),
-        others.empty() ? "" : fmt::format("; {} layers are of other kinds", others.size())));
+    print_line(fmt::format("{}: {} layers of {} written{}", o.output, written.size(),
+                           family.title(), left_out));
   }
   return kDone;
 }

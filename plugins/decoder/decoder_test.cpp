@@ -166,6 +166,10 @@ TEST_CASE("decoder: what is refused") {
              }),
              says("rope_type"));
   CHECK_THAT(refusal([] {
+               return small({{"rope_scaling", Json{{"type", "su"}}}});
+             }),
+             says("no 'rope_type', of which 'type' is the older name; expected"));
+  CHECK_THAT(refusal([] {
                return small({{"rope_scaling", Json{{"rope_type", "yam"}}}});
              }),
              says("yarn"));

@@ -112,7 +112,10 @@ ResolvedRotary resolve_rotary(const Json& given) {
     if (name && name->is_string())
       details.hint = did_you_mean(name->as_string(), rotary_scalings().names());
     const std::string text =
-        (name ? "Unknown rope type " + name->brief() : "Rope scaling has no 'rope_type'") +
+        (name ? "Unknown rope type " + name->brief()
+         : given.contains("type")
+             ? "Rope scaling has no 'rope_type', of which 'type' is the older name"
+             : "Rope scaling has no 'rope_type'") +
         "; expected " + details.expected;
     throw InvalidArgument(text, std::move(details));
   }

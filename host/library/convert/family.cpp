@@ -33,6 +33,24 @@ Json merged(Json base, const Json& over) {
   return base;
 }
 
+// Whether both say the same; 1 and 1.0 do.
+bool agree(const Json& a, const Json& b) {
+  if (a.is_number() && b.is_number()) return a.to_double() == b.to_double();
+  if (a.kind() != b.kind() || a.size() != b.size()) return false;
+  if (a.is_list())
+    return std::equal(a.as_list().begin(), a.as_list().end(), b.as_list().begin(), agree);
+  if (!a.is_object()) return a == b;
+  return std::all_of(a.as_object().begin(), a.as_object().end(), [&](const Json::Member& m) {
+    const Json* other = b.find(m.first);
+    return other && agree(m.second, *other);
+  });
+}
+
+bool has(const Json* list, const Json& x) {
+  return list &&
+         std::find(list->as_list().begin(), list->as_list().end(), x) != list->as_list().end();
+}
+
 // Numbers that are whole stay whole.
 Json as_number(double x) {
   constexpr double kWhole = 1LL << 53;
@@ -79,36 +97,61 @@ void Family::refuse(const std::string& text, const std::string& hint,
 ModelConfig::ModelConfig(const Family& family, const Json& config, int64_t layer)
     : family_(family), config_(config), layer_(layer) {
   // Models of several parts keep that of the language model apart.
-  if (const Json* text = config.find("text_config")) config_ = *text;
+  if (const Json* text = config.find("text_config")) {
+    beside_ = config;
+    beside_.erase("text_config");
+    config_ = Json(*text);
+  }
   if (!config_.is_object()) family.refuse("config.json is no object");
   const Json* type = config_.find("model_type");
-  const Json::List& types = family.table().at("model_types").as_list();
-  if (type && std::find(types.begin(), types.end(), *type) == types.end())
-    family.refuse(
-        "model_type is " + type->brief() + "; expected " + family.table().at("model_types").brief(),
-        "choose the family of that model", "model_type");
+  const Json& types = family.table().at("model_types");
+  if (type && !has(&types, *type))
+    family.refuse("model_type is " + type->brief() + "; expected " + types.brief(),
+                  "choose the family of that model", "model_type");
+  for (const auto& [name, x] : config_.as_object())
+    if (!x.is_null()) given_.insert(name);
   if (const Json* defaults = family.table().find("defaults"))
     for (const auto& [name, x] : defaults->as_object())
       if (!config_.contains(name)) config_.set(name, x);
-  const Json count = key("num_hidden_layers");
-  if (count.is_integer() && (layer < 0 || layer >= count.to_int64().value_or(0)))
-    family.refuse("there is no layer " + std::to_string(layer) + "; the model has " +
-                  count.number_text() + " layers");
-  if (const Json* kinds = family.table().find("kinds")) {
-    const Json list = value(*kinds);
-    if (!list.is_list() || list.empty()) family.refuse("config.json does not tell kinds of layers");
-    const Json& own = list.at(static_cast<size_t>(layer) % list.size());
-    if (!own.is_string())
-      family.refuse("the kind of layer " + std::to_string(layer) + " is no text");
-    kind_ = own.as_string();
+  if (const Json count = key("num_hidden_layers"); !count.is_null()) {
+    layers_ = count.is_integer() ? count.to_int64().value_or(0) : 0;
+    if (layers_ < 1)
+      family.refuse(
+          "num_hidden_layers is " + count.brief() + "; expected a number of layers, 1 or more", {},
+          "num_hidden_layers");
+    if (layer < 0 || layer >= layers_)
+      family.refuse("there is no layer " + std::to_string(layer) + "; the model has " +
+                    count.number_text() + " layers");
   }
+  if (const Json* kinds = family.table().find("kinds")) find_kind(*kinds);
+}
+
+// All that are listed are looked at, so that the first layer tells of what is wrong with others.
+void ModelConfig::find_kind(const Json& kinds) {
+  const Json list = value(kinds);
+  const bool listed = given_.contains("layer_types");
+  if (!list.is_list() || list.empty())
+    family_.refuse("layer_types is " + list.brief() + "; expected a list of kinds of layers", {},
+                   "layer_types");
+  if (listed && layers_ > 0 && list.size() != static_cast<size_t>(layers_))
+    family_.refuse("layer_types has " + std::to_string(list.size()) +
+                       " entries, num_hidden_layers is " + std::to_string(layers_) +
+                       "; expected one entry for each layer",
+                   {}, "layer_types");
+  const Json &converted = family_.table().at("converted"),
+             *left_out = family_.table().find("left_out");
+  for (size_t i = 0; i < list.size(); ++i)
+    if (!has(&converted, list.at(i)) && !has(left_out, list.at(i)))
+      family_.refuse("layer_types has " + list.at(i).brief() + " for layer " + std::to_string(i) +
+                         "; expected one of " + converted.brief() +
+                         (left_out ? " or, of layers that are left out, " + left_out->brief() : ""),
+                     "layers of that kind are not known", "layer_types");
+  kind_ = list.at(static_cast<size_t>(layer_) % list.size()).as_string();
 }
 
 bool ModelConfig::is_converted() const {
   const Json* kinds = family_.table().find("converted");
-  if (!kinds) return true;
-  const Json::List& list = kinds->as_list();
-  return std::find(list.begin(), list.end(), Json(kind_)) != list.end();
+  return !kinds || has(kinds, Json(kind_));
 }
 
 Json ModelConfig::key(const std::string& name) {
@@ -133,6 +176,8 @@ Json ModelConfig::number(const std::string& operation, const Json& operands) {
       out = first ? d : out / d;
     first = false;
   }
+  if (!std::isfinite(out))
+    family_.refuse("config.json gives no finite " + operation + " of " + operands.brief());
   return as_number(out);
 }
 
@@ -167,7 +212,13 @@ Json ModelConfig::value(const Json& e) {
     return number(operation, operand);
   if (operation == "inverse_sqrt") {
     const Json x = value(operand);
-    return x.is_number() ? Json(1 / std::sqrt(x.to_double())) : Json();
+    if (x.is_null()) return {};
+    const std::string name = operand.is_string() ? operand.as_string() : operand.brief();
+    if (!(real(&x, name) > 0))
+      family_.refuse(
+          "config.json has " + x.brief() + " for " + name + "; expected a number above 0", {},
+          name);
+    return 1 / std::sqrt(x.to_double());
   }
   if (operation == "if") {
     // Both are read, so that keys of the other one are known.
@@ -175,10 +226,15 @@ Json ModelConfig::value(const Json& e) {
     const Json a = then ? value(*then) : Json(), b = otherwise ? value(*otherwise) : Json();
     return is_true(value(operand)) ? a : b;
   }
-  if (operation == "first") {
-    Json found;
-    for (const Json& e1 : operand.as_list())
-      if (Json x = value(e1); found.is_null()) found = std::move(x);
+  if (operation == "first" || operation == "same") {
+    Json found, where;
+    for (const Json& e1 : operand.as_list()) {
+      Json x = value(e1);
+      if (found.is_null())
+        found = std::move(x), where = Json(e1);
+      else if (operation == "same" && !x.is_null())
+        same(where.as_string(), found, e1.as_string(), x);
+    }
     return found;
   }
   if (operation == "object") {
@@ -199,32 +255,67 @@ Json ModelConfig::value(const Json& e) {
   return rope(operand.as_string());
 }
 
-// Of rope_parameters, by the kind of the layer where they have it, or the older rope_theta and rope_scaling.
-Json ModelConfig::rope(const std::string& what) {
-  Json given = key("rope_parameters"), theta = key("rope_theta"),
-       scaling_given = key("rope_scaling");
-  Json share = key("partial_rotary_factor");
-  const Json* local = family_.table().find("local_rope");
-  const Json local_theta = local ? key(local->at("theta").as_string()) : Json();
-  if (given.is_object()) {
-    const Json* own = kind_.empty() ? nullptr : given.find(kind_);
-    if (own && !own->is_object())
-      family_.refuse("rope_parameters." + kind_ + " is " + own->brief() + "; expected an object",
-                     {}, "rope_parameters");
-    if (own) given = Json(*own);  // a copy: it lies within
-    if (const Json* x = given.find("rope_theta")) theta = *x;
-    if (const Json* x = given.find("partial_rotary_factor")) share = *x;
-    given.erase("rope_theta");
-    given.erase("partial_rotary_factor");
-    scaling_given = given;
-  } else if (local) {
-    const Json::List& list = local->at("kinds").as_list();
-    if (std::find(list.begin(), list.end(), Json(kind_)) != list.end())
-      theta = local_theta, scaling_given = Json();
+void ModelConfig::same(const std::string& name, const Json& x, const std::string& other,
+                       const Json& y) const {
+  if (agree(x, y)) return;
+  family_.refuse(name + " is " + x.brief() + ", but " + other + " is " + y.brief() +
+                     "; expected the same of both",
+                 "take out the one that is not the model's", other);
+}
+
+// Of rope_theta and rope_scaling; theta_key: where the base is from.
+ModelConfig::Rope ModelConfig::older_rope_rules(std::string& theta_key) {
+  theta_key = "rope_theta";
+  Rope out{.theta = key(theta_key),
+           .share = key("partial_rotary_factor"),
+           .scaling = scaling("rope_scaling", key("rope_scaling"))};
+  if (const Json* local = family_.table().find("local_rope")) {
+    const Json theta = key(local->at("theta").as_string());
+    if (has(local->find("kinds"), Json(kind_)))
+      theta_key = local->at("theta").as_string(), out.theta = theta, out.scaling = Json();
   }
+  return out;
+}
+
+// Of rope_parameters, by the kind of the layer where they have it, or of the older keys. Both may stand there, when they
+// say the same.
+ModelConfig::Rope ModelConfig::rope_rules() {
+  std::string theta_key;
+  Rope out = older_rope_rules(theta_key);
+  Json given = key("rope_parameters");
+  if (given.is_null()) return out;
+  std::string name = "rope_parameters";
+  if (given.is_object() && !kind_.empty() && given.contains(kind_)) {
+    Json own = given.at(kind_);
+    given = std::move(own);
+    name += "." + kind_;
+  }
+  if (!given.is_object())
+    family_.refuse(name + " is " + given.brief() + "; expected an object", {}, "rope_parameters");
+  const auto take = [&](Json& x, const char* entry, const std::string& older) {
+    const Json* found = given.find(entry);
+    if (!found || found->is_null()) return;
+    if (given_.contains(older)) same(older, x, name + "." + entry, *found);
+    x = *found;
+    given.erase(entry);
+  };
+  take(out.theta, "rope_theta", theta_key);
+  take(out.share, "partial_rotary_factor", "partial_rotary_factor");
+  given.erase("rope_theta");
+  given.erase("partial_rotary_factor");
+  const Json scale = scaling(name, given);
+  const auto told = [](const Json& x) { return x.is_null() ? Json{{"rope_type", "default"}} : x; };
+  if (given_.contains("rope_scaling")) same("rope_scaling", told(out.scaling), name, told(scale));
+  out.scaling = scale;
+  return out;
+}
+
+Json ModelConfig::rope(const std::string& what) {
+  Rope rules = rope_rules();
+  scale_by_alpha(rules);
+  const auto& [theta, share, scale] = rules;
   if (what == "theta") return theta;
   if (what == "share") return share;
-  const Json scale = scaling(scaling_given);
   if (what == "scaling") return scale;
   if (what == "positions") {
     const Json longest = key("max_position_embeddings");
@@ -242,20 +333,34 @@ Json ModelConfig::rope(const std::string& what) {
   return m * m;
 }
 
-Json ModelConfig::scaling(Json given) {
+// In the names of this library, with what stands beside it; null: none.
+Json ModelConfig::scaling(const std::string& name, Json given) {
   const Json longest = key("max_position_embeddings");
   const Json original = key("original_max_position_embeddings");
-  if (!given.is_object()) return {};
-  if (const Json* type = given.find("type")) {  // the older name, and older names of types
-    if (!given.contains("rope_type")) given.set("rope_type", *type);
-    given.erase("type");
+  if (given.is_null()) return {};
+  if (!given.is_object())
+    family_.refuse(name + " is " + given.brief() + "; expected an object", {}, name);
+  std::string kind;
+  for (const char* entry : {"rope_type", "type"}) {  // `type` is the older name
+    const Json* type = given.find(entry);
+    if (!type || type->is_null()) continue;
+    const std::string where = name + "." + entry;
+    if (!type->is_string())
+      family_.refuse(where + " is " + type->brief() + "; expected a text", {}, name);
+    std::string found = type->as_string();
+    if (found == "su") found = "longrope";  // older names of types
+    if (found == "mrope") found = "default";
+    if (!kind.empty()) same(name + ".rope_type", kind, where, found);
+    kind = found;
   }
-  const Json* type = given.find("rope_type");
-  std::string kind = type && type->is_string() ? type->as_string() : "default";
-  if (kind == "su") kind = "longrope";
-  if (kind == "mrope") kind = "default";
+  if (kind.empty()) kind = "default";
+  given.erase("type");
   given.set("rope_type", kind);
   if (kind == "default" && given.as_object().size() == 1) return {};
+  if (const Json* own = given.find("original_max_position_embeddings");
+      own && given_.contains("original_max_position_embeddings"))
+    same("original_max_position_embeddings", original, name + ".original_max_position_embeddings",
+         *own);
   if (kind != "default" && kind != "linear" && !given.contains("original_max_position_embeddings"))
     given.set("original_max_position_embeddings",
               original.is_null() || kind == "dynamic" ? longest : original);
@@ -266,12 +371,65 @@ Json ModelConfig::scaling(Json given) {
   return given;
 }
 
+// theta * alpha^(d / (d - 2)), after which nothing is scaled. Other numbers that stand there are those of YaRN, which
+// these models do not read.
+void ModelConfig::scale_by_alpha(Rope& rope) {
+  const Json* size = family_.table().find("alpha_rope");
+  const Json d = size ? value(*size) : Json();
+  const Json* alpha = rope.scaling.find("alpha");
+  if (!size || !alpha || !is_true(*alpha) || !(rope.scaling.at("rope_type") == Json("dynamic")))
+    return;
+  const double width = real(&d, "head_dim"), by = real(alpha, "rope_scaling.alpha");
+  if (!(width > 2) || !(by > 0))
+    family_.refuse("rope_scaling.alpha is " + alpha->brief() + " and head_dim is " + d.brief() +
+                       "; expected an alpha above 0 and a head_dim above 2",
+                   {}, "rope_scaling");
+  Json rest = rope.scaling;
+  if (const Json* factor = rest.find("factor"); factor && agree(*factor, 1)) rest.erase("factor");
+  for (const char* name : {"rope_type", "alpha", "original_max_position_embeddings", "beta_fast",
+                           "beta_slow", "mscale", "mscale_all_dim"})
+    rest.erase(name);
+  if (!rest.empty())
+    family_.refuse(
+        "rope_scaling has " + rest.brief() + " beside alpha; expected no more than factor 1", {},
+        "rope_scaling");
+  rope.theta = real(&rope.theta, "rope_theta") * std::pow(by, width / (width - 2));
+  rope.scaling = Json();
+}
+
 Json ModelConfig::section(const char* name) {
   Json out = Json::object();
+  std::set<std::string> before;
   if (const Json* entries = family_.table().find(name))
-    for (const auto& [parameter, expression] : entries->as_object())
+    for (const auto& [parameter, expression] : entries->as_object()) {
+      before.swap(read_);
       if (Json x = value(expression); !x.is_null()) out.set(parameter, x);
+      parameter_keys_[parameter] = read_;
+      read_.merge(before);
+      before.clear();
+    }
   return out;
+}
+
+std::vector<std::string> ModelConfig::keys_of(const std::string& parameter) const {
+  std::vector<std::string> out;
+  if (const auto found = parameter_keys_.find(parameter); found != parameter_keys_.end())
+    std::set_intersection(found->second.begin(), found->second.end(), given_.begin(), given_.end(),
+                          std::back_inserter(out));
+  return out;
+}
+
+bool ModelConfig::check_must(const std::string& name, const Json& x) const {
+  const Json* musts = family_.table().find("must");
+  const Json* must = musts ? musts->find(name) : nullptr;
+  if (!must) return false;
+  const Json& values = must->at(0);
+  if (!has(&values, x))
+    family_.refuse(name + " is " + x.brief() + "; expected " +
+                       (values.size() == 1 ? values.at(0) : values).brief() + ": " +
+                       must->at(1).as_string(),
+                   {}, name);
+  return true;
 }
 
 void ModelConfig::refuse_rest() const {
@@ -283,18 +441,15 @@ void ModelConfig::refuse_rest() const {
   add(&ignored_model_keys());
   add(family_.table().find("ignored"));
   schema::Names rest;
-  for (const auto& [name, x] : config_.as_object()) {
-    const Json* musts = family_.table().find("must");
-    const Json* must = musts ? musts->find(name) : nullptr;
-    if (must) {
-      const Json::List& values = must->at(0).as_list();
-      if (std::find(values.begin(), values.end(), x) == values.end())
-        family_.refuse(name + " is " + x.brief() + "; expected " + must->at(0).brief() + ": " +
-                           must->at(1).as_string(),
-                       {}, name);
-    } else if (!known.contains(name)) {
+  for (const auto& [name, x] : config_.as_object())
+    if (!check_must(name, x) && !known.contains(name)) rest.push_back(name);
+  // Beside text_config nothing is read: what stands there has to say nothing, or the same again.
+  add(&ignored_beside_keys());
+  for (const auto& [name, x] : beside_.as_object()) {
+    const Json* inner = config_.find(name);
+    if (x.is_null() || (inner && agree(*inner, x))) continue;
+    if (!check_must(name, x) && (read_.contains(name) || !known.contains(name)))
       rest.push_back(name);
-    }
   }
   if (!rest.empty())
     family_.refuse(

@@ -87,6 +87,8 @@ class Form {
 [[nodiscard]] const Json& estimate_forms();
 // Keys of config.json that say nothing about attention in any family (family.hpp).
 [[nodiscard]] const Json& ignored_model_keys();
+// The same of those that stand beside text_config.
+[[nodiscard]] const Json& ignored_beside_keys();
 // The parts of a built layer by the form of its type. `form` is told of parameters that it cannot express, and refuses.
 [[nodiscard]] Parts parts_of(const Attention& layer, const Form& type, const Form& form);
 // Texts of the JSON files of forms/, by the names of the files: "sources/torch".

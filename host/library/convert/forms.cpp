@@ -32,10 +32,15 @@ const Json& estimate_forms() {
   return all;
 }
 
-const Json& ignored_model_keys() {
-  static const Json all = tables("families/").at("ignored").at("keys");
+namespace {
+const Json& ignored_keys() {
+  static const Json all = tables("families/").at("ignored");
   return all;
 }
+}  // namespace
+
+const Json& ignored_model_keys() { return ignored_keys().at("keys"); }
+const Json& ignored_beside_keys() { return ignored_keys().at("beside_text_config"); }
 
 Form Form::estimate_of(const std::string& type) { return {type, estimate_forms().at(type)}; }
 

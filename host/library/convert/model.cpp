@@ -30,6 +30,25 @@ void add_texts(std::map<std::string, std::string>& out, const Json& object) {
 // Buffers that the model computes by itself.
 bool is_computed(const std::string& tensor) { return tensor.ends_with("rotary_emb.inv_freq"); }
 
+// Refusals of parameters also tell which keys of config.json they come from.
+std::unique_ptr<Attention> constructed(const Family& family, const ModelConfig& model,
+                                       const Json& parameters) {
+  try {
+    return host::construct(family.table().at("type").as_string(), parameters, nullptr);
+  } catch (const InvalidArgument& e) {
+    const std::string& inside = e.details().parameter;  // "rope_scaling.factor"
+    const std::string parameter = inside.substr(0, inside.find('.'));
+    const schema::Names keys = model.keys_of(parameter);
+    if (keys.empty()) throw;
+    ErrorDetails details = e.details();
+    details.where = family.name();
+    throw InvalidArgument(family.name() + " (" + family.title() + "): " + e.what() + "; '" +
+                              parameter + "' comes from " + schema::name_list(keys) +
+                              " of config.json",
+                          std::move(details));
+  }
+}
+
 }  // namespace
 
 std::string model_family_of(const std::string& model_type) {
@@ -52,7 +71,7 @@ std::unique_ptr<Attention> convert_model_layer(const TensorSet& tensors, const J
   const Json parameters = model.section("config"), variables = model.section("variables");
   model.refuse_rest();
   if (!model.is_converted()) return nullptr;
-  auto layer = host::construct(family.table().at("type").as_string(), parameters, nullptr);
+  auto layer = constructed(family, model, parameters);
   std::vector<std::optional<Shape>> shapes(layer->type().n_inputs);
   shapes.front() = Shape{-1, -1, *parameters.at("dim").to_int64()};
   layer->build(shapes, {.dtype = dtype, .seed = 0});
