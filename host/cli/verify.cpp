@@ -72,7 +72,7 @@ std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
 }
 
 void print_json(const VerifyReport& report, size_t skipped) {
-  Json failures = Json::list({}), types = Json::object();
+  Json failures = Json::list({}), types = Json::object(), left_out = Json::object();
   for (const CaseFailure& f : report.failures) {
     Json entry = {{"case", f.title}, {"file", f.file}, {"message", f.text}};
     if (f.difference) {
@@ -86,11 +86,13 @@ void print_json(const VerifyReport& report, size_t skipped) {
     failures.push_back(entry);
   }
   for (const auto& [type, n] : report.skipped) types.set(type, n);
+  for (const auto& [what, n] : report.not_compared) left_out.set(what, n);
   print_line(Json{
       {"passed", report.passed},
       {"failed", report.failed},
       {"skipped", skipped},
       {"skipped_types", types},
+      {"not_compared", left_out},
       {"failures",
        failures}}.dump(1));
 }
@@ -124,6 +126,8 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
     for (const auto& [type, n] : report.skipped)
       print_line(fmt::format("{} {}: {} cases, the type is not loaded",
                              paint(Colour::yellow, o.require_all ? "FAIL" : "SKIP"), type, n));
+    for (const auto& [what, n] : report.not_compared)
+      print_line(fmt::format("NOTE {}: not compared in {} cases", what, n));
     print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped",
                            report.passed + report.failed + skipped, report.passed, report.failed,
                            skipped));

@@ -36,7 +36,8 @@ class VerifyReport {
   void skip(const std::string& type) { ++skipped[type]; }
 
   size_t passed = 0, failed = 0;
-  std::map<std::string, size_t> skipped{};  // cases by type that is not loaded
+  std::map<std::string, size_t> skipped{};       // cases by type that is not loaded
+  std::map<std::string, size_t> not_compared{};  // what layers do not show, and in how many cases
   std::vector<CaseFailure> failures{};
 };
 
