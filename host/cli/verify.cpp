@@ -26,6 +26,12 @@ void VerifyReport::fail(const std::string& title, const std::string& file,
   failures.push_back({title, file, text, std::nullopt});
 }
 
+size_t VerifyReport::cases() const {
+  size_t sum = passed + failed;
+  for (const auto& [type, n] : skipped) sum += n;
+  return sum;
+}
+
 namespace {
 
 struct VerifyArguments {
@@ -105,6 +111,7 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
   VerifyReport report;
   for (size_t i = 0; i < files.size(); ++i) {
     progress.say("verifying " + files[i], i + 1, files.size());
+    const size_t before = report.cases();
     if (is_refused(files[i]))
       verify_refused(files[i], report);
     else if (std::filesystem::path(files[i]).extension() == ".json")
@@ -115,9 +122,11 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
       verify_score(files[i], options, report);
     else
       verify_golden(GoldenCase(files[i]), options, report);
+    if (report.cases() == before)
+      throw InvalidArgument(files[i] + ": holds no cases",
+                            {.where = files[i], .expected = "one case at least"});
   }
-  size_t skipped = 0;
-  for (const auto& [type, n] : report.skipped) skipped += n;
+  const size_t skipped = report.cases() - report.passed - report.failed;
   if (globals.json) {
     print_json(report, skipped);
   } else {
@@ -128,9 +137,8 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
                              paint(Colour::yellow, o.require_all ? "FAIL" : "SKIP"), type, n));
     for (const auto& [what, n] : report.not_compared)
       print_line(fmt::format("NOTE {}: not compared in {} cases", what, n));
-    print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped",
-                           report.passed + report.failed + skipped, report.passed, report.failed,
-                           skipped));
+    print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped", report.cases(),
+                           report.passed, report.failed, skipped));
   }
   return report.failed || (o.require_all && skipped) ? kCheckFailed : kDone;
 }
