@@ -5,7 +5,6 @@
 #include <attn/config.hpp>
 #include <attn/convert.hpp>
 #include <attn/error.hpp>
-#include <attn/factory.hpp>
 #include <attn/safetensors.hpp>
 
 #include <algorithm>
@@ -66,18 +65,6 @@ Array half_split(const Array& a) {
   return conversion::reshaped(conversion::permuted(pairs, {0, 2, 1}), a.shape());
 }
 
-// The layer whose state forgets nothing.
-std::unique_ptr<Attention> without_window(const Attention& layer) {
-  Json config = layer.config();
-  config.erase("name");
-  config.set("window", nullptr);
-  auto out = create_attention_layer(layer.type().id, config);
-  out->build({Shape{-1, -1, *config.at("dim").to_int64()}}, {.dtype = layer.dtype(), .seed = 0});
-  for (const WeightInfo& w : layer.weights())
-    if (!w.not_stored) out->set_weight(w.name, layer.weight(w.name));
-  return out;
-}
-
 class ModelCase {
  public:
   explicit ModelCase(const std::string& path)
@@ -96,13 +83,16 @@ class ModelCase {
                                       std::set<std::string>& left_out) const {
     const QuietLog quiet;
     check_tensors();
-    const auto layer = convert_model_layer(weights(), description_.at("config"), family(),
-                                           whole("layer", 0), options.dtype);
-    if (!layer) refuse("this layer is not attention");
+    const Json& config = description_.at("config");
     left_out = {"cos", "sin"};
     std::vector<Difference> found;
-    // A window of fewer keys than a call has tokens keeps the last ones alone; without it the same keys are all there.
-    if (!call(*layer, options, true, found)) call(*without_window(*layer), options, false, found);
+    if (call(*converted(config, options), options, true, found)) return found;
+    // A window of fewer keys than a call has tokens keeps the last ones alone; a wide one has the same keys, all of them.
+    Json wide = config;
+    if (wide.contains("sliding_window"))
+      wide.set("sliding_window", file_.entry("hidden_states").shape[1]);
+    if (!call(*converted(wide, options), options, false, found))
+      left_out.insert("what left its window within a call");
     return found;
   }
 
@@ -140,6 +130,13 @@ class ModelCase {
       refuse("calls sum to " + std::to_string(sum) + "; the case has " + std::to_string(tokens) +
              " tokens");
     return out;
+  }
+
+  [[nodiscard]] std::unique_ptr<Attention> converted(const Json& config,
+                                                     const VerifyOptions& options) const {
+    auto layer = convert_model_layer(weights(), config, family(), whole("layer", 0), options.dtype);
+    if (!layer) refuse("this layer is not attention");
+    return layer;
   }
 
   // The calls of the case, one after another: outputs, when they are asked for, and what the state holds after each.
