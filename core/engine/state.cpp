@@ -219,9 +219,7 @@ CompactRows State::rows(uint32_t index) const {
   return rows_in(slots_[index]);
 }
 
-attn_view State::value(uint32_t index) const {
-  check(index, ATTN_STATE_VALUE);
-  const Slot& s = slots_[index];
+attn_view State::memory_of(const Slot& s) {
   attn_view v{};
   if (!s.present) return v;
   v.data = const_cast<void*>(s.memory.raw());
@@ -232,6 +230,20 @@ attn_view State::value(uint32_t index) const {
     v.shape[i] = s.memory.shape()[i];
     v.stride[i] = stride[i];
   }
+  return v;
+}
+
+attn_view State::value(uint32_t index) const {
+  check(index, ATTN_STATE_VALUE);
+  return memory_of(slots_[index]);
+}
+
+attn_view State::history(uint32_t index) const {
+  check(index, ATTN_STATE_HISTORY);
+  if (kind_ != StorageKind::float32)
+    throw Failure("state: a history in " + std::string(storage_name(kind_)) + " is no tensor");
+  attn_view v = memory_of(slots_[index]);
+  if (v.data) v.shape[slots_[index].declaration.axis] = length_;
   return v;
 }
 

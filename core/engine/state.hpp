@@ -49,6 +49,8 @@ class State {
   // ---- for the engine ----
   [[nodiscard]] uint64_t owner() const { return owner_; }
   [[nodiscard]] attn_dtype dtype() const { return dtype_; }
+  // The committed positions of a history that is kept in float32 or float64; data nullptr before the first.
+  [[nodiscard]] attn_view history(uint32_t index) const;
 
   // Copies x to the end of the history and shows all of it, which is x's positions longer than length(). Positions
   // become permanent with commit(). In a shape-only call nothing is copied and the view has no data; everything
@@ -80,6 +82,8 @@ class State {
   // Keeps x from element `first` of a slot of another kind than float32 on.
   void keep(Slot& slot, const Shape& shape, const attn_view& x, const attn_view& to, int64_t first);
   [[nodiscard]] CompactRows rows_in(const Slot& slot) const;
+  // The memory of a slot; data nullptr when it has none.
+  [[nodiscard]] static attn_view memory_of(const Slot& slot);
   [[nodiscard]] Shape history_shape(const Slot& slot, const attn_view& x) const;
 
   uint64_t owner_;

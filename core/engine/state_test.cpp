@@ -85,6 +85,22 @@ TEST_CASE("state: truncate, reorder, reset") {
   CHECK(s.length() == 0);
 }
 
+TEST_CASE("state: a history shows the positions that are committed") {
+  State s(1, history(), ATTN_F32, 2, 5);
+  CHECK(s.history(0).data == nullptr);
+  append(s, 2, 0, 3, true);
+  append(s, 2, 3, 2, false);  // a call that failed afterwards
+  CHECK(s.history(0).shape[2] == 3);
+  CHECK(at(s.history(0), 1, 1, 2, 2) == 102.0f);
+  s.truncate(1);
+  CHECK(s.history(0).shape[2] == 1);
+  CHECK(at(s.history(0), 1, 1, 0, 2) == 100.0f);
+  CHECK_THROWS_AS(s.history(1), Failure);
+  State narrow(1, history(), ATTN_F32, 2, 5, StorageKind::int8);
+  append(narrow, 2, 0, 3, true);
+  CHECK_THROWS_AS(narrow.history(0), Failure);
+}
+
 TEST_CASE("state: a value has the extents of its first use until it is reset") {
   State s(1, {{.name = "kept", .flags = ATTN_STATE_VALUE, .shape = {-1, 2, -1, 3}}}, ATTN_F32, 2,
           0);

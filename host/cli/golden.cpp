@@ -5,6 +5,7 @@
 #include <attn/error.hpp>
 
 #include <algorithm>
+#include <limits>
 
 #include "host/cli/compare.hpp"
 
@@ -43,6 +44,12 @@ std::vector<std::string> texts(const GoldenCase& c, const char* key) {
 
 }  // namespace
 
+int64_t total_length(const std::vector<int64_t>& lengths) {
+  int64_t sum = 0;
+  for (const int64_t n : lengths) sum += std::min(n, std::numeric_limits<int64_t>::max() - sum);
+  return sum;
+}
+
 GoldenCase::GoldenCase(const std::string& p) : path(p), file(p) {
   if (metadata(*this, "format") != "attn-golden-1")
     refuse(path, "metadata 'format' is '" + metadata(*this, "format") + "'");
@@ -76,6 +83,20 @@ GoldenCase::GoldenCase(const std::string& p) : path(p), file(p) {
     if (!has("input/" + input)) refuse(path, "tensor 'input/" + input + "' is missing");
   for (const std::string& output : outputs)
     if (!has("output/" + output)) refuse(path, "tensor 'output/" + output + "' is missing");
+  if (outputs.empty()) refuse(path, "metadata 'outputs' names nothing to compare");
+  // A tensor that nothing reads would look compared.
+  const auto lists = [](const std::vector<std::string>& names, const std::string& tensor) {
+    const size_t slash = tensor.find('/');
+    return std::find(names.begin(), names.end(), tensor.substr(slash + 1)) != names.end();
+  };
+  for (const SafetensorsEntry& e : file.entries()) {
+    const std::string kind = e.name.substr(0, e.name.find('/'));
+    const bool known = kind == "input" || kind == "grad_input" ? lists(inputs, e.name)
+                       : kind == "output" || kind == "cotangent"
+                           ? lists(outputs, e.name)
+                           : kind == "weight" || kind == "weight_after" || kind == "grad_weight";
+    if (!known) refuse(path, "tensor '" + e.name + "' is no part of the case");
+  }
 }
 
 std::vector<std::string> GoldenCase::names(const std::string& prefix) const {

@@ -13,6 +13,9 @@
 
 namespace attn::cli {
 
+// The sum of positive lengths, or the largest number where it is beyond that.
+[[nodiscard]] int64_t total_length(const std::vector<int64_t>& lengths);
+
 class GoldenCase {
  public:
   explicit GoldenCase(const std::string& path);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <optional>
+#include <set>
 
 #include "core/engine/op_ref.hpp"
 #include "core/kinds/probability.hpp"
@@ -22,12 +24,22 @@ namespace {
 // Inputs and attributes of the operator `attention` by their places.
 enum Port { kQuery, kKey, kValue, kKeep, kBias, kSlope, kTable0 = 9 };
 constexpr size_t kMostTables = program::kMostTables;
+constexpr int64_t kMostElements = int64_t{1}
+                                  << 20;  // of the tables of refused.json, which are filled here
 
 [[noreturn]] void refuse(const std::string& path, const std::string& text) {
   throw InvalidArgument(path + ": " + text,
                         {.where = path,
                          .expected = "a golden case (attn-score-golden-1)",
                          .hint = "tests/goldens/score/README.md has the format"});
+}
+
+int64_t whole_of(const std::string& path, const Json& of, std::string_view key, int64_t least) {
+  const std::optional<int64_t> n = of.at(key).to_int64();
+  if (!n || *n < least)
+    refuse(path, "'" + std::string(key) + "' is " + of.at(key).brief() +
+                     "; expected a whole number from " + std::to_string(least) + " on");
+  return *n;
 }
 
 struct BareContext : attn_ctx {};
@@ -46,9 +58,10 @@ class ScoreRun {
 
   std::vector<Difference> differences() {
     const bool backward = options_.gradients && file_.contains("cotangent/o");
-    call(backward);
+    call(backward, false);
     const bool wide = options_.dtype == ATTN_F64;
     compare("output/o", output_, wide ? 1e-10 : 1e-5, 0);
+    compare_keep();
     double largest = 0;
     for (const auto& [name, g] : gradients_)
       largest = std::max(largest, largest_magnitude(file_.read(name).view()));
@@ -62,7 +75,55 @@ class ScoreRun {
     return found == file_.metadata().end() ? std::string() : found->second;
   }
   [[nodiscard]] Json json(const char* key) const {
+    if (!file_.metadata().contains(key))
+      refuse(path_, std::string("metadata '") + key + "' is missing");
     return parse_config(text(key), path_ + ": metadata '" + key + "'");
+  }
+  // A metadata text that is one of these, by its place.
+  [[nodiscard]] int64_t choice(const char* key, const char* first, const char* second) const {
+    if (text(key) == first) return 0;
+    if (text(key) == second) return 1;
+    refuse(path_, std::string("metadata '") + key + "' is '" + text(key) + "'; expected '" + first +
+                      "' or '" + second + "'");
+  }
+  void check_tensor(const std::string& name, const std::string& kind, const Shape& shape) const {
+    if (!file_.contains(name)) refuse(path_, "tensor '" + name + "' is missing");
+    const SafetensorsEntry& e = file_.entry(name);
+    if (e.dtype_name != kind || Shape(e.shape) != shape)
+      refuse(path_, "tensor '" + name + "' is " + e.dtype_name + " " + Shape(e.shape).to_string() +
+                        "; expected " + kind + " " + shape.to_string() + " from the metadata");
+  }
+
+  // Every tensor against the metadata; one that nothing reads would look compared.
+  void check_tensors() {
+    const Json shape = json("shape");
+    const auto n = [&](const char* key) { return whole_of(path_, shape, key, 1); };
+    const int64_t b = n("B"), h = n("H"), g = n("G"), q = n("Q"), k = n("K"), d = n("D"),
+                  dv = n("Dv");
+    check_tensor("input/q", "F32", {b, h, q, d});
+    check_tensor("input/k", "F32", {b, g, k, d});
+    check_tensor("input/v", "F32", {b, g, k, dv});
+    check_tensor("output/o", "F64", {b, h, q, dv});
+    check_tensor("keep", "U8", {b, h, q, k});
+    std::set<std::string> known{"input/q",    "input/k",  "input/v",     "input/keep",
+                                "input/bias", "output/o", "cotangent/o", "grad/q",
+                                "grad/k",     "grad/v",   "grad/bias",   "keep"};
+    const Json tables = json("tables");
+    for (const auto& [name, spec] : tables.as_object()) {
+      const std::string& kind = spec.at("dtype").as_string();
+      if (kind != "f32" && kind != "i32")
+        refuse(path_, "table '" + name + "' is of kind '" + kind + "'; expected 'f32' or 'i32'");
+      Shape extents;
+      for (const Json& extent : spec.at("shape").as_list()) {
+        if (extents.size() == ATTN_MAX_RANK)
+          refuse(path_, "table '" + name + "' has too many axes");
+        extents.push_back(extent.to_int64().value_or(-1));
+      }
+      check_tensor("table/" + name, kind == "f32" ? "F32" : "I32", extents);
+      known.insert("table/" + name), known.insert("grad_table/" + name);
+    }
+    for (const SafetensorsEntry& e : file_.entries())
+      if (!known.contains(e.name)) refuse(path_, "tensor '" + e.name + "' is no part of the case");
   }
   attn_value& attribute(std::string_view name) {
     for (uint32_t i = 0; i < op_->n_attrs; ++i)
@@ -84,25 +145,25 @@ class ScoreRun {
   }
 
   void read_case() {
+    check_tensors();
     set("score", text("score"));
     set("mask_rule", text("mask_rule"));
     attribute("scale") = {
         .kind = ATTN_VALUE_F64, .count = 0, .u = {.f = json("scale").to_double()}};
-    attribute("offset") = {
-        .kind = ATTN_VALUE_I64, .count = 0, .u = {.i = json("offset").to_int64().value_or(0)}};
-    attribute("fully_masked_rows").u.i = text("empty_rows") == "zero" ? 1 : 0;
+    const std::optional<int64_t> offset = json("offset").to_int64();
+    if (!offset)
+      refuse(path_, "metadata 'offset' is " + text("offset") + "; expected a whole number");
+    attribute("offset") = {.kind = ATTN_VALUE_I64, .count = 0, .u = {.i = *offset}};
+    attribute("fully_masked_rows").u.i = choice("empty_rows", "rescue", "zero");
     take(kQuery, "input/q"), take(kKey, "input/k"), take(kValue, "input/v");
     take(kKeep, "input/keep"), take(kBias, "input/bias");
-    if (!given_[kQuery] || !given_[kKey] || !given_[kValue]) refuse(path_, "q, k or v is missing");
-    if (text("probability") == "threshmax") {
+    if (choice("probability", "softmax", "threshmax") == 1) {
       attribute("kind").u.i = static_cast<int64_t>(ProbabilityKind::threshmax);
       attribute("epsilon") = {.kind = ATTN_VALUE_F64, .count = 0, .u = {.f = 1e-12}};
       arrays_[kSlope] = Array::from<double>({10}, {1}).astype(options_.dtype);
       inputs_[kSlope].view = host::to_border(arrays_[kSlope].view());
       inputs_[kSlope].refs = 1;
       given_[kSlope] = &inputs_[kSlope];
-    } else if (text("probability") != "softmax") {
-      refuse(path_, "probability is '" + text("probability") + "'");
     }
     std::string names, constants;
     const Json tables = json("tables");
@@ -110,7 +171,6 @@ class ScoreRun {
       if (tables_.size() == kMostTables) refuse(path_, "more tables than the operator has");
       const size_t port = kTable0 + tables_.size();
       take(port, "table/" + name);
-      if (!given_[port]) refuse(path_, "tensor 'table/" + name + "' is missing");
       if (spec.at("shape").empty()) inputs_[port].view.rank = 0;  // kept as (1)
       names += (names.empty() ? "" : ",") + name;
       tables_.push_back(name);
@@ -127,7 +187,33 @@ class ScoreRun {
     sdk::check(f(&c, &e), e);
   }
 
-  void call(bool backward) {
+  // The operator's verdict about each pair: where all scores are 0, exactly the keys that count have weights above 0.
+  void compare_keep() {
+    const std::vector<attn_value> attrs = attrs_;
+    std::vector<const attn_tensor*> given(std::begin(given_), std::end(given_));
+    const Array zero_q(options_.dtype, arrays_[kQuery].shape()),
+        zero_k(options_.dtype, arrays_[kKey].shape());
+    attn_tensor q{}, k{};
+    q.view = host::to_border(zero_q.view()), k.view = host::to_border(zero_k.view());
+    q.refs = k.refs = 1;
+    given_[kQuery] = &q, given_[kKey] = &k, given_[kBias] = given_[kSlope] = nullptr;
+    set("score", "");
+    attribute("kind").u.i = static_cast<int64_t>(ProbabilityKind::softmax);
+    // Without a rule there is nothing that reads tables.
+    if (text("mask_rule").empty())
+      set("names", ""), std::fill(given_ + kTable0, std::end(given_), nullptr);
+    call(false, true);
+    attrs_ = attrs;
+    std::copy(given.begin(), given.end(), given_);
+    Array kept = map_.astype(ATTN_F64);
+    for (int64_t i = 0; i < kept.size(); ++i) {
+      double& x = kept.data<double>()[i];
+      x = x > 0 ? 1 : 0;
+    }
+    compare("keep", kept, 0, 0);
+  }
+
+  void call(bool backward, bool with_map) {
     attn_op_call c{};
     std::vector<attn_tensor> results(op_->n_out);
     std::vector<attn_tensor*> out;
@@ -147,12 +233,18 @@ class ScoreRun {
     const auto shape_of = [](const attn_view& v) {
       return Shape(v.shape, static_cast<size_t>(v.rank));
     };
-    output_ = Array(options_.dtype, shape_of(results[0].view));
+    Array output(options_.dtype, shape_of(results[0].view));
     const Array kept(options_.dtype, backward ? shape_of(saved) : Shape{1});
     saved.data = const_cast<void*>(kept.raw());
-    results[0].view = host::to_border(output_.view());
+    results[0].view = host::to_border(output.view());
     for (size_t i = 1; i < out.size(); ++i) out[i] = nullptr;
+    if (with_map) {
+      map_ = Array(options_.dtype, shape_of(results[1].view));
+      results[1].view = host::to_border(map_.view());
+      out[1] = &results[1];
+    }
     check(op_->forward, c);
+    output_ = std::move(output);
     if (!backward) return;
     const Array cotangent = file_.read("cotangent/o").astype(options_.dtype);
     const attn_view dout = host::to_border(cotangent.view());
@@ -194,40 +286,62 @@ class ScoreRun {
   attn_tensor inputs_[kTable0 + kMostTables] = {};
   const attn_tensor* given_[kTable0 + kMostTables] = {};
   std::vector<std::string> tables_;
-  Array output_;
+  Array output_, map_;
   std::vector<std::pair<std::string, Array>> gradients_;
   std::vector<Difference> found_;
 };
 
 // What is said about a program that must be refused; "": it was not. at_call: not by its text alone.
-std::string refusal_of(const Json& entry, bool& at_call) {
+std::string refusal_of(const std::string& path, const Json& entry, bool& at_call) {
   at_call = false;
+  const auto numbers = [&](const Json& list, const std::string& of, size_t most) {
+    std::vector<int64_t> out;
+    int64_t elements = 1;
+    for (const Json& n : list.as_list()) {
+      out.push_back(n.to_int64().value_or(0));
+      if (out.back() < 1 || out.back() > kMostElements / elements || out.size() > most)
+        refuse(path, "table '" + of + "' has shape " + list.brief() + "; expected at most " +
+                         std::to_string(most) + " extents from 1 on and " +
+                         std::to_string(kMostElements) + " elements");
+      elements *= out.back();
+    }
+    return out;
+  };
   const std::string text = entry.at("text").as_string();
-  const bool is_score = entry.at("kind").as_string() == "score";
+  const std::string& kind = entry.at("kind").as_string();
+  if (kind != "score" && kind != "mask_rule")
+    refuse(path, "'kind' is '" + kind + "'; expected 'score' or 'mask_rule'");
   program::Source source;
-  (is_score ? source.score : source.mask_rule) = text;
+  (kind == "score" ? source.score : source.mask_rule) = text;
+  std::vector<std::vector<int64_t>> shapes;
   for (const auto& [name, shape] : entry.at("tables").as_object()) {
+    shapes.push_back(numbers(shape, name, program::kMostAxes));
     program::Name n;
     n.name = name;
     n.type = name == "n" ? program::Type::whole : program::Type::real;
     n.table = static_cast<int>(source.names.size());
-    n.rank = static_cast<int>(shape.size());
+    n.rank = static_cast<int>(shapes.back().size());
     source.names.push_back(n);
   }
+  if (shapes.size() > kMostTables) refuse(path, "more tables than the operator has");
+  int64_t extents[4] = {};
+  const char* const names[] = {"B", "H", "Q", "K"};
+  for (int i = 0; i < 4; ++i) {
+    extents[i] = whole_of(path, entry.at("shape"), names[i], 1);
+    if (extents[i] > program::kMostWhole) refuse(path, std::string(names[i]) + " is too large");
+  }
+  const int64_t first = whole_of(path, entry, "offset", -program::kMostWhole);
+  if (first > program::kMostWhole) refuse(path, "'offset' is too large");
   try {
     const auto p = program::make_program(source);
     at_call = true;
     program::Call call = program::call_of(*p);
-    const char* const extents[] = {"B", "H", "Q", "K"};
-    for (int i = 0; i < 4; ++i)
-      call.extents[i] = entry.at("shape").at(extents[i]).to_int64().value_or(0);
+    std::copy(extents, extents + 4, call.extents);
     std::vector<std::vector<int32_t>> memory(source.names.size());
     for (size_t i = 0; i < memory.size(); ++i) {
       program::Table& t = call.table[i];
-      const Json& shape = entry.at("tables").at(source.names[i].name);
       t.rank = source.names[i].rank;
-      for (size_t axis = 0; axis < shape.size(); ++axis)
-        t.shape[axis] = shape.at(axis).to_int64().value_or(0);
+      std::copy(shapes[i].begin(), shapes[i].end(), t.shape);
       for (int64_t axis = t.rank - 1, step = 1; axis >= 0; step *= t.shape[axis--])
         t.stride[axis] = step;
       const int64_t runs = t.rows() * t.count_runs();
@@ -235,7 +349,6 @@ std::string refusal_of(const Json& entry, bool& at_call) {
       t.data = memory[i].data();
       t.find_extremes(memory[i].data() + t.size(), memory[i].data() + t.size() + runs);
     }
-    const int64_t first = entry.at("offset").to_int64().value_or(0);
     program::prove(call, {{0, call.extents[0] - 1},
                           {0, call.extents[1] - 1},
                           {first, first + call.extents[2] - 1},
@@ -271,20 +384,27 @@ void verify_refused(const std::string& path, VerifyReport& report) {
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   const Json all = parse_config(text, path);
   if (!all.is_list()) refuse(path, "a list of programs is expected");
-  for (const Json& entry : all.as_list()) {
-    const std::string program = entry.at("text").as_string();
-    bool at_call = false;
-    const std::string said = refusal_of(entry, at_call);
-    const std::string stage = entry.at("stage").as_string();
-    if (said.empty())
-      report.fail(
-          "refused/" + program, path,
-          "the program was accepted; it must be refused: " + entry.at("reason").as_string());
-    else if (at_call != (stage == "call"))
-      report.fail("refused/" + program, path,
-                  "refused at another stage than " + stage + ": " + said);
-    else
-      report.pass();
+  for (size_t i = 0; i < all.as_list().size(); ++i) {
+    const Json& entry = all.at(i);
+    std::string title = "refused/" + std::to_string(i);
+    try {
+      title = "refused/" + entry.at("text").as_string();
+      bool at_call = false;
+      const std::string said = refusal_of(path, entry, at_call);
+      const std::string stage = entry.at("stage").as_string();
+      if (stage != "text" && stage != "call")
+        refuse(path, "'stage' is '" + stage + "'; expected 'text' or 'call'");
+      if (said.empty())
+        report.fail(
+            title, path,
+            "the program was accepted; it must be refused: " + entry.at("reason").as_string());
+      else if (at_call != (stage == "call"))
+        report.fail(title, path, "refused at another stage than " + stage + ": " + said);
+      else
+        report.pass();
+    } catch (const std::exception& e) {
+      report.fail(title, path, e.what());
+    }
   }
 }
 

@@ -26,6 +26,12 @@ void VerifyReport::fail(const std::string& title, const std::string& file,
   failures.push_back({title, file, text, std::nullopt});
 }
 
+size_t VerifyReport::cases() const {
+  size_t sum = passed + failed;
+  for (const auto& [type, n] : skipped) sum += n;
+  return sum;
+}
+
 namespace {
 
 struct VerifyArguments {
@@ -72,7 +78,7 @@ std::vector<std::string> find_cases(const std::vector<std::string>& paths) {
 }
 
 void print_json(const VerifyReport& report, size_t skipped) {
-  Json failures = Json::list({}), types = Json::object();
+  Json failures = Json::list({}), types = Json::object(), left_out = Json::object();
   for (const CaseFailure& f : report.failures) {
     Json entry = {{"case", f.title}, {"file", f.file}, {"message", f.text}};
     if (f.difference) {
@@ -86,11 +92,13 @@ void print_json(const VerifyReport& report, size_t skipped) {
     failures.push_back(entry);
   }
   for (const auto& [type, n] : report.skipped) types.set(type, n);
+  for (const auto& [what, n] : report.not_compared) left_out.set(what, n);
   print_line(Json{
       {"passed", report.passed},
       {"failed", report.failed},
       {"skipped", skipped},
       {"skipped_types", types},
+      {"not_compared", left_out},
       {"failures",
        failures}}.dump(1));
 }
@@ -103,6 +111,7 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
   VerifyReport report;
   for (size_t i = 0; i < files.size(); ++i) {
     progress.say("verifying " + files[i], i + 1, files.size());
+    const size_t before = report.cases();
     if (is_refused(files[i]))
       verify_refused(files[i], report);
     else if (std::filesystem::path(files[i]).extension() == ".json")
@@ -113,9 +122,11 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
       verify_score(files[i], options, report);
     else
       verify_golden(GoldenCase(files[i]), options, report);
+    if (report.cases() == before)
+      throw InvalidArgument(files[i] + ": holds no cases",
+                            {.where = files[i], .expected = "one case at least"});
   }
-  size_t skipped = 0;
-  for (const auto& [type, n] : report.skipped) skipped += n;
+  const size_t skipped = report.cases() - report.passed - report.failed;
   if (globals.json) {
     print_json(report, skipped);
   } else {
@@ -124,9 +135,10 @@ int run_verify(const Globals& globals, const VerifyArguments& o) {
     for (const auto& [type, n] : report.skipped)
       print_line(fmt::format("{} {}: {} cases, the type is not loaded",
                              paint(Colour::yellow, o.require_all ? "FAIL" : "SKIP"), type, n));
-    print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped",
-                           report.passed + report.failed + skipped, report.passed, report.failed,
-                           skipped));
+    for (const auto& [what, n] : report.not_compared)
+      print_line(fmt::format("NOTE {}: not compared in {} cases", what, n));
+    print_line(fmt::format("{} cases: {} passed, {} failed, {} skipped", report.cases(),
+                           report.passed, report.failed, skipped));
   }
   return report.failed || (o.require_all && skipped) ? kCheckFailed : kDone;
 }

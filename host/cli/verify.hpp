@@ -34,9 +34,11 @@ class VerifyReport {
   void fail(const std::string& title, const std::string& file, const std::vector<Difference>& all);
   void fail(const std::string& title, const std::string& file, const std::string& text);
   void skip(const std::string& type) { ++skipped[type]; }
+  [[nodiscard]] size_t cases() const;
 
   size_t passed = 0, failed = 0;
-  std::map<std::string, size_t> skipped{};  // cases by type that is not loaded
+  std::map<std::string, size_t> skipped{};       // cases by type that is not loaded
+  std::map<std::string, size_t> not_compared{};  // what layers do not show, and in how many cases
   std::vector<CaseFailure> failures{};
 };
 

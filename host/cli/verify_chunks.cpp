@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
 #include <memory>
-#include <numeric>
 
 #include "host/cli/call_arguments.hpp"
 #include "host/cli/verify.hpp"
+#include "host/library/convert/rearrange.hpp"
 
 namespace attn::cli {
 
 namespace {
 
-// Elements begin..end-1 of an axis, copied.
-Array cut(const ConstView& view, size_t axis, int64_t begin, int64_t end) {
-  ConstView v = view;
-  v.data = static_cast<const char*>(view.data) +
-           begin * view.stride[axis] * static_cast<int64_t>(dtype_size(view.dtype));
-  v.shape[axis] = end - begin;
-  return Array::copy_of(v);
-}
-
 // The part of a mask for queries begin..end-1 and the keys seen by then; extents of 1 stay.
 Array cut_mask(const Array& mask, int64_t begin, int64_t end) {
   const size_t rank = mask.shape().size();
-  Array keys = mask.shape()[rank - 1] == 1 ? mask.clone() : cut(mask.view(), rank - 1, 0, end);
+  Array keys =
+      mask.shape()[rank - 1] == 1 ? mask.clone() : conversion::sliced(mask, rank - 1, 0, end);
   if (rank < 3 || keys.shape()[rank - 2] == 1) return keys;
-  return cut(keys.view(), rank - 2, begin, end);
+  return conversion::sliced(keys, rank - 2, begin, end);
 }
 
 // Writes a piece of positions begin.. into the whole, along axis 1.
@@ -46,7 +38,7 @@ void paste(const ConstView& piece, Array& whole, int64_t begin) {
 void verify_chunks(const GoldenCase& golden, Attention& layer, const VerifyOptions& options,
                    double tolerance, std::vector<Difference>& differences) {
   const std::string tensor = "output/" + golden.outputs.front();
-  const int64_t length = std::accumulate(golden.chunks.begin(), golden.chunks.end(), int64_t{0});
+  const int64_t length = total_length(golden.chunks);
   const Shape shape(golden.file.entry(tensor).shape);
   const auto wrong = [&](const std::string& text) {
     differences.push_back({tensor, "", 0, 0, 0, 0, tensor + " in chunks: " + text});
@@ -71,7 +63,7 @@ void verify_chunks(const GoldenCase& golden, Attention& layer, const VerifyOptio
         mask = mask || (golden.inputs[i] == layer.type().inputs[k]->name &&
                         (layer.type().inputs[k]->flags & ATTN_INPUT_MASK));
       pieces.push_back(mask ? cut_mask(wholes[i], begin, begin + n)
-                            : cut(wholes[i].view(), 1, begin, begin + n));
+                            : conversion::sliced(wholes[i], 1, begin, begin + n));
       inputs.emplace_back(golden.inputs[i], pieces.back().view());
     }
     layer.forward(ctx, inputs,

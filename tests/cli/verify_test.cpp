@@ -192,6 +192,10 @@ TEST_CASE("cli: verify refuses what it cannot read") {
   check_refused(attn_run({"verify", folder.write("factory_x.json", "[{]")}),
                 {"factory_x.json:1:3"});
   check_refused(attn_run({"verify", folder.write("factory_y.json", "[{}]")}), {"factory_y.json"});
+  // Nothing in a file is nothing compared.
+  for (const char* name : {"factory_z.json", "refused.json"})
+    check_refused(attn_run({"verify", folder.write(name, "[]")}), {name, "holds no cases"});
+  check_refused(attn_run({"verify", folder.write("factory_o.json", "{}")}), {"holds no cases"});
   // A configuration is no case of a type called "dim".
   check_refused(attn_run({"verify", layer_file(folder)}), {"layer.json", "required_params"});
 }

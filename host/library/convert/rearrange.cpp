@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library/convert/rearrange.hpp"
 
+#include <attn/error.hpp>
+
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 namespace attn::conversion {
 
@@ -10,9 +14,17 @@ const std::byte* at(const Array& a, int64_t element) {
   return static_cast<const std::byte*>(a.raw()) +
          static_cast<size_t>(element) * dtype_size(a.dtype());
 }
+// A wrong argument would read memory that is not the tensor's.
+void require(bool suits, const Array& a, const std::string& what) {
+  if (!suits) throw InvalidArgument("a tensor " + a.shape().to_string() + " has no " + what);
+}
 }  // namespace
 
 Array sliced(const Array& a, size_t axis, int64_t begin, int64_t end) {
+  require(axis < a.shape().size(), a, "axis " + std::to_string(axis));
+  require(0 <= begin && begin <= end && end <= a.shape()[axis], a,
+          "elements from " + std::to_string(begin) + " to before " + std::to_string(end) +
+              " in axis " + std::to_string(axis));
   ConstView v = a.view();
   v.data = at(a, begin * v.stride[axis]);
   v.shape[axis] = end - begin;
@@ -20,11 +32,17 @@ Array sliced(const Array& a, size_t axis, int64_t begin, int64_t end) {
 }
 
 Array reshaped(const Array& a, const Shape& shape) {
+  require(shape.elements() == a.size(), a, "form " + shape.to_string());
   return Array::copy_of(ConstView(a.raw(), a.dtype(), shape));
 }
 
 Array permuted(const Array& a, const std::vector<int64_t>& order) {
   const ConstView v = a.view();
+  std::vector<int64_t> sorted = order;
+  std::sort(sorted.begin(), sorted.end());
+  bool suits = sorted.size() == v.shape.size();
+  for (size_t i = 0; suits && i < sorted.size(); ++i) suits = sorted[i] == static_cast<int64_t>(i);
+  require(suits, a, "axes in the order that was given");
   Shape shape, stride;
   for (const int64_t axis : order) {
     shape.push_back(v.shape[static_cast<size_t>(axis)]);
@@ -34,9 +52,17 @@ Array permuted(const Array& a, const std::vector<int64_t>& order) {
 }
 
 Array concatenated(const std::vector<Array>& parts, size_t axis) {
+  if (parts.empty()) throw InvalidArgument("nothing to join");
   Shape shape = parts.front().shape();
+  require(axis < shape.size(), parts.front(), "axis " + std::to_string(axis));
   shape[axis] = 0;
-  for (const Array& p : parts) shape[axis] += p.shape()[axis];
+  for (const Array& p : parts) {
+    Shape others = p.shape();
+    if (others.size() == shape.size()) others[axis] = shape[axis];
+    require(others == shape && p.dtype() == parts.front().dtype(), p,
+            "place beside one " + parts.front().shape().to_string());
+    shape[axis] += p.shape()[axis];
+  }
   Array out(parts.front().dtype(), shape);
   const int64_t inner = shape.dense_strides()[axis];
   const int64_t row = shape[axis] * inner;
@@ -55,7 +81,10 @@ Array concatenated(const std::vector<Array>& parts, size_t axis) {
 }
 
 Array interleaved_pairs(const Array& a, int64_t heads, int64_t r) {
-  const int64_t head = a.shape()[a.shape().size() - 1] / heads;
+  const int64_t width = a.shape().rank() ? a.shape()[a.shape().size() - 1] : 0;
+  require(heads > 0 && width % heads == 0 && r >= 0 && r % 2 == 0 && r <= width / heads, a,
+          std::to_string(heads) + " heads with " + std::to_string(r) + " components in pairs");
+  const int64_t head = width / heads;
   if (r == 0 || a.size() == 0) return a.clone();
   const int64_t all = a.size() / head;
   const Array rows = reshaped(a, {all, head});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tensors of any kind cut, joined and turned; always copies. Arguments must suit: mapping.cpp checks them.
+// Tensors of any kind cut, joined and turned; always copies. Arguments that do not suit are refused
+// (InvalidArgument); mapping.cpp says it in the words of a recipe before.
 #pragma once
 
 #include <attn/tensor.hpp>
@@ -9,6 +10,7 @@
 
 namespace attn::conversion {
 
+// Elements begin to end - 1 of an axis.
 [[nodiscard]] Array sliced(const Array& a, size_t axis, int64_t begin, int64_t end);
 [[nodiscard]] Array reshaped(const Array& a, const Shape& shape);
 // Axis i of the result is axis order[i] of a.
