@@ -241,7 +241,8 @@ TEST_CASE("vit: what a config and a call refuse") {
              says("has no effect here, only with position_kind 'rope'"));
   CHECK(refused(config("rope", {{"rope_scaling", linear}})).empty());
   CHECK(refused(config("swin", {{"num_buckets", 8}, {"max_distance", 16}})) ==
-        "Parameter 'num_buckets' (8) has no effect here, only with position_kind 't5'");
+        "Parameter 'num_buckets' (8) has no effect here, only with position_kind 't5'; "
+        "expected its default elsewhere");
   CHECK_THAT(refused(config("t5", {{"cpb_hidden_dim", 8}})), says("position_kind 'swin_v2'"));
   CHECK_THAT(refused(config("beit", {{"pretrained_grid_size", 8}})), says("'swin_v2'"));
   CHECK_THAT(refused(config("swin_v2", {{"qk_scale", 1.0}})), says("'qk_scale' (1.0)"));

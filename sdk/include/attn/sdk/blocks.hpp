@@ -143,7 +143,7 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
   if constexpr (std::is_base_of_v<ProbabilityChoice, P>)
     s.rule(
         "softcap, use_sinks, score, mask_rule and windows need probabilities over the keys; "
-        "remove them, or the axis of probability_config ({probability_config})",
+        "expected no other axis in probability_config ({probability_config})",
         [](const P& p) {
           bool windows = false;
           if constexpr (std::is_base_of_v<WindowedScores, P>)

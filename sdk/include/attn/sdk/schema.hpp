@@ -401,8 +401,9 @@ class Schema {
   void only_with(const char* text, F holds, T C::*... members) {
     const auto add_rule = [&](auto member) {
       const std::string name = name_of(member);
-      const std::string& told = tables_.keep("Parameter '" + name + "' ({" + name +
-                                             "}) has no effect here, only " + text);
+      const std::string& told =
+          tables_.keep("Parameter '" + name + "' ({" + name + "}) has no effect here, only " +
+                       text + "; expected its default elsewhere");
       rule(told.c_str(),
            [holds, member](const Params& p) { return p.*member == Params{}.*member || holds(p); });
     };
