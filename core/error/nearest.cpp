@@ -28,6 +28,35 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
+// The words of a name with underscores that are long enough to mean something.
+std::vector<std::string> long_words(const std::string& name) {
+  constexpr std::size_t kLong = 5;
+  std::vector<std::string> words;
+  std::string word;
+  for (const char c : name + "_") {
+    if (c != '_') {
+      word += c;
+      continue;
+    }
+    if (word.size() >= kLong) words.push_back(word);
+    word.clear();
+  }
+  return words;
+}
+
+// The only candidate that has one of the words of `wanted`; null where none or several have one.
+const std::string* only_kin(const std::string& wanted, const std::vector<std::string>& candidates) {
+  const std::string* found = nullptr;
+  for (const std::string& word : long_words(wanted))
+    for (const std::string& candidate : candidates) {
+      const std::vector<std::string> own = long_words(lower_case(candidate));
+      if (&candidate == found || std::find(own.begin(), own.end(), word) == own.end()) continue;
+      if (found != nullptr) return nullptr;
+      found = &candidate;
+    }
+  return found;
+}
+
 }  // namespace
 
 std::string lower_case(std::string_view text) {
@@ -48,6 +77,10 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
       best_distance = distance;
     }
   }
+  // A slip of the fingers changes two letters at most; before more than that comes a word that both names have.
+  constexpr std::size_t kSlip = 2;
+  if (best_distance > kSlip)
+    if (const std::string* kin = only_kin(wanted, candidates)) best = kin;
   return best == nullptr ? "" : "did you mean '" + *best + "'?";
 }
 

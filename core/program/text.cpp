@@ -436,6 +436,13 @@ void refuse(Kind kind, std::string_view text, size_t at, const std::string& what
   throw InvalidArgument(message, {.where = where, .expected = expected, .hint = hint});
 }
 
+std::vector<std::string_view> words(Kind kind, std::string_view text) {
+  std::vector<std::string_view> found;
+  for (Tokens tokens(kind, text); tokens.now().kind != Token::end; tokens.next())
+    if (tokens.now().kind == Token::name) found.push_back(tokens.now().text);
+  return found;
+}
+
 void check_name(std::string_view name) {
   const auto letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -452,7 +459,7 @@ void check_name(std::string_view name) {
 
 int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag) {
   if (text.size() > kMostText)
-    refuse(kind, text.substr(0, 0), 0, "the text has " + std::to_string(text.size()) + " bytes",
+    refuse(kind, text, kMostText, "the text has " + std::to_string(text.size()) + " bytes",
            "at most " + std::to_string(kMostText), "");
   try {
     return Parser(kind, text, names, dag).program();

@@ -31,6 +31,9 @@ inline constexpr size_t kMostDerived = 2048;
 // The expression of a text, in dag; a truth value for a mask rule, a real number for a score.
 int32_t parse(Kind kind, std::string_view text, const std::vector<Name>& names, Dag& dag);
 
+// The words of a text that compiles which `names` may hold, each where it stands.
+[[nodiscard]] std::vector<std::string_view> words(Kind kind, std::string_view text);
+
 // Throws where the text is wrong: what, expected, hint ("" where there is none), at byte `at`.
 [[noreturn]] void refuse(Kind kind, std::string_view text, size_t at, const std::string& what,
                          const std::string& expected, const std::string& hint);

@@ -53,7 +53,8 @@ class Check {
         require_kind(value_.is_list() && all(is_number));
         return each(&Check::real);
       case ATTN_PARAM_INT_OR_PAIR: {
-        const bool pair = value_.is_list() && value_.size() == 2 &&
+        const bool pair = value_.is_list() &&
+                          (value_.size() == 2 || (takes_three(param_) && value_.size() == 3)) &&
                           all([](const Json& x) { return x.is_integer(); });
         require_kind(pair || value_.is_integer());
         return pair ? each(&Check::integer) : integer(value_);
@@ -103,8 +104,8 @@ class Check {
     if (!holds) fail(complaint);
   }
   void require_kind(bool holds) const {
-    require(holds, std::string("must be ") + kind_text(param_.kind) +
-                       (is_nullable(param_) ? " or null" : ""));
+    require(holds,
+            std::string("must be ") + kind_text(param_) + (is_nullable(param_) ? " or null" : ""));
   }
 
   template <class Predicate>

@@ -34,6 +34,11 @@ TEST_CASE("schema text: suggestions") {
   CHECK(did_you_mean("partition_mode", names).empty());
   CHECK(did_you_mean("", names).empty());
   CHECK(did_you_mean("xyz", names).empty());
+  // More than a slip away: the only name with a word of it.
+  const Names window = {"attention_mode", "window_partition", "window_size", "kernel_size"};
+  CHECK(did_you_mean("partition_mode", window) == "did you mean 'window_partition'?");
+  CHECK(did_you_mean("atention_mode", window) == "did you mean 'attention_mode'?");
+  CHECK(did_you_mean("window_stride", window) == "did you mean 'window_size'?");
   CHECK(name_list({"a", "b"}) == "['a', 'b']");
   CHECK(name_list({}) == "[]");
 }

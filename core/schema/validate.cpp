@@ -238,16 +238,22 @@ class Validation {
         check_tables(type_, captures);
       });
     bool used = false;
+    std::vector<std::string_view> read;
     for (std::uint32_t i = 0; i < type_.n_params; ++i) {
       const auto param = program_param(*type_.params[i]);
       if (!param || values_[i].is_null()) continue;
       used = true;
       checked(i, [&] { check_program(*param, values_[i].as_string(), captures); });
+      for (const std::string_view word : program::words(param->kind, values_[i].as_string()))
+        read.push_back(word);
     }
     if (!used && !captures.names.empty())
       fail("Parameter '" + given_name_[captured] + "' has no effect without " + name_list(texts),
            given_name_[captured], values_[captured], "one of " + name_list(texts) + " beside it",
            "add one, or remove '" + given_name_[captured] + "'");
+    for (const program::Name& capture : captures.names)
+      if (std::find(read.begin(), read.end(), capture.name) == read.end())
+        checked(captured, [&] { refuse_unread(capture.name, values_[captured], texts); });
   }
 
   [[nodiscard]] Json without_forced(std::uint32_t i) const {

@@ -35,9 +35,11 @@ void ValueList::add(const attn_param& param, const Json& value) {
       result.u.f = value.to_double();
       break;
     case ATTN_PARAM_INT_OR_PAIR:
-      integers(value.is_list() ? std::vector{integer(value.at(0)), integer(value.at(1))}
-                               : std::vector{integer(value), integer(value)});
-      break;
+      if (!value.is_list()) {
+        integers({integer(value), integer(value)});
+        break;
+      }
+      [[fallthrough]];
     case ATTN_PARAM_INTS: {
       std::vector<std::int64_t> list;
       for (const Json& element : value.as_list()) list.push_back(integer(element));

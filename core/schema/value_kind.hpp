@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <iterator>
+#include <string_view>
 
 namespace attn::schema {
 
@@ -38,5 +39,14 @@ constexpr const KindRow& kind_row(uint32_t param_kind) {
 }
 constexpr int32_t value_kind(uint32_t param_kind) { return kind_row(param_kind).value; }
 constexpr const char* kind_text(uint32_t param_kind) { return kind_row(param_kind).text; }
+
+// An INT_OR_PAIR that takes three numbers, too: `of` says so.
+inline constexpr std::string_view kTriple = "triple";
+constexpr bool takes_three(const attn_param& p) {
+  return p.kind == ATTN_PARAM_INT_OR_PAIR && p.of != nullptr && p.of == kTriple;
+}
+constexpr const char* kind_text(const attn_param& p) {
+  return takes_three(p) ? "an integer, or two or three integers" : kind_text(p.kind);
+}
 
 }  // namespace attn::schema

@@ -66,6 +66,7 @@ int print_results(const Globals& globals, const Attention& layer,
                       {"kind", r.weight ? "weight" : "input"},
                       {"shape", r.shape.to_vector()},
                       {"checked", r.checked},
+                      {"kinks", r.kinks},
                       {"largest", json_number(r.largest)},
                       {"error", json_number(r.error)},
                       {"worst", r.worst},
@@ -84,7 +85,9 @@ int print_results(const Globals& globals, const Attention& layer,
   for (const TensorGradients& r : results)
     table.add({r.name, r.shape.to_string(), fmt::format("{}", r.checked),
                fmt::format("{:.2e}", r.largest), fmt::format("{:.1e}", r.error),
-               r.good ? "ok" : "off"});
+               !r.good       ? "off"
+               : r.kinks > 0 ? fmt::format("ok, {} at a kink", r.kinks)
+                             : "ok"});
   print(table.text());
   for (const TensorGradients& r : results)
     if (!r.good)

@@ -6,6 +6,7 @@
 #include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
+#include "core/schema/value_kind.hpp"
 
 namespace attn::cli {
 
@@ -15,7 +16,8 @@ std::string kind_text(const attn_param& p) {
                                     "seed",        "probability", "norm",    "activation",
                                     "initializer", "regularizer", "object"};
   const size_t kind = p.kind < std::size(kNames) ? p.kind : 0;
-  return std::string(kNames[kind]) + (p.flags & ATTN_PARAM_NULLABLE ? " or null" : "");
+  return std::string(schema::takes_three(p) ? "int, pair or three ints" : kNames[kind]) +
+         (p.flags & ATTN_PARAM_NULLABLE ? " or null" : "");
 }
 
 std::string range_text(const attn_param& p) {
@@ -33,7 +35,7 @@ std::string range_text(const attn_param& p) {
     add(std::string(p.of) + ": " + schema::name_list(schema::rotary_scalings().names()));
   else if (const auto program = schema::program_param(p))
     add("a text over " + std::string(program->variables));
-  else if (p.of && !schema::is_captures(p))
+  else if (p.of && !schema::is_captures(p) && !schema::takes_three(p))
     add("options of " + std::string(p.of));
   return text;
 }

@@ -101,6 +101,17 @@ struct DecoderAttention : Layer<Params, Arguments> {
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
+    s.only_with(
+        "with rope_percentage above 0", [](const Params& p) { return p.rope_percentage > 0; },
+        &Params::rope_theta, &Params::rope_style, &Params::rope_scaling);
+    s.only_with(
+        "with qk_norm_type or use_qk_head_scale",
+        [](const Params& p) { return p.qk_norm_type || p.use_qk_head_scale; },
+        &Params::qk_norm_place);
+    s.only_with(
+        "with qk_norm_type", [](const Params& p) { return p.qk_norm_type.has_value(); },
+        &Params::qk_norm_over);
+    blocks::rope_pairs(s, [](const Params& p) { return rotating(p.head(), p.rope_percentage); });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::attention_mask(s,
                            "keys that may be used (> 0); with a state, over all positions so far");

@@ -135,7 +135,7 @@ TEST_CASE("decoder: positions by axis") {
                return small({{"rope_scaling", Json{{"rope_type", "default"},
                                                    {"mrope_section", Json::list({1, 1})}}}});
              }),
-             says("mrope_section is for 2 pairs of components; expected 3"));
+             says("mrope_section that sums to the pairs of a head"));
 }
 
 TEST_CASE("decoder: dynamic scaling takes the largest position of a call") {
@@ -184,7 +184,30 @@ TEST_CASE("decoder: what is refused") {
                                                    {"long_factor", Json::list({1.0})},
                                                    {"original_max_position_embeddings", 8}}}});
              }),
-             says("short_factor is for 1 pairs of components; expected 3"));
+             says("as many numbers in short_factor as pairs of a head turn"));
+  const auto refused = [](Json parameters) {
+    parameters.set("dim", 16), parameters.set("num_heads", 2), parameters.set("num_kv_heads", 1);
+    return refusal([&] {
+      validate_attention_config("decoder", parameters);
+      return 0;
+    });
+  };
+  const Json eight = Json::list({1, 1.5, 2, 3});
+  const auto longrope = [&](const Json& factors) {
+    return Json{{"rope_type", "longrope"},
+                {"short_factor", factors},
+                {"long_factor", factors},
+                {"original_max_position_embeddings", 8}};
+  };
+  CHECK(refused({{"rope_scaling", longrope(eight)}}).empty());
+  CHECK_THAT(refused({{"rope_scaling", longrope(eight)}, {"rope_percentage", 0.5}}),
+             says("half of its components that rotate"));
+  CHECK_THAT(refused({{"rope_theta", 500.0}, {"rope_percentage", 0.0}}),
+             says("'rope_theta' (500.0) has no effect here, only with rope_percentage above 0"));
+  CHECK_THAT(refused({{"qk_norm_place", "after_rope"}}), says("qk_norm_type or use_qk_head_scale"));
+  CHECK_THAT(refused({{"qk_norm_over", "width"}, {"use_qk_head_scale", true}}),
+             says("only with qk_norm_type"));
+  CHECK(refused({{"qk_norm_over", "width"}, {"qk_norm_type", "rms_norm"}}).empty());
   CHECK_THAT(refusal([] {
                return small()->forward(random({1, 33, kDim}, 1));
              }),

@@ -15,7 +15,7 @@ struct Params : blocks::KernelsAndBiases,
                 blocks::Rope {
   int64_t dim = 0, num_heads = 0, max_seq_len = 4096;
   std::optional<int64_t> head_dim, num_kv_heads;
-  double rope_percentage = 0.5, dropout_rate = 0.0;
+  double rope_percentage = 0.5, rope_theta = 10000.0, dropout_rate = 0.0;
   bool use_bias = false;
   std::string qk_norm_type = "zero_centered_rms_norm";
   std::optional<std::string> gate_activation_type = "sigmoid";
@@ -63,12 +63,19 @@ struct GatedAttention : Layer<Params, Arguments> {
                        "gate_activation_args", &Params::gate_activation_args,
                        "activation of the gate");
     blocks::kernels_and_biases(s, "of all kernels", "of all biases");
+    s.field("rope_theta", &Params::rope_theta)
+        .above(0)
+        .extension()
+        .doc("base of the rotation frequencies");
     blocks::rope(s, true);
     blocks::score_rules(s);
     // dim is divided among the heads only where their size is not given.
     s.rule("dim ({dim}) must be divisible by num_heads ({num_heads})",
            [](const Params& p) { return p.head_dim || p.dim % p.num_heads == 0; });
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
+    blocks::rope_pairs(s, [](const Params& p) {
+      return rotating(p.head_dim.value_or(p.dim / p.num_heads), p.rope_percentage);
+    });
     blocks::cached_sequence(s);
     s.argument("position_offset", &Arguments::position_offset)
         .at_least(0)
@@ -118,7 +125,7 @@ struct GatedAttention : Layer<Params, Arguments> {
     v_norm = b.norm("v_norm", "zero_centered_rms_norm", {}, {-1, -1, kv_width});
     if (width != d) output_proj = b.dense("output_proj", width, d, p);
     gate_linear = b.dense("output_gate_linear", d, d, p);
-    rotary.build(b, p, head, p.rope_percentage, p.max_seq_len);
+    rotary.build(b, p, head, p.rope_percentage, p.max_seq_len, p.rope_theta);
     attn_prob = b.probability("attn_prob", p, p.num_heads);
     gate = b.activation("gate_activation", p.gate_activation_type, p.gate_activation_args,
                         {-1, tokens, d});

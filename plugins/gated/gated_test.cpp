@@ -74,6 +74,21 @@ TEST_CASE("gated: positions are those of tokens, and only their distances matter
                    reordered(without->forward(x), 1, order)) < kSameMath);
 }
 
+TEST_CASE("gated: the base of the rotation, an extension") {
+  const Layer plain = small({{"rope_percentage", 1.0}});
+  CHECK(plain->config().find("rope_theta") == nullptr);
+  const Array x = random({2, 13, kDim}, 5);
+  const Layer same = small({{"rope_percentage", 1.0}, {"rope_theta", 10000.0}});
+  CHECK(distance(same->forward(x), plain->forward(x)) == 0);
+  const Layer other = small({{"rope_percentage", 1.0}, {"rope_theta", 100.0}});
+  CHECK(other->config().at("rope_theta") == Json(100.0));
+  CHECK(distance(other->forward(x), plain->forward(x)) > 1000);
+  // The first pair turns by the position itself.
+  const Layer pair = small({{"rope_percentage", 1.0}, {"head_dim", 2}}),
+              base = small({{"rope_percentage", 1.0}, {"head_dim", 2}, {"rope_theta", 7.0}});
+  CHECK(distance(pair->forward(x), base->forward(x)) == 0);
+}
+
 TEST_CASE("gated: a shared head is that head, repeated") {
   const Layer shared = small({{"num_kv_heads", 1}});
   const Layer full = small();

@@ -59,6 +59,11 @@ struct GroupedQueryAttention : Layer<Params, Arguments> {
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
     s.divisible(&Params::num_heads, &Params::num_kv_heads);
+    s.only_with(
+        "with rope_percentage above 0", [](const Params& p) { return p.rope_percentage > 0; },
+        &Params::rope_style, &Params::rope_scaling);
+    blocks::rope_pairs(
+        s, [](const Params& p) { return rotating(p.dim / p.num_heads, p.rope_percentage); });
     s.input("inputs", {"batch, seq, dim", "batch, height, width, dim"})
         .doc("a sequence, or a map that is read row by row");
     blocks::return_attention_weights(s);

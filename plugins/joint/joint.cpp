@@ -58,6 +58,7 @@ struct JointAttention : Layer<Params, Arguments> {
         "rope_scaling must be of a type whose frequencies follow no length, not dynamic or "
         "longrope",
         [](const Params& p) { return !blocks::rope_by_length(p.rope_scaling); });
+    blocks::rope_pairs(s, [](const Params& p) { return p.dim / p.num_heads; });
     s.input("positions", {"batch, seq", "batch, axis, seq"})
         .integers()
         .doc("of the first stream, by axis of mrope_section; absent: 0, if the context has some");

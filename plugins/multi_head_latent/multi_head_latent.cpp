@@ -72,6 +72,7 @@ struct MultiHeadLatentAttention : Layer<Params, Arguments> {
     blocks::score_rules(s);
     s.rule("qk_rope_head_dim ({qk_rope_head_dim}) must be even",
            [](const Params& p) { return p.qk_rope_head_dim % 2 == 0; });
+    blocks::rope_pairs(s, [](const Params& p) { return p.qk_rope_head_dim; });
     s.input("inputs", {"batch, seq, dim"}).doc("the sequence");
     blocks::attention_mask(s,
                            "keys that may be used (> 0); with a state, over all positions so far");

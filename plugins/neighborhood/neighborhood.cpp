@@ -6,8 +6,9 @@
 
 #include <attn/sdk/plugin.hpp>
 
-#include <array>
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 using namespace attn::sdk;
 using attn::neighborhood::Axis;
@@ -17,7 +18,7 @@ namespace {
 
 struct Params : blocks::KernelsAndBiases, blocks::ProbabilityChoice, blocks::QkNorm, blocks::Score {
   int64_t dim = 0, num_heads = 8;
-  std::array<int64_t, 2> kernel_size{7, 7}, dilation{1, 1};
+  std::vector<int64_t> kernel_size{7, 7}, dilation{1, 1};
   int64_t num_axes = 2;
   std::optional<int64_t> grid_height;
   int64_t grid_width = 14, causal_axes = 0;
@@ -30,17 +31,21 @@ struct Arguments {
   bool return_attention_weights = false;
 };
 
+// The one of these sizes that is for an axis: two are for the first axis and for the others.
+int64_t along(const std::vector<int64_t>& sizes, int64_t axis) {
+  return sizes[std::min(static_cast<size_t>(axis), sizes.size() - 1)];
+}
+
 std::vector<Axis> axes_of(const Params& p) {
   const int64_t rows = p.grid_height.value_or(p.num_axes == 3 ? p.grid_width : 0);
   std::vector<Axis> axes;
   for (int64_t i = 0; i < p.num_axes; ++i) {
-    const size_t of = i > 0 ? 1 : 0;
     // The last axis has columns, the one before it rows, and what comes first is as long as the sequence makes it.
     const int64_t extent = p.num_axes == 1       ? 0
                            : i == p.num_axes - 1 ? p.grid_width
                            : i == p.num_axes - 2 ? rows
                                                  : 0;
-    axes.push_back({extent, p.kernel_size[of], p.dilation[of], i < p.causal_axes});
+    axes.push_back({extent, along(p.kernel_size, i), along(p.dilation, i), i < p.causal_axes});
   }
   return axes;
 }
@@ -61,21 +66,19 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     s.field("num_heads", &Params::num_heads).above(0).doc("number of heads");
     s.field("kernel_size", &Params::kernel_size)
         .above(0)
-        .doc("tokens that a token sees along each axis; [along the first, along the others]");
+        .doc("tokens that a token sees along each axis; [first axis, the others], or of each axis");
     s.field("dilation", &Params::dilation)
         .above(0)
-        .doc("distance between tokens that see each other; [along the first, along the others]");
+        .doc("distance of tokens that see each other; [first axis, the others], or of each axis");
     s.field("num_axes", &Params::num_axes)
         .between(1, 3)
         .doc("1: the sequence; 2: a map, row by row; 3: frames of maps, one after the other");
     s.field("grid_height", &Params::grid_height)
         .above(0)
         .doc(
-            "rows of a map; null: as many as the sequence has, or with three axes grid_width. With "
-            "one axis it is not used");
-    s.field("grid_width", &Params::grid_width)
-        .above(0)
-        .doc("columns of a map; with one axis it is not used");
+            "rows of a map; null: as many as the sequence has, or with three axes grid_width. Not "
+            "with one axis");
+    s.field("grid_width", &Params::grid_width).above(0).doc("columns of a map; not with one axis");
     s.field("causal_axes", &Params::causal_axes)
         .between(0, 3)
         .doc("along so many of the first axes a token sees itself and earlier ones only");
@@ -91,12 +94,24 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     blocks::kernels_and_biases(s, "of both kernels", "of both biases");
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
+    s.only_with(
+        "with num_axes 2 or 3", [](const Params& p) { return p.num_axes > 1; },
+        &Params::grid_height, &Params::grid_width);
     s.rule("causal_axes ({causal_axes}) must be at most num_axes ({num_axes})",
            [](const Params& p) { return p.causal_axes <= p.num_axes; });
     s.rule("kernel_size and dilation of a single axis must be single numbers", [](const Params& p) {
-      return p.num_axes > 1 ||
-             (p.kernel_size[0] == p.kernel_size[1] && p.dilation[0] == p.dilation[1]);
+      const auto single = [](const std::vector<int64_t>& sizes) {
+        return sizes.size() == 2 && sizes[0] == sizes[1];
+      };
+      return p.num_axes > 1 || (single(p.kernel_size) && single(p.dilation));
     });
+    s.rule(
+        "kernel_size ({kernel_size}) and dilation ({dilation}) must have a number for each of "
+        "{num_axes} axes: one for all, [first axis, the others], or with num_axes 3 [frames, rows, "
+        "columns]",
+        [](const Params& p) {
+          return p.num_axes == 3 || (p.kernel_size.size() == 2 && p.dilation.size() == 2);
+        });
     s.input("inputs", {"batch, seq, dim"})
         .doc("tokens of the grid, the last axis fastest; all of them or the first ones");
     blocks::attention_mask(s);
@@ -161,9 +176,12 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
                   return grid_of(p, c).sees(out, in);
                 }));
     blocks::without_norm_of_positions(
-        s.claim(Claim::causal).when("causal_axes = num_axes", [](const Params& p) {
-          return p.causal_axes == p.num_axes;
-        }));
+        s.claim(Claim::causal)
+            .when("causal_axes = num_axes",
+                  [](const Params& p) { return p.causal_axes == p.num_axes; })
+            // A text may read how many keys there are.
+            .when("no score program or mask rule",
+                  [](const Params& p) { return !p.score && !p.mask_rule; }));
     blocks::equivariant_when(
         s, "each token sees itself alone, or all without use_relative_position_bias",
         [](const Params& p, auto&, const ClaimCall& c) {
@@ -220,14 +238,15 @@ struct NeighborhoodAttention : Layer<Params, Arguments> {
     ComponentSpec narrow;
     narrow.kind = ComponentSpec::Kind::object;
     narrow.text = R"({"class_name": "TruncatedNormal", "config": {"stddev": 0.02}})";
-    const int64_t h = p.num_heads, n = 2 * p.kernel_size[0] - 1, m = 2 * p.kernel_size[1] - 1;
+    const auto distances = [&](int64_t axis) { return 2 * along(p.kernel_size, axis) - 1; };
+    const int64_t h = p.num_heads, n = distances(0), m = distances(1);
     const auto declare = [&](std::initializer_list<int64_t> shape) {
       return b.weight("relative_position_bias_table", shape, narrow, {},
                       p.use_relative_position_bias);
     };
     return p.num_axes == 1   ? declare({h, n})
            : p.num_axes == 2 ? declare({h, n, m})
-                             : declare({h, n, m, m});
+                             : declare({h, n, m, distances(2)});
   }
 };
 

@@ -21,8 +21,11 @@ struct Sample {
   }
   [[nodiscard]] Json config(std::initializer_list<Json::Member> more = {}) const {
     Json c{{"dim", kDim}, {"num_heads", kHeads}, {"num_axes", axes()}, {"causal_axes", causal}};
-    c.set("kernel_size", Json::list({kernel.front(), kernel.back()}));
-    c.set("dilation", Json::list({dilation.front(), dilation.back()}));
+    const auto sizes = [](const std::vector<int64_t>& x) {
+      return x.size() == 3 ? Json::list({x[0], x[1], x[2]}) : Json::list({x.front(), x.back()});
+    };
+    c.set("kernel_size", sizes(kernel));
+    c.set("dilation", sizes(dilation));
     if (axes() > 1) c.set("grid_width", extents.back());
     if (axes() == 3) c.set("grid_height", extents[1]);
     for (const Json::Member& m : more) c.set(m.first, m.second);
@@ -70,6 +73,7 @@ std::vector<Sample> samples() {
           {{6, 5}, {3, 2}, {1, 2}, 1},
           {{5, 6}, {3, 4}, {1, 1}, 2},
           {{3, 5, 6}, {2, 3, 3}, {1, 2, 2}},
+          {{3, 5, 7}, {2, 3, 5}, {1, 2, 1}},
           {{4, 4, 5}, {3, 3, 3}, {1, 1, 1}, 1, 7}};
 }
 
@@ -240,6 +244,14 @@ TEST_CASE("neighborhood: what a config and a call refuse") {
   CHECK_THAT(refused({{"causal_axes", 3}}), says("causal_axes (3) must be at most num_axes (2)"));
   CHECK_THAT(refused({{"num_axes", 1}, {"kernel_size", Json::list({3, 5})}}), says("single"));
   CHECK_THAT(refused({{"kernel_size", 0}}), says("kernel_size"));
+  const Json three = Json::list({3, 5, 7});
+  CHECK_THAT(refused({{"kernel_size", three}}), says("num_axes 3 [frames, rows, columns]"));
+  CHECK_THAT(refused({{"num_axes", 1}, {"dilation", three}}), says("single"));
+  CHECK_THAT(refused({{"kernel_size", Json::list({3, 5, 7, 9})}}), says("two or three integers"));
+  CHECK(refused({{"num_axes", 3}, {"grid_width", 2}, {"kernel_size", three}, {"dilation", three}})
+            .empty());
+  CHECK_THAT(refused({{"num_axes", 1}, {"grid_width", 6}}),
+             says("'grid_width' (6) has no effect here, only with num_axes 2 or 3"));
   CHECK_THAT(refused({{"kernel_size", 1025}}), says("kernel_size (1025) must be at most 1024"));
   CHECK_THAT(refused({{"grid_height", 3}, {"grid_width", 6}}), says("20 tokens are more than"));
   CHECK_THAT(refused({{"probability_config", Json{{"axis", -2}}}}), says("axis"));

@@ -98,6 +98,18 @@ struct VisionAttention : Layer<Params, Arguments> {
     blocks::rope(s, true);
     blocks::score_rules(s);
     s.divisible(&Params::dim, &Params::num_heads);
+    const auto is = [](Kind kind) {
+      return [kind](const Params& p) { return kind_of(p) == kind; };
+    };
+    s.only_with("with position_kind 't5'", is(Kind::t5), &Params::num_buckets,
+                &Params::max_distance);
+    s.only_with("with position_kind 'swin_v2'", is(Kind::swin_v2), &Params::cpb_hidden_dim,
+                &Params::pretrained_grid_size);
+    s.only_with("with position_kind 'rope'", is(Kind::rope), &Params::rope_theta,
+                &Params::rope_style, &Params::rope_scaling);
+    s.only_with(
+        "with another position_kind than 'swin_v2', which learns its own",
+        [](const Params& p) { return kind_of(p) != Kind::swin_v2; }, &Params::qk_scale);
     s.rule("num_buckets ({num_buckets}) must be even",
            [](const Params& p) { return p.num_buckets % 2 == 0; });
     s.rule(
@@ -108,6 +120,7 @@ struct VisionAttention : Layer<Params, Arguments> {
     s.rule(
         "position_kind 'rope' turns pairs of two axes: dim / num_heads must be a multiple of 4",
         [](const Params& p) { return kind_of(p) != Kind::rope || p.dim / p.num_heads % 4 == 0; });
+    blocks::rope_pairs(s, [](const Params& p) { return p.dim / p.num_heads; });
     s.input("inputs", {"batch, seq, dim"})
         .doc("prefix tokens, then the map; all of it or its first tokens");
     blocks::attention_mask(s);

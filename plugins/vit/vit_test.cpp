@@ -9,9 +9,9 @@ using namespace attn::test;
 namespace {
 
 Json config(const char* kind, std::initializer_list<Json::Member> more = {}) {
-  Json parameters{{"dim", 16},          {"num_heads", 2},  {"position_kind", kind},
-                  {"grid_height", 3},   {"grid_width", 4}, {"num_prefix_tokens", 1},
-                  {"cpb_hidden_dim", 8}};
+  Json parameters{{"dim", 16},        {"num_heads", 2},  {"position_kind", kind},
+                  {"grid_height", 3}, {"grid_width", 4}, {"num_prefix_tokens", 1}};
+  if (kind == std::string("swin_v2")) parameters.set("cpb_hidden_dim", 8);
   for (const Json::Member& m : more) parameters.set(m.first, m.second);
   return parameters;
 }
@@ -215,7 +215,7 @@ TEST_CASE("vit: how pairs are shared by rows and columns") {
   CHECK_THAT(refusal([&] {
                return scaled(sections({1, 1}, true));
              }),
-             says("mrope_section is for 2 pairs of components; expected 4"));
+             says("mrope_section that sums to the pairs of a head"));
   CHECK_THAT(refusal([&] {
                return scaled(Json{{"rope_type", "default"}, {"mrope_axial", true}});
              }),
@@ -235,6 +235,20 @@ TEST_CASE("vit: what a config and a call refuse") {
   CHECK(refused(config("t5", {{"num_buckets", 31}})) == "num_buckets (31) must be even");
   CHECK_THAT(refused(config("t5", {{"max_distance", 8}})), says("max_distance (8)"));
   CHECK_THAT(refused(config("alibi")), says("position_kind"));
+  // What is another kind's, unless it is as by default.
+  const Json linear{{"rope_type", "linear"}, {"factor", 2}};
+  CHECK_THAT(refused(config("none", {{"rope_scaling", linear}})),
+             says("has no effect here, only with position_kind 'rope'"));
+  CHECK(refused(config("rope", {{"rope_scaling", linear}})).empty());
+  CHECK(refused(config("swin", {{"num_buckets", 8}, {"max_distance", 16}})) ==
+        "Parameter 'num_buckets' (8) has no effect here, only with position_kind 't5'; "
+        "expected its default elsewhere");
+  CHECK_THAT(refused(config("t5", {{"cpb_hidden_dim", 8}})), says("position_kind 'swin_v2'"));
+  CHECK_THAT(refused(config("beit", {{"pretrained_grid_size", 8}})), says("'swin_v2'"));
+  CHECK_THAT(refused(config("swin_v2", {{"qk_scale", 1.0}})), says("'qk_scale' (1.0)"));
+  CHECK(refused(config("none", {{"num_buckets", 32}, {"rope_scaling", nullptr}})).empty());
+  const Json uneven{{"rope_type", "default"}, {"mrope_section", Json::list({1, 2})}};
+  CHECK_THAT(refused(config("rope", {{"rope_scaling", uneven}})), says("mrope_section that sums"));
   CHECK(refused(config("rope", {{"num_heads", 8}})) ==
         "position_kind 'rope' turns pairs of two axes: dim / num_heads must be a multiple of 4");
   CHECK_THAT(refusal([] {

@@ -119,4 +119,41 @@ TEST_CASE("cli: check-gradients finds a wrong gradient of a third party's plugin
   CHECK_THAT(f.out, Contains("0 passed, 1 failed") && Contains("inputs["));
 }
 
+TEST_CASE("cli: check-gradients knows a kink, and a wrong gradient at one") {
+  const Folder folder;
+  // The bias of the hidden layer is zero, and so is the distance of a token from itself: relu at 0.
+  const std::string swin = folder.write(
+      "swin.json", R"({"type": "vit", "dim": 8, "num_heads": 2, "position_kind": "swin_v2",
+                       "grid_height": 2, "grid_width": 2, "num_prefix_tokens": 0, "cpb_hidden_dim": 4})");
+  const Finished f =
+      attn_run({"check-gradients", swin, "--shape", "inputs=1,4,8", "--elements", "0", "--json"});
+  check_done(f);
+  const Json result = parsed(f.out);
+  CHECK(result.at("failed") == Json(0));
+  int64_t kinks = 0;
+  for (const Json& tensor : result.at("tensors").as_list()) {
+    INFO(tensor.dump());
+    CHECK(tensor.at("error").to_double() <= 1e-6);
+    if (tensor.at("name") == Json("cpb_mlp/hidden/bias"))
+      kinks = *tensor.at("kinks").to_int64();
+    else
+      CHECK(tensor.at("kinks") == Json(0));
+  }
+  CHECK(kinks == 4);
+
+  // |x|, differentiated as 2 at 0: no slope of either side, nor one between them.
+  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  Array zeros(ATTN_F32, {1, 2, 4});
+  attn::write_npy(folder / "zeros.npy", zeros.view());
+  for (const double slope : {2.0, -1.5, 0.5, 1.0}) {
+    const std::string layer =
+        folder.write("layer.json", R"({"type": "fixture.wrong_gradient", "slope_at_zero": )" +
+                                       std::to_string(slope) + "}");
+    const Finished at = attn_run({"check-gradients", layer, "--plugin-path", plugin, "--input",
+                                  "inputs=" + (folder / "zeros.npy")});
+    INFO(slope << at.out << at.err);
+    CHECK(at.code == (std::abs(slope) > 1 ? 1 : 0));
+  }
+}
+
 }  // namespace attn::test

@@ -129,11 +129,27 @@ TEST_CASE("score programs in configs: what is wrong is refused when a layer is m
   CHECK_THAT(multi({{"score", "s"}, {"captures", {{"q", 1}}}}), Contains("captures.q | "));
   CHECK_THAT(multi({{"captures", {{"x", 1}}}}), Contains("captures | Parameter 'captures' has no "
                                                          "effect without ['score', 'mask_rule']"));
+  CHECK(multi({{"score", "s - x"}, {"captures", {{"x", 1}, {"y", 2}}}}) ==
+        "captures.y | capture 'y' is read by no text; expected a name that one of ['score', "
+        "'mask_rule'] uses; use it there, or remove it");
+  CHECK_THAT(multi({{"score", "s - x"}, {"captures", {{"x", 1}, {"s_x", Json::list({1, 2})}}}}),
+             Contains("captures.s_x | "));
+  CHECK(multi({{"score", "s - x"}, {"mask_rule", "k < y"}, {"captures", {{"x", 1}, {"y", 2}}}}) ==
+        "");
   // Names of extensions are no part of the list that other mistakes show.
   CHECK_THAT(multi({{"no_such", 1}}), !Contains("mask_rule"));
-  const auto other = create_attention_layer(
-      "multi_head", with(kSmall, {{"score", "s"}, {"probability_config", {{"axis", -2}}}}));
-  CHECK_THROWS_WITH(other->build({Shape{1, 4, 16}}), Contains("over the keys"));
+  for (const Json& axis : {Json(-2), Json::list({-2, -1}), Json(1)}) {
+    CHECK_THAT(multi({{"score", "s"}, {"probability_config", {{"axis", axis}}}}),
+               Contains("need probabilities over the keys"));
+    CHECK_THAT(multi({{"window_left", 2}, {"probability_config", {{"axis", axis}}}}),
+               Contains("need probabilities over the keys"));
+  }
+  for (const Json& axis : {Json(-1), Json(3), Json::list({-1})})
+    CHECK(multi({{"score", "s"}, {"probability_config", {{"axis", axis}}}}) == "");
+  // What is too long is shown where it is.
+  CHECK_THAT(multi({{"score", std::string(4096, ' ') + "s + 1.0"}}),
+             Contains("score:1:4097: the text has 4103 bytes; expected at most 4096") &&
+                 Contains("s + 1.0\n"));
   // Ranges are known with the shapes.
   const auto layer = create_attention_layer(
       "multi_head", with(kSmall, {{"score", "s + rel[q - k]"},

@@ -69,6 +69,14 @@ std::vector<Input> one(const ConstView& x) { return {Input(x)}; }
 std::vector<Argument> argument(const char* name, bool value) { return {{name, value}}; }
 
 const Json kHeads = {{"dim", 8}, {"num_heads", 2}};
+Json with_heads(Json more) {
+  more.set("dim", 8), more.set("num_heads", 2);
+  return more;
+}
+Json with_window(Json more) {
+  more.set("window_size", 2);
+  return with_heads(std::move(more));
+}
 const Json kCached = {{"dim", 8}, {"num_heads", 2}, {"num_kv_heads", 1}, {"max_seq_len", 4}};
 
 void making(Tried& t) {
@@ -91,6 +99,18 @@ void making(Tried& t) {
   TRY(create_attention_from_config(Json::list({1, 2})));
   TRY(create_attention_from_config({{"type", "multi_head"}, {"dim", 8}, {"$require", 5}}));
   TRY(validate_attention_config("multi_head", {{"dim", 8}, {"dropout_rate", 1.5}}));
+  TRY(validate_attention_config("window", with_window({{"partition_mode", "zigzag"}})));
+  TRY(validate_attention_config("vit", with_heads({{"rope_theta", 500.0}})));
+  TRY(validate_attention_config("vit",
+                                with_heads({{"qk_scale", 1.0}, {"position_kind", "swin_v2"}})));
+  TRY(validate_attention_config("neighborhood",
+                                with_heads({{"kernel_size", Json::list({3, 5, 7})}})));
+  TRY(validate_attention_config("neighborhood", with_heads({{"kernel_size", Json::list({3})}})));
+  TRY(validate_attention_config("multi_head",
+                                with_heads({{"score", "s"}, {"captures", {{"x", 1}}}})));
+  TRY(validate_attention_config("multi_head", with_heads({{"score", std::string(5000, '1')}})));
+  TRY(validate_attention_config(
+      "multi_head", with_heads({{"softcap", 5}, {"probability_config", {{"axis", 1}}}})));
   TRY(get_attention_requirements("multi_haed"));
   TRY(config_schema("multi_haed"));
   TRY(find_attention_type("fnett"));

@@ -24,11 +24,12 @@ LAYER = Draft202012Validator(SCHEMA)
 # What the standard cannot say: the texts of the refusals, by kind.
 UNSAID = {
     "8.0 is an integer to the standard": r"must be an integer( or null| or a list of integers|"
-    r" or a pair of integers( or null)?)?(, got .*)?$",
+    r" or a pair of integers( or null)?|, or two or three integers)?(, got .*)?$",
     "divisors above 64": r"divisible by \w+ \((6[5-9]|[7-9]\d|\d{3,})\)$",
     "rules that are functions": r"conflicts with probability_type|for feature_map|where head_dim is null"
-    r"|\) must be even|needs num_prefix_tokens|more than a quarter of|must be at most num_axes",
-    "the language of score programs": r"^(score|mask_rule):1:1: ",
+    r"|has no effect here, only|need probabilities over the keys|pairs of a head"
+    r"|must have a number for each of|\) must be even|needs num_prefix_tokens|more than a quarter of|must be at most num_axes",
+    "the language of score programs": r"^(score|mask_rule):1:1: |is read by no text",
     "claims of some configurations alone": r"but its condition is kept by no call of this config",
     "axes that are the same with another sign": r"must not name an axis twice",
     "which option is the larger one": r"must (not be below|keep) ",

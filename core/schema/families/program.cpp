@@ -334,6 +334,11 @@ void check_tables(const attn_type& type, const Captures& captures) {
   }
 }
 
+void refuse_unread(const std::string& capture, const Json& captures, const Names& texts) {
+  fail(capture, captures.at(capture), "is read by no text",
+       "a name that one of " + name_list(texts) + " uses", "use it there, or remove it");
+}
+
 std::vector<Captures::Table> tables_of_calls(const Json& value) {
   std::vector<Captures::Table> tables = resolve_captures(value).tables;
   std::erase_if(tables, [](const Captures::Table& table) { return !table.input; });

@@ -69,6 +69,10 @@ void check_program(const ProgramParam& param, std::string_view text, const Captu
 // its calls.
 void check_tables(const attn_type& type, const Captures& captures);
 
+// Refuses a capture that none of the texts reads, `texts`: the parameters that hold them.
+[[noreturn]] void refuse_unread(const std::string& capture, const Json& captures,
+                                const Names& texts);
+
 // The tables that a call brings, in their order. value: of the type's parameter for captures, or null.
 [[nodiscard]] std::vector<Captures::Table> tables_of_calls(const Json& value);
 // The same, of a config.

@@ -12,6 +12,7 @@
 #include "core/schema/param_check.hpp"
 #include "core/schema/validate.hpp"
 #include "core/schema/value.hpp"
+#include "core/schema/value_kind.hpp"
 
 namespace attn::schema {
 namespace json_schema {
@@ -77,7 +78,7 @@ Json by_kind(const attn_param& p, Definitions& definitions) {
       Json schema = number(p, true);
       schema.set("items", schema);
       schema.set("minItems", 2);
-      schema.set("maxItems", 2);
+      schema.set("maxItems", takes_three(p) ? 3 : 2);
       schema.set("type", Json::list({"integer", "array"}));
       return schema;
     }

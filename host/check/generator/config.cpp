@@ -6,6 +6,7 @@
 #include "core/schema/families/program.hpp"
 #include "core/schema/families/rotary.hpp"
 #include "core/schema/value.hpp"
+#include "core/schema/value_kind.hpp"
 #include "host/check/generator/generator.hpp"
 #include "host/check/generator/values.hpp"
 
@@ -31,7 +32,7 @@ class ConfigMaker {
       config_.set(name, value(p));
     }
     add_programs();
-    return config_;
+    return with_effect(id_.type, std::move(config_), {});
   }
 
  private:
@@ -72,7 +73,9 @@ class ConfigMaker {
       case ATTN_PARAM_INT_OR_PAIR: {
         // A kernel of one leaves every position alone with itself.
         if (random_.chance(0.7)) return random_.chance(0.6) ? 1 : random_.between(2, long_ ? 3 : 5);
-        return Json::list({random_.between(1, 4), random_.between(1, 4)});
+        Json sizes = Json::list({random_.between(1, 4), random_.between(1, 4)});
+        if (schema::takes_three(p) && random_.chance(0.5)) sizes.push_back(random_.between(1, 4));
+        return sizes;
       }
       case ATTN_PARAM_SEED:
         return static_cast<uint64_t>(random_.next());
@@ -169,6 +172,17 @@ Json effective(const std::string& type, const Json& config, const std::string& n
     return schema::to_json(p, p.def);
   }
   return nullptr;
+}
+
+Json with_effect(const std::string& type, Json config, const Json& kept) {
+  for (;;) try {
+      validate_attention_config(type, config);
+      return config;
+    } catch (const InvalidArgument& e) {
+      const std::string& name = e.details().parameter;
+      const bool idle = std::string_view(e.what()).find("has no effect here") != std::string::npos;
+      if (!idle || kept.contains(name) || !config.erase(name)) return config;
+    }
 }
 
 Json make_config(const CaseId& id, Random& random, bool is_long) {

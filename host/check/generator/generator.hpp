@@ -52,6 +52,9 @@ struct CaseOptions {
 // Parameters of the case; a rule between them may not hold.
 [[nodiscard]] Json make_config(const CaseId& id, Random& random, bool is_long);
 
+// The config without parameters that have no effect beside the others, as long as they are not among the kept ones.
+[[nodiscard]] Json with_effect(const std::string& type, Json config, const Json& kept);
+
 // Inputs, mask and arguments for the config in `c`.
 void make_call(Case& c, Random& random);
 

@@ -11,6 +11,7 @@
 #include "core/schema/families/program.hpp"
 #include "core/schema/families/regularizer.hpp"
 #include "core/schema/json_text.hpp"
+#include "core/schema/value_kind.hpp"
 #include "host/check/generator/values.hpp"
 
 namespace attn::check {
@@ -197,6 +198,7 @@ std::vector<Json> values_of(const attn_param& p, const Json& now) {
       break;
     case ATTN_PARAM_INT_OR_PAIR:
       out = {1, Json::list({2, 3}), Json::list({1, 3})};
+      if (schema::takes_three(p)) out.push_back(Json::list({2, 1, 3}));
       break;
     case ATTN_PARAM_INITIALIZER:
       out = named(schema::initializers(), true);
@@ -280,13 +282,27 @@ class Lister {
     if (p.kind == ATTN_PARAM_REGULARIZER) of = ChangeOf::regularizer;
     size_t taken = 0;
     const bool number = p.kind == ATTN_PARAM_INT || p.kind == ATTN_PARAM_REAL;
-    for (const Json& value : values_of(p, now)) {
-      if (number && taken == kNumbers) break;
-      taken += take({.of = of,
-                     .name = p.name,
-                     .text = equals(p.name, value),
-                     .values = {{p.name, value}},
-                     .plain = is_plain(p) || value.is_null()});
+    const auto take_beside = [&](const std::vector<std::pair<std::string, Json>>& others) {
+      for (const Json& value : values_of(p, now)) {
+        if (number && taken == kNumbers) break;
+        Change change{.of = of,
+                      .name = p.name,
+                      .text = equals(p.name, value),
+                      .values = others,
+                      .plain = is_plain(p) || value.is_null()};
+        change.values.emplace_back(p.name, value);
+        taken += take(change);
+      }
+    };
+    take_beside({});
+    // What has an effect beside another choice alone.
+    for (uint32_t i = 0; i < type_.n_params && of == ChangeOf::parameter; ++i) {
+      const attn_param& q = *type_.params[i];
+      const bool chosen =
+          q.kind == ATTN_PARAM_TEXT || q.kind == ATTN_PARAM_BOOL || q.kind == ATTN_PARAM_NORM;
+      if (taken > 0 || !chosen || &q == &p || schema::is_program(q)) continue;
+      for (const Json& choice : values_of(q, parameter(c, q.name)))
+        if (taken == 0) take_beside({{q.name, choice}});
     }
     if (taken == 0 && !(p.kind == ATTN_PARAM_TEXT && p.n_choices == 1))
       throw std::runtime_error(std::string(type_.id) + ": no other value of " + p.name +
@@ -397,6 +413,9 @@ std::optional<Setting> with(Setting s, const Change& change) {
   s.text += (s.text.empty() ? "" : " and ") + change.text;
   for (const auto& [name, value] : change.values)
     (change.of == ChangeOf::argument ? s.c.problem.arguments : s.c.problem.config).set(name, value);
+  Json kept = Json::object();
+  for (const auto& [name, value] : change.values) kept.set(name, value);
+  s.c.problem.config = with_effect(s.type, std::move(s.c.problem.config), kept);
   for (const auto& [name, form] : change.forms) s.forms[name] = form;
   if (change.of == ChangeOf::input) s.c.mask_kind = change.mask_kind;
   fill_inputs(s);

@@ -31,6 +31,9 @@ class IntOrPair {
  public:
   IntOrPair(std::int64_t both) : value_(both) {}  // NOLINT: .kernel_size = 3
   IntOrPair(std::int64_t first, std::int64_t second) : value_(Json::list({first, second})) {}
+  // Of parameters that take three.
+  IntOrPair(std::int64_t first, std::int64_t second, std::int64_t third)
+      : value_(Json::list({first, second, third})) {}
   [[nodiscard]] const Json& json() const { return value_; }
 
  private:

@@ -220,7 +220,7 @@ void check_params(const std::string& where, const attn_param* const* params, uin
     optional_seen = optional_seen || !required;
     // Options are read after the parameter they belong to.
     bool known = p.of == nullptr || schema::names_itself(p) || schema::is_captures(p) ||
-                 schema::is_program(p);
+                 schema::is_program(p) || schema::takes_three(p);
     for (uint32_t j = 0; !known && j < i; ++j) {
       known = params[j]->name != nullptr && std::strcmp(params[j]->name, p.of) == 0;
     }

@@ -16,6 +16,7 @@ _KINDS = {
     "ints": "list[int]",
     "numbers": "list[float]",
     "int or pair": "int | tuple[int, int]",
+    "int, pair or three ints": "int | tuple[int, int] | tuple[int, int, int]",
     "seed": "int",
     "probability": "str",
     "norm": "str",

@@ -9,7 +9,7 @@ void gated(Run& run) {
   const int64_t h = run.integer("head_dim", dim / heads),
                 groups = run.integer("num_kv_heads", heads);
   const bool biased = run.flag("use_bias", false);
-  const double share = run.number("rope_percentage", 0.5);
+  const double share = run.number("rope_percentage", 0.5), theta = run.number("rope_theta", 10000);
   const std::string norm_type = run.text("qk_norm_type", "zero_centered_rms_norm");
   const Json options = run.options("qk_norm_kwargs");
 
@@ -21,8 +21,8 @@ void gated(Run& run) {
   const Tensor k = norm(run, "k_norm", norm_type, options, run.layer("k_linear", u, biased));
   const Tensor v = norm(run, "v_norm", "zero_centered_rms_norm", Json::object(),
                         run.layer("v_linear", u, biased));
-  const Tensor z = scores_of(rope(run, split_heads(q, heads), share, 10000, position),
-                             rope(run, split_heads(k, groups), share, 10000, position),
+  const Tensor z = scores_of(rope(run, split_heads(q, heads), share, theta, position),
+                             rope(run, split_heads(k, groups), share, theta, position),
                              1 / std::sqrt(static_cast<double>(h)));
   const Tensor keep = keep_mask(run.input("attention_mask"), z.dim(0), heads, z.dim(2), z.dim(3));
   const double kept = kept_by_dropout(run, run.number("dropout_rate", 0));

@@ -42,7 +42,7 @@ void neighborhood(Run& run) {
   const auto along = [&](const char* name, int64_t otherwise, size_t axis) {
     const Json* j = run.given(name);
     if (!j) return otherwise;
-    return *(j->is_list() ? j->at(axis > 0 ? 1 : 0) : *j).to_int64();
+    return *(j->is_list() ? j->at(std::min(axis, j->size() - 1)) : *j).to_int64();
   };
   std::vector<Line> lines;
   for (size_t a = 0; a < extents.size(); ++a)

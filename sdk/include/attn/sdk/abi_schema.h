@@ -108,7 +108,7 @@ typedef enum attn_param_kind {
   ATTN_PARAM_TEXT = 4, /* any string; with choices one of these; with `of` a score program */
   ATTN_PARAM_INTS = 5,
   ATTN_PARAM_REALS = 6,
-  ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two */
+  ATTN_PARAM_INT_OR_PAIR = 7, /* arrives as I64S of two; `of` "triple": or three, of three */
   ATTN_PARAM_SEED = 8, /* 0..2^64-1, the bits of an I64; null: drawn for the layer and its config */
   ATTN_PARAM_PROBABILITY = 9,  /* name of a probability type, any letter case */
   ATTN_PARAM_NORM = 10,        /* name of a norm; choices are further names that the type takes */

@@ -68,6 +68,12 @@ void probability(Schema<P, A>& s, const char* doc = "scores to weights",
       .doc(options_doc);
 }
 
+// Whether weights of these options sum to one over the keys.
+inline bool is_over_keys(const ComponentSpec& probability_config) {
+  const std::string_view axis = probability_config.option("axis");
+  return axis.empty() || axis == "-1" || axis == "3" || axis == "[-1]" || axis == "[3]";
+}
+
 // Rules for the scores before they become weights, beyond those of the type: extensions. Builder::probability() takes
 // them with the number of heads, attention() follows them.
 struct Score {
@@ -134,6 +140,17 @@ void score_rules(Schema<P, A>& s, const char* variables = nullptr) {
   }
   if (!variables) variables = std::is_base_of_v<WindowedScores, P> ? "b h q k H" : "b h q k H Q K";
   score_texts(s, variables);
+  if constexpr (std::is_base_of_v<ProbabilityChoice, P>)
+    s.rule(
+        "softcap, use_sinks, score, mask_rule and windows need probabilities over the keys; "
+        "expected no other axis in probability_config ({probability_config})",
+        [](const P& p) {
+          bool windows = false;
+          if constexpr (std::is_base_of_v<WindowedScores, P>)
+            windows = p.window_left || p.window_right;
+          return is_over_keys(p.probability_config) ||
+                 !(p.softcap || p.use_sinks || p.score || p.mask_rule || windows);
+        });
 }
 
 // The key/value heads that query heads share.
@@ -256,10 +273,8 @@ void batch_independent(Schema<P, A>& s, Norms... norms) {
 // ... as long as probability() runs over the keys.
 template <class P, class A>
 ClaimField<P, A> over_keys(ClaimField<P, A> claim) {
-  return claim.when("the probability runs over the keys", [](const P& p) {
-    const std::string_view axis = p.probability_config.option("axis");
-    return axis.empty() || axis == "-1" || axis == "3";
-  });
+  return claim.when("the probability runs over the keys",
+                    [](const P& p) { return is_over_keys(p.probability_config); });
 }
 // Of types with attention_mask(), probability() and this norm; with WindowedScores, of self-attention over `inputs`.
 template <class P, class A, class Norm>

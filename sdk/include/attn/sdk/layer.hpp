@@ -113,6 +113,11 @@ struct RopeScaling : detail::Component {
   }
 };
 
+// The components of a head that rotate with the position, an even number: trunc(head * share), less 1 when that is odd.
+inline int64_t rotating(int64_t head, double share) {
+  return static_cast<int64_t>(static_cast<double>(head) * share) / 2 * 2;
+}
+
 // Lent to build().
 class Builder {
  public:
@@ -288,10 +293,9 @@ class Builder {
   void warn(const std::string& text) {
     if (ATTN_HAS(b_, attn_builder, log) && b_->log) b_->log(b_, ATTN_LOG_WARNING, text.c_str());
   }
-  // The components of a head that rotate with the position, an even number: trunc(head * share), less 1 when that is
-  // odd. Warns of a head that keeps none although share > 0, and of one of odd size.
+  // rotating(). Warns of a head that keeps none although share > 0, and of one of odd size.
   int64_t rotated(int64_t head, double share) {
-    const int64_t n = static_cast<int64_t>(static_cast<double>(head) * share) / 2 * 2;
+    const int64_t n = rotating(head, share);
     if (share > 0 && (n == 0 || head % 2 != 0))
       warn("a head of size " + std::to_string(head) + " rotates " + std::to_string(n) +
            " of its components with the position (they turn in pairs); the others carry no "

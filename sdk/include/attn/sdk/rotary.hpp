@@ -15,8 +15,11 @@
 #include <attn/sdk/layer.hpp>
 #include <attn/sdk/ops.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace attn::sdk {
@@ -68,6 +71,38 @@ void rope(Schema<P, A>& s, bool extension = false) {
                           "how frequencies are scaled, as in config.json of published models: "
                           "{\"rope_type\": \"yarn\", \"factor\": 4, ...}; null: not at all");
   if (extension) style.extension(), scaling.extension();
+}
+
+// Refuses a rope_scaling that has numbers for other pairs than those that turn: half of components(const Params&), a
+// count, or null where nothing of the config alone tells.
+template <class P, class A, class F>
+void rope_pairs(Schema<P, A>& s, F components) {
+  // The numbers of a list, and their sum.
+  const auto numbers = [](std::string_view list) {
+    std::pair<int64_t, double> out{};
+    for (size_t at = list.find_first_not_of("[] \n"); at < list.size();) {
+      const size_t end = std::min(list.find_first_of(",]", at), list.size());
+      ++out.first;
+      out.second += std::strtod(std::string(list.substr(at, end - at)).c_str(), nullptr);
+      at = list.find_first_not_of(",] \n", end);
+    }
+    return out;
+  };
+  const auto pairs = [components](const P& p) { return std::max<int64_t>(components(p), 0) / 2; };
+  s.rule(
+      "rope_scaling ({rope_scaling}) must have as many numbers in short_factor as pairs of a head "
+      "turn, half of its components that rotate",
+      [=](const P& p) {
+        return p.rope_scaling.option("rope_type") != "\"longrope\"" ||
+               numbers(p.rope_scaling.option("short_factor")).first == pairs(p);
+      });
+  s.rule(
+      "rope_scaling ({rope_scaling}) must have a mrope_section that sums to the pairs of a head "
+      "that turn, half of its components that rotate",
+      [=](const P& p) {
+        const auto [count, sum] = numbers(p.rope_scaling.option("mrope_section"));
+        return count == 0 || sum == static_cast<double>(pairs(p));
+      });
 }
 
 // Whether frequencies depend on how far a call reaches, so that calls of another length, or rows of a batch, turn by

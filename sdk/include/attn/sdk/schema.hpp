@@ -15,6 +15,7 @@
 //
 // Member types: bool, int64_t, double, std::string, std::optional of these (null), ComponentSpec
 // (initializer, regularizer or options, see below), std::array<int64_t, 2> (an int or a pair),
+// std::vector<int64_t> (an int, a pair or three; of an int two that are equal),
 // std::optional<uint64_t> (a seed). Arguments of a call must not allocate: bool, int64_t, double,
 // std::optional of these and std::span<const int64_t>. The tables are freed when the plugin is unloaded.
 #pragma once
@@ -60,6 +61,7 @@ struct ComponentSpec {
             .count = 0,
             .u = {.s = text.c_str()}};
   }
+  [[nodiscard]] bool operator==(const ComponentSpec&) const = default;
   [[nodiscard]] const char* object_text() const {
     return kind == Kind::object ? text.c_str() : nullptr;
   }
@@ -107,6 +109,9 @@ inline void read_value(const attn_value& v, std::span<const int64_t>& x) { x = {
 inline void read_value(const attn_value& v, std::array<int64_t, 2>& x) {
   x = {v.u.is[0], v.u.is[1]};
 }
+inline void read_value(const attn_value& v, std::vector<int64_t>& x) {
+  x.assign(v.u.is, v.u.is + v.count);
+}
 inline void read_value(const attn_value& v, ComponentSpec& x) {
   x.kind = v.kind == ATTN_NULL           ? ComponentSpec::Kind::null
            : v.kind == ATTN_VALUE_OBJECT ? ComponentSpec::Kind::object
@@ -141,7 +146,8 @@ constexpr uint32_t param_kind() {
     return ATTN_PARAM_TEXT;
   else if constexpr (std::is_same_v<U, std::span<const int64_t>>)
     return ATTN_PARAM_INTS;
-  else if constexpr (std::is_same_v<U, std::array<int64_t, 2>>)
+  else if constexpr (std::is_same_v<U, std::array<int64_t, 2>> ||
+                     std::is_same_v<U, std::vector<int64_t>>)
     return ATTN_PARAM_INT_OR_PAIR;
   else
     return ATTN_PARAM_OPTIONS;  // ComponentSpec: one of initializer(), regularizer(), options() says
@@ -389,6 +395,20 @@ class Schema {
       return !x || !y || *x % *y == 0;
     });
   }
+  // Members that have an effect only where holds(const Params&) does, and elsewhere must be as they are by default: what
+  // is accepted is not ignored. text: where they have one, as in "with position_kind 't5'".
+  template <class F, class... T, class... C>
+  void only_with(const char* text, F holds, T C::*... members) {
+    const auto add_rule = [&](auto member) {
+      const std::string name = name_of(member);
+      const std::string& told =
+          tables_.keep("Parameter '" + name + "' ({" + name + "}) has no effect here, only " +
+                       text + "; expected its default elsewhere");
+      rule(told.c_str(),
+           [holds, member](const Params& p) { return p.*member == Params{}.*member || holds(p); });
+    };
+    (add_rule(members), ...);
+  }
 
   // subject: an input, or of inert a weight; claims.hpp.
   ClaimField<Params, Arguments> claim(Claim kind, const char* subject = nullptr) {
@@ -479,6 +499,7 @@ class Schema {
     p.doc = "";
     p.def = tables_.keep_value(def);
     if (detail::is_optional<T>::value) p.flags |= ATTN_PARAM_NULLABLE;
+    if (std::is_same_v<T, std::vector<int64_t>>) p.of = "triple";
     return {add(list, p), tables_};
   }
 
