@@ -121,8 +121,7 @@ struct DecoderAttention : Layer<Params, Arguments> {
     blocks::decoder_call(
         s,
         "position of the first token; null: the length of the state, 0 without one. Only "
-        "distances "
-        "count: no effect but on norms behind the rotation, though positions must exist");
+        "distances count, but for norms behind the rotation; positions must exist");
     s.output("output", "batch, seq, dim").doc("shaped as the input");
     blocks::attention_weights(s);
     blocks::without_rope_by_length(

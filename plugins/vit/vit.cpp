@@ -77,7 +77,7 @@ struct VisionAttention : Layer<Params, Arguments> {
         .above(0)
         .doc("of swin_v2: width of the network that makes the bias");
     s.field("pretrained_grid_size", &Params::pretrained_grid_size)
-        .above(0)
+        .above(1)
         .doc(
             "of swin_v2: rows and columns of the map that weights were trained for; null: this "
             "one");

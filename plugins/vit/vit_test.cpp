@@ -245,6 +245,8 @@ TEST_CASE("vit: what a config and a call refuse") {
         "expected its default elsewhere");
   CHECK_THAT(refused(config("t5", {{"cpb_hidden_dim", 8}})), says("position_kind 'swin_v2'"));
   CHECK_THAT(refused(config("beit", {{"pretrained_grid_size", 8}})), says("'swin_v2'"));
+  // Distances are divided by one less.
+  CHECK_THAT(refused(config("swin_v2", {{"pretrained_grid_size", 1}})), says("greater than 1"));
   CHECK_THAT(refused(config("swin_v2", {{"qk_scale", 1.0}})), says("'qk_scale' (1.0)"));
   CHECK(refused(config("none", {{"num_buckets", 32}, {"rope_scaling", nullptr}})).empty());
   const Json uneven{{"rope_type", "default"}, {"mrope_section", Json::list({1, 2})}};

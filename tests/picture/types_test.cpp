@@ -37,18 +37,19 @@ struct Tuned {
   int64_t positions = 0;    // of a sequence; 0: the words
   bool unlabelled = false;  // it has no axis of words
 };
-constexpr Tuned kTuned[] = {{"window", R"({"window_size": 4})", "{}", 32},
-                            {"single_window", "{}", "{}", 16},
-                            {"fnet", "{}", "{}", 0, true},
-                            {"joint", "{}", "{}", 0, true},
-                            {"vit", R"({"grid_height": 4, "grid_width": 4})", "{}", 17},
-                            {"neighborhood", R"({"num_axes": 1, "kernel_size": 5})", "{}"},
-                            {"mobile_mqa", R"({"num_heads": 4})", "{}"},
-                            {"hopfield", R"({"num_heads": 2})", "{}"},
-                            {"capsule_routing", R"({"num_heads": 2, "key_dim": 16})", "{}"},
-                            {"differential", R"({"num_heads": 2})", "{}"},
-                            {"rpc", R"({"num_heads": 2})", "{}"},
-                            {"shared_weights_cross", "{}", R"({"split_sizes": [5, 6]})", 0, true}};
+constexpr Tuned kTuned[] = {
+    {"window", R"({"window_size": 4})", "{}", 32},
+    {"single_window", "{}", "{}", 16},
+    {"fnet", "{}", "{}", 0, true},
+    {"joint", "{}", "{}", 0, true},
+    {"vit", R"({"grid_height": 4, "grid_width": 4})", "{}", 17},
+    {"neighborhood", R"({"num_axes": 1, "kernel_size": 5, "grid_height": null})", "{}"},
+    {"mobile_mqa", R"({"num_heads": 4})", "{}"},
+    {"hopfield", R"({"num_heads": 2})", "{}"},
+    {"capsule_routing", R"({"num_heads": 2, "key_dim": 16})", "{}"},
+    {"differential", R"({"num_heads": 2})", "{}"},
+    {"rpc", R"({"num_heads": 2})", "{}"},
+    {"shared_weights_cross", "{}", R"({"split_sizes": [5, 6]})", 0, true}};
 
 const Tuned& tuned(const std::string& type) {
   static constexpr Tuned kNone{"", "{}", "{}"};
