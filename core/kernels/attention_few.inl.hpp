@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Scores and values of few rows from keys and values as they are kept: nothing is packed, because every number is used
-// so rarely that it is memory that takes the time. Each is read once, in order, for all rows of a group, and is on its way
-// long before: keys 32 ahead, values a piece ahead. All rows, four at a time, pass over a piece while it is in the
-// first-level cache: 16 rows of a latent history of 576 numbers took 1.4 times as long without. In fewer bits they are widened in registers; the scale of an int8 key multiplies its score, that of a value the
-// weight that it meets.
+// so rarely that it is memory that takes the time. Each is read once, in order, for all rows of a group, and is on its
+// way long before: keys 32 ahead, values a piece ahead. All rows, four at a time, pass over a piece while it is in the
+// first-level cache: 16 rows of a latent history of 576 numbers took 1.4 times as long without. In fewer bits they are
+// widened in registers; the scale of an int8 key multiplies its score, that of a value the weight that it meets.
 #pragma once
 
 #include "core/kernels/attention_scores.inl.hpp"
@@ -13,8 +13,8 @@
 
 namespace attn::kernels::simd {
 
-inline constexpr int64_t kFewPiece =
-    16384;  // bytes of keys or values that stay in the first-level cache
+// Bytes of keys or values that stay in the first-level cache.
+inline constexpr int64_t kFewPiece = 16384;
 
 template <StorageKind K>
 inline constexpr int64_t kBytesOf = K == StorageKind::float32 ? 4

@@ -82,10 +82,9 @@ void dot_block(const Bf16Block& g) {
     const float* bias = g.bias == nullptr ? nullptr : g.bias + j;
     for (int64_t i = 0; i < g.m;) {
       // The group's rows in parts of nearly the same size.
-      const int64_t in_group = i % kBf16Rows;
-      const int64_t left = (g.m - i < kBf16Rows - in_group ? g.m - i : kBf16Rows - in_group);
-      const int64_t rows =
-          (left + (left + kDotRows - 1) / kDotRows - 1) / ((left + kDotRows - 1) / kDotRows);
+      const int64_t in_group = i % kBf16Rows, room = kBf16Rows - in_group;
+      const int64_t left = g.m - i < room ? g.m - i : room;
+      const int64_t parts = (left + kDotRows - 1) / kDotRows, rows = (left + parts - 1) / parts;
       dot_columns<kDotVectors>(g, (columns + kBf16Columns - 1) / kBf16Columns, rows,
                                g.a + i / kBf16Rows * g.a_group + in_group * kBf16Step, b,
                                g.c + i * g.c_row + j, bias, columns);

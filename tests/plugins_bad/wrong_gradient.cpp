@@ -18,6 +18,15 @@ struct Elements {
       for (int64_t j = 0; j < v.shape[1]; ++j)
         for (int64_t k = 0; k < v.shape[2]; ++k) f(at<T>(v, i, j, k));
   }
+  template <class T, class F>
+  static void add_gradient(OpCall c, F slope) {
+    if (!c.din(0) || !c.dout(0)) return;
+    const attn_view &in = *c.in(0), &dy = *c.dout(0), &dx = *c.din(0);
+    for (int64_t i = 0; i < in.shape[0]; ++i)
+      for (int64_t j = 0; j < in.shape[1]; ++j)
+        for (int64_t k = 0; k < in.shape[2]; ++k)
+          at<T>(dx, i, j, k) += slope(at<T>(in, i, j, k)) * at<T>(dy, i, j, k);
+  }
 };
 
 struct cube : Elements {
@@ -32,14 +41,7 @@ struct cube : Elements {
   }
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.din(0) || !c.dout(0)) return;
-    const attn_view &in = *c.in(0), &dy = *c.dout(0), &dx = *c.din(0);
-    for (int64_t i = 0; i < in.shape[0]; ++i)
-      for (int64_t j = 0; j < in.shape[1]; ++j)
-        for (int64_t k = 0; k < in.shape[2]; ++k) {
-          const T x = at<T>(in, i, j, k);
-          at<T>(dx, i, j, k) += 2 * x * x * at<T>(dy, i, j, k);
-        }
+    add_gradient<T>(c, [](T x) { return 2 * x * x; });
   }
 };
 
@@ -57,16 +59,8 @@ struct bent : Elements {
   }
   template <class T>
   static void vjp(OpCall c) {
-    if (!c.din(0) || !c.dout(0)) return;
-    const attn_view &in = *c.in(0), &dy = *c.dout(0), &dx = *c.din(0);
-    for (int64_t i = 0; i < in.shape[0]; ++i)
-      for (int64_t j = 0; j < in.shape[1]; ++j)
-        for (int64_t k = 0; k < in.shape[2]; ++k) {
-          const T x = at<T>(in, i, j, k), slope = x > 0   ? T{1}
-                                                  : x < 0 ? T{-1}
-                                                          : static_cast<T>(c.real(0));
-          at<T>(dx, i, j, k) += slope * at<T>(dy, i, j, k);
-        }
+    const T at_zero = static_cast<T>(c.real(0));
+    add_gradient<T>(c, [&](T x) { return x > 0 ? T{1} : x < 0 ? T{-1} : at_zero; });
   }
 };
 
