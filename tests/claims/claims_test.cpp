@@ -8,13 +8,14 @@
 
 #include <set>
 
+#include "tests/tools/build.hpp"
 #include "tests/tools/plugin_folders.hpp"
 
 using namespace attn;
 
 namespace {
 
-const std::string kFixtures = ATTN_BINARY_DIR "/tests/plugins_bad/";
+const std::string kFixtures = test::built("tests/plugins_bad/");
 
 std::vector<ClaimInfo> claims(const Attention& layer, const std::string& name) {
   std::vector<ClaimInfo> out;

@@ -7,6 +7,8 @@
 #include <attn/plugins.hpp>
 #include <catch2/catch.hpp>
 
+#include "tests/tools/build.hpp"
+
 using namespace attn;
 
 namespace {
@@ -76,12 +78,12 @@ TEST_CASE("require: a refusal says what is claimed, and what to do") {
   CHECK(unknown.find("did you mean 'causal'?") != std::string::npos);
   CHECK(refused("perceiver", {{"dim", 8}}, {"invariant(query_input)"}).find("does not claim it") !=
         std::string::npos);
-  load_plugin(ATTN_BINARY_DIR "/tests/plugins_bad/good.so");
+  load_plugin(test::built("tests/plugins_bad/good.so"));
   CHECK(refused("fixture.good", Json::object(), {"causal"}).find("this one makes none") !=
         std::string::npos);
-  load_plugin(ATTN_BINARY_DIR "/tests/plugins_bad/later_claims.so");
+  load_plugin(test::built("tests/plugins_bad/later_claims.so"));
   // With 32 arguments not every call can be tried.
-  load_plugin(ATTN_BINARY_DIR "/tests/plugins_bad/absurd/most.so");
+  load_plugin(test::built("tests/plugins_bad/absurd/most.so"));
   CHECK(refused("fixture.most", Json::object(), {"causal"}).find("kept by no call") !=
         std::string::npos);
   CHECK(refused("fixture.later_claims", Json::object(), {"claim_99"}).find("no such claim") !=

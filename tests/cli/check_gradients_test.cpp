@@ -6,6 +6,7 @@
 #include <attn/factory.hpp>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 
@@ -110,7 +111,7 @@ TEST_CASE("cli: check-gradients leaves out elements that are not finite") {
 
 TEST_CASE("cli: check-gradients finds a wrong gradient of a third party's plugin") {
   const Folder folder;
-  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string plugin = test::built("tests/plugins_bad/computing");
   const std::string layer = folder.write("layer.json", R"({"type": "fixture.wrong_gradient"})");
   const Finished f =
       attn_run({"check-gradients", layer, "--plugin-path", plugin, "--shape", "inputs=1,2,4"});
@@ -142,7 +143,7 @@ TEST_CASE("cli: check-gradients knows a kink, and a wrong gradient at one") {
   CHECK(kinks == 4);
 
   // |x|, differentiated as 2 at 0: no slope of either side, nor one between them.
-  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string plugin = test::built("tests/plugins_bad/computing");
   Array zeros(ATTN_F32, {1, 2, 4});
   attn::write_npy(folder / "zeros.npy", zeros.view());
   for (const double slope : {2.0, -1.5, 0.5, 1.0}) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 
@@ -126,7 +127,7 @@ TEST_CASE("cli: doctor tells why a type is not there") {
 TEST_CASE("cli: plugins and doctor") {
   const Folder folder;
   folder.write("broken.so", "this is no library");
-  std::filesystem::copy_file(ATTN_BINARY_DIR "/lib/attn/plugins/multi_head.so",
+  std::filesystem::copy_file(test::built("lib/attn/plugins/multi_head.so"),
                              folder / "multi_head.so");
   const std::string path = folder / "";
   const Finished text = attn_run({"plugins", "--plugin-path", path});
@@ -225,7 +226,7 @@ TEST_CASE("cli: run refuses an additive mask of any floating kind, and says what
 TEST_CASE(
     "cli: run keeps a third party's type from additive masks and from norms that look ahead") {
   const Folder folder;
-  const std::string plugin = ATTN_BINARY_DIR "/tests/plugins_bad/computing";
+  const std::string plugin = test::built("tests/plugins_bad/computing");
   const std::string x = folder.write_npy("x.npy", {2, 5, 8});
   const auto run = [&](const std::string& norm, std::vector<std::string> more) {
     const std::string layer =

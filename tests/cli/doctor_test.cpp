@@ -8,12 +8,13 @@
 #include <cstddef>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 
 namespace {
 
-const std::string kFixtures = ATTN_BINARY_DIR "/tests/plugins_bad/";
+const std::string kFixtures = test::built("tests/plugins_bad/");
 
 // The entry of a list that has this value under this key.
 const Json& entry(const Json& list, const std::string& key, const std::string& value) {

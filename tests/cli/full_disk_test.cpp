@@ -3,6 +3,7 @@
 // Output that has no place: past a limit of file sizes, on a full device, in a directory that takes nothing, into a
 // pipe that none reads. An error and its exit code, the old file, and no file of a part of the new one.
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 namespace {
@@ -46,9 +47,9 @@ TEST_CASE("cli: output past a limit of file sizes is an error, for every file th
     }
   }
   // The file of verdicts about plugins may be cut short as well; it is missed by none.
-  const Finished cached = in_shell(
-      "ulimit -f 0; export XDG_CACHE_HOME=" + out + " ATTN_PLUGIN_PATH=" + ATTN_BINARY_DIR +
-      "/tests/plugins_bad/computing; " + kProgram + " info multi_head");
+  const Finished cached = in_shell("ulimit -f 0; export XDG_CACHE_HOME=" + out +
+                                   " ATTN_PLUGIN_PATH=" + built("tests/plugins_bad/computing") +
+                                   "; " + kProgram + " info multi_head");
   INFO(cached.err);
   CHECK(cached.code == 0);
   // Standard output in such a file.

@@ -5,13 +5,14 @@
 #include <set>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 #include "tests/tools/plugin_folders.hpp"
 
 namespace attn::test {
 
 namespace {
 
-const std::filesystem::path kPlugins = ATTN_BINARY_DIR "/lib/attn/plugins";
+const std::filesystem::path kPlugins = test::built("lib/attn/plugins");
 
 // Type to file name.
 std::map<std::string, std::string> listed(const std::string& directory) {

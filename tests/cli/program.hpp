@@ -16,11 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/tools/build.hpp"
 #include "tests/tools/process.hpp"
 
 namespace attn::test {
 
-inline const std::string kProgram = ATTN_BINARY_DIR "/bin/attn";
+inline const std::string kProgram = test::built("bin/attn");
 inline const std::string kGoldens = ATTN_SOURCE_DIR "/tests/goldens";
 
 // Without what the user's environment may set.

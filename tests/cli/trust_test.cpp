@@ -4,13 +4,14 @@
 #include <sys/stat.h>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 #include "tests/tools/plugin_folders.hpp"
 
 namespace attn::test {
 
 namespace {
 
-const std::string kBad = ATTN_BINARY_DIR "/tests/plugins_bad/";
+const std::string kBad = test::built("tests/plugins_bad/");
 
 // A directory of the folder with one plugin.
 std::string directory_with(const Folder& folder, const std::string& plugin) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 
@@ -166,8 +167,7 @@ TEST_CASE("cli: verify sees one changed letter") {
 
 TEST_CASE("cli: verify skips types that are not loaded") {
   const Folder folder, empty;
-  std::filesystem::copy_file(ATTN_BINARY_DIR "/lib/attn/plugins/perceiver.so",
-                             folder / "perceiver.so");
+  std::filesystem::copy_file(test::built("lib/attn/plugins/perceiver.so"), folder / "perceiver.so");
   const std::vector<std::string> base{"verify", kCase, "--plugin-path", folder / ""};
   const Finished f = attn_run(base);
   check_done(f);

@@ -17,13 +17,14 @@
 
 #include "core/cpu/level.hpp"
 #include "tests/cli/program.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 namespace {
 
 using Catch::Matchers::Contains;
 
-const std::string kPlugins = ATTN_BINARY_DIR "/tests/functions";
+const std::string kPlugins = test::built("tests/functions");
 
 Shape shape(auto... extents) { return Shape{std::vector<int64_t>{extents...}}; }
 
@@ -141,7 +142,7 @@ TEST_CASE("functions: a plugin requires the operators that it calls and no other
   const std::set<std::string> all = required(kPlugins + "/functions.so");
   for (const char* name : {"cumsum", "fft", "less", "pow", "take"}) CHECK(all.contains(name));
   CHECK(all.size() > 25);
-  CHECK(required(ATTN_BINARY_DIR "/tests/plugins_bad/computing/keeps.so").size() < all.size() / 2);
+  CHECK(required(test::built("tests/plugins_bad/computing/keeps.so")).size() < all.size() / 2);
 }
 
 }  // namespace attn::test

@@ -23,15 +23,7 @@
 #include <vector>
 
 #include "tests/fuzz/mutate.hpp"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define ATTN_FUZZ_SANITIZER 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ATTN_FUZZ_SANITIZER 1
-#endif
+#include "tests/tools/build.hpp"
 
 namespace attn::fuzz {
 
@@ -45,7 +37,7 @@ inline uint64_t setting(const char* name, uint64_t otherwise) {
 class MemoryLimit {
  public:
   MemoryLimit() {
-#if !defined(ATTN_FUZZ_SANITIZER)
+    if (test::sanitized) return;
     getrlimit(RLIMIT_AS, &before_);
     std::ifstream file("/proc/self/statm");
     rlim_t pages = 0;
@@ -54,7 +46,6 @@ class MemoryLimit {
     now.rlim_cur = std::min<rlim_t>(
         before_.rlim_max, pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{2} << 30));
     set_ = setrlimit(RLIMIT_AS, &now) == 0;
-#endif
   }
   ~MemoryLimit() {
     if (set_) setrlimit(RLIMIT_AS, &before_);

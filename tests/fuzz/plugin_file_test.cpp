@@ -10,6 +10,7 @@
 #include "core/weights/safetensors_header.hpp"
 #include "host/library/loader/elf_note.hpp"
 #include "tests/fuzz/fuzz.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::fuzz {
 
@@ -40,7 +41,7 @@ void check_text(const std::string& text) {
 }  // namespace
 
 TEST_CASE("fuzz: plugin files") {
-  const std::string file = contents(ATTN_BINARY_DIR "/lib/attn/plugins/multi_head.so");
+  const std::string file = contents(test::built("lib/attn/plugins/multi_head.so"));
   const ScratchFile scratch(".so");
   fuzz(
       {file},

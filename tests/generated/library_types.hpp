@@ -9,10 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/tools/build.hpp"
+
 // Types of the library's own plugin directory, whatever else this user has. To be called before anything else.
 inline const std::vector<std::string>& library_types() {
   static const std::vector<std::string> types = [] {
-    attn::set_plugin_options({.paths = {ATTN_BINARY_DIR "/lib/attn/plugins"}});
+    attn::set_plugin_options({.paths = {attn::test::built("lib/attn/plugins")}});
     return attn::list_attention_types();
   }();
   return types;

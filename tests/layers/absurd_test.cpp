@@ -7,12 +7,13 @@
 #include <catch2/catch.hpp>
 
 #include "tests/layers/layers.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::testing {
 namespace {
 
 std::string plugin(const char* name) {
-  return std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/absurd/" + name + ".so";
+  return test::built("tests/plugins_bad/absurd/") + name + ".so";
 }
 
 // The class of the exception and its text.

@@ -11,6 +11,7 @@
 
 #include "core/threads/pool.hpp"
 #include "tests/layers/layers.hpp"
+#include "tests/tools/build.hpp"
 #include "tests/tools/float_states.hpp"
 
 namespace attn::testing {
@@ -67,7 +68,7 @@ TEST_CASE("arithmetic: what a loop's body sets on a worker ends with the loop") 
 
 TEST_CASE("arithmetic: what functions of a type set ends with the call") {
   for (const char* way : {"round_up", "flush_denormals", "trap", "shorten_x87"}) {
-    load_plugin(std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/arithmetic/" + way + ".so");
+    load_plugin(test::built("tests/plugins_bad/arithmetic/") + way + ".so");
     for (const FloatState& state : {FloatState{}, kUpwards, kOtherStates[3]}) {
       INFO(way << (state == FloatState{} ? " by default" : " in another state"));
       state.set();

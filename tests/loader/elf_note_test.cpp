@@ -8,6 +8,7 @@
 #include <random>
 
 #include "tests/loader/fixtures.hpp"
+#include "tests/tools/build.hpp"
 
 using namespace attn::loader;
 using namespace attn::loader::test;
@@ -66,7 +67,7 @@ TEST_CASE("elf_note: what is not a plugin is told apart") {
   CHECK(verdict(dir / "dangling.so") == "unreadable");
   CHECK(verdict(dir / "absent.so") == "unreadable");
   CHECK(verdict("/dev/null") == "not_a_file");
-  CHECK(verdict(std::string(ATTN_BINARY_DIR) + "/bin/attn") == "not_a_plugin");
+  CHECK(verdict(attn::test::built("bin/attn")) == "not_a_plugin");
   CHECK(verdict(fixture("other_library")) == "not_a_plugin");
   CHECK(verdict(fixture("abi_major")) == "abi_major");
   CHECK(verdict(fixture("abi_minor")) == "abi_minor");

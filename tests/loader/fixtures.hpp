@@ -17,6 +17,7 @@
 
 #include "core/engine/op_ref.hpp"
 #include "host/library/loader/registry.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::loader::test {
 
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 
 // Path of a plugin of tests/plugins_bad, by its name without ".so".
 inline std::string fixture(const std::string& name) {
-  return std::string(ATTN_BINARY_DIR) + "/tests/plugins_bad/" + name + ".so";
+  return attn::test::built("tests/plugins_bad/") + name + ".so";
 }
 
 inline std::string read_file(const std::string& path) {

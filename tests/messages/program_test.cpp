@@ -6,6 +6,7 @@
 
 #include "tests/cli/program.hpp"
 #include "tests/messages/approved.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::test {
 
@@ -106,7 +107,7 @@ std::string answer(const std::string& line, const Folder& folder) {
     CHECK((tells || says_what_is_right(message)));
   }
   const std::string text =
-      replaced(replaced(f.err, path_of(folder), "DIR"), ATTN_BINARY_DIR, "BUILD");
+      replaced(replaced(f.err, path_of(folder), "DIR"), build_directory, "BUILD");
   return replaced(text, all_types(), "TYPES");
 }
 

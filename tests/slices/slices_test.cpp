@@ -12,18 +12,14 @@
 #include "core/cpu/caches.hpp"
 #include "host/library/layer/context.hpp"
 #include "tests/layers/layers.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::testing {
 namespace {
 
 // Sanitizers make each ten times slower, and see all of slices in a few types.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kAllTypes = false;
-constexpr int kThreads[] = {3};
-#else
-constexpr bool kAllTypes = true;
-constexpr int kThreads[] = {2, 3, 8};
-#endif
+const bool kAllTypes = !test::sanitized;
+const std::vector<int> kThreads = test::sanitized ? std::vector{3} : std::vector{2, 3, 8};
 
 // Where a batch is cut follows the caches: on every machine those of a common one.
 [[maybe_unused]] const bool kCaches = (cpu::set_caches({.second = {1 << 20, 1}}), true);
@@ -279,7 +275,7 @@ void check_step(Attention& layer, std::span<const Array> in, Context& ctx, bool 
 }
 
 std::unique_ptr<Attention> fixture(const Json& config) {
-  load_plugin(ATTN_BINARY_DIR "/tests/slices/shared.so");
+  load_plugin(test::built("tests/slices/shared.so"));
   return create_attention_layer("fixture.shared", config);
 }
 
