@@ -4,8 +4,12 @@
 #pragma once
 
 #include "core/cpu/level.hpp"
+#include "tests/tools/build.hpp"
 
 namespace attn::cpu {
+
+// Whether this level, the highest, is to see every kind of a thing; of others a few are enough.
+inline bool thorough() { return level() == available().back() && !test::sanitized_for_threads; }
 
 // f() at each level; then the level is what it was. All vector levels have the same threads: ThreadSanitizer, with which
 // this takes minutes, sees one of them.
@@ -13,9 +17,7 @@ template <class F>
 void at_each_level(F&& f) {
   const Level before = level();
   for (const Level each : available()) {
-#ifdef __SANITIZE_THREAD__
-    if (each != Level::reference && each != before) continue;
-#endif
+    if (test::sanitized_for_threads && each != Level::reference && each != before) continue;
     set_level(each);
     f();
   }

@@ -15,6 +15,6 @@ inline std::string built(const std::string& path) {
 }
 // Whether the library runs under a sanitizer: everything takes several times as long, and a signal of a child ends as
 // an exit status.
-extern const bool sanitized;
+extern const bool sanitized, sanitized_for_threads;
 
 }  // namespace attn::test
