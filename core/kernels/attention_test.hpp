@@ -280,7 +280,11 @@ inline std::vector<Problem> options() {
     p.zero_by_bias = true, p.dropout = 0.2, p.softcap = 3;
   });
   add([](Problem& p) { p.lse = true, p.lengths = true, p.zero = true, p.bias = Bias::key; });
-  return all;
+  if (!attn::test::sanitized_for_threads) return all;
+  // Ten minutes there; a third has each thing that threads add up or write side by side: biases, maps, sinks.
+  std::vector<Problem> some;
+  for (size_t i = 0; i < all.size(); i += 3) some.push_back(all[i]);
+  return some;
 }
 
 inline Problem combine(Problem shape, const Problem& option, Probability kind) {
